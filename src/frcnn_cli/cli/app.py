@@ -1,0 +1,72 @@
+"""The Typer app: `frcnn` and its commands."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from .. import __version__
+from ..errors import FrcnnError
+from .compress import compress
+from .console import say_error
+from .detect import detect
+from .eval import evaluate
+from .propose import propose
+from .train import train
+
+
+class Group(TyperGroup):
+    """Turns a FrcnnError into one line and exit status 1; FRCNN_DEBUG=1 shows the traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that `ctx` names."""
+        try:
+            return super().invoke(ctx)
+        except FrcnnError as error:
+            if os.environ.get("FRCNN_DEBUG"):
+                raise
+            say_error(error.message, error.hint)
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            say_error("interrupted")
+            raise typer.Exit(130) from None
+
+
+app = typer.Typer(
+    name="frcnn",
+    cls=Group,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "FRCNN"},
+    help="Fast R-CNN: propose regions, train, compress, detect and evaluate.",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"frcnn {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def frcnn(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Fast R-CNN: propose regions, train, compress, detect and evaluate."""
+
+
+app.command("propose")(propose)
+app.command("train")(train)
+app.command("compress")(compress)
+app.command("detect")(detect)
+app.command("eval")(evaluate)
+
+
+def main() -> None:
+    """The entry point of the command `frcnn`."""
+    app()

@@ -1,0 +1,84 @@
+"""What people see: everything on stderr, so that stdout is free for results."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+out = Console(highlight=False)
+PLAIN_SECONDS = 15  # between lines of progress where there is no terminal
+
+
+class ProgressLine:
+    """Progress of one loop: a bar on a terminal, a plain line now and then elsewhere.
+
+    Args:
+        label: what is being done. total: how many. unit: of what. quiet: say nothing.
+    """
+
+    def __init__(self, label: str, total: int, unit: str, quiet: bool = False) -> None:
+        self.label, self.total, self.unit, self.quiet = label, total, unit, quiet
+        self.done = 0
+        self._begun = self._said = time.monotonic()
+        self._bar: Progress | None = None
+
+    def __enter__(self) -> ProgressLine:
+        if err.is_terminal and not self.quiet:
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[rate]}"),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+                console=err,
+                transient=True,
+            )
+            self._task = self._bar.add_task(self.label, total=self.total, rate="")
+            self._bar.start()
+        return self
+
+    def advance(self, note: str = "", count: int = 1) -> None:
+        """`count` more are done; `note` says how it goes."""
+        self.done += count
+        now = time.monotonic()
+        rate = self.done / max(now - self._begun, 1e-9)
+        text = f"{rate:.1f} {self.unit}/s {note}".strip()
+        if self._bar is not None:
+            self._bar.update(self._task, completed=self.done, rate=text)
+        elif not self.quiet and now - self._said > PLAIN_SECONDS:
+            left = (self.total - self.done) / rate
+            err.print(f"{self.label}: {self.done}/{self.total}, {text}, {left / 60:.1f} min left")
+            self._said = now
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+
+def say_error(message: str, hint: str = "") -> None:
+    """One red line, and what to do."""
+    print(_styled(f"error: {message}", "31"), file=sys.stderr)
+    if hint:
+        print(f"  {hint}", file=sys.stderr)
+
+
+def _styled(text: str, code: str) -> str:
+    return f"\x1b[{code}m{text}\x1b[0m" if err.is_terminal and not err.no_color else text

@@ -1,0 +1,107 @@
+"""Options that several commands share, and what they need at the start."""
+
+from __future__ import annotations
+
+import difflib
+import glob
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..data.datasets import open_dataset
+from ..errors import ConfigError, DataError, ImageError
+from ..paths import proposals_dir
+from .console import err
+
+if TYPE_CHECKING:
+    from ..data.voc import VocDataset
+    from ..proposers.cache import ProposalSource
+
+
+def load_config(ctx: typer.Context, value: Path | None) -> Path | None:
+    """Put the settings of a TOML file below flags and variables, above the defaults."""
+    if value is None:
+        return None
+    try:
+        settings: dict[str, Any] = tomllib.loads(value.read_text())
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(
+            f"cannot read the settings in {value}: {error}", "expected TOML"
+        ) from None
+    known = [p.name for p in ctx.command.params if p.name and p.name not in ("config", "help")]
+    for key in settings:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise ConfigError(
+                f"unknown setting {key!r} in {value}", f"{hint}known: {', '.join(known)}"
+            )
+    ctx.default_map = {**(ctx.default_map or {}), **settings}
+    return value
+
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", callback=load_config, is_eager=True, help="Settings from a TOML file."
+    ),
+]
+Data = Annotated[
+    Path | None, typer.Option("--data", help="Folder of the data set [default: FRCNN_DATA].")
+]
+Split = Annotated[str | None, typer.Option("--split", help="List of images in ImageSets/Main.")]
+Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only the first N images.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but results and errors.")]
+Json = Annotated[bool, typer.Option("--json", help="Results as JSON on stdout.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+Jobs = Annotated[
+    int | None, typer.Option("--jobs", "-j", min=1, help="Threads [default: one for each core].")
+]
+Weights = Annotated[str, typer.Option("--weights", "-w", help="Name or path of a weights file.")]
+
+
+def proposal_source() -> ProposalSource:
+    """The default method with the cache in the usual place."""
+    from ..proposers.cache import PROPOSERS, ProposalSource
+
+    return ProposalSource(PROPOSERS["selective_search"](), proposals_dir())
+
+
+def open_named(
+    name: str,
+    data: Path | None,
+    split: str | None,
+    default_splits: tuple[str, ...],
+    limit: int | None,
+) -> VocDataset:
+    """Open a data set, saying on stderr what is downloaded."""
+    return open_dataset(name, data, split, default_splits, err.print).limited(limit)
+
+
+def image_files(sources: list[str]) -> list[Path]:
+    """The image files that files, folders and glob patterns name, without repetition.
+
+    Raises:
+        ImageError: a file does not exist. DataError: a folder or pattern gives no image.
+    """
+    from ..data.images import SUFFIXES
+
+    found: dict[Path, None] = {}
+    for source in sources:
+        path = Path(source).expanduser()
+        if path.is_dir():
+            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
+            if not inside:
+                raise DataError(f"no images in the folder {path}", "expected .jpg, .png, …")
+        elif path.exists():
+            inside = [path]
+        elif glob.has_magic(source):
+            inside = sorted(p for p in map(Path, glob.glob(source, recursive=True)) if p.is_file())
+            if not inside:
+                raise DataError(f"no files match {source}", "check the pattern")
+        else:
+            raise ImageError(f"no such file or folder: {source}", "check the path")
+        found |= dict.fromkeys(inside)
+    return list(found)

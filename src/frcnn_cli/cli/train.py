@@ -1,0 +1,170 @@
+"""frcnn train"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import deque
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from ..config import RECIPES, TrainConfig, check
+from ..config import recipe as recipe_settings
+from ..data.datasets import DATASETS
+from ..errors import FrcnnError
+from .console import ProgressLine, err
+from .options import (
+    Config,
+    Data,
+    Device,
+    Jobs,
+    Json,
+    Limit,
+    Quiet,
+    Split,
+    load_config,
+    open_named,
+    proposal_source,
+)
+
+if TYPE_CHECKING:
+    from ..engine.train import Step, Trainer
+
+RUNS = Path("runs/train")
+PAPER = TrainConfig()
+
+
+def _setting(text: str) -> object:
+    """An option whose default the recipe decides."""
+    return typer.Option(help=f"{text} [default: the recipe's].", show_default=False)
+
+
+def _load_run(ctx: typer.Context, folder: Path | None) -> Path | None:
+    """Take the settings of the run that is resumed."""
+    if folder is not None:
+        load_config(ctx, folder / "config.toml")
+    return folder
+
+
+def train(
+    dataset: Annotated[str, typer.Argument(help=f"One of {', '.join(DATASETS)}.")] = "voc",
+    data: Data = None,
+    split: Split = None,
+    limit: Limit = None,
+    backbone: Annotated[str, typer.Option(help="The convolutional network.")] = PAPER.backbone,
+    init: Annotated[
+        Path | None,
+        typer.Option(
+            help="ImageNet weights (.pth, .safetensors) [default: torchvision's, downloaded]."
+        ),
+    ] = None,
+    pixels: Annotated[
+        Literal["caffe", "torchvision"] | None,
+        typer.Option(
+            help="Input that --init expects: RGB 0..255 minus Caffe's means, or torchvision's mean "
+            "and deviation [default: caffe].",
+            show_default=False,
+        ),
+    ] = None,
+    recipe: Annotated[str, typer.Option(help=f"{', '.join(RECIPES)}.")] = "paper",
+    iterations: Annotated[int | None, _setting("Batches to train")] = None,
+    images_per_batch: Annotated[int | None, _setting("Images in a batch")] = None,
+    rois_per_batch: Annotated[int | None, _setting("RoIs in a batch, over its images")] = None,
+    scale: Annotated[int | None, _setting("Shorter side, pixels")] = None,
+    max_size: Annotated[int | None, _setting("Longer side at most, pixels")] = None,
+    lr: Annotated[float | None, _setting("Learning rate")] = None,
+    max_proposals: Annotated[int | None, _setting("Proposals an image")] = None,
+    seed: Annotated[int | None, _setting("Seed of all that is random")] = None,
+    name: Annotated[str, typer.Option(help=f"Folder in {RUNS}.")] = "run",
+    resume: Annotated[
+        Path | None,
+        typer.Option(callback=_load_run, is_eager=True, help="Go on with the run in this folder."),
+    ] = None,
+    device: Device = "auto",
+    jobs: Jobs = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    config: Config = None,
+) -> None:
+    """Train the network on a data set in VOC layout; the defaults are the paper's.
+
+    Writes runs/train/NAME: last.safetensors (the weights), metrics.csv, config.toml,
+    environment.json and the state for --resume.
+
+    Example: frcnn train --data BCCD --recipe modern --iterations 500
+    """
+    overrides: dict[str, Any] = {
+        "iterations": iterations,
+        "images_per_batch": images_per_batch,
+        "rois_per_batch": rois_per_batch,
+        "scale": scale,
+        "max_size": max_size,
+        "lr": lr,
+        "max_proposals": max_proposals,
+        "seed": seed,
+    }
+    given = {key: value for key, value in overrides.items() if value is not None}
+    settings = replace(recipe_settings(recipe), backbone=backbone, **given)
+    check(settings)
+    images = open_named(dataset, data, split, ("trainval", "train"), limit)
+    from ..engine import runs
+    from ..engine.train import InterruptedRun, prepare
+
+    source = proposal_source()
+    workers = jobs or os.cpu_count() or 1
+    with ProgressLine("looking at the images", len(images), "images", quiet) as progress:
+        trainer, facts = prepare(
+            images, source, settings, init, pixels, device, workers, progress.advance
+        )
+    if not quiet:
+        for line in facts:
+            err.print(line)
+    if resume is None:
+        trainer.run = runs.create(RUNS, name)
+        started = {
+            "dataset": dataset,
+            "data": data and data.resolve(),
+            "split": images.split,
+            "limit": limit,
+            "init": init and init.resolve(),
+            "pixels": pixels,
+            "recipe": recipe,
+            "backbone": backbone,
+            **{key: getattr(settings, key) for key in overrides},
+        }
+        runs.describe(trainer.run, started)
+    else:
+        trainer.run = resume
+        trainer.restore()
+    try:
+        step = _show_steps(trainer, quiet)
+    except InterruptedRun:
+        raise FrcnnError(
+            f"stopped after {trainer.iteration} of {settings.iterations} iterations",
+            f"go on with: frcnn train --resume {trainer.run}",
+        ) from None
+    weights = trainer.run / "last.safetensors"
+    if as_json:
+        print(json.dumps({"run": str(trainer.run), "weights": str(weights), **step}))
+    else:
+        err.print(f"weights: {weights}")
+
+
+def _show_steps(trainer: Trainer, quiet: bool) -> dict[str, float]:
+    """Train to the end with progress; the averages of the last iterations."""
+    recent: deque[Step] = deque(maxlen=100)
+    left = trainer.config.iterations - trainer.iteration
+    means: dict[str, float] = {}
+    with ProgressLine("training", left, "it", quiet) as progress:
+        for step in trainer.steps():
+            recent.append(step)
+            means = {
+                "cls": round(fmean(each.cls for each in recent), 4),
+                "loc": round(fmean(each.loc for each in recent), 4),
+            }
+            progress.advance(f"cls {means['cls']:.3f} loc {means['loc']:.3f} lr {step.lr:.1e}")
+    return {"iterations": trainer.iteration, **means}

@@ -1,0 +1,1 @@
+"""Pictures, annotations, and what the network is fed."""

@@ -1,0 +1,90 @@
+"""Reading pictures: whatever arrives becomes [H, W, 3] RGB in the orientation a viewer shows."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from ..errors import ImageError
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm"})
+_EXIF_ORIENTATION = 0x0112
+_SIXTEEN_BIT_MODES = ("I", "I;16", "I;16B", "I;16L", "F")
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a file.
+
+    Raises:
+        ImageError: it does not exist or cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"cannot read {path}: {error.strerror}", "check the path") from None
+
+
+@contextmanager
+def _explained(name: object) -> Iterator[None]:
+    """Turn whatever Pillow raises within the block into an ImageError."""
+    try:
+        yield
+    except UnidentifiedImageError:
+        raise ImageError(
+            f"{name} is not a picture that can be read",
+            "expected JPEG, PNG, WebP, TIFF, BMP or GIF",
+        ) from None
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{name} is too large: {error}", "scale it down first") from None
+    except (OSError, ValueError, SyntaxError, EOFError) as error:
+        raise ImageError(f"{name} is damaged: {error}", "copy or download the file again") from None
+
+
+def decode(content: bytes, name: str) -> NDArray[np.uint8]:
+    """Decode a picture: first frame, EXIF orientation applied, alpha over white, 16 bits to 8.
+
+    Args:
+        content: the bytes of the file. name: for messages.
+    Returns:
+        [H, W, 3].
+    Raises:
+        ImageError: not a picture, cut off, or too large to be meant.
+    """
+    with _explained(name), Image.open(io.BytesIO(content)) as file:
+        file.load()
+        return np.asarray(_to_rgb(ImageOps.exif_transpose(file)))
+
+
+def layout(path: Path) -> tuple[tuple[int, int], int]:
+    """How a file holds its picture, from its header alone.
+
+    Returns:
+        The (height, width) as stored, and the EXIF orientation: 1 upright, 5 to 8 with sides
+        swapped.
+    Raises:
+        ImageError: not a picture.
+    """
+    with _explained(path), Image.open(path) as file:
+        orientation = file.getexif().get(_EXIF_ORIENTATION, 1)
+        return (file.height, file.width), orientation if orientation in range(1, 9) else 1
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode in _SIXTEEN_BIT_MODES:
+        values = np.asarray(image, dtype=np.float32)
+        # 16-bit files hold 0..65535; floating-point and 32-bit ones are stretched to their maximum
+        top = 65535.0 if image.mode.startswith("I;16") else max(float(values.max()), 1.0)
+        return Image.fromarray(np.clip(values * (255.0 / top), 0, 255).astype(np.uint8)).convert(
+            "RGB"
+        )
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    return image.convert("RGB")

@@ -1,0 +1,30 @@
+"""Image and boxes, changed together: the same for training and detection."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+
+def resize_factor(size: tuple[int, int], short_side: int, max_side: int) -> float:
+    """How much an image of `size` (height, width) is enlarged: to `short_side` pixels on the
+    shorter side, or less so that the longer is at most `max_side` (Fast R-CNN, section 4.1)."""
+    return min(short_side / min(size), max_side / max(size))
+
+
+def resize(image: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
+    """The image [H, W, 3], bilinearly resized by `factor`; no side falls below one pixel."""
+    height, width = image.shape[:2]
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
+
+
+def to_tensor(image: NDArray[np.uint8], mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """[H, W, 3] in 0..255 to a float32 tensor [3, H, W], (pixel - mean) / std by channel."""
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).float()
+    return (pixels - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)

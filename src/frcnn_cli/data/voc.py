@@ -1,0 +1,220 @@
+"""PASCAL VOC: any folder with Annotations/*.xml and JPEGImages/, split lists in ImageSets/Main/.
+
+VOC boxes are 1-based and inclusive, (xmin, ymin, xmax, ymax). Here, and only here, they become
+continuous and half-open: (xmin - 1, ymin - 1, xmax, ymax).
+"""
+
+from __future__ import annotations
+
+import math
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import DataError
+from ..ops import boxes as box_ops
+from ..structures import GroundTruth
+from . import images
+
+MAX_XML_BYTES = 16 * 2**20  # far more than any annotation; a larger file is not one
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """One XML file, as it was written apart from the coordinates. G objects."""
+
+    size: tuple[int, int] | None  # (height, width) that the file claims
+    names: tuple[str, ...]  # G
+    boxes: NDArray[np.float32]  # G×4, not clipped
+    difficult: NDArray[np.bool_]  # G
+
+
+def parse_annotation(path: Path) -> Annotation:
+    """Read one annotation file.
+
+    Coordinates may be fractions; corners may be swapped; `difficult` and `size` may be missing.
+
+    Raises:
+        DataError: not XML, with declarations of its own (entities), or an object without a name
+            or four numbers.
+    """
+    hint = "mend or remove the file"
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}", hint) from None
+    if len(text) > MAX_XML_BYTES or b"<!DOCTYPE" in text or b"<!ENTITY" in text:
+        raise DataError(f"{path}: too large, or declares entities: not a VOC annotation", hint)
+    try:
+        root = ElementTree.fromstring(text)
+    except (ElementTree.ParseError, ValueError, LookupError) as error:
+        raise DataError(f"{path} is not XML: {error}", hint) from None
+    names, boxes, difficult = [], [], []
+    for thing in root.iter("object"):
+        name = (thing.findtext("name") or "").strip()
+        if not name:
+            raise DataError(f"{path}: an object has no name", hint)
+        corners = [_number(thing.findtext(f"bndbox/{key}")) for key in _CORNERS]
+        if not all(math.isfinite(corner) for corner in corners):
+            raise DataError(f"{path}: {name!r} has no box of four numbers", hint)
+        x1, y1, x2, y2 = corners
+        names.append(name)
+        boxes.append((min(x1, x2) - 1, min(y1, y2) - 1, max(x1, x2), max(y1, y2)))
+        difficult.append(_number(thing.findtext("difficult")) > 0)
+    width, height = _number(root.findtext("size/width")), _number(root.findtext("size/height"))
+    size = (int(height), int(width)) if height > 0 and width > 0 else None
+    return Annotation(
+        size,
+        tuple(names),
+        np.array(boxes, dtype=np.float32).reshape(-1, 4),
+        np.array(difficult, dtype=np.bool_),
+    )
+
+
+_CORNERS = ("xmin", "ymin", "xmax", "ymax")
+
+
+def _number(text: str | None) -> float:
+    """The number in a tag; NaN where there is none."""
+    try:
+        return float(text or "nan")
+    except ValueError:
+        return math.nan
+
+
+def upright_boxes(boxes: box_ops.Boxes, orientation: int, size: tuple[int, int]) -> box_ops.Boxes:
+    """Boxes of a stored picture of `size`, after its EXIF orientation 5 to 8 is applied."""
+    height, width = size
+    x1, y1, x2, y2 = boxes.T
+    turned = {
+        5: (y1, x1, y2, x2),  # mirrored along the diagonal
+        6: (height - y2, x1, height - y1, x2),  # a quarter clockwise
+        7: (height - y2, width - x2, height - y1, width - x1),
+        8: (y1, width - x2, y2, width - x1),  # a quarter counter-clockwise
+    }
+    return np.stack(turned[orientation], axis=1).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class VocDataset:
+    """Images of one split with their objects; K classes, numbered from 1 in order."""
+
+    name: str
+    split: str
+    classes: tuple[str, ...]
+    paths: tuple[Path, ...]
+    annotations: tuple[Annotation, ...]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def image_id(self, index: int) -> str:
+        """The file name without its ending, as the split lists have it."""
+        return self.paths[index].stem
+
+    def limited(self, count: int | None) -> VocDataset:
+        """The first `count` images; all of them when `count` is None."""
+        return VocDataset(
+            self.name, self.split, self.classes, self.paths[:count], self.annotations[:count]
+        )
+
+    def with_classes(self, classes: Sequence[str]) -> VocDataset:
+        """The same images, numbered by other classes; objects of classes not named are left out."""
+        if not set(classes) & set(self.classes):
+            raise DataError(
+                f"{self.name} has none of the classes asked for: it has {', '.join(self.classes)}; "
+                f"asked for were {', '.join(classes)}",
+                "use weights that were trained for these classes",
+            )
+        return VocDataset(self.name, self.split, tuple(classes), self.paths, self.annotations)
+
+    def read(self, index: int) -> tuple[bytes, NDArray[np.uint8], GroundTruth]:
+        """Content of the image file, the decoded image, and its objects."""
+        path = self.paths[index]
+        content = images.read_bytes(path)
+        return content, images.decode(content, str(path)), self.ground_truth(index)
+
+    def ground_truth(self, index: int) -> GroundTruth:
+        """The objects of an image, in the orientation that a viewer shows.
+
+        Boxes are clipped to the image; what is less than a pixel wide or high then is left out.
+        Where EXIF turns the picture and the XML gives its size as stored, boxes turn too.
+        """
+        annotation, boxes = self.annotations[index], self.annotations[index].boxes
+        size, orientation = images.layout(self.paths[index])
+        if orientation >= 5:
+            if annotation.size == size:
+                boxes = upright_boxes(boxes, orientation, size)
+            size = size[::-1]
+        boxes = box_ops.clip(boxes, size)
+        number = {name: label for label, name in enumerate(self.classes, start=1)}
+        labels = np.array([number.get(name, 0) for name in annotation.names], dtype=np.int64)
+        usable = (labels > 0) & ((boxes[:, 2:] - boxes[:, :2]) >= 1).all(axis=1)
+        return GroundTruth(boxes, labels, annotation.difficult)[usable]
+
+
+def find_root(folder: Path, year: str | None = None) -> Path:
+    """The folder with Annotations and JPEGImages: `folder`, or VOC<year> below it.
+
+    Raises:
+        DataError: neither is there.
+    """
+    candidates = [folder]
+    if year is not None:
+        candidates += [folder / f"VOC{year}", folder / "VOCdevkit" / f"VOC{year}"]
+    for candidate in candidates:
+        if (candidate / "Annotations").is_dir() and (candidate / "JPEGImages").is_dir():
+            return candidate
+    raise DataError(
+        f"{folder} is not a data set in VOC layout: expected Annotations/ and JPEGImages/ in it",
+        "give the folder with --data",
+    )
+
+
+def load_voc(root: Path, name: str, split: str | None, default_splits: Sequence[str]) -> VocDataset:
+    """Read all annotations of one split; classes are those that occur in Annotations/, sorted.
+
+    Args:
+        root: from `find_root`. name: for messages.
+        split: a list in ImageSets/Main; None takes the first of `default_splits` that exists, or
+            every annotated image where there is no list at all.
+    Raises:
+        DataError: no such split, or nothing in it.
+    """
+    lists = {path.stem: path for path in sorted((root / "ImageSets" / "Main").glob("*.txt"))}
+    if split is None:
+        split = next((each for each in default_splits if each in lists), None)
+    if split is None:
+        split = "all"
+        ids = [path.stem for path in sorted((root / "Annotations").glob("*.xml"))]
+    elif split in lists:
+        ids = [line.split()[0] for line in lists[split].read_text().splitlines() if line.strip()]
+    else:
+        raise DataError(
+            f"{name} has no split {split!r}", f"there are: {', '.join(lists) or 'none at all'}"
+        )
+    if not ids:
+        raise DataError(f"{name} {split}: no images in {root}", "check the folder and the split")
+    annotations = tuple(parse_annotation(root / "Annotations" / f"{id_}.xml") for id_ in ids)
+    # A split may lack a class that others have, and numbers must not depend on the split.
+    others = (root / "Annotations").glob("*.xml") if len(lists) > 1 else ()
+    names = {name for annotation in annotations for name in annotation.names}
+    known = set(ids)
+    names |= {n for path in others if path.stem not in known for n in parse_annotation(path).names}
+    if not names:
+        raise DataError(f"{name} {split}: no image has an object", "check the annotations")
+    paths = tuple(_image_path(root, id_) for id_ in ids)
+    return VocDataset(name, split, tuple(sorted(names)), paths, annotations)
+
+
+def _image_path(root: Path, image_id: str) -> Path:
+    folder = root / "JPEGImages"
+    jpeg = folder / f"{image_id}.jpg"
+    if jpeg.exists():
+        return jpeg
+    others = (folder / f"{image_id}{suffix}" for suffix in sorted(images.SUFFIXES))
+    return next((path for path in others if path.exists()), jpeg)

@@ -1,0 +1,1 @@
+"""One loop per file. Nothing here parses arguments or prints."""

@@ -1,0 +1,102 @@
+"""The batches of a training run, each a function of the seed and its number."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..config import TrainConfig
+from ..data.batching import PixelStatistics, Sampling, collate, mirror, prepare_training
+from ..data.voc import VocDataset
+from ..proposers.cache import ProposalSource
+from ..structures import Batch
+from .samples import Survey, read_sample
+
+
+def epoch_order(
+    seed: int, epoch: int, landscape: NDArray[np.bool_], images_per_batch: int
+) -> NDArray[np.intp]:
+    """The batches of one epoch: every image and its mirror image once.
+
+    Images of one batch have the same orientation, so that little of it is padding; what does not
+    fill a batch is left to another epoch.
+
+    Args:
+        landscape: [N], of each image.
+    Returns:
+        [batches, images_per_batch, 2]: (index in 0..N-1, 1 where mirrored).
+    """
+    rng = np.random.default_rng([seed, epoch])
+    entries = np.stack(
+        [np.repeat(np.arange(len(landscape)), 2), np.tile([0, 1], len(landscape))], axis=1
+    )
+    batches = []
+    for wide in (True, False):
+        group = rng.permutation(entries[landscape[entries[:, 0]] == wide])
+        full = len(group) // images_per_batch
+        batches.append(group[: full * images_per_batch].reshape(full, images_per_batch, 2))
+    if not sum(map(len, batches)):  # fewer images than a batch holds: orientations mix
+        repeated = np.resize(rng.permutation(entries), (images_per_batch, 2))
+        batches.append(repeated[None])
+    return rng.permutation(np.concatenate(batches))
+
+
+class BatchMaker:
+    """Batch number `iteration` of a run, made from nothing but the seed and the number."""
+
+    def __init__(
+        self,
+        dataset: VocDataset,
+        source: ProposalSource,
+        survey: Survey,
+        pixels: PixelStatistics,
+        config: TrainConfig,
+    ) -> None:
+        self.dataset, self.source, self.survey = dataset, source, survey
+        self.pixels, self.config = pixels, config
+        first = epoch_order(config.seed, 0, survey.landscape, config.images_per_batch)
+        self._orders = {0: first}
+
+    def entries(self, iteration: int) -> NDArray[np.intp]:
+        """(image, mirrored) of each image of the batch, [images_per_batch, 2]."""
+        epoch, position = divmod(iteration, len(self._orders[0]))
+        if epoch not in self._orders:
+            order = epoch_order(
+                self.config.seed, epoch, self.survey.landscape, self.config.images_per_batch
+            )
+            self._orders = {0: self._orders[0], epoch: order}
+        batch: NDArray[np.intp] = self._orders[epoch][position]
+        return batch
+
+    def names(self, iteration: int) -> list[str]:
+        """The images of the batch, for messages."""
+        return [
+            self.dataset.image_id(int(self.survey.usable[index]))
+            for index, _ in self.entries(iteration)
+        ]
+
+    def __call__(self, iteration: int) -> Batch:
+        """Read the images, draw the RoIs, put them together."""
+        config = self.config
+        sampling = Sampling(
+            config.rois_per_batch // config.images_per_batch,
+            config.fg_fraction,
+            config.fg_threshold,
+            (config.bg_low, config.bg_high),
+        )
+        prepared = []
+        for slot, (index, mirrored) in enumerate(self.entries(iteration)):
+            image_index = int(self.survey.usable[index])
+            sample = read_sample(self.dataset, self.source, image_index, config.max_proposals)
+            rng = np.random.default_rng([config.seed, iteration, slot])
+            prepared.append(
+                prepare_training(
+                    mirror(sample) if mirrored else sample,
+                    config.scale,
+                    config.max_size,
+                    sampling,
+                    self.survey.deltas,
+                    rng,
+                )
+            )
+        return collate(prepared, self.pixels)

@@ -1,0 +1,218 @@
+"""Weights on disk: safetensors, with all that is needed to use them in the header.
+
+The tensors of a file are believed only where they fit the network that its header describes;
+nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from ..errors import FrcnnError, WeightsError
+from ..models import fast_rcnn, low_rank
+from ..models.backbones import backbone
+from ..models.fast_rcnn import FastRCNN
+
+FORMAT = "frcnn-1"
+_KEY = "frcnn"  # of the header in the file's metadata
+_MAX_CLASSES = 10_000
+_MAX_SIDE = 10_000
+
+
+@dataclass(frozen=True)
+class WeightsHeader:
+    """What a weights file says of itself."""
+
+    backbone: str
+    classes: tuple[str, ...]  # K names, label 1 first
+    pixel_mean: tuple[float, float, float]
+    pixel_std: tuple[float, float, float]
+    scale: int  # pixels of the shorter side in training
+    max_size: int  # pixels of the longer side at most
+    ranks: dict[str, int] = field(default_factory=dict)  # of the compressed layers
+    provenance: dict[str, object] = field(default_factory=dict)  # data, recipe, history: for people
+
+
+def save_weights(path: Path, model: FastRCNN, header: WeightsHeader, half: bool = False) -> None:
+    """Write a weights file; it replaces `path` only when it is complete.
+
+    Args:
+        half: float16 tensors instead of float32.
+    """
+    dtype = torch.float16 if half else torch.float32
+    tensors = {key: tensor.to(dtype).contiguous() for key, tensor in model.state_dict().items()}
+    metadata = {_KEY: json.dumps({"format": FORMAT, **asdict(header)})}
+    write_atomically(path, lambda part: save_file(tensors, part, metadata))
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a file beside `path`, then put it in its place.
+
+    Raises:
+        FrcnnError: the disk is full or the folder cannot be written to; `path` is as it was.
+    """
+    part = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        os.close(handle)
+        part = Path(name)
+        write(part)
+        part.chmod(0o644)
+        os.replace(part, path)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise FrcnnError(f"cannot write {path}: {error}", "check the space on the disk") from None
+    finally:
+        if part is not None:
+            part.unlink(missing_ok=True)
+
+
+def load_weights(path: Path) -> tuple[FastRCNN, WeightsHeader]:
+    """Build the network that a file describes and fill it.
+
+    Raises:
+        WeightsError: not such a file, damaged, or its tensors are not those of its header.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            header = _parse_header(path, metadata.get(_KEY, ""))
+            model = _skeleton(header)
+            keys = file.keys()
+            shapes = {key: tuple(file.get_slice(key).get_shape()) for key in keys}
+            _check_shapes(path, model, shapes)
+            tensors = {key: file.get_tensor(key).float() for key in shapes}
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(
+            f"{path} is not a weights file that can be read: {error}",
+            "expected a .safetensors file written by frcnn train or frcnn compress",
+        ) from None
+    model.load_state_dict(tensors)
+    if not all(tensor.isfinite().all() for tensor in tensors.values()):
+        raise WeightsError(f"{path} holds NaN or infinite weights", "train again")
+    return model.eval(), header
+
+
+def _parse_header(path: Path, text: str) -> WeightsHeader:
+    hint = "expected a .safetensors file written by frcnn train or frcnn compress"
+    try:
+        data = json.loads(text)
+        if data.pop("format") != FORMAT:
+            raise ValueError("another format")
+        data["classes"] = tuple(str(name) for name in data["classes"])
+        data["pixel_mean"] = tuple(float(value) for value in data["pixel_mean"])
+        data["pixel_std"] = tuple(float(value) for value in data["pixel_std"])
+        data["ranks"] = {str(layer): int(rank) for layer, rank in data["ranks"].items()}
+        header = WeightsHeader(**data)
+        sane = (
+            1 <= len(header.classes) <= _MAX_CLASSES
+            and len(header.pixel_mean) == len(header.pixel_std) == 3
+            and all(value > 0 for value in header.pixel_std)
+            and 1 <= header.scale <= header.max_size <= _MAX_SIDE
+        )
+    except (ValueError, TypeError, KeyError, AttributeError):
+        sane = False
+    if not sane:
+        raise WeightsError(f"{path} has no header of frcnn: weights of another program?", hint)
+    return header
+
+
+def _skeleton(header: WeightsHeader) -> FastRCNN:
+    """The network that a header describes, not filled yet."""
+    model = fast_rcnn.build(header.backbone, len(header.classes))
+    for name, rank in header.ranks.items():
+        layer = dict(model.fc_layers.items()).get(name)
+        if not isinstance(layer, nn.Linear) or not 1 <= rank <= min(layer.weight.shape):
+            raise WeightsError(
+                f"the header asks for rank {rank} of a layer {name!r} that cannot have it",
+                "the file is damaged: train or compress again",
+            )
+        model.fc_layers[name] = low_rank.low_rank_layer(layer.in_features, layer.out_features, rank)
+    return model
+
+
+def _check_shapes(path: Path, model: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    wanted = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
+    for key in wanted.keys() | shapes.keys():
+        if wanted.get(key) != shapes.get(key):
+            raise WeightsError(
+                f"{path} does not fit its own header: {key} should be {wanted.get(key)}, "
+                f"is {shapes.get(key)}",
+                "the file is damaged or was changed: train or compress again",
+            )
+
+
+def load_state_dict(path: Path) -> dict[str, Tensor]:
+    """A bare state dict: .safetensors, or a .pth read with weights_only.
+
+    Raises:
+        WeightsError: it is neither, or holds anything but tensors.
+    """
+    hint = "expected a state dict of tensors, as torchvision saves it"
+    if not path.is_file():
+        raise WeightsError(f"no weights file {path}", "check the path")
+    try:
+        if path.suffix == ".safetensors":
+            with safe_open(path, framework="pt") as file:
+                keys = file.keys()
+                return {key: file.get_tensor(key) for key in keys}
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises a dozen kinds for a damaged or hostile file
+        reason = str(error).splitlines()[0]
+        raise WeightsError(f"{path} cannot be read: {reason}", hint) from None
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise WeightsError(f"{path} holds something else than tensors by name", hint)
+    return state
+
+
+def initialise(model: FastRCNN, state: Mapping[str, Tensor], backbone_name: str) -> list[str]:
+    """Copy ImageNet weights into a new network.
+
+    The features must all be there. fc6, fc7 are taken from the classifier where the row names its
+    layers and the file has them in the right size; fc6 is reordered from channel by channel to
+    bin by bin.
+
+    Returns:
+        The names of the fully connected layers that were filled.
+    Raises:
+        WeightsError: a tensor of the features is missing or of another shape.
+    """
+    row = backbone(backbone_name)
+    own = model.features.state_dict()
+    given = {key: state.get(row.prefix + key) for key in own}
+    for key, tensor in own.items():
+        value = given[key]
+        if value is None or value.shape != tensor.shape:
+            found = "missing" if value is None else f"of shape {tuple(value.shape)}"
+            raise WeightsError(
+                f"weights of another model: {row.prefix}{key} is {found}, "
+                f"{backbone_name} needs {tuple(tensor.shape)}",
+                f"give ImageNet weights of {backbone_name}",
+            )
+    model.features.load_state_dict(given)
+    filled = []
+    for name, source in zip(model.fc_layers, row.classifier, strict=False):
+        weight, bias = state.get(f"{source}.weight"), state.get(f"{source}.bias")
+        layer = model.fc_layers[name]
+        assert isinstance(layer, nn.Linear)
+        if weight is None or bias is None or weight.shape != layer.weight.shape:
+            continue
+        if name == "fc6":
+            bins = row.pooled_size
+            by_bin = weight.view(-1, row.channels, bins, bins).permute(0, 2, 3, 1)
+            weight = by_bin.reshape(layer.weight.shape)
+        with torch.no_grad():
+            layer.weight.copy_(weight)
+            layer.bias.copy_(bias)
+        filled.append(name)
+    return filled

@@ -1,0 +1,108 @@
+"""From image files to detections."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..config import DetectConfig
+from ..data import images
+from ..data.batching import PixelStatistics, Prepared, collate, prepare
+from ..errors import FrcnnError
+from ..models.fast_rcnn import FastRCNN
+from ..models.postprocess import postprocess
+from ..proposers.cache import ProposalSource
+from ..structures import Detections
+from .checkpoint import WeightsHeader, load_weights
+from .device import pick_device
+from .prefetch import prefetch
+
+
+@dataclass(frozen=True)
+class Found:
+    """What came of one image file: detections, or an error."""
+
+    path: Path
+    image: NDArray[np.uint8] | None  # H×W×3
+    detections: Detections | None
+    proposals: int
+    seconds: float  # of the network and the postprocessing
+    error: FrcnnError | None = None
+
+
+class Detector:
+    """A network with its weights and its source of proposals."""
+
+    def __init__(
+        self,
+        model: FastRCNN,
+        header: WeightsHeader,
+        source: ProposalSource,
+        config: DetectConfig,
+        device: str,
+    ) -> None:
+        self.device = pick_device(device)
+        self.model = model.to(self.device).to(memory_format=torch.channels_last).eval()
+        self.header, self.source, self.config = header, source, config
+        self._pixels = PixelStatistics(header.pixel_mean, header.pixel_std)
+
+    @classmethod
+    def load(
+        cls, weights: Path, source: ProposalSource, config: DetectConfig, device: str
+    ) -> Detector:
+        """Read a weights file; for errors see `load_weights`."""
+        model, header = load_weights(weights)
+        return cls(model, header, source, config, device)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the labels 1..K."""
+        return self.header.classes
+
+    def prepare(self, content: bytes, image: NDArray[np.uint8]) -> Prepared:
+        """Proposals and scaled image of an image file, whose decoded form is `image`."""
+        proposals = self.source(content, image).top(self.config.max_proposals)
+        return prepare(image, proposals.boxes, self.header.scale, self.header.max_size)
+
+    @torch.inference_mode()
+    def infer(self, prepared: Prepared) -> Detections:
+        """One pass of the network over one image."""
+        batch = collate([prepared], self._pixels)
+        pixels = batch.images.to(self.device, memory_format=torch.channels_last)
+        output = self.model(pixels, batch.rois.to(self.device))
+        return postprocess(
+            output,
+            prepared.rois,
+            prepared.original_size,
+            self.config.score_threshold,
+            self.config.nms_threshold,
+            self.config.max_detections,
+        )
+
+    def run(self, paths: Iterable[Path]) -> Iterator[Found]:
+        """Detect in each file, in order; a file that cannot be read does not stop the others.
+
+        The next images are decoded and proposed for while the network runs.
+        """
+
+        def read(path: Path) -> tuple[NDArray[np.uint8], Prepared]:
+            content = images.read_bytes(path)
+            image = images.decode(content, str(path))
+            return image, self.prepare(content, image)
+
+        for path, future in prefetch(read, paths, workers=1):
+            try:
+                image, prepared = future.result()
+            except FrcnnError as error:
+                yield Found(path, None, None, 0, 0.0, error)
+                continue
+            start = time.perf_counter()
+            detections = self.infer(prepared)
+            seconds = time.perf_counter() - start
+            yield Found(path, image, detections, len(prepared.rois), seconds)

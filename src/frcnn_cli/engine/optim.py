@@ -1,0 +1,47 @@
+"""Learning rates and optimisers of the recipes."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from ..config import TrainConfig
+from ..models.fast_rcnn import FastRCNN
+
+
+def learning_rate(config: TrainConfig, iteration: int) -> float:
+    """The learning rate of iteration 0, 1, ...: linear warm-up, then steps or half a cosine."""
+    warmup = round(config.warmup * config.iterations)
+    if iteration < warmup:
+        return config.lr * (iteration + 1) / warmup
+    if config.lr_schedule == "step":
+        return config.lr * (0.1 if iteration >= config.lr_step * config.iterations else 1.0)
+    progress = (iteration - warmup) / max(config.iterations - warmup, 1)
+    return config.lr * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def parameter_groups(model: FastRCNN, config: TrainConfig) -> list[dict[str, object]]:
+    """Trainable parameters by learning-rate factor and decay; `factor` scales the learning rate."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        factor = config.backbone_lr if name.startswith("features.") else 1.0
+        decay = config.weight_decay
+        if name.endswith(".bias"):
+            factor, decay = factor * config.bias_lr, 0.0
+        groups.setdefault((factor, decay), []).append(parameter)
+    return [
+        {"params": parameters, "factor": factor, "weight_decay": decay}
+        for (factor, decay), parameters in groups.items()
+    ]
+
+
+def make_optimizer(model: FastRCNN, config: TrainConfig) -> torch.optim.Optimizer:
+    """SGD with momentum, or AdamW."""
+    groups = parameter_groups(model, config)
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, fused=True)
+    return torch.optim.AdamW(groups, lr=config.lr, fused=True)

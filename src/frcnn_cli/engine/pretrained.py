@@ -1,0 +1,69 @@
+"""ImageNet weights to start from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor
+
+from ..data.batching import PixelStatistics
+from ..errors import WeightsError
+from ..models.backbones import CAFFE_MEAN, CAFFE_STD, TORCHVISION_MEAN, TORCHVISION_STD, backbone
+from ..models.fast_rcnn import FastRCNN
+from .checkpoint import initialise, load_state_dict
+
+PIXELS = {
+    "caffe": PixelStatistics(CAFFE_MEAN, CAFFE_STD),
+    "torchvision": PixelStatistics(TORCHVISION_MEAN, TORCHVISION_STD),
+}
+
+
+def start_from_imagenet(
+    model: FastRCNN, backbone_name: str, file: Path | None, pixels: str | None
+) -> tuple[PixelStatistics, list[str], str]:
+    """Fill a new network with ImageNet weights.
+
+    Args:
+        file: a state dict; None for torchvision's, downloaded.
+        pixels: a key of PIXELS, the input that `file` expects; None for Caffe's, the convention of
+            the weights that the paper started from.
+    Returns:
+        The pixel statistics of the weights, the fully connected layers that they filled, and a
+        line that says so.
+    Raises:
+        WeightsError: no such weights, or they are another model's.
+    """
+    row = backbone(backbone_name)
+    if file is not None:
+        filled = initialise(model, load_state_dict(file), backbone_name)
+        return PIXELS[pixels or "caffe"], filled, _told(file.name, model, filled)
+    if row.torchvision is None:
+        raise WeightsError(
+            f"torchvision has no weights of {backbone_name}", "give a file with --init"
+        )
+    filled = initialise(model, _download(row.torchvision), backbone_name)
+    return (
+        PixelStatistics(row.pixel_mean, row.pixel_std),
+        filled,
+        _told(row.torchvision, model, filled),
+    )
+
+
+def _told(origin: str, model: FastRCNN, filled: list[str]) -> str:
+    random = [name for name in model.fc_layers if name not in filled]
+    return f"features {'and ' + ', '.join(filled) + ' ' if filled else ''}from {origin}" + (
+        f"; {', '.join(random)} random" if random else ""
+    )
+
+
+def _download(origin: str) -> dict[str, Tensor]:
+    from torchvision.models import get_weight
+
+    try:
+        state = get_weight(origin).get_state_dict(progress=False)
+    except (OSError, RuntimeError) as error:
+        raise WeightsError(
+            f"cannot download {origin}: {error}",
+            "give a file with --init",
+        ) from None
+    return dict(state)

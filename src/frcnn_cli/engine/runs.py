@@ -1,0 +1,114 @@
+"""Run folders: runs/train/<name>, then <name>-2, <name>-3 …; their logs; stopping a run."""
+
+from __future__ import annotations
+
+import csv
+import json
+import platform
+import signal
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
+
+import numpy
+import torch
+
+from .. import __version__
+from ..errors import DataError
+
+SETTINGS_FILE = "config.toml"
+METRICS_FILE = "metrics.csv"
+
+
+def create(parent: Path, name: str) -> Path:
+    """Make a new folder of that name, or of the name with the next free number.
+
+    Raises:
+        DataError: the folder cannot be made.
+    """
+    number = 1
+    while True:
+        folder = parent / (name if number == 1 else f"{name}-{number}")
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            number += 1
+        except OSError as error:
+            raise DataError(
+                f"cannot make {folder}: {error.strerror}", "choose another --name"
+            ) from None
+
+
+def describe(folder: Path, settings: Mapping[str, object]) -> None:
+    """Write config.toml, which makes the same run again with --config, and environment.json."""
+    lines = [f"{key} = {_toml(value)}\n" for key, value in settings.items() if value is not None]
+    (folder / SETTINGS_FILE).write_text("".join(lines))
+    environment = {
+        "frcnn": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "machine": platform.machine(),
+        "processor": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+    (folder / "environment.json").write_text(json.dumps(environment, indent=2) + "\n")
+
+
+def _toml(value: object) -> str:
+    # JSON's strings, numbers and truth values are TOML's too
+    return json.dumps(str(value) if isinstance(value, Path) else value)
+
+
+class StopSignal:
+    """Within the block, SIGINT and SIGTERM only set `asked`; outside the main thread nothing."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __enter__(self) -> None:
+        self._before: dict[int, object] = {}
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._ask)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self.asked = True
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+
+class MetricsLog:
+    """metrics.csv, one row an iteration; rows of iterations that will be done again are dropped.
+
+    Args:
+        keep: iterations done already, whose rows stay.
+    """
+
+    def __init__(self, folder: Path, keep: int) -> None:
+        self.path, self.keep = folder / METRICS_FILE, keep
+
+    def __enter__(self) -> MetricsLog:
+        rows: list[list[str]] = []
+        if self.path.exists():
+            with self.path.open(newline="") as file:
+                rows = [row for row in csv.reader(file) if row and row[0].isdigit()]
+        self._file = self.path.open("w", newline="")
+        self._writer = csv.writer(self._file)
+        self._writer.writerow(("iteration", "cls", "loc", "lr", "seconds"))
+        self._writer.writerows(row for row in rows if int(row[0]) <= self.keep)
+        return self
+
+    def write(self, iteration: int, *values: float) -> None:
+        """Append one row: the two losses, the learning rate, seconds."""
+        self._writer.writerow([iteration, *(f"{value:.6g}" for value in values)])
+        if iteration % 20 == 0:
+            self._file.flush()
+
+    def __exit__(self, *exception: object) -> None:
+        self._file.close()

@@ -1,0 +1,234 @@
+"""Single-stage training (Fast R-CNN, section 2.3).
+
+Everything random is a function of the seed and the iteration, so a run that is resumed goes on
+exactly as it would have.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..config import TrainConfig
+from ..data.batching import DeltaStatistics
+from ..data.voc import VocDataset
+from ..errors import DataError, FrcnnError
+from ..models.backbones import backbone
+from ..models.fast_rcnn import FastRCNN, build, freeze
+from ..models.losses import fast_rcnn_loss
+from ..proposers.cache import ProposalSource
+from ..structures import Batch
+from .batches import BatchMaker
+from .checkpoint import WeightsHeader, save_weights, write_atomically
+from .device import pick_device
+from .optim import learning_rate, make_optimizer
+from .prefetch import prefetch
+from .pretrained import start_from_imagenet
+from .runs import MetricsLog, StopSignal
+from .samples import survey
+
+WEIGHTS_FILE = "last.safetensors"
+STATE_FILE = "state.pt"
+CHECKPOINT_SECONDS = 300
+
+
+@dataclass(frozen=True)
+class Step:
+    """One finished iteration."""
+
+    iteration: int  # counted from 1
+    cls: float
+    loc: float
+    lr: float
+    seconds: float
+
+
+class InterruptedRun(Exception):  # noqa: N818 - a request, not an error
+    """The run was asked to stop, and did, with a checkpoint."""
+
+
+class Trainer:
+    """A training run; `run` is its folder.
+
+    Weights in the folder predict true deltas: the normalisation of the targets is folded into
+    bbox_pred. The training state keeps the layer as it is trained.
+    """
+
+    def __init__(
+        self,
+        model: FastRCNN,
+        batches: BatchMaker,
+        header: WeightsHeader,
+        device: torch.device,
+    ) -> None:
+        self.model = model.to(device).to(memory_format=torch.channels_last).train()
+        self.batches, self.header, self.device = batches, header, device
+        self.run = Path()
+        self.config = batches.config
+        freeze(self.model, backbone(self.config.backbone).frozen)
+        self.optimizer = make_optimizer(self.model, self.config)
+        self.iteration = 0
+
+    def steps(self) -> Iterator[Step]:
+        """Train to the end, yielding each iteration; checkpoints on the way and at the end.
+
+        Raises:
+            InterruptedRun: SIGINT or SIGTERM came; the checkpoint holds everything up to it.
+            FrcnnError: the loss is not finite; the images are named.
+        """
+        stop = StopSignal()
+        saved = time.monotonic()
+        ahead = prefetch(self.batches, range(self.iteration, self.config.iterations), workers=1)
+        with stop, MetricsLog(self.run, self.iteration) as log:
+            for iteration, future in ahead:
+                start = time.monotonic()
+                step = self._step(iteration, future.result(), start)
+                self.iteration = iteration + 1
+                log.write(step.iteration, step.cls, step.loc, step.lr, step.seconds)
+                yield step
+                if stop.asked or time.monotonic() - saved > CHECKPOINT_SECONDS:
+                    self.save()
+                    saved = time.monotonic()
+                if stop.asked:
+                    raise InterruptedRun
+        self.save()
+
+    def _step(self, iteration: int, batch: Batch, start: float) -> Step:
+        config = self.config
+        torch.manual_seed(config.seed * 1_000_003 + iteration)  # dropout
+        lr = learning_rate(config, iteration)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr * group["factor"]
+        assert batch.targets is not None
+        images = batch.images.to(self.device, memory_format=torch.channels_last)
+        output = self.model(images, batch.rois.to(self.device))
+        targets = replace(
+            batch.targets,
+            labels=batch.targets.labels.to(self.device),
+            deltas=batch.targets.deltas.to(self.device),
+        )
+        losses = fast_rcnn_loss(output, targets)
+        cls, loc = float(losses.cls.detach()), float(losses.loc.detach())
+        if not np.isfinite(cls + loc):
+            raise FrcnnError(
+                f"the loss is not finite in iteration {iteration + 1}, images "
+                f"{', '.join(self.batches.names(iteration))}",
+                "try a smaller --lr; the last checkpoint is intact",
+            )
+        self.optimizer.zero_grad(set_to_none=False)
+        torch.autograd.backward(losses.total)
+        self.optimizer.step()
+        return Step(iteration + 1, cls, loc, lr, time.monotonic() - start)
+
+    def save(self) -> None:
+        """Write the training state, then the weights, each whole or not at all."""
+        state = {
+            "iteration": self.iteration,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        write_atomically(self.run / STATE_FILE, lambda part: torch.save(state, part))
+        with folded(self.model, self.batches.survey.deltas):
+            save_weights(self.run / WEIGHTS_FILE, self.model, self._header())
+
+    def _header(self) -> WeightsHeader:
+        history = {"iterations": self.iteration, "settings": asdict(self.config)}
+        return replace(self.header, provenance={**self.header.provenance, **history})
+
+    def restore(self) -> None:
+        """Go on from the folder's training state.
+
+        Raises:
+            DataError: there is none, or it belongs to another run.
+        """
+        path = self.run / STATE_FILE
+        hint = "start again without --resume"
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.iteration = int(state["iteration"])
+        except FileNotFoundError:
+            raise DataError(f"no training state {path}", hint) from None
+        except Exception as error:  # torch.load and load_state_dict raise many kinds
+            reason = str(error).splitlines()[0]
+            raise DataError(f"{path} cannot be resumed: {reason}", hint) from None
+
+
+def prepare(
+    dataset: VocDataset,
+    source: ProposalSource,
+    config: TrainConfig,
+    init: Path | None,
+    pixels: str | None,
+    device: str,
+    workers: int,
+    on_image: Callable[[], None],
+) -> tuple[Trainer, list[str]]:
+    """Everything before the first step: the network, its initial weights, the survey of the data.
+
+    Args:
+        init, pixels: see `start_from_imagenet`. device: see `pick_device`.
+        workers: threads for the survey. on_image: called after each image of it.
+    Returns:
+        The trainer, and lines that say what it is about to do.
+    """
+    torch.manual_seed(config.seed)
+    model = build(config.backbone, len(dataset.classes))
+    statistics, filled, origin = start_from_imagenet(model, config.backbone, init, pixels)
+    place = pick_device(device)
+    background = (config.bg_low, config.bg_high)
+    facts = survey(
+        dataset, source, config.max_proposals, config.fg_threshold, background, workers, on_image
+    )
+    header = WeightsHeader(
+        config.backbone,
+        dataset.classes,
+        statistics.mean,
+        statistics.std,
+        config.scale,
+        config.max_size,
+        provenance={
+            "data": f"{dataset.name} {dataset.split}, {len(facts.usable)} images",
+            "init": origin,
+            "proposals": source.method.digest,
+        },
+    )
+    batches = BatchMaker(dataset, source, facts, statistics, config)
+    if "fc6" not in filled:
+        model.fit_feature_scale(batches(0).images)
+    trainer = Trainer(model, batches, header, place)
+    count = {True: 0, False: 0}
+    for parameter in trainer.model.parameters():
+        count[parameter.requires_grad] += parameter.numel()
+    return trainer, [
+        f"{dataset.name} {dataset.split}: {len(facts.usable)} of {len(dataset)} images usable, "
+        f"{facts.objects} objects of {len(dataset.classes)} classes",
+        f"proposals cover {facts.recall:.1%} of the objects at IoU {config.fg_threshold}, "
+        f"{facts.foreground:.0f} foreground RoIs an image",
+        f"{config.backbone}: {origin}; {count[True] / 1e6:.1f} M parameters trained, "
+        f"{count[False] / 1e6:.2f} M frozen; on {place}",
+    ]
+
+
+@contextmanager
+def folded(model: FastRCNN, deltas: DeltaStatistics) -> Iterator[None]:
+    """Within the block, bbox_pred predicts true deltas instead of normalised ones."""
+    layer = model.bbox_pred
+    mean = torch.from_numpy(deltas.mean.reshape(-1)).to(layer.weight.device)
+    std = torch.from_numpy(deltas.std.reshape(-1)).to(layer.weight.device)
+    before = copy.deepcopy(layer.state_dict())
+    with torch.no_grad():
+        layer.weight.mul_(std[:, None])
+        layer.bias.mul_(std).add_(mean)
+    try:
+        yield
+    finally:
+        layer.load_state_dict(before)  # the very bits: resuming must not drift

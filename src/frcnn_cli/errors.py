@@ -1,0 +1,46 @@
+"""Every failure that a user can cause, as one line and a hint.
+
+FrcnnError
+├── ConfigError    a setting, a flag, a name
+├── DataError      a data set, an annotation, a proposal
+├── ImageError     a picture that cannot be read
+└── WeightsError   a weights file or checkpoint
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class FrcnnError(Exception):
+    """What was expected and what came (`message`), and what to do about it (`hint`)."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class ConfigError(FrcnnError):
+    """A setting is unknown, out of range or in conflict with another."""
+
+
+class DataError(FrcnnError):
+    """A data set, an annotation or a set of proposals is missing or wrong."""
+
+
+class ImageError(FrcnnError):
+    """A picture cannot be read."""
+
+
+class WeightsError(FrcnnError):
+    """A weights file is missing, damaged or made for another model."""
+
+
+def unknown_name(kind: str, got: str, known: Iterable[str]) -> ConfigError:
+    """The error for a name that is not in a table, with the nearest one offered."""
+    names = list(known)
+    near = difflib.get_close_matches(got, names, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return ConfigError(f"unknown {kind} {got!r}", f"{hint}known: {', '.join(names)}")

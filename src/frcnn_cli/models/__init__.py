@@ -1,0 +1,1 @@
+"""The network, its losses, and what turns its answers into detections."""

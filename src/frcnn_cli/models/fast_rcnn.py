@@ -1,0 +1,106 @@
+"""The network of Fast R-CNN (section 2): convolutions, RoI pooling, fully connected layers, heads.
+
+B: images, R: RoIs, K: classes, C: channels, P: bins a side.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..ops.roi_pool import roi_pool
+from ..structures import HeadOutput
+from .backbones import backbone
+
+DROPOUT = 0.5  # on fc6 and fc7, as in the original's prototxt
+
+
+class FastRCNN(nn.Module):
+    """One pass over the images, then the heads over every RoI.
+
+    The fully connected layers read the pooled features bin by bin, all channels of a bin together
+    (P, P, C): the order in which the CPU kernel writes them, so that nothing is moved.
+    """
+
+    def __init__(
+        self,
+        features: nn.Sequential,
+        stride: int,
+        pooled_size: int,
+        fc_layers: dict[str, nn.Module],
+        cls_score: nn.Linear,
+        bbox_pred: nn.Linear,
+    ) -> None:
+        super().__init__()
+        self.features = features
+        self.stride = stride
+        self.pooled_size = pooled_size
+        self.fc_layers = nn.ModuleDict(fc_layers)
+        self.cls_score = cls_score
+        self.bbox_pred = bbox_pred
+        self.dropout = nn.Dropout(DROPOUT)
+        self.feature_scale: Tensor
+        self.register_buffer("feature_scale", torch.ones(()))
+
+    def forward(self, images: Tensor, rois: Tensor) -> HeadOutput:
+        """Score and refine every RoI.
+
+        Args:
+            images: [B, 3, H, W], normalised. rois: [R, 5], (image, box in pixels of `images`).
+        Returns:
+            class_logits [R, K + 1] and box_deltas [R, K + 1, 4].
+        """
+        return self.heads(self.pool(self.features(images), rois))
+
+    @torch.no_grad()
+    def fit_feature_scale(self, images: Tensor) -> None:
+        """Choose the factor that gives the features of these images [B, 3, H, W] a root mean
+        square of one: what a fully connected layer that starts from random is made for. Weights
+        of Caffe's lineage give features in the tens."""
+        features = self.features(images)
+        self.feature_scale.copy_(1 / features.square().mean().sqrt().clamp(min=1e-6))
+
+    def pool(self, features: Tensor, rois: Tensor) -> Tensor:
+        """Fixed-size features of every RoI, [R, P * P * C]."""
+        size = (self.pooled_size, self.pooled_size)
+        pooled = roi_pool(
+            features * self.feature_scale, rois, size, 1 / self.stride
+        )  # [R, C, P, P]
+        return pooled.permute(0, 2, 3, 1).flatten(1)
+
+    def heads(self, x: Tensor) -> HeadOutput:
+        """The fully connected part, from pooled features [R, P * P * C]."""
+        for layer in self.fc_layers.values():
+            x = self.dropout(layer(x).relu())
+        logits = self.cls_score(x)
+        deltas = self.bbox_pred(x)
+        return HeadOutput(logits, deltas.view(len(deltas), logits.shape[1], 4))
+
+
+def build(backbone_name: str, class_count: int) -> FastRCNN:
+    """A network for `class_count` classes (K, without the background), randomly initialised.
+
+    The sibling layers start from N(0, 0.01) and N(0, 0.001), biases from 0 (section 2.3).
+    """
+    row = backbone(backbone_name)
+    width = row.channels * row.pooled_size**2
+    fc_layers: dict[str, nn.Module] = {}
+    for number, size in enumerate(row.fc_sizes, start=6):
+        layer = nn.Linear(width, size)
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        nn.init.zeros_(layer.bias)
+        fc_layers[f"fc{number}"] = layer
+        width = size
+    cls_score = nn.Linear(width, class_count + 1)
+    bbox_pred = nn.Linear(width, (class_count + 1) * 4)
+    nn.init.normal_(cls_score.weight, std=0.01)
+    nn.init.normal_(bbox_pred.weight, std=0.001)
+    nn.init.zeros_(cls_score.bias)
+    nn.init.zeros_(bbox_pred.bias)
+    return FastRCNN(row.features(), row.stride, row.pooled_size, fc_layers, cls_score, bbox_pred)
+
+
+def freeze(model: FastRCNN, modules: int) -> None:
+    """Keep the first `modules` modules of the features as they are."""
+    for module in list(model.features)[:modules]:
+        module.requires_grad_(False)

@@ -1,0 +1,43 @@
+"""From the network's answers to detections: softmax, box decoding, threshold, NMS."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..ops import box_coder
+from ..ops import boxes as box_ops
+from ..ops.nms import nms
+from ..structures import Detections, HeadOutput
+
+
+def postprocess(
+    output: HeadOutput,
+    rois: NDArray[np.float32],
+    image_size: tuple[int, int],
+    score_threshold: float,
+    nms_threshold: float,
+    max_detections: int,
+) -> Detections:
+    """Detections of one image.
+
+    A RoI gives one candidate for each class (not the background) whose softmax score is above
+    `score_threshold`; only these are decoded. Then NMS class by class, then the best
+    `max_detections` of all classes together. Boxes that clipping leaves empty are dropped.
+
+    Args:
+        output: of R RoIs. rois: [R, 4], pixels of the original image.
+        image_size: (height, width) of the original image.
+    """
+    scores = output.class_logits.float().softmax(dim=1)
+    scores[:, 0] = 0  # the background is not an object
+    roi_index, label = (scores > score_threshold).nonzero(as_tuple=True)
+    chosen_scores = scores[roi_index, label].cpu().numpy()
+    deltas = output.box_deltas[roi_index, label].float().cpu().numpy()
+    labels = label.cpu().numpy()
+    boxes = box_ops.clip(box_coder.decode(rois[roi_index.cpu().numpy()], deltas), image_size)
+
+    whole = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+    boxes, chosen_scores, labels = boxes[whole], chosen_scores[whole], labels[whole]
+    keep = nms(boxes, chosen_scores, labels, nms_threshold)[:max_detections]
+    return Detections(boxes[keep], chosen_scores[keep], labels[keep], image_size)

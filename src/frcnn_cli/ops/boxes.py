@@ -1,0 +1,48 @@
+"""Boxes: N×4 float32 arrays (x1, y1, x2, y2) in pixels, continuous and half-open.
+
+A box covers x1 <= x < x2, so its width is x2 - x1 and areas need no +1.
+N, M: numbers of boxes; sizes are (height, width).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Boxes = NDArray[np.float32]
+
+
+def area(boxes: Boxes) -> NDArray[np.float32]:
+    """Areas in square pixels, [N]; zero for boxes turned inside out."""
+    sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 0)
+    return sides[:, 0] * sides[:, 1]
+
+
+def iou(boxes: Boxes, others: Boxes) -> NDArray[np.float32]:
+    """Intersection over union of every box with every other, [N, M]; 0 where both are empty."""
+    top_left = np.maximum(boxes[:, None, :2], others[None, :, :2])  # [N, M, 2]
+    bottom_right = np.minimum(boxes[:, None, 2:], others[None, :, 2:])  # [N, M, 2]
+    sides = np.maximum(bottom_right - top_left, 0)
+    intersection = sides[..., 0] * sides[..., 1]  # [N, M]
+    union = area(boxes)[:, None] + area(others)[None, :] - intersection
+    return np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0)
+
+
+def clip(boxes: Boxes, size: tuple[int, int]) -> Boxes:
+    """Boxes cut to an image of `size` (height, width)."""
+    height, width = size
+    limit = np.array([width, height, width, height], dtype=np.float32)
+    return np.clip(boxes, 0, limit)
+
+
+def scale(boxes: Boxes, factor: float) -> Boxes:
+    """Boxes in an image that was resized by `factor`."""
+    return boxes * np.float32(factor)
+
+
+def flip(boxes: Boxes, width: int) -> Boxes:
+    """Boxes in the left-right mirror image of an image `width` pixels wide."""
+    flipped = boxes.copy()
+    flipped[:, 0] = width - boxes[:, 2]
+    flipped[:, 2] = width - boxes[:, 0]
+    return flipped

@@ -1,0 +1,196 @@
+"""RoI max pooling (Fast R-CNN, section 2.1), with the rounding of Caffe and torchvision.
+
+B images, C channels, H×W feature cells, R RoIs, P×Q bins. A RoI is (image, x1, y1, x2, y2) in input
+pixels; its corners are multiplied by the spatial scale and rounded half away from zero to cells,
+both ends included; bin p covers the rows floor(p·h/P) .. ceil((p+1)·h/P) - 1. An empty bin is 0.
+
+On the CPU the kernel runs over channels-last maps, the inner loop over channels, so that the
+compiler vectorises it; threads share the RoIs (forward) or the channels (backward), so no two
+write to the same cell and the sums keep one order. Other devices use torchvision's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from numba import njit
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+def bin_limits(
+    starts: NDArray[Any], ends: NDArray[Any], scale: float, bins: int, cells: int
+) -> NDArray[np.int32]:
+    """First cell, and the one behind the last, of each bin along one axis.
+
+    All steps are rounded in the type of `starts`, as torchvision's are in that of the features.
+
+    Args:
+        starts, ends: [R], the sides of the RoIs in input pixels.
+        scale: feature cells per input pixel. cells: length of the map.
+    Returns:
+        [R, bins, 2], in 0..cells.
+    """
+    real = starts.dtype.type
+
+    def to_cell(pixels: NDArray[Any]) -> NDArray[Any]:
+        scaled = pixels * real(scale)
+        return np.copysign(np.floor(np.abs(scaled) + real(0.5)), scaled)  # half away from zero
+
+    first, last = to_cell(starts), to_cell(ends)
+    step = (np.maximum(last - first + 1, 1) / real(bins))[:, None]
+    edges = np.arange(bins + 1, dtype=starts.dtype)
+    limits = np.stack([np.floor(edges[:-1] * step), np.ceil(edges[1:] * step)], axis=2)
+    return np.clip(limits + first[:, None, None], 0, cells).astype(np.int32)
+
+
+# The two loops below read one buffer and write another. In place, LLVM turns them into masked
+# stores, which cost AMD processors five times as much.
+
+
+@njit(inline="always")
+def _larger(cell, largest, new_largest):
+    for c in range(len(cell)):
+        new_largest[c] = cell[c] if cell[c] > largest[c] else largest[c]
+
+
+@njit(inline="always")
+def _larger_with_index(cell, index, largest, where, new_largest, new_where):
+    for c in range(len(cell)):
+        value, best, best_index = cell[c], largest[c], where[c]
+        better = value > best
+        new_largest[c] = value if better else best
+        new_where[c] = index if better else best_index
+
+
+@njit(cache=True, nogil=True)
+def _forward(features, images, ys, xs, out, argmax, first, last):
+    """Pool RoIs first..last-1.
+
+    features: [B, H, W, C]. images: [R], the image of each RoI. ys: [R, P, 2]. xs: [R, Q, 2].
+    out: [R, P, Q, C]. argmax: like `out`, int32; without elements when no gradient is wanted.
+    """
+    width, channels = features.shape[2:]
+    largest, spare = np.empty(channels, features.dtype), np.empty(channels, features.dtype)
+    where, spare_where = np.empty(channels, np.int32), np.empty(channels, np.int32)
+    for r in range(first, last):
+        image = features[images[r]]
+        for p in range(out.shape[1]):
+            for q in range(out.shape[2]):
+                empty = ys[r, p, 1] <= ys[r, p, 0] or xs[r, q, 1] <= xs[r, q, 0]
+                largest[:] = 0 if empty else -np.inf
+                where[:] = -1
+                for y in range(ys[r, p, 0], ys[r, p, 1]):
+                    for x in range(xs[r, q, 0], xs[r, q, 1]):
+                        if argmax.size:
+                            index = np.int32(y * width + x)
+                            _larger_with_index(
+                                image[y, x], index, largest, where, spare, spare_where
+                            )
+                            where, spare_where = spare_where, where
+                        else:
+                            _larger(image[y, x], largest, spare)
+                        largest, spare = spare, largest
+                out[r, p, q] = largest
+                if argmax.size:
+                    argmax[r, p, q] = where
+
+
+@njit(cache=True, nogil=True)
+def _backward(grad_out, argmax, images, grad, first, last):
+    """Add each bin's gradient to the cell that it chose, channels first..last-1.
+
+    grad_out, argmax: [R, P, Q, C]. grad: [B, H * W, C], zero at the start.
+    """
+    count, rows, columns, _ = grad_out.shape
+    for r in range(count):
+        image = grad[images[r]]
+        for p in range(rows):
+            for q in range(columns):
+                cells, gradient = argmax[r, p, q], grad_out[r, p, q]
+                for c in range(first, last):
+                    if cells[c] >= 0:
+                        image[cells[c], c] += gradient[c]
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="roi_pool")
+
+
+def _share(kernel: Callable[..., None], arguments: tuple[Any, ...], count: int) -> None:
+    """Call kernel(*arguments, first, last) so that 0..count is covered by torch's threads."""
+    threads = torch.get_num_threads()
+    if threads == 1 or count < threads:
+        kernel(*arguments, 0, count)
+        return
+    edges = [count * i // threads for i in range(threads + 1)]
+    jobs = [
+        _pool(threads).submit(kernel, *arguments, first, last) for first, last in pairwise(edges)
+    ]
+    for job in jobs:
+        job.result()
+
+
+class _RoIPoolCPU(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, features: Tensor, rois: Tensor, size: tuple[int, int], scale: float
+    ) -> Tensor:
+        height, width = features.shape[2:]
+        channels_last = features.permute(0, 2, 3, 1).contiguous().numpy()
+        boxes = rois.to(features.dtype).numpy()
+        images = boxes[:, 0].astype(np.int64)
+        ys = bin_limits(boxes[:, 2], boxes[:, 4], scale, size[0], height)
+        xs = bin_limits(boxes[:, 1], boxes[:, 3], scale, size[1], width)
+        out = torch.empty((len(rois), *size, features.shape[1]), dtype=features.dtype)
+        wanted = ctx.needs_input_grad[0]
+        argmax = torch.empty(out.shape if wanted else (0, 0, 0, 0), dtype=torch.int32)
+        arguments = (channels_last, images, ys, xs, out.numpy(), argmax.numpy())
+        _share(_forward, arguments, len(rois))
+        if wanted:
+            ctx.save_for_backward(argmax)
+            ctx.images, ctx.feature_shape = images, features.shape
+        return out.permute(0, 3, 1, 2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
+        (argmax,) = ctx.saved_tensors
+        count, channels, height, width = ctx.feature_shape
+        grad = torch.zeros((count, height * width, channels), dtype=grad_out.dtype)
+        gradient = grad_out.permute(0, 2, 3, 1).contiguous().numpy()
+        _share(_backward, (gradient, argmax.numpy(), ctx.images, grad.numpy()), channels)
+        return grad.view(count, height, width, channels).permute(0, 3, 1, 2), None, None, None
+
+
+def roi_pool(features: Tensor, rois: Tensor, size: tuple[int, int], spatial_scale: float) -> Tensor:
+    """Max-pool every RoI to the same number of bins.
+
+    Differentiable in `features`: the gradient of a cell is the sum over all RoIs and bins that
+    chose it (the paper's equation 4).
+
+    Args:
+        features: [B, C, H, W], float32 or float64 on the CPU.
+        rois: [R, 5], (index of the image, x1, y1, x2, y2) in input pixels.
+        size: (P, Q), bins down and across.
+        spatial_scale: feature cells per input pixel (1/16 for a stride of 16).
+    Returns:
+        [R, C, P, Q]; channels-last in memory on the CPU.
+    Raises:
+        ValueError: a RoI names an image that is not in the batch.
+    """
+    if len(rois) and not 0 <= int(rois[:, 0].min()) <= int(rois[:, 0].max()) < len(features):
+        raise ValueError(f"roi_pool: the first column of rois must be in 0..{len(features) - 1}")
+    if features.device.type == "cpu":
+        return _RoIPoolCPU.apply(features, rois, size, spatial_scale)
+    from torchvision.ops import roi_pool as torchvision_roi_pool
+
+    return torchvision_roi_pool(features, rois.to(features.dtype), size, spatial_scale)

@@ -1,0 +1,1 @@
+"""Region proposals: where the boxes come from and how they are kept."""

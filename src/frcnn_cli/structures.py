@@ -1,0 +1,160 @@
+"""The types that the stages hand to one another, checked on construction.
+
+N: proposals, G: objects, R: RoIs, M: detections, B: images in a batch, K: classes; class 0 is the
+background. Boxes are float32 (x1, y1, x2, y2) in pixels of the original image, continuous and
+half-open. Sizes are (height, width).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import DataError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def _check_shape(
+    owner: str, field: str, array: NDArray[Any] | Tensor, *expected: int | None
+) -> None:
+    """Raise unless `array` has the expected shape; None stands for any length."""
+    shape = tuple(array.shape)
+    if len(shape) != len(expected) or any(
+        want is not None and got != want for got, want in zip(shape, expected, strict=True)
+    ):
+        wanted = "×".join("any" if want is None else str(want) for want in expected)
+        raise DataError(f"{owner}.{field}: expected shape {wanted}, got {shape}")
+
+
+def _check_boxes(owner: str, boxes: NDArray[np.float32]) -> None:
+    _check_shape(owner, "boxes", boxes, None, 4)
+    if boxes.dtype != np.float32:
+        raise DataError(f"{owner}.boxes: expected float32, got {boxes.dtype}")
+    if not np.isfinite(boxes).all():
+        raise DataError(f"{owner}.boxes: expected finite numbers, got NaN or infinity")
+
+
+@dataclass(frozen=True)
+class Proposals:
+    """Candidate regions of one image, best first."""
+
+    boxes: NDArray[np.float32]  # N×4
+    scores: NDArray[np.float32] | None  # N, larger is better
+    image_size: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        _check_boxes("Proposals", self.boxes)
+        if self.scores is not None:
+            _check_shape("Proposals", "scores", self.scores, len(self.boxes))
+
+    def top(self, count: int) -> Proposals:
+        """The first `count` proposals."""
+        scores = None if self.scores is None else self.scores[:count]
+        return Proposals(self.boxes[:count], scores, self.image_size)
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """The annotated objects of one image."""
+
+    boxes: NDArray[np.float32]  # G×4
+    labels: NDArray[np.int64]  # G, in 1..K
+    difficult: NDArray[np.bool_]  # G
+
+    def __post_init__(self) -> None:
+        _check_boxes("GroundTruth", self.boxes)
+        _check_shape("GroundTruth", "labels", self.labels, len(self.boxes))
+        _check_shape("GroundTruth", "difficult", self.difficult, len(self.boxes))
+
+    def __getitem__(self, chosen: NDArray[np.bool_]) -> GroundTruth:
+        return GroundTruth(self.boxes[chosen], self.labels[chosen], self.difficult[chosen])
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One training image with all that is known of it."""
+
+    image_id: str
+    image: NDArray[np.uint8]  # H×W×3, RGB
+    proposals: Proposals
+    ground_truth: GroundTruth
+
+    def __post_init__(self) -> None:
+        _check_shape("Sample", "image", self.image, *self.proposals.image_size, 3)
+
+
+@dataclass(frozen=True)
+class RoiTargets:
+    """What each RoI of a batch should answer."""
+
+    labels: Tensor  # R, in 0..K
+    deltas: Tensor  # R×4, normalised; only rows with a label above 0 count
+
+    def __post_init__(self) -> None:
+        _check_shape("RoiTargets", "labels", self.labels, None)
+        _check_shape("RoiTargets", "deltas", self.deltas, len(self.labels), 4)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images of one network pass, scaled and padded to a common size."""
+
+    images: Tensor  # B×3×H×W, normalised
+    rois: Tensor  # R×5: index of the image, then the box in pixels of the scaled image
+    scales: tuple[float, ...]  # B: scaled size / original size
+    image_sizes: tuple[tuple[int, int], ...]  # B: original sizes
+    targets: RoiTargets | None  # None when detecting
+
+    def __post_init__(self) -> None:
+        _check_shape("Batch", "images", self.images, len(self.scales), 3, None, None)
+        _check_shape("Batch", "rois", self.rois, None, 5)
+        if self.targets is not None:
+            _check_shape("Batch", "targets", self.targets.labels, len(self.rois))
+
+
+@dataclass(frozen=True)
+class HeadOutput:
+    """What the network says of each RoI."""
+
+    class_logits: Tensor  # R×(K+1)
+    box_deltas: Tensor  # R×(K+1)×4
+
+    def __post_init__(self) -> None:
+        rois, classes = self.class_logits.shape
+        _check_shape("HeadOutput", "box_deltas", self.box_deltas, rois, classes, 4)
+
+
+@dataclass(frozen=True)
+class Losses:
+    """The two terms of the multitask loss (equation 1), each over the number of RoIs."""
+
+    cls: Tensor
+    loc: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        """L = L_cls + L_loc, with lambda = 1."""
+        return self.cls + self.loc
+
+
+@dataclass(frozen=True)
+class Detections:
+    """Objects found in one image, best first."""
+
+    boxes: NDArray[np.float32]  # M×4
+    scores: NDArray[np.float32]  # M, in 0..1
+    labels: NDArray[np.int64]  # M, in 1..K
+    image_size: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        _check_boxes("Detections", self.boxes)
+        _check_shape("Detections", "scores", self.scores, len(self.boxes))
+        _check_shape("Detections", "labels", self.labels, len(self.boxes))
+
+    def __len__(self) -> int:
+        return len(self.boxes)
