@@ -38,6 +38,11 @@ class WeightsError(FrcnnError):
     """A weights file is missing, damaged or made for another model."""
 
 
+def reason(error: Exception) -> str:
+    """The first line of what an exception says, or its kind where it says nothing."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
 def unknown_name(kind: str, got: str, known: Iterable[str]) -> ConfigError:
     """The error for a name that is not in a table, with the nearest one offered."""
     names = list(known)

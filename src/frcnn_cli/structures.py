@@ -125,6 +125,7 @@ class HeadOutput:
     box_deltas: Tensor  # R×(K+1)×4
 
     def __post_init__(self) -> None:
+        _check_shape("HeadOutput", "class_logits", self.class_logits, None, None)
         rois, classes = self.class_logits.shape
         _check_shape("HeadOutput", "box_deltas", self.box_deltas, rois, classes, 4)
 

@@ -15,8 +15,7 @@ import typer
 from ..config import RECIPES, TrainConfig, check
 from ..config import recipe as recipe_settings
 from ..data.datasets import DATASETS
-from ..errors import FrcnnError
-from .console import ProgressLine, err
+from .console import ProgressLine, err, say_error
 from .options import (
     Config,
     Data,
@@ -143,10 +142,11 @@ def train(
     try:
         step = _show_steps(trainer, quiet)
     except InterruptedRun:
-        raise FrcnnError(
+        say_error(
             f"stopped after {trainer.iteration} of {settings.iterations} iterations",
             f"go on with: frcnn train --resume {trainer.run}",
-        ) from None
+        )
+        raise typer.Exit(130) from None
     weights = trainer.run / "last.safetensors"
     if as_json:
         print(json.dumps({"run": str(trainer.run), "weights": str(weights), **step}))

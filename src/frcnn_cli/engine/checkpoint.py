@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..errors import FrcnnError, WeightsError
+from ..errors import FrcnnError, WeightsError, reason
 from ..models import fast_rcnn, low_rank
 from ..models.backbones import backbone
 from ..models.fast_rcnn import FastRCNN
@@ -168,8 +168,7 @@ def load_state_dict(path: Path) -> dict[str, Tensor]:
                 return {key: file.get_tensor(key) for key in keys}
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises a dozen kinds for a damaged or hostile file
-        reason = str(error).splitlines()[0]
-        raise WeightsError(f"{path} cannot be read: {reason}", hint) from None
+        raise WeightsError(f"{path} cannot be read: {reason(error)}", hint) from None
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise WeightsError(f"{path} holds something else than tensors by name", hint)
     return state

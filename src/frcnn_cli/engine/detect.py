@@ -17,8 +17,9 @@ from ..data.batching import PixelStatistics, Prepared, collate, prepare
 from ..errors import FrcnnError
 from ..models.fast_rcnn import FastRCNN
 from ..models.postprocess import postprocess
+from ..ops.roi_pool import distinct_cells
 from ..proposers.cache import ProposalSource
-from ..structures import Detections
+from ..structures import Detections, HeadOutput
 from .checkpoint import WeightsHeader, load_weights
 from .device import pick_device
 from .prefetch import prefetch
@@ -72,12 +73,14 @@ class Detector:
 
     @torch.inference_mode()
     def infer(self, prepared: Prepared) -> Detections:
-        """One pass of the network over one image."""
+        """One pass of the network over one image; RoIs on the same cells are scored once."""
         batch = collate([prepared], self._pixels)
         pixels = batch.images.to(self.device, memory_format=torch.channels_last)
-        output = self.model(pixels, batch.rois.to(self.device))
+        chosen, kind = distinct_cells(batch.rois, 1 / self.model.stride)
+        output = self.model(pixels, batch.rois[chosen].to(self.device))
+        kind = kind.to(self.device)
         return postprocess(
-            output,
+            HeadOutput(output.class_logits[kind], output.box_deltas[kind]),
             prepared.rois,
             prepared.original_size,
             self.config.score_threshold,

@@ -19,7 +19,7 @@ import torch
 from ..config import TrainConfig
 from ..data.batching import DeltaStatistics
 from ..data.voc import VocDataset
-from ..errors import DataError, FrcnnError
+from ..errors import DataError, FrcnnError, reason
 from ..models.backbones import backbone
 from ..models.fast_rcnn import FastRCNN, build, freeze
 from ..models.losses import fast_rcnn_loss
@@ -158,8 +158,7 @@ class Trainer:
         except FileNotFoundError:
             raise DataError(f"no training state {path}", hint) from None
         except Exception as error:  # torch.load and load_state_dict raise many kinds
-            reason = str(error).splitlines()[0]
-            raise DataError(f"{path} cannot be resumed: {reason}", hint) from None
+            raise DataError(f"{path} cannot be resumed: {reason(error)}", hint) from None
 
 
 def prepare(

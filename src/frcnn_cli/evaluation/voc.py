@@ -15,7 +15,8 @@ from ..ops import boxes as box_ops
 from ..structures import Detections, GroundTruth
 
 IOU_THRESHOLD = 0.5
-# As the devkit computes them: three tenths is 0.30000000000000004 there, and recall must reach it.
+# As numpy's arange gives them, and so in every Python copy of the devkit: three tenths is
+# 0.30000000000000004, and recall must reach it.
 RECALL_POINTS = np.arange(11) * 0.1
 
 

@@ -19,5 +19,6 @@ def fast_rcnn_loss(output: HeadOutput, targets: RoiTargets) -> Losses:
     cls = F.cross_entropy(logits, targets.labels, reduction="sum") / count
     foreground = torch.nonzero(targets.labels).squeeze(1)
     predicted = deltas[foreground, targets.labels[foreground]]  # [foreground, 4]
-    loc = F.smooth_l1_loss(predicted, targets.deltas[foreground], reduction="sum", beta=1.0)
+    wanted = targets.deltas[foreground].float()
+    loc = F.smooth_l1_loss(predicted, wanted, reduction="sum", beta=1.0)
     return Losses(cls, loc / count)

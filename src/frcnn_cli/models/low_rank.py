@@ -27,7 +27,7 @@ def truncate(layer: nn.Linear, rank: int) -> nn.Sequential:
     """Replace a layer by its best approximation of that rank (Eckart-Young).
 
     Args:
-        layer: u×v weights. rank: t in 1..min(u, v).
+        layer: u×v weights and a bias, float32. rank: t in 1..min(u, v).
     Raises:
         WeightsError: the rank is out of range, or a weight is not finite.
     """

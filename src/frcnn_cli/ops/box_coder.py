@@ -42,6 +42,7 @@ def encode(proposals: Boxes, targets: Boxes) -> NDArray[np.float32]:
 def decode(proposals: Boxes, deltas: NDArray[np.float32]) -> Boxes:
     """Boxes that `deltas` [N, 4] make of `proposals` [N, 4]; the inverse of `encode`."""
     centres, sizes = _centres_and_sizes(proposals)
-    new_centres = deltas[:, :2] * sizes + centres
+    with np.errstate(over="ignore"):  # an absurd shift becomes infinity, which clipping ends
+        new_centres = deltas[:, :2] * sizes + centres
     half = np.float32(0.5) * np.exp(np.minimum(deltas[:, 2:], np.float32(MAX_LOG_SCALE))) * sizes
     return np.concatenate([new_centres - half, new_centres + half], axis=1).astype(np.float32)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from .boxes import Boxes
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")  # 0 / 0 is not above any threshold
 def _greedy(boxes, labels, threshold):
     n = boxes.shape[0]
     keep = np.ones(n, np.bool_)

@@ -25,6 +25,30 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 
+def to_cells(pixels: NDArray[Any], scale: float) -> NDArray[Any]:
+    """Positions in cells, rounded half away from zero in the type of `pixels`."""
+    scaled = pixels * pixels.dtype.type(scale)
+    size = np.abs(scaled)
+    whole = np.floor(size)  # size + 0.5 would itself be rounded
+    return np.copysign(whole + (size - whole >= 0.5), scaled)
+
+
+def distinct_cells(rois: Tensor, spatial_scale: float) -> tuple[Tensor, Tensor]:
+    """Find RoIs that fall on the same feature cells, whose pooled features are therefore equal.
+
+    Args:
+        rois: [R, 5] float32. spatial_scale: feature cells per input pixel.
+    Returns:
+        chosen: [U], indices of one RoI of each kind. kind: [R], so that chosen[kind] are RoIs
+        with the same cells as 0..R-1.
+    """
+    array = rois.numpy()
+    cells = to_cells(array[:, 1:], spatial_scale).astype(np.int64)
+    table = np.concatenate([array[:, :1].astype(np.int64), cells], axis=1)
+    _, chosen, kind = np.unique(table, axis=0, return_index=True, return_inverse=True)
+    return torch.from_numpy(chosen), torch.from_numpy(kind.reshape(-1))
+
+
 def bin_limits(
     starts: NDArray[Any], ends: NDArray[Any], scale: float, bins: int, cells: int
 ) -> NDArray[np.int32]:
@@ -38,14 +62,8 @@ def bin_limits(
     Returns:
         [R, bins, 2], in 0..cells.
     """
-    real = starts.dtype.type
-
-    def to_cell(pixels: NDArray[Any]) -> NDArray[Any]:
-        scaled = pixels * real(scale)
-        return np.copysign(np.floor(np.abs(scaled) + real(0.5)), scaled)  # half away from zero
-
-    first, last = to_cell(starts), to_cell(ends)
-    step = (np.maximum(last - first + 1, 1) / real(bins))[:, None]
+    first, last = to_cells(starts, scale), to_cells(ends, scale)
+    step = (np.maximum(last - first + 1, 1) / starts.dtype.type(bins))[:, None]
     edges = np.arange(bins + 1, dtype=starts.dtype)
     limits = np.stack([np.floor(edges[:-1] * step), np.ceil(edges[1:] * step)], axis=2)
     return np.clip(limits + first[:, None, None], 0, cells).astype(np.int32)

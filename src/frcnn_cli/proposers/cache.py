@@ -15,7 +15,7 @@ import hashlib
 import json
 import os
 import struct
-import tempfile
+import threading
 import zlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..config import SelectiveSearchConfig
+from ..errors import DataError
 from ..structures import Proposals
 from . import selective_search as search
 
@@ -111,7 +112,11 @@ class ProposalSource:
             return None
 
     def __call__(self, content: bytes, image: NDArray[np.uint8]) -> Proposals:
-        """The proposals of an image file, whose decoded form is `image` [H, W, 3]."""
+        """The proposals of an image file, whose decoded form is `image` [H, W, 3].
+
+        Raises:
+            DataError: the cache cannot be written to.
+        """
         found = self.cached(content)
         if found is None or found.image_size != image.shape[:2]:
             found = self.method.propose(image)
@@ -120,7 +125,14 @@ class ProposalSource:
 
     def _store(self, content: bytes, proposals: Proposals) -> None:
         path = self.path(content)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-            file.write(encode(proposals))
-        os.replace(file.name, path)
+        part = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.part")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part.write_bytes(encode(proposals))
+            os.replace(part, path)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            raise DataError(
+                f"cannot keep proposals in {self.folder}: {error.strerror}",
+                "make room, or name another folder in FRCNN_HOME",
+            ) from None

@@ -106,6 +106,8 @@ def region_statistics(labels, n, codes):
 def neighbour_pairs(labels, n):
     """Each pair of regions that touch (four-connected), once, the smaller label first.
 
+    Args:
+        labels: [H, W] int32 in 0..n-1; every region must be connected.
     Returns:
         [P, 2] int32, in order of first contact in a row-by-row scan.
     """

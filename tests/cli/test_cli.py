@@ -1,0 +1,348 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from frcnn_cli import config as config_module
+from frcnn_cli.cli.app import app
+from frcnn_cli.engine.checkpoint import WeightsHeader, load_weights, save_weights
+from frcnn_cli.models.backbones import CAFFE_MEAN, CAFFE_STD
+from frcnn_cli.models.fast_rcnn import build
+from tiny import NAME, add_tiny_backbone
+
+COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
+TRAIN = "train --iterations 4 --backbone tiny --scale 100 --max-size 160 --rois-per-batch 16"
+
+
+@pytest.fixture
+def init(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return add_tiny_backbone(monkeypatch, tmp_path)
+
+
+@pytest.fixture
+def weights(init: Path, tmp_path: Path) -> Path:
+    torch.manual_seed(1)
+    model = build(NAME, 3)
+    torch.nn.init.normal_(model.cls_score.weight, std=0.5)
+    path = tmp_path / "w.safetensors"
+    header = WeightsHeader(NAME, ("ball", "box", "tile"), CAFFE_MEAN, CAFFE_STD, 100, 160)
+    save_weights(path, model, header)
+    return path
+
+
+def run(*arguments: object):
+    words = [word for each in arguments for word in shlex.split(str(each))]
+    return CliRunner().invoke(app, words)
+
+
+def failure(result) -> str:
+    """The one line of a failure; it must be one, with a hint and without a traceback."""
+    assert result.exit_code == 1, (result.output, result.exception)
+    assert isinstance(result.exception, SystemExit)
+    assert "Traceback" not in result.output
+    lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, result.stderr
+    return lines[0]
+
+
+def write_image(path: Path, mode: str = "RGB", size: tuple[int, int] = (60, 40)) -> Path:
+    rng = np.random.default_rng(0)
+    pixels = Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
+    if mode == "I;16":
+        pixels = Image.fromarray(rng.integers(0, 65536, (size[1], size[0]), dtype=np.uint16))
+    else:
+        pixels = pixels.convert(mode)
+    pixels.save(path)
+    return path
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_with_an_example(name: str) -> None:
+    result = run(name, "--help")
+    assert result.exit_code == 0
+    example = re.search(r"Example: frcnn (\w+) (.*)", COMMANDS[name].help)
+    assert example is not None
+    assert example[1] == name
+    flags = {flag for option in COMMANDS[name].params for flag in option.opts}
+    for word in shlex.split(example[2]):
+        assert not word.startswith("-") or word in flags, word
+
+
+def test_help_is_quick_to_import() -> None:
+    code = (
+        "import sys, frcnn_cli.cli.app\n"
+        "print([name for name in ('torch', 'numba', 'numpy') if name in sys.modules])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "[]"
+
+
+def test_version() -> None:
+    assert run("--version").stdout.startswith("frcnn 0.")
+
+
+def test_train_compress_detect_eval_from_the_command_line(init, voc_folder, tmp_path) -> None:
+    result = run(TRAIN, f"--data {voc_folder} --init {init} --name a --json")
+    assert result.exit_code == 0, result.output
+    answer = json.loads(result.stdout)
+    assert answer["iterations"] == 4
+    folder = tmp_path / answer["run"]
+    assert {path.name for path in folder.iterdir()} == {
+        "config.toml", "environment.json", "last.safetensors", "metrics.csv", "state.pt",
+    }  # fmt: skip
+
+    result = run(f"compress --weights {answer['weights']} --rank 8 --out c.safetensors --json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["bytes"][1] < json.loads(result.stdout)["bytes"][0]
+
+    picture = voc_folder / "JPEGImages" / "000001.jpg"
+    result = run(f"detect {picture} -w c.safetensors --score 0.05 --out found --json")
+    assert result.exit_code == 0, result.output
+    (found,) = json.loads(result.stdout)
+    assert found["image"] == str(picture)
+    assert (found["height"], found["width"]) == (120, 160)
+    for each in found["detections"]:
+        assert each["label"] in ("ball", "box", "tile")
+        x1, y1, x2, y2 = each["box"]
+        assert 0 <= x1 < x2 <= 160
+        assert 0 <= y1 < y2 <= 120
+    with Image.open("found/000001.jpg") as picture_with_boxes:
+        assert picture_with_boxes.size == (160, 120)
+
+    result = run(f"eval --data {voc_folder} --split val -w c.safetensors --json")
+    assert result.exit_code == 0, result.output
+    answer = json.loads(result.stdout)
+    assert answer["images"] == 4
+    assert set(answer["ap"]) == {"ball", "box", "tile"}
+    values = [value for value in answer["ap"].values() if value is not None]
+    assert answer["map"] == pytest.approx(np.mean(values), abs=1e-5)
+    assert answer["metric"].startswith("voc07 11-point")
+
+
+def test_a_second_run_gets_a_folder_of_its_own_and_the_settings_repeat_it(
+    init, voc_folder, tmp_path
+) -> None:
+    flags = f"--data {voc_folder} --init {init} --lr 0.02 --json"
+    first = json.loads(run(TRAIN, flags).stdout)
+    second = json.loads(run(f"train --json --config {first['run']}/config.toml").stdout)
+    assert (first["run"], second["run"]) == ("runs/train/run", "runs/train/run-2")
+    assert first["cls"] == second["cls"]
+    assert tomllib.loads(Path(second["run"], "config.toml").read_text())["lr"] == 0.02
+    one, two = (load_weights(Path(each["weights"]))[0].state_dict() for each in (first, second))
+    assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_resume_takes_the_settings_of_the_run(init, voc_folder) -> None:
+    first = json.loads(run(TRAIN, f"--data {voc_folder} --init {init} --json").stdout)
+    result = run(f"train --resume {first['run']} --iterations 6 --json")
+    assert result.exit_code == 0, result.output
+    answer = json.loads(result.stdout)
+    assert (answer["run"], answer["iterations"]) == (first["run"], 6)
+    rows = Path(first["run"], "metrics.csv").read_text().splitlines()
+    assert len(rows) == 7
+
+
+def test_propose_goes_on_where_it_stopped(voc_folder) -> None:
+    first = json.loads(run(f"propose voc --data {voc_folder} --limit 3 --json").stdout)
+    assert (first["images"], first["cached"]) == (3, 0)
+    second = json.loads(run(f"propose voc --data {voc_folder} --json").stdout)
+    assert (second["images"], second["cached"]) == (8, 3)
+    assert second["recall"]["all"]["0.5"] > 0.9
+    third = json.loads(run(f"propose {voc_folder}/JPEGImages --json").stdout)
+    assert (third["images"], third["cached"]) == (8, 8)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "I;16", "RGBA", "CMYK"])
+def test_detect_reads_pictures_of_all_modes(weights, mode) -> None:
+    suffix = "jpg" if mode == "CMYK" else "png"
+    write_image(Path(f"picture.{suffix}"), mode)
+    result = run(f"detect picture.{suffix} -w {weights} --json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)[0]["width"] == 60
+
+
+def test_detect_reads_a_single_pixel(weights) -> None:
+    write_image(Path("dot.png"), size=(1, 1))
+    result = run(f"detect dot.png -w {weights} --json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)[0]["proposals"] == 1
+
+
+def test_detect_prints_a_table(weights) -> None:
+    write_image(Path("a.png"))
+    result = run(f"detect a.png -w {weights} --score 1")
+    assert result.exit_code == 0, result.output
+    assert "a.png" in result.stdout
+    assert "nothing found" in result.stdout
+
+
+def test_one_broken_file_among_others_is_named_at_the_end(weights) -> None:
+    for name in ("a", "c"):
+        write_image(Path(f"{name}.png"))
+    Path("b.png").write_text("not a picture")
+    result = run(f"detect a.png b.png c.png -w {weights} --json")
+    assert "1 of 3 images failed" in failure(result)
+    assert "b.png is not a picture" in result.stderr
+    assert len(json.loads(result.stdout)) == 2
+
+
+def test_pictures_of_the_same_name_do_not_overwrite_each_other(weights) -> None:
+    for folder in ("x", "y"):
+        Path(folder).mkdir()
+        write_image(Path(folder, "same.png"))
+    assert run(f"detect x/same.png y/same.png -w {weights} --out o").exit_code == 0
+    assert sorted(path.name for path in Path("o").iterdir()) == ["same-2.jpg", "same.jpg"]
+
+
+def test_glob_patterns_and_folders(weights) -> None:
+    Path("many").mkdir()
+    for name in ("a", "b"):
+        write_image(Path("many", f"{name}.png"))
+    Path("many", "notes.txt").write_text("no picture")
+    for source in ("many", "'many/*.png'", "many/a.png many"):
+        assert len(json.loads(run(f"detect {source} -w {weights} --json").stdout)) == 2
+
+
+def truncated_jpeg() -> None:
+    write_image(Path("cut.jpg"), size=(200, 200))
+    Path("cut.jpg").write_bytes(Path("cut.jpg").read_bytes()[:3000])
+
+
+@pytest.mark.parametrize(
+    ("prepare", "arguments", "message"),
+    [
+        (None, "detect nothere.jpg -w W", "no such file or folder: nothere.jpg"),
+        (lambda: Path("t.jpg").write_text("text"), "detect t.jpg -w W", "t.jpg is not a picture"),
+        (truncated_jpeg, "detect cut.jpg -w W", "cut.jpg is damaged"),
+        (lambda: Path("e").mkdir(), "detect e -w W", "no images in the folder e"),
+        (None, "detect 'x*.jpg' -w W", "no files match x*.jpg"),
+        (lambda: write_image(Path("a.png")), "detect a.png -w none", "unknown weights 'none'"),
+        (
+            lambda: write_image(Path("a.png")),
+            "detect a.png -w none.safetensors",
+            "no weights file none.safetensors",
+        ),
+        (
+            lambda: (write_image(Path("a.png")), Path("x.safetensors").write_bytes(b"12345678")),
+            "detect a.png -w x.safetensors",
+            "x.safetensors is not a weights file",
+        ),
+        (None, "eval voc2077 -w W", "unknown data set 'voc2077'"),
+        (None, "eval -w W", "no data set given"),
+        (None, "eval --data nowhere -w W", "no folder nowhere"),
+        (lambda: Path("d").mkdir(), "eval --data d -w W", "d is not a data set in VOC layout"),
+        (None, "train --data V --backbone vgg61", "unknown backbone 'vgg61'"),
+        (None, "train --data V --recipe papre", "unknown recipe 'papre'"),
+        (None, "train --data V --lr 0", "--lr is out of range"),
+        (None, "train --data V --split nosplit", "voc has no split 'nosplit'"),
+        (None, "train --data V --backbone alexnet --init I", "weights of another model"),
+        (None, "train --data V --backbone tiny --init nofile", "no weights file nofile"),
+        (None, "train --resume nowhere", "cannot read the settings in nowhere/config.toml"),
+        (None, "compress --weights W --rank 500", "rank 500 makes no layer smaller"),
+        (lambda: Path("c.toml").write_text("lrr = 1"), "train --config c.toml", "setting 'lrr'"),
+        (lambda: Path("c.toml").write_text("= 1"), "train --config c.toml", "cannot read"),
+        (None, "detect V/JPEGImages -w W --device cuda:77", "there is no 'cuda:77' here"),
+    ],
+    ids=lambda value: value if isinstance(value, str) and " " in value else None,
+)
+def test_bad_input_is_one_line(weights, init, voc_folder, prepare, arguments, message) -> None:
+    if prepare is not None:
+        prepare()
+    before = set(Path().rglob("*"))
+    words = arguments.replace(" W", f" {weights}").replace(" V", f" {voc_folder}")
+    result = run(words.replace(" I", f" {init}"))
+    assert message in failure(result)
+    assert set(Path().rglob("*")) == before
+
+
+def test_unknown_names_offer_the_nearest() -> None:
+    assert "did you mean 'voc2007'?" in run("eval voc207").stderr
+
+
+def test_weights_of_other_classes_cannot_be_evaluated(weights, voc_folder) -> None:
+    for path in (voc_folder / "Annotations").glob("*.xml"):
+        text = path.read_text()
+        path.write_text(re.sub("<name>.*?</name>", "<name>zebra</name>", text))
+    assert "none of the classes" in failure(run(f"eval --data {voc_folder} -w {weights}"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("no xml", "is not XML"),
+        ("<!DOCTYPE x [<!ENTITY a 'b'>]><annotation/>", "declares entities"),
+        ("<annotation><object><bndbox/></object></annotation>", "an object has no name"),
+    ],
+)
+def test_bad_annotations(init, voc_folder, text, message) -> None:
+    (voc_folder / "Annotations" / "000003.xml").write_text(text)
+    line = failure(run(TRAIN, f"--data {voc_folder} --init {init}"))
+    assert message in line
+    assert "000003.xml" in line
+
+
+def test_images_without_objects_take_no_part_in_training(init, voc_folder) -> None:
+    command = (TRAIN, f"--data {voc_folder} --init {init}")
+    assert "7 of 8 images usable" in run(*command).stderr  # one has a difficult object alone
+    (voc_folder / "Annotations" / "000003.xml").write_text("<annotation></annotation>")
+    result = run(*command)
+    assert result.exit_code == 0, result.output
+    assert "6 of 8 images usable" in result.stderr
+
+
+def test_a_data_set_without_usable_proposals(init, voc_folder) -> None:
+    for path in (voc_folder / "Annotations").glob("*.xml"):
+        text = path.read_text()
+        path.write_text(text.replace("<difficult>0", "<difficult>1"))
+    line = failure(run(TRAIN, f"--data {voc_folder} --init {init}"))
+    assert "no image has a proposal that overlaps an object" in line
+    assert not Path("runs").exists()
+
+
+def test_settings_from_variable_and_file_and_flag(init, voc_folder, monkeypatch) -> None:
+    Path("c.toml").write_text("iterations = 3\nseed = 9\nname = 'filed'\n")
+    monkeypatch.setenv("FRCNN_TRAIN_SEED", "8")
+    result = run(TRAIN, f"--data {voc_folder} --init {init} --config c.toml --json")
+    assert result.exit_code == 0, result.output
+    answer = json.loads(result.stdout)
+    assert answer["run"] == "runs/train/filed"
+    written = tomllib.loads(Path(answer["run"], "config.toml").read_text())
+    assert written["iterations"] == 4  # the flag
+    assert written["seed"] == 8  # the variable
+
+
+def test_debug_shows_the_traceback(monkeypatch) -> None:
+    monkeypatch.setenv("FRCNN_DEBUG", "1")
+    result = run("eval voc207")
+    assert type(result.exception).__name__ == "ConfigError"
+
+
+def test_recipes_are_in_the_help() -> None:
+    help_text = " ".join(run("train --help").output.split())
+    assert all(name in help_text for name in config_module.RECIPES)
+
+
+def test_no_colour_codes_off_a_terminal() -> None:
+    environment = {**os.environ, "TERM": "dumb"}
+    result = subprocess.run(
+        [sys.executable, "-m", "frcnn_cli", "eval", "voc207"],
+        capture_output=True, text=True, env=environment, check=False,
+    )  # fmt: skip
+    assert result.returncode == 1
+    assert "\x1b" not in result.stderr

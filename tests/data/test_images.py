@@ -1,0 +1,297 @@
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from frcnn_cli.data import images
+from frcnn_cli.errors import ImageError
+
+ORIENTATION = 0x0112
+# For each EXIF orientation, what a camera stores of an upright picture.
+STORED = {
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.transpose(1, 0, 2),
+    6: lambda a: np.rot90(a),
+    7: lambda a: a[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda a: np.rot90(a, -1),
+}
+
+
+def encode(picture: Image.Image, kind: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def colours(height: int = 9, width: int = 14) -> np.ndarray:
+    return np.random.default_rng(5).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def smooth(height: int = 24, width: int = 40) -> np.ndarray:
+    y, x = np.mgrid[:height, :width]
+    return np.stack([x * 6, y * 10, 120 + x * 2 - y], axis=2).astype(np.uint8)
+
+
+def with_orientation(value: object) -> Image.Exif:
+    exif = Image.Exif()
+    exif[ORIENTATION] = value
+    return exif
+
+
+def one_line(error: pytest.ExceptionInfo[ImageError]) -> str:
+    assert error.value.message
+    assert "\n" not in error.value.message
+    assert error.value.hint
+    return error.value.message
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "PPM"])
+def test_lossless_pictures_come_back_as_they_were(kind: str) -> None:
+    decoded = images.decode(encode(Image.fromarray(colours()), kind), "a")
+    assert decoded.dtype == np.uint8
+    np.testing.assert_array_equal(decoded, colours())
+
+
+@pytest.mark.parametrize("options", [{"quality": 95}, {"quality": 95, "progressive": True}])
+def test_jpeg(options: dict) -> None:
+    decoded = images.decode(encode(Image.fromarray(smooth()), "JPEG", **options), "a")
+    assert decoded.shape == (24, 40, 3)
+    assert np.abs(decoded.astype(int) - smooth()).max() < 16
+
+
+def test_lossless_webp() -> None:
+    decoded = images.decode(encode(Image.fromarray(colours()), "WEBP", lossless=True), "a")
+    np.testing.assert_array_equal(decoded, colours())
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_grey_becomes_three_equal_channels(kind: str) -> None:
+    grey = colours()[..., 0]
+    decoded = images.decode(encode(Image.fromarray(grey), kind), "a")
+    np.testing.assert_array_equal(decoded, np.repeat(grey[..., None], 3, axis=2))
+
+
+def test_two_colours_become_black_and_white() -> None:
+    bits = np.array([[True, False, True]])
+    decoded = images.decode(encode(Image.fromarray(bits), "PNG"), "a")
+    assert decoded[..., 1].tolist() == [[255, 0, 255]]
+
+
+def test_sixteen_bit_grey_png_is_scaled_and_not_cut() -> None:
+    values = np.array([[0, 257, 128 * 257], [1000, 65279, 65535]], dtype=np.uint16)
+    decoded = images.decode(encode(Image.fromarray(values), "PNG"), "a")
+    assert decoded.shape == (2, 3, 3)
+    expected = values.astype(float) / 257
+    assert np.abs(decoded.astype(float) - expected[..., None]).max() <= 1
+    assert decoded[0, 0, 0] == 0
+    assert decoded[1, 2, 0] == 255
+
+
+def test_dark_sixteen_bit_picture_stays_dark() -> None:
+    values = np.full((2, 2), 2570, dtype=np.uint16)
+    decoded = images.decode(encode(Image.fromarray(values), "PNG"), "a")
+    assert np.abs(decoded.astype(int) - 10).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (np.array([[0, 0.5, 1]], np.float32), [0, 127, 255]),
+        (np.array([[0, 100, 200]], np.float32), [0, 127, 255]),
+        (np.array([[-5, 0, 1000]], np.int32), [0, 0, 255]),
+    ],
+)
+def test_deep_tiffs_are_stretched_to_their_maximum(values: np.ndarray, expected: list) -> None:
+    decoded = images.decode(encode(Image.fromarray(values), "TIFF"), "a")
+    assert np.abs(decoded[0, :, 0].astype(int) - expected).max() <= 1
+
+
+def test_big_endian_sixteen_bit_tiff() -> None:
+    values = np.array([[0, 32768, 65535]], dtype=">u2")
+    picture = Image.frombytes("I;16B", (3, 1), values.tobytes())
+    decoded = images.decode(encode(picture, "TIFF"), "a")
+    assert np.abs(decoded[0, :, 0].astype(int) - [0, 127, 255]).max() <= 1
+
+
+def test_alpha_is_laid_over_white() -> None:
+    rgba = np.array([[[10, 20, 30, 255], [10, 20, 30, 0], [0, 100, 200, 128]]], dtype=np.uint8)
+    decoded = images.decode(encode(Image.fromarray(rgba, "RGBA"), "PNG"), "a")
+    assert decoded[0, 0].tolist() == [10, 20, 30]
+    assert decoded[0, 1].tolist() == [255, 255, 255]
+    expected = 255 + (np.array([0, 100, 200]) - 255) * 128 / 255
+    assert np.abs(decoded[0, 2] - expected).max() <= 1
+
+
+def test_grey_with_alpha_is_laid_over_white() -> None:
+    picture = Image.fromarray(np.array([[[40, 255], [40, 0]]], dtype=np.uint8), "LA")
+    decoded = images.decode(encode(picture, "PNG"), "a")
+    assert decoded[0].tolist() == [[40, 40, 40], [255, 255, 255]]
+
+
+def test_transparent_palette_entry_is_white() -> None:
+    picture = Image.new("P", (2, 1))
+    picture.putpalette([200, 10, 20, 30, 40, 50])
+    picture.putdata([0, 1])
+    decoded = images.decode(encode(picture, "PNG", transparency=0), "a")
+    assert decoded[0].tolist() == [[255, 255, 255], [30, 40, 50]]
+
+
+def test_palette_without_transparency() -> None:
+    picture = Image.new("P", (2, 1))
+    picture.putpalette([200, 10, 20, 30, 40, 50])
+    picture.putdata([0, 1])
+    decoded = images.decode(encode(picture, "PNG"), "a")
+    assert decoded[0].tolist() == [[200, 10, 20], [30, 40, 50]]
+
+
+def test_transparent_colour_key_is_white() -> None:
+    rgb = np.array([[[7, 8, 9], [90, 80, 70]]], dtype=np.uint8)
+    decoded = images.decode(encode(Image.fromarray(rgb), "PNG", transparency=(7, 8, 9)), "a")
+    assert decoded[0].tolist() == [[255, 255, 255], [90, 80, 70]]
+
+
+def test_cmyk_jpeg() -> None:
+    picture = Image.new("CMYK", (16, 16), (0, 255, 255, 0))
+    decoded = images.decode(encode(picture, "JPEG", quality=95), "a")
+    assert decoded.shape == (16, 16, 3)
+    assert np.abs(decoded.astype(int) - [255, 0, 0]).max() < 12
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF"])
+def test_single_pixel(kind: str) -> None:
+    decoded = images.decode(encode(Image.new("RGB", (1, 1), (200, 200, 200)), kind), "a")
+    assert decoded.shape == (1, 1, 3)
+    assert np.abs(decoded.astype(int) - 200).max() < 4
+
+
+def test_animation_gives_its_first_frame() -> None:
+    frames = [Image.new("RGB", (6, 4), colour) for colour in ("red", "lime", "blue")]
+    content = encode(frames[0], "GIF", save_all=True, append_images=frames[1:], duration=50)
+    with Image.open(io.BytesIO(content)) as file:
+        assert file.n_frames == 3
+    decoded = images.decode(content, "a")
+    assert decoded.shape == (4, 6, 3)
+    assert (decoded == [255, 0, 0]).all()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_exif_orientation_is_undone(kind: str, orientation: int) -> None:
+    stored = np.ascontiguousarray(STORED[orientation](colours()))
+    content = encode(Image.fromarray(stored), kind, exif=with_orientation(orientation))
+    np.testing.assert_array_equal(images.decode(content, "a"), colours())
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_of_jpeg_is_undone(orientation: int) -> None:
+    stored = np.ascontiguousarray(STORED[orientation](smooth()))
+    exif = with_orientation(orientation)
+    content = encode(Image.fromarray(stored), "JPEG", quality=95, subsampling=0, exif=exif)
+    decoded = images.decode(content, "a")
+    assert decoded.shape == smooth().shape
+    assert np.abs(decoded.astype(int) - smooth()).max() < 16
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"these are words, no picture\n" * 20,
+        b"\xff\xd8\xff",
+        b"\x89PNG\r\n\x1a\n",
+        bytes(range(256)),
+        encode(Image.fromarray(colours(64, 64)), "JPEG")[:900],
+        encode(Image.fromarray(colours(64, 64)), "PNG")[:900],
+        encode(Image.fromarray(colours(64, 64)), "TIFF")[:900],
+        encode(Image.fromarray(colours(64, 64)), "WEBP")[:900],
+    ],
+    ids=["empty", "text", "jpeg-start", "png-start", "bytes", "jpeg", "png", "tiff", "webp"],
+)
+def test_what_is_no_whole_picture_is_an_image_error(content: bytes) -> None:
+    with pytest.raises(ImageError) as error:
+        images.decode(content, "folder/odd.jpg")
+    assert "folder/odd.jpg" in one_line(error)
+
+
+@pytest.mark.parametrize("content", [b"", b"plain words\n"])
+def test_layout_of_no_picture(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "odd.jpg"
+    path.write_bytes(content)
+    with pytest.raises(ImageError) as error:
+        images.layout(path)
+    assert str(path) in one_line(error)
+
+
+def test_damaged_checksum_in_png() -> None:
+    content = bytearray(encode(Image.fromarray(colours()), "PNG"))
+    content[20] ^= 1
+    with pytest.raises(ImageError):
+        images.decode(bytes(content), "a")
+
+
+@pytest.mark.parametrize("read", [images.read_bytes, images.layout])
+def test_missing_file(tmp_path: Path, read) -> None:
+    path = tmp_path / "absent.jpg"
+    with pytest.raises(ImageError) as error:
+        read(path)
+    assert str(path) in one_line(error)
+
+
+def test_folder_instead_of_file(tmp_path: Path) -> None:
+    with pytest.raises(ImageError) as error:
+        images.read_bytes(tmp_path)
+    assert str(tmp_path) in one_line(error)
+
+
+def test_read_bytes(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"\0\xff12")
+    assert images.read_bytes(tmp_path / "a") == b"\0\xff12"
+
+
+def test_decompression_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = encode(Image.new("RGB", (60, 50)), "PNG")
+    path = tmp_path / "bomb.png"
+    path.write_bytes(content)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(ImageError) as error:
+        images.decode(content, "bomb.png")
+    assert "too large" in one_line(error)
+    with pytest.raises(ImageError, match="too large"):
+        images.layout(path)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_layout_gives_the_stored_size(tmp_path: Path, kind: str, orientation: int) -> None:
+    path = tmp_path / "picture"
+    exif = with_orientation(orientation)
+    path.write_bytes(encode(Image.fromarray(colours(9, 14)), kind, exif=exif))
+    assert images.layout(path) == ((9, 14), orientation)
+
+
+def test_layout_without_exif_is_upright(tmp_path: Path) -> None:
+    path = tmp_path / "picture"
+    path.write_bytes(encode(Image.fromarray(colours(3, 5)), "PNG"))
+    assert images.layout(path) == ((3, 5), 1)
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 65535])
+def test_orientation_out_of_range_is_upright(tmp_path: Path, orientation: int) -> None:
+    content = encode(Image.fromarray(colours()), "PNG", exif=with_orientation(orientation))
+    path = tmp_path / "picture"
+    path.write_bytes(content)
+    assert images.layout(path) == ((9, 14), 1)
+    np.testing.assert_array_equal(images.decode(content, "a"), colours())
+
+
+def test_layout_reads_no_pixels(tmp_path: Path) -> None:
+    path = tmp_path / "cut.jpg"
+    path.write_bytes(encode(Image.fromarray(colours(64, 48)), "JPEG")[:700])
+    assert images.layout(path) == ((64, 48), 1)

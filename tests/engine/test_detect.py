@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from frcnn_cli.config import DetectConfig
+from frcnn_cli.data.batching import collate
+from frcnn_cli.data.voc import load_voc
+from frcnn_cli.engine.checkpoint import WeightsHeader
+from frcnn_cli.engine.detect import Detector
+from frcnn_cli.engine.draw import class_colour, draw
+from frcnn_cli.engine.evaluate import evaluate_dataset
+from frcnn_cli.errors import ConfigError, ImageError
+from frcnn_cli.models.backbones import CAFFE_MEAN, CAFFE_STD
+from frcnn_cli.models.fast_rcnn import build
+from frcnn_cli.models.postprocess import postprocess
+from frcnn_cli.proposers.cache import ProposalSource, selective_search
+from frcnn_cli.structures import Detections
+from tiny import NAME, add_tiny_backbone
+
+CLASSES = ("ball", "box", "tile")
+
+
+@pytest.fixture
+def detector(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Detector:
+    add_tiny_backbone(monkeypatch, tmp_path)
+    torch.manual_seed(1)
+    model = build(NAME, len(CLASSES))
+    torch.nn.init.normal_(model.cls_score.weight, std=0.5)
+    header = WeightsHeader(NAME, CLASSES, CAFFE_MEAN, CAFFE_STD, 240, 400)
+    source = ProposalSource(selective_search(), tmp_path / "proposals")
+    return Detector(model, header, source, DetectConfig(score_threshold=0.2), "cpu")
+
+
+def test_equal_rois_are_scored_once_with_the_same_result(detector, voc_folder) -> None:
+    path = voc_folder / "JPEGImages" / "000001.jpg"
+    found = next(detector.run([path]))
+    content = path.read_bytes()
+    prepared = detector.prepare(content, found.image)
+    batch = collate([prepared], detector._pixels)
+    with torch.inference_mode():
+        output = detector.model(batch.images, batch.rois)
+    plain = postprocess(output, prepared.rois, prepared.original_size, 0.2, 0.3, 100)
+    assert len(plain) > 3
+    np.testing.assert_array_equal(found.detections.labels, plain.labels)
+    np.testing.assert_allclose(found.detections.scores, plain.scores, atol=1e-5)
+    np.testing.assert_allclose(found.detections.boxes, plain.boxes, atol=1e-2)
+
+
+def test_a_broken_file_does_not_stop_the_others(detector, voc_folder, tmp_path) -> None:
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no picture")
+    good = sorted((voc_folder / "JPEGImages").glob("*.jpg"))[:2]
+    results = list(detector.run([good[0], broken, good[1]]))
+    assert [each.path for each in results] == [good[0], broken, good[1]]
+    assert [each.error is None for each in results] == [True, False, True]
+    assert isinstance(results[1].error, ImageError)
+
+
+def test_evaluation_runs_the_detector_on_every_image(detector, voc_folder) -> None:
+    dataset = load_voc(voc_folder, "voc", "val", ())
+    seen = []
+    result = evaluate_dataset(detector, dataset, 1, lambda: seen.append(1))
+    assert len(seen) == len(dataset)
+    truth = [dataset.ground_truth(index) for index in range(len(dataset))]
+    assert result.objects.sum() == sum((~each.difficult).sum() for each in truth)
+    assert 0 <= result.mean_ap <= 1
+
+
+@pytest.mark.parametrize("name", ["cuda:99", "tpu", "mps"])
+def test_unknown_device(detector, name) -> None:
+    with pytest.raises(ConfigError):
+        Detector(detector.model, detector.header, detector.source, detector.config, name)
+
+
+def test_drawing_marks_the_box_in_the_colour_of_the_class() -> None:
+    image = np.full((100, 120, 3), 128, np.uint8)
+    boxes = np.array([[20, 30, 80, 90]], np.float32)
+    found = Detections(boxes, np.array([0.9], np.float32), np.array([2]), (100, 120))
+    picture = np.asarray(draw(image, found, CLASSES))
+    assert tuple(picture[60, 20]) == class_colour(2)
+    assert tuple(picture[89, 50]) == class_colour(2)
+    assert tuple(picture[60, 50]) == (128, 128, 128)
+    assert (image == 128).all()
+
+
+def test_drawing_on_one_pixel() -> None:
+    image = np.zeros((1, 1, 3), np.uint8)
+    found = Detections(
+        np.array([[0, 0, 1, 1]], np.float32), np.array([0.5], np.float32), np.array([1]), (1, 1)
+    )
+    assert draw(image, found, CLASSES).size == (1, 1)
+
+
+def test_neighbouring_classes_differ_in_colour() -> None:
+    colours = [class_colour(label) for label in range(1, 21)]
+    assert len(set(colours)) == 20

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from frcnn_cli.errors import ConfigError
+from frcnn_cli.models.backbones import BACKBONES, backbone
+from frcnn_cli.models.fast_rcnn import build, freeze
+
+ROIS = torch.tensor([[0.0, 0, 0, 95, 63], [1, 16, 16, 80, 60], [1, 0, 0, 4, 4]])
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_every_row_describes_its_features(name: str) -> None:
+    row = backbone(name)
+    features = row.features().eval()
+    with torch.no_grad():
+        out = features(torch.rand(1, 3, 256, 320))
+    assert out.shape[1] == row.channels
+    for cells, pixels in zip(out.shape[2:], (256, 320), strict=True):
+        assert abs(cells - pixels / row.stride) <= 1.5
+    assert 0 < row.frozen < len(features)
+    assert any(parameter.requires_grad for parameter in features[: row.frozen].parameters())
+    assert len(row.classifier) <= len(row.fc_sizes)
+
+
+@pytest.mark.parametrize("name", ["squeezenet1_1", "alexnet", "vgg16"])
+def test_features_are_torchvisions(name: str) -> None:
+    torchvision = pytest.importorskip("torchvision")
+    theirs = getattr(torchvision.models, name)().features
+    if name != "squeezenet1_1":
+        theirs = theirs[:-1]  # the last pooling gives way to RoI pooling
+    ours = backbone(name).features()
+    ours.load_state_dict(theirs.state_dict())
+    x = torch.rand(1, 3, 100, 130)
+    with torch.no_grad():
+        assert torch.equal(ours.eval()(x), theirs.eval()(x))
+
+
+def test_forward_scores_every_roi() -> None:
+    model = build("squeezenet1_1", 5).eval()
+    with torch.no_grad():
+        out = model(torch.rand(2, 3, 96, 128), ROIS)
+        none = model(torch.rand(2, 3, 96, 128), ROIS[:0])
+    assert out.class_logits.shape == (3, 6)
+    assert out.box_deltas.shape == (3, 6, 4)
+    assert none.class_logits.shape == (0, 6)
+
+
+def test_initial_heads_follow_the_paper() -> None:
+    torch.manual_seed(0)
+    model = build("squeezenet1_1", 20)
+    assert model.cls_score.weight.std().item() == pytest.approx(0.01, rel=0.05)
+    assert model.bbox_pred.weight.std().item() == pytest.approx(0.001, rel=0.05)
+    assert not model.cls_score.bias.any()
+    assert not model.bbox_pred.bias.any()
+
+
+def test_feature_scale_gives_unit_features() -> None:
+    torch.manual_seed(0)
+    model = build("squeezenet1_1", 2)
+    images = torch.rand(1, 3, 96, 128) * 200 - 100
+    model.fit_feature_scale(images)
+    with torch.no_grad():
+        scaled = model.features(images) * model.feature_scale
+    assert scaled.square().mean().sqrt().item() == pytest.approx(1, rel=1e-3)
+
+
+def test_dropout_only_while_training() -> None:
+    torch.manual_seed(0)
+    model = build("squeezenet1_1", 2)
+    x = torch.rand(3, 512 * 36)
+    model.train()
+    assert not torch.equal(model.heads(x).class_logits, model.heads(x).class_logits)
+    model.eval()
+    assert torch.equal(model.heads(x).class_logits, model.heads(x).class_logits)
+
+
+def test_frozen_layers_take_no_gradient() -> None:
+    model = build("vgg16", 2)
+    freeze(model, backbone("vgg16").frozen)
+    convolutions = [module for module in model.features if isinstance(module, nn.Conv2d)]
+    frozen = [not module.weight.requires_grad for module in convolutions]
+    assert frozen == [True] * 4 + [False] * 9  # conv1_x and conv2_x
+
+
+def test_unknown_backbone_offers_the_nearest() -> None:
+    with pytest.raises(ConfigError) as error:
+        backbone("vgg61")
+    assert "vgg16" in error.value.hint

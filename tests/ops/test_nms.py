@@ -1,0 +1,96 @@
+import numpy as np
+import pytest
+import torch
+import torchvision
+
+import reference
+from frcnn_cli.ops.nms import nms
+
+
+def suppress(boxes, scores, labels, threshold):
+    return nms(
+        np.array(boxes, np.float32).reshape(-1, 4),
+        np.array(scores, np.float32),
+        np.array(labels, np.int64),
+        threshold,
+    ).tolist()
+
+
+def random_boxes(rng, count):
+    corners = rng.integers(0, 12, (count, 2))
+    return np.concatenate([corners, corners + rng.integers(1, 12, (count, 2))], 1).astype(
+        np.float32
+    )
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.3, 0.5, 0.7, 1.0])
+@pytest.mark.parametrize("classes", [1, 3])
+def test_equals_the_reference_with_ties(threshold, classes):
+    rng = np.random.default_rng(classes)
+    for count in (1, 2, 30, 80):
+        boxes = random_boxes(rng, count)
+        scores = (rng.integers(0, 10, count) / 10).astype(np.float32)
+        labels = rng.integers(1, classes + 1, count)
+        expected = reference.nms(boxes.tolist(), scores.tolist(), labels.tolist(), threshold)
+        assert nms(boxes, scores, labels, threshold).tolist() == expected
+
+
+def test_equals_torchvision():
+    rng = np.random.default_rng(5)
+    for threshold in (0.25, 0.5):
+        boxes = random_boxes(rng, 100) + rng.uniform(0, 1, (100, 1)).astype(np.float32)
+        scores = rng.permutation(100).astype(np.float32)
+        expected = torchvision.ops.nms(torch.tensor(boxes), torch.tensor(scores), threshold)
+        assert nms(boxes, scores, np.ones(100, np.int64), threshold).tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize(
+    ("boxes", "at"),
+    [
+        ([(0, 0, 2, 1), (0, 0, 1, 1)], 0.5),
+        ([(0, 0, 10, 1), (0, 0, 3, 1)], 0.3),
+        ([(0, 0, 4, 4), (1, 1, 3, 3)], 0.25),
+    ],
+)
+def test_a_box_stays_at_equality(boxes, at):
+    assert suppress(boxes, [0.9, 0.8], [1, 1], at) == [0, 1]
+    assert suppress(boxes, [0.9, 0.8], [1, 1], at - 1e-4) == [0]
+
+
+def test_classes_do_not_suppress_one_another():
+    boxes = [(0, 0, 5, 5)] * 4
+    assert suppress(boxes, [0.6, 0.9, 0.8, 0.7], [1, 2, 1, 2], 0.5) == [1, 2]
+
+
+def test_a_dropped_box_drops_none():
+    boxes = [(0, 0, 10, 1), (3, 0, 13, 1), (6, 0, 16, 1)]
+    assert suppress(boxes, [0.9, 0.8, 0.7], [1, 1, 1], 0.5) == [0, 2]
+
+
+def test_equal_scores_keep_their_order():
+    apart = [(10 * i, 0, 10 * i + 5, 5) for i in range(20)]
+    assert suppress(apart, [0.5] * 20, [1] * 20, 0.5) == list(range(20))
+    assert suppress([(0, 0, 5, 5)] * 3, [0.5] * 3, [1] * 3, 0.5) == [0]
+
+
+def test_boxes_without_area_stay():
+    assert suppress([(1, 1, 1, 1)] * 2, [0.5, 0.6], [1, 1], 0.1) == [1, 0]
+
+
+def test_no_boxes():
+    assert suppress([], [], [], 0.5) == []
+
+
+def test_the_arguments_are_not_changed():
+    boxes = np.array([[0, 0, 1, 1], [5, 5, 9, 9]], np.float32)
+    scores, labels = np.array([0.1, 0.2], np.float32), np.array([1, 2])
+    copies = boxes.copy(), scores.copy(), labels.copy()
+    nms(boxes, scores, labels, 0.5)
+    for array, copy in zip((boxes, scores, labels), copies, strict=True):
+        np.testing.assert_array_equal(array, copy)
+
+
+def test_boxes_too_small_for_an_area_stay():
+    tiny = np.array([[0, 0, 1e-30, 1e-30]] * 2, np.float32)
+    kept = nms(tiny, np.array([0.9, 0.8], np.float32), np.array([1, 1]), 0.5)
+    assert kept.tolist() == [0, 1]

@@ -1,0 +1,455 @@
+"""Slow and obvious versions of what the package computes, in plain loops, to test it against."""
+
+from __future__ import annotations
+
+import colorsys
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from frcnn_cli.structures import Detections, GroundTruth
+
+F32 = np.float32
+Box = Sequence[float]
+
+
+def iou(box: Box, other: Box) -> float:
+    """Intersection over union of two half-open boxes; 0 where both are empty."""
+    width = max(min(box[2], other[2]) - max(box[0], other[0]), 0.0)
+    height = max(min(box[3], other[3]) - max(box[1], other[1]), 0.0)
+    areas = [max(b[2] - b[0], 0.0) * max(b[3] - b[1], 0.0) for b in (box, other)]
+    union = sum(areas) - width * height
+    return width * height / union if union > 0 else 0.0
+
+
+def nms(
+    boxes: Sequence[Box], scores: Sequence[float], labels: Sequence[int], threshold: float
+) -> list[int]:
+    """Take the best box that is left, drop those of its class that overlap it, and repeat."""
+    left = sorted(range(len(boxes)), key=lambda i: -scores[i])
+    kept = []
+    while left:
+        best = left.pop(0)
+        kept.append(best)
+        left = [
+            i for i in left if labels[i] != labels[best] or iou(boxes[i], boxes[best]) <= threshold
+        ]
+    return kept
+
+
+def encode(proposal: Box, target: Box) -> list[float]:
+    """R-CNN (Girshick et al. 2014), appendix C, equations 6 to 9."""
+    p_w, p_h = proposal[2] - proposal[0], proposal[3] - proposal[1]
+    g_w, g_h = target[2] - target[0], target[3] - target[1]
+    p_x, p_y = (proposal[0] + proposal[2]) / 2, (proposal[1] + proposal[3]) / 2
+    g_x, g_y = (target[0] + target[2]) / 2, (target[1] + target[3]) / 2
+    return [(g_x - p_x) / p_w, (g_y - p_y) / p_h, math.log(g_w / p_w), math.log(g_h / p_h)]
+
+
+def decode(proposal: Box, deltas: Sequence[float]) -> list[float]:
+    """R-CNN (Girshick et al. 2014), appendix C, equations 1 to 4."""
+    p_w, p_h = proposal[2] - proposal[0], proposal[3] - proposal[1]
+    p_x, p_y = (proposal[0] + proposal[2]) / 2, (proposal[1] + proposal[3]) / 2
+    x, y = p_w * deltas[0] + p_x, p_h * deltas[1] + p_y
+    w, h = p_w * math.exp(deltas[2]), p_h * math.exp(deltas[3])
+    return [x - w / 2, y - h / 2, x + w / 2, y + h / 2]
+
+
+def round_half_away(value: float) -> int:
+    """C's round()."""
+    size = abs(float(value))
+    whole = math.floor(size)
+    if size - whole >= 0.5:
+        whole += 1
+    return whole if value >= 0 else -whole
+
+
+def roi_max_pool(features: NDArray, rois: NDArray, size: tuple[int, int], scale: float) -> NDArray:
+    """Fast R-CNN, section 2.1; the rounding is that of the original's ROIPoolingLayer in Caffe.
+
+    features: [B, C, H, W]. rois: [R, 5]. Every step is rounded in the type of the features.
+    """
+    real = features.dtype.type
+    _, channels, height, width = features.shape
+    rows, columns = size
+    out = np.zeros((len(rois), channels, rows, columns), features.dtype)
+    for r, roi in enumerate(rois.astype(features.dtype)):
+        image = features[int(roi[0])]
+        x1, y1, x2, y2 = (round_half_away(side * real(scale)) for side in roi[1:])
+        bin_height = real(max(y2 - y1 + 1, 1)) / real(rows)
+        bin_width = real(max(x2 - x1 + 1, 1)) / real(columns)
+        for p in range(rows):
+            for q in range(columns):
+                top = y1 + math.floor(real(p) * bin_height)
+                bottom = y1 + math.ceil(real(p + 1) * bin_height)
+                left = x1 + math.floor(real(q) * bin_width)
+                right = x1 + math.ceil(real(q + 1) * bin_width)
+                cells = [
+                    image[:, y, x]
+                    for y in range(max(top, 0), min(bottom, height))
+                    for x in range(max(left, 0), min(right, width))
+                ]
+                if cells:
+                    out[r, :, p, q] = np.max(cells, axis=0)
+    return out
+
+
+def smooth_l1(x: float) -> float:
+    """Fast R-CNN, equation 3."""
+    return 0.5 * x * x if abs(x) < 1 else abs(x) - 0.5
+
+
+def fast_rcnn_loss(
+    logits: NDArray, deltas: NDArray, labels: Sequence[int], targets: NDArray
+) -> tuple[float, float]:
+    """Fast R-CNN, equations 1 and 2 with lambda = 1: (L_cls, L_loc), each over the number of RoIs.
+
+    logits: [R, K + 1]. deltas: [R, K + 1, 4]. targets: [R, 4].
+    """
+    cls = loc = 0.0
+    for r, u in enumerate(labels):
+        exponentials = [math.exp(logit) for logit in logits[r]]
+        cls -= math.log(exponentials[u] / sum(exponentials))
+        indicator = 1 if u >= 1 else 0
+        loc += indicator * sum(smooth_l1(deltas[r][u][i] - targets[r][i]) for i in range(4))
+    count = max(len(labels), 1)
+    return cls / count, loc / count
+
+
+def devkit_overlap(box: Box, other: Box) -> float:
+    """VOCdevkit, VOCevaldet.m: the IoU of 1-based boxes with both ends included."""
+    width = min(box[2], other[2]) - max(box[0], other[0]) + 1
+    height = min(box[3], other[3]) - max(box[1], other[1]) + 1
+    if width <= 0 or height <= 0:
+        return 0.0
+    areas = [(b[2] - b[0] + 1) * (b[3] - b[1] + 1) for b in (box, other)]
+    return width * height / (sum(areas) - width * height)
+
+
+def to_devkit(box: Box) -> list[float]:
+    """1-based with both ends included, from 0-based and half-open."""
+    return [float(box[0]) + 1, float(box[1]) + 1, float(box[2]), float(box[3])]
+
+
+def voc_ap(
+    detections: Sequence[Detections], ground_truths: Sequence[GroundTruth], label: int
+) -> float:
+    """VOCdevkit (VOC2007), VOCevaldet.m, line by line; NaN for a class without objects."""
+    ranked = [
+        (float(score), image, to_devkit(box))
+        for image, found in enumerate(detections)
+        for box, score, own in zip(found.boxes, found.scores, found.labels, strict=True)
+        if own == label
+    ]
+    ranked.sort(key=lambda row: -row[0])
+    truths = [
+        [
+            (to_devkit(box), bool(difficult))
+            for box, own, difficult in zip(t.boxes, t.labels, t.difficult, strict=True)
+            if own == label
+        ]
+        for t in ground_truths
+    ]
+    positives = sum(not difficult for truth in truths for _, difficult in truth)
+    if not positives:
+        return math.nan
+
+    claimed = set()
+    true, false = 0, 0
+    curve = []
+    for _, image, box in ranked:
+        best, nearest = -math.inf, -1
+        for j, (other, _) in enumerate(truths[image]):
+            overlap = devkit_overlap(box, other)
+            if overlap > best:
+                best, nearest = overlap, j
+        if best < 0.5:
+            false += 1
+        elif not truths[image][nearest][1]:
+            if (image, nearest) in claimed:
+                false += 1
+            else:
+                true += 1
+                claimed.add((image, nearest))
+        if true + false:
+            curve.append((true / positives, true / (true + false)))
+
+    ap = 0.0
+    for point in range(11):
+        reached = [precision for recall, precision in curve if recall >= point * 0.1]
+        ap += max(reached, default=0.0) / 11
+    return ap
+
+
+def best_overlaps(
+    proposals: Sequence[Box], objects: Sequence[Box], counts: Sequence[int]
+) -> list[list[float]]:
+    """For each object, the largest IoU with any of the first `count` proposals."""
+    return [
+        [max((iou(box, o) for box in proposals[:count]), default=0.0) for count in counts]
+        for o in objects
+    ]
+
+
+# Selective search
+
+
+def hsv_planes(image):
+    height, width = image.shape[:2]
+    planes = np.empty((3, height, width))
+    for y in range(height):
+        for x in range(width):
+            r, g, b = (int(v) / 255 for v in image[y, x])
+            planes[:, y, x] = [255 * v for v in colorsys.rgb_to_hsv(r, g, b)]
+    return planes
+
+
+def lab_planes(image):
+    def linear(value):
+        value = int(value) / 255
+        return value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4
+
+    def curve(t):
+        return math.cbrt(t) if t > (6 / 29) ** 3 else t / (3 * (6 / 29) ** 2) + 4 / 29
+
+    height, width = image.shape[:2]
+    planes = np.empty((3, height, width))
+    for y in range(height):
+        for x in range(width):
+            r, g, b = (linear(v) for v in image[y, x])
+            fx = curve((0.4124564 * r + 0.3575761 * g + 0.1804375 * b) / 0.95047)
+            fy = curve(0.2126729 * r + 0.7151522 * g + 0.0721750 * b)
+            fz = curve((0.0193339 * r + 0.1191920 * g + 0.9503041 * b) / 1.08883)
+            planes[0, y, x] = 2.55 * (116 * fy - 16)
+            planes[1, y, x] = 500 * (fx - fy) + 128
+            planes[2, y, x] = 200 * (fy - fz) + 128
+    return planes
+
+
+def smoothed(planes, sigma, radius):
+    taps = [math.exp(-0.5 * (t / sigma) ** 2) for t in range(-radius, radius + 1)]
+    channels, height, width = planes.shape
+    out = np.zeros((channels, height, width))
+    for c in range(channels):
+        for y in range(height):
+            for x in range(width):
+                total = 0.0
+                for i, down in enumerate(taps):
+                    for j, across in enumerate(taps):
+                        yy = min(max(y + i - radius, 0), height - 1)
+                        xx = min(max(x + j - radius, 0), width - 1)
+                        total += down * across * float(planes[c, yy, xx])
+                out[c, y, x] = total / sum(taps) ** 2
+    return out
+
+
+def edge_ends(edge, width):
+    pixel, direction = divmod(edge, 2)
+    return pixel, pixel + (width if direction else 1)
+
+
+def edge_weight_dict(planes, buckets_per_unit):
+    _, height, width = planes.shape
+    weights = {}
+    for y in range(height):
+        for x in range(width):
+            for direction, (yy, xx) in enumerate([(y, x + 1), (y + 1, x)]):
+                if yy == height or xx == width:
+                    continue
+                total = F32(0)
+                for c in range(3):
+                    change = F32(planes[c, yy, xx]) - F32(planes[c, y, x])
+                    total += change * change
+                distance = np.sqrt(total) * F32(buckets_per_unit)
+                weights[2 * (y * width + x) + direction] = int(distance)
+    return weights
+
+
+def kept_edges(weights, height, width):
+    dropped = set()
+    for y in range(height - 1):
+        for x in range(width - 1):
+            pixel = y * width + x
+            square = [2 * pixel, 2 * pixel + 1, 2 * (pixel + 1) + 1, 2 * (pixel + width)]
+            dropped.add(max(square, key=lambda edge: (weights[edge], edge)))
+    return sorted(set(weights) - dropped, key=lambda edge: (weights[edge], edge))
+
+
+def spanning_forest(weights, edges, pixels, width):
+    member = {pixel: {pixel} for pixel in range(pixels)}
+    chosen = []
+    for edge in sorted(edges, key=lambda edge: (weights[edge], edge)):
+        first, second = (member[end] for end in edge_ends(edge, width))
+        if first is not second:
+            chosen.append(edge)
+            first |= second
+            for pixel in second:
+                member[pixel] = first
+    return chosen
+
+
+def felzenszwalb(weights, edges, pixels, width, k, min_size, buckets_per_unit):
+    component = list(range(pixels))
+    members = {pixel: {pixel} for pixel in range(pixels)}
+    internal = dict.fromkeys(range(pixels), 0)
+
+    def merge(a, b):
+        for pixel in members[b]:
+            component[pixel] = a
+        members[a] |= members.pop(b)
+
+    for edge in edges:
+        a, b = (component[end] for end in edge_ends(edge, width))
+        if a == b:
+            continue
+        limits = [internal[c] + k * buckets_per_unit / len(members[c]) for c in (a, b)]
+        if weights[edge] <= min(limits):
+            merge(a, b)
+            internal[a] = weights[edge]
+    for edge in edges:
+        a, b = (component[end] for end in edge_ends(edge, width))
+        if a != b and min(len(members[a]), len(members[b])) < min_size:
+            merge(a, b)
+    names = {}
+    labels = [names.setdefault(c, len(names)) for c in component]
+    return np.array(labels).reshape(-1, width), len(names)
+
+
+def region_sizes(labels, n):
+    return [int((labels == region).sum()) for region in range(n)]
+
+
+def region_boxes(labels, n):
+    boxes = []
+    for region in range(n):
+        ys, xs = np.nonzero(labels == region)
+        boxes.append([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1])
+    return np.array(boxes)
+
+
+def colour_code(channel, value, bins):
+    return channel * bins + min(int(value * bins / 256), bins - 1)
+
+
+def texture_change(plane, y, x, direction):
+    height, width = plane.shape
+    (down, right), length = [((0, 1), 1), ((1, 0), 1), ((1, 1), 2**0.5), ((1, -1), 2**0.5)][
+        direction
+    ]
+
+    def at(sign):
+        yy = min(max(y + sign * down, 0), height - 1)
+        xx = min(max(x + sign * right, 0), width - 1)
+        return float(plane[yy, xx])
+
+    return (at(1) - at(-1)) / length
+
+
+def pixel_code_list(planes, y, x, colour_bins, texture_bins, bin_width):
+    codes = [colour_code(c, float(planes[c, y, x]), colour_bins) for c in range(3)]
+    for c in range(3):
+        for direction in range(4):
+            change = texture_change(planes[c], y, x, direction)
+            size = min(int(abs(change) / bin_width), texture_bins - 1)
+            slot = (c * 4 + direction) * 2 + (1 if change < 0 else 0)
+            codes.append(3 * colour_bins + slot * texture_bins + size)
+    return codes
+
+
+def exact_histograms(labels, n, codes, colour_length, length, one):
+    counts = [[0] * length for _ in range(n)]
+    for y, x in np.ndindex(labels.shape):
+        for code in codes[y, x]:
+            counts[labels[y, x]][code] += 1
+    sizes = region_sizes(labels, n)
+    return [
+        [
+            Fraction(one * count, (3 if i < colour_length else 12) * sizes[region])
+            for i, count in enumerate(counts[region])
+        ]
+        for region in range(n)
+    ]
+
+
+def touching_pairs(labels):
+    height, width = labels.shape
+    pairs = []
+    for y in range(height):
+        for x in range(width):
+            for yy, xx in [(y, x + 1), (y + 1, x)]:
+                if yy < height and xx < width and labels[y, x] != labels[yy, xx]:
+                    pair = sorted([int(labels[y, x]), int(labels[yy, xx])])
+                    if pair not in pairs:
+                        pairs.append(pair)
+    return pairs
+
+
+def union_box(first, second):
+    return [
+        min(first[0], second[0]),
+        min(first[1], second[1]),
+        max(first[2], second[2]),
+        max(first[3], second[3]),
+    ]
+
+
+def region_similarity(first, second, pixels, letters, colour_length, one):
+    (size_a, box_a, histogram_a), (size_b, box_b, histogram_b) = first, second
+    shared = np.minimum(histogram_a, histogram_b).astype(int)
+    x1, y1, x2, y2 = union_box(box_a, box_b)
+    gap = (x2 - x1) * (y2 - y1) - size_a - size_b
+    terms = {
+        "C": shared[:colour_length].sum() / one,
+        "T": shared[colour_length:].sum() / one,
+        "S": 1 - (size_a + size_b) / pixels,
+        "F": 1 - gap / pixels,
+    }
+    return sum(terms[letter] for letter in letters) / len(letters)
+
+
+def merged_region(first, second):
+    (size_a, box_a, histogram_a), (size_b, box_b, histogram_b) = first, second
+    size = size_a + size_b
+    share_a = F32(size_a) / F32(size)
+    share_b = F32(1) - share_a
+    mean = histogram_a.astype(F32) * share_a + histogram_b.astype(F32) * share_b
+    return size, union_box(box_a, box_b), mean.astype(np.uint16)
+
+
+def naive_grouping(sizes, boxes, histograms, pairs, pixels, letters, colour_length, one):
+    regions = {
+        i: (int(size), [int(v) for v in box], histogram)
+        for i, (size, box, histogram) in enumerate(zip(sizes, boxes, histograms, strict=True))
+    }
+    pairs = {frozenset(int(end) for end in pair) for pair in pairs}
+    sequence = [regions[i][1] for i in range(len(sizes))]
+    smallest_lead = math.inf
+    while len(regions) > 1:
+        ranked = []
+        for pair in pairs:
+            first, second = (regions[i] for i in sorted(pair))
+            value = region_similarity(first, second, pixels, letters, colour_length, one)
+            ranked.append((value, sorted(pair)))
+        ranked.sort(reverse=True)
+        if len(ranked) > 1:
+            smallest_lead = min(smallest_lead, ranked[0][0] - ranked[1][0])
+        best = set(ranked[0][1])
+        new = len(sequence)
+        a, b = sorted(best)
+        regions[new] = merged_region(regions.pop(a), regions.pop(b))
+        sequence.append(regions[new][1])
+        pairs = {frozenset(new if end in best else end for end in pair) for pair in pairs}
+        pairs = {pair for pair in pairs if len(pair) == 2}
+    return np.array(sequence), smallest_lead
+
+
+def box_iou(first, second):
+    width = min(first[2], second[2]) - max(first[0], second[0])
+    height = min(first[3], second[3]) - max(first[1], second[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (first, second)]
+    return width * height / (sum(areas) - width * height)

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError, asdict, replace
+
+import pytest
+
+from frcnn_cli import config
+from frcnn_cli.config import DetectConfig, TrainConfig
+from frcnn_cli.errors import ConfigError
+
+PAPER = {
+    "iterations": 40_000,
+    "images_per_batch": 2,
+    "rois_per_batch": 128,
+    "fg_fraction": 0.25,
+    "fg_threshold": 0.5,
+    "bg_low": 0.1,
+    "bg_high": 0.5,
+    "max_proposals": 2000,
+    "scale": 600,
+    "max_size": 1000,
+    "optimizer": "sgd",
+    "lr": 0.001,
+    "lr_schedule": "step",
+    "lr_step": 0.75,
+    "warmup": 0.0,
+    "momentum": 0.9,
+    "weight_decay": 0.0005,
+    "bias_lr": 2.0,
+    "backbone_lr": 1.0,
+    "seed": 3,
+}
+NOT_IN_THE_PAPER = {"backbone"}
+
+
+@pytest.mark.parametrize(("field", "value"), PAPER.items())
+def test_paper_recipe(field: str, value: object) -> None:
+    assert getattr(config.recipe("paper"), field) == value
+
+
+def test_paper_recipe_has_no_other_fields() -> None:
+    assert asdict(config.recipe("paper")).keys() == PAPER.keys() | NOT_IN_THE_PAPER
+
+
+def test_learning_rate_drops_after_thirty_thousand_iterations() -> None:
+    paper = config.recipe("paper")
+    assert paper.lr_step * paper.iterations == 30_000
+
+
+def test_paper_recipe_is_the_default() -> None:
+    assert config.recipe("paper") == TrainConfig()
+
+
+def test_sampling_of_the_modern_recipe_is_the_papers() -> None:
+    modern, paper = config.recipe("modern"), config.recipe("paper")
+    assert modern != paper
+    for field in ("images_per_batch", "rois_per_batch", "fg_fraction", "fg_threshold"):
+        assert getattr(modern, field) == getattr(paper, field)
+
+
+@pytest.mark.parametrize("name", ["papr", "Modern", "x"])
+def test_unknown_recipe(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"unknown recipe '{name}'") as error:
+        config.recipe(name)
+    assert "paper, modern" in error.value.hint
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(FrozenInstanceError):
+        config.recipe("paper").lr = 1.0  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("name", config.RECIPES)
+def test_every_recipe_is_sound(name: str) -> None:
+    config.check(config.recipe(name))
+
+
+@pytest.mark.parametrize(
+    ("changes", "flag"),
+    [
+        ({"iterations": 0}, "iterations"),
+        ({"iterations": -5}, "iterations"),
+        ({"images_per_batch": 0}, "images-per-batch"),
+        ({"rois_per_batch": 1}, "rois-per-batch"),
+        ({"images_per_batch": 4, "rois_per_batch": 3}, "rois-per-batch"),
+        ({"lr": 0.0}, "lr"),
+        ({"lr": -0.1}, "lr"),
+        ({"lr": float("nan")}, "lr"),
+        ({"scale": 0}, "scale"),
+        ({"scale": 601, "max_size": 600}, "scale"),
+        ({"max_proposals": 0}, "max-proposals"),
+    ],
+)
+def test_check_names_the_flag(changes: dict, flag: str) -> None:
+    with pytest.raises(ConfigError, match=f"--{flag} is out of range") as error:
+        config.check(replace(TrainConfig(), **changes))
+    assert error.value.hint.startswith("expected ")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"iterations": 1},
+        {"images_per_batch": 1},
+        {"images_per_batch": 4, "rois_per_batch": 4},
+        {"lr": 1e-9},
+        {"scale": 1},
+        {"scale": 700, "max_size": 700},
+        {"max_proposals": 1},
+    ],
+)
+def test_check_takes_the_limits(changes: dict) -> None:
+    config.check(replace(TrainConfig(), **changes))
+
+
+def test_detection_caps() -> None:
+    assert asdict(DetectConfig()) == {
+        "score_threshold": 0.05,
+        "nms_threshold": 0.3,
+        "max_detections": 100,
+        "max_proposals": 2000,
+    }

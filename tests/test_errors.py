@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import pytest
+
+from frcnn_cli import errors
+
+
+@pytest.mark.parametrize(
+    "kind", [errors.ConfigError, errors.DataError, errors.ImageError, errors.WeightsError]
+)
+def test_each_error_is_caught_as_one_of_ours(kind: type[errors.FrcnnError]) -> None:
+    with pytest.raises(errors.FrcnnError) as caught:
+        raise kind("what happened", "what to do")
+    assert caught.value.message == "what happened"
+    assert caught.value.hint == "what to do"
+    assert str(caught.value) == "what happened"
+
+
+def test_kinds_are_not_each_other() -> None:
+    kinds = [errors.ConfigError, errors.DataError, errors.ImageError, errors.WeightsError]
+    for kind in kinds:
+        others = tuple(other for other in kinds if other is not kind)
+        assert not issubclass(kind, others)
+
+
+def test_hint_may_be_left_out() -> None:
+    assert errors.DataError("alone").hint == ""
+
+
+@pytest.mark.parametrize(
+    ("got", "near"), [("vgg61", "vgg16"), ("alexnt", "alexnet"), ("resnet15", "resnet18")]
+)
+def test_unknown_name_offers_the_nearest(got: str, near: str) -> None:
+    known = {"alexnet": 1, "vgg16": 2, "resnet18": 3}
+    error = errors.unknown_name("backbone", got, known)
+    assert isinstance(error, errors.ConfigError)
+    assert error.message == f"unknown backbone {got!r}"
+    assert error.hint == f"did you mean {near!r}? known: alexnet, vgg16, resnet18"
+
+
+@pytest.mark.parametrize("got", ["", "zzzzzz", "completely different"])
+def test_unlike_name_offers_none(got: str) -> None:
+    error = errors.unknown_name("recipe", got, iter(["paper", "modern"]))
+    assert error.hint == "known: paper, modern"
+    assert repr(got) in error.message

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from frcnn_cli import paths
+from frcnn_cli.errors import ConfigError, DataError, WeightsError
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    package = tmp_path / "site-packages" / "frcnn_cli"
+    (package / "weights").mkdir(parents=True)
+    monkeypatch.setattr(paths, "PACKAGE", package)
+    return package
+
+
+def put(folder: Path, name: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.safetensors"
+    path.write_bytes(b"")
+    return path
+
+
+def test_home_is_the_chosen_folder(frcnn_home: Path) -> None:
+    assert paths.home() == frcnn_home
+    assert paths.proposals_dir() == frcnn_home / "proposals"
+    assert paths.weights_dirs()[0] == frcnn_home / "weights"
+
+
+def test_home_may_begin_with_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("FRCNN_HOME", "~/frcnn")
+    assert paths.home() == tmp_path / "frcnn"
+
+
+@pytest.mark.parametrize("value", [None, ""])
+def test_home_of_a_checkout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str | None
+) -> None:
+    (tmp_path / "src" / "frcnn_cli").mkdir(parents=True)
+    (tmp_path / "pyproject.toml").write_text("")
+    monkeypatch.setattr(paths, "PACKAGE", tmp_path / "src" / "frcnn_cli")
+    if value is None:
+        monkeypatch.delenv("FRCNN_HOME")
+    else:
+        monkeypatch.setenv("FRCNN_HOME", value)
+    assert paths.checkout() == tmp_path
+    assert paths.home() == tmp_path
+
+
+@pytest.mark.usefixtures("installed")
+def test_home_of_an_installed_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FRCNN_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    assert paths.checkout() is None
+    assert paths.home() == tmp_path / ".cache" / "frcnn"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert paths.home() == tmp_path / "cache" / "frcnn"
+
+
+def test_src_folder_without_project_file_is_no_checkout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "src" / "frcnn_cli").mkdir(parents=True)
+    monkeypatch.setattr(paths, "PACKAGE", tmp_path / "src" / "frcnn_cli")
+    assert paths.checkout() is None
+
+
+def test_weights_by_path(tmp_path: Path) -> None:
+    path = put(tmp_path / "elsewhere", "mine")
+    assert paths.find_weights(str(path)) == path
+
+
+def test_weights_by_path_with_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    path = put(tmp_path / "elsewhere", "mine")
+    assert paths.find_weights("~/elsewhere/mine.safetensors") == path
+
+
+def test_weights_by_name(frcnn_home: Path) -> None:
+    path = put(frcnn_home / "weights", "mine")
+    assert paths.find_weights("mine") == path
+
+
+def test_weights_of_the_package(installed: Path) -> None:
+    path = put(installed / "weights", "shipped")
+    assert paths.find_weights("shipped") == path
+
+
+def test_weights_in_home_win_over_the_package(installed: Path, frcnn_home: Path) -> None:
+    put(installed / "weights", "both")
+    path = put(frcnn_home / "weights", "both")
+    assert paths.find_weights("both") == path
+
+
+def test_file_of_that_name_wins(
+    tmp_path: Path, frcnn_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(frcnn_home / "weights", "mine")
+    monkeypatch.chdir(tmp_path)
+    Path("mine").write_bytes(b"")
+    assert paths.find_weights("mine") == Path("mine")
+
+
+@pytest.mark.usefixtures("installed")
+def test_unknown_weights_offer_the_nearest(frcnn_home: Path) -> None:
+    put(frcnn_home / "weights", "squeezenet-mine")
+    with pytest.raises(ConfigError, match="unknown weights 'squeezenet-mein'") as error:
+        paths.find_weights("squeezenet-mein")
+    assert "did you mean 'squeezenet-mine'?" in error.value.hint
+
+
+@pytest.mark.parametrize("name", ["absent.safetensors", "some/where", "../absent", "a/b.pth"])
+def test_missing_weights_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(WeightsError, match=re.escape(str(Path(name)))):
+        paths.find_weights(name)
+
+
+def test_folder_is_no_weights_file(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError):
+        paths.find_weights(str(tmp_path))
+
+
+def test_data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given, named = tmp_path / "given", tmp_path / "named"
+    given.mkdir()
+    named.mkdir()
+    assert paths.data_dir(None) is None
+    assert paths.data_dir(given) == given
+    monkeypatch.setenv("FRCNN_DATA", str(named))
+    assert paths.data_dir(None) == named
+    assert paths.data_dir(given) == given
+    monkeypatch.setenv("FRCNN_DATA", "")
+    assert paths.data_dir(None) is None
+
+
+def test_data_dir_of_the_environment_may_begin_with_a_tilde(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("FRCNN_DATA", "~/data")
+    assert paths.data_dir(None) == tmp_path / "data"
+
+
+@pytest.mark.parametrize("source", ["flag", "environment"])
+@pytest.mark.parametrize("kind", ["absent", "file"])
+def test_data_dir_that_is_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, kind: str
+) -> None:
+    path = tmp_path / kind
+    if kind == "file":
+        path.write_text("")
+    if source == "environment":
+        monkeypatch.setenv("FRCNN_DATA", str(path))
+    with pytest.raises(DataError, match=re.escape(str(path))) as error:
+        paths.data_dir(path if source == "flag" else None)
+    assert "--data" in error.value.hint

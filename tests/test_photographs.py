@@ -1,0 +1,90 @@
+"""The shipped weights, and data that lies beside the checkout, where it does."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from frcnn_cli.cli.app import app
+from frcnn_cli.data.voc import find_root, load_voc
+from frcnn_cli.engine.checkpoint import load_weights
+from frcnn_cli.paths import DEFAULT_WEIGHTS, find_weights
+
+SHARED = Path(__file__).parents[2] / "shared"
+needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="no data beside the checkout")
+
+
+def found_in(*paths: Path) -> dict[str, dict[str, float]]:
+    """For each picture the best score of each class that the default weights find."""
+    result = CliRunner().invoke(app, ["detect", *map(str, paths), "--json"])
+    assert result.exit_code == 0, result.output
+    found: dict[str, dict[str, float]] = {}
+    for each in json.loads(result.stdout):
+        best = found.setdefault(Path(each["image"]).stem, {})
+        for detection in each["detections"]:
+            label = detection["label"]
+            best[label] = max(best.get(label, 0), detection["score"])
+    return found
+
+
+def test_default_weights_are_small_and_compressed() -> None:
+    path = find_weights(DEFAULT_WEIGHTS)
+    assert path.stat().st_size <= 15e6
+    _, header = load_weights(path)
+    assert len(header.classes) == 20
+    assert header.ranks == {"fc6": 256, "fc7": 256}
+
+
+def test_the_cat_is_a_cat_and_the_people_are_people() -> None:
+    skimage = pytest.importorskip("skimage")
+    matplotlib = pytest.importorskip("matplotlib")
+    pictures = Path(skimage.__file__).parent / "data"
+    portrait = Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
+    found = found_in(pictures / "chelsea.png", pictures / "astronaut.png", portrait)
+    assert max(found["chelsea"], key=lambda label: found["chelsea"][label]) == "cat"
+    assert "person" in found["astronaut"]
+    assert "person" in found["grace_hopper"]
+
+
+@needs_shared
+def test_photographs_of_the_reference_code() -> None:
+    folder = SHARED / "data" / "fastrcnn_demo"
+    found = found_in(*(folder / f"{name}.jpg" for name in ("000542", "001551", "000004")))
+    assert "cat" in found["000542"]
+    assert "tvmonitor" in found["001551"]
+    assert "car" in found["000004"]
+
+
+@needs_shared
+def test_voc2007_is_read_whole() -> None:
+    root = find_root(SHARED / "data" / "VOCdevkit", "2007")
+    dataset = load_voc(root, "voc2007", "trainval", ())
+    assert len(dataset) == 5008
+    assert len(dataset.classes) == 20
+    difficult = [flag for each in dataset.annotations for flag in each.difficult]
+    assert (len(difficult) - sum(difficult), sum(difficult)) == (12_601, 3_054)
+
+
+@needs_shared
+def test_training_on_a_users_own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    flags = "--recipe modern --iterations 2 --limit 4 --scale 240 --max-size 320 --json"
+    data = ["--data", str(SHARED / "data" / "BCCD")]
+    init = ["--init", str(SHARED / "weights" / "squeezenet1_1_imagenet.pth")]
+    result = CliRunner().invoke(app, ["train", *data, *init, *flags.split()])
+    assert result.exit_code == 0, result.output
+    answer = json.loads(result.stdout)
+    assert load_weights(Path(answer["weights"]))[1].classes == ("Platelets", "RBC", "WBC")
+
+
+@needs_shared
+@pytest.mark.slow
+def test_average_precision_on_the_first_validation_images() -> None:
+    arguments = ["eval", "voc2007", "--split", "val", "--limit", "200", "--json"]
+    data = ["--data", str(SHARED / "data" / "VOCdevkit")]
+    result = CliRunner().invoke(app, [*arguments, *data])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["map"] > 0.35
