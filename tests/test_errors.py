@@ -43,3 +43,16 @@ def test_unlike_name_offers_none(got: str) -> None:
     error = errors.unknown_name("recipe", got, iter(["paper", "modern"]))
     assert error.hint == "known: paper, modern"
     assert repr(got) in error.message
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (ValueError("one line"), "one line"),
+        (RuntimeError("first\nsecond"), "first"),
+        (EOFError(), "EOFError"),
+        (MemoryError(""), "MemoryError"),
+    ],
+)
+def test_reason_is_one_line_and_never_empty(error: Exception, text: str) -> None:
+    assert errors.reason(error) == text

@@ -93,7 +93,7 @@ def check(config: TrainConfig) -> None:
             "rois-per-batch",
             "one an image or more",
         ),
-        (config.lr > 0, "lr", "above 0"),
+        (0 < config.lr < 10, "lr", "above 0 and below 10"),
         (1 <= config.scale <= config.max_size, "scale", "from 1 to --max-size"),
         (config.max_proposals >= 1, "max-proposals", "at least 1"),
     ]

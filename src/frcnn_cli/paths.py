@@ -6,6 +6,7 @@ folder ($XDG_CACHE_HOME/frcnn, ~/.cache/frcnn).
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -26,7 +27,7 @@ def home() -> Path:
     """The folder that holds proposals/ and weights/."""
     chosen = os.environ.get("FRCNN_HOME")
     if chosen:
-        return Path(chosen).expanduser()
+        return Path(os.path.expanduser(chosen))
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "frcnn"
     return checkout() or cache
 
@@ -51,9 +52,10 @@ def find_weights(name_or_path: str) -> Path:
     Raises:
         WeightsError: no such file. ConfigError: no such name.
     """
-    path = Path(name_or_path).expanduser()
-    if path.is_file():
-        return path
+    path = Path(os.path.expanduser(name_or_path))
+    with contextlib.suppress(OSError):  # too long for a file name
+        if path.is_file():
+            return path
     known: dict[str, Path] = {}
     for folder in reversed(weights_dirs()):
         known |= {file.stem: file for file in sorted(folder.glob(f"*{WEIGHTS_SUFFIX}"))}
@@ -71,7 +73,7 @@ def data_dir(given: Path | None) -> Path | None:
         DataError: it does not exist.
     """
     named = os.environ.get("FRCNN_DATA")
-    folder = given or (Path(named).expanduser() if named else None)
+    folder = given or (Path(os.path.expanduser(named)) if named else None)
     if folder is not None and not folder.is_dir():
         raise DataError(f"no folder {folder}", "give the data set's folder with --data")
     return folder

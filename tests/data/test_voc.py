@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from frcnn_cli.data import voc
+from frcnn_cli.data import images, voc
+from frcnn_cli.data.voc import load_voc, parse_annotation
 from frcnn_cli.errors import DataError, ImageError
 from synthetic import write_annotation, write_voc
 
@@ -568,3 +569,45 @@ def test_synthetic_data_set_depends_on_its_seed_alone(tmp_path: Path) -> None:
     )
     assert one == two
     assert one != three
+
+
+@pytest.mark.parametrize("width", ["inf", "1e400", "nan", "-3", "wide"])
+def test_a_size_that_is_none(tmp_path: Path, width: str) -> None:
+    path = tmp_path / "a.xml"
+    path.write_text(
+        f"<annotation><size><width>{width}</width><height>3</height></size></annotation>"
+    )
+    assert parse_annotation(path).size is None
+
+
+@pytest.mark.parametrize("corner", ["1e300", "-1e300", "2e6"])
+def test_coordinates_that_cannot_be_pixels(tmp_path: Path, corner: str) -> None:
+    box = f"<xmin>{corner}</xmin><ymin>1</ymin><xmax>5</xmax><ymax>5</ymax>"
+    path = tmp_path / "a.xml"
+    path.write_text(
+        f"<annotation><object><name>x</name><bndbox>{box}</bndbox></object></annotation>"
+    )
+    with pytest.raises(DataError, match="no box of four numbers"):
+        parse_annotation(path)
+
+
+def test_entities_in_another_encoding(tmp_path: Path) -> None:
+    text = '<?xml version="1.0" encoding="utf-16"?><!DOCTYPE a [<!ENTITY e "x">]><a>&e;</a>'
+    path = tmp_path / "a.xml"
+    path.write_bytes(text.encode("utf-16"))
+    with pytest.raises(DataError, match="declares entities"):
+        parse_annotation(path)
+
+
+def test_split_lists_that_are_not_text(voc_folder: Path) -> None:
+    (voc_folder / "ImageSets" / "Main" / "val.txt").write_bytes(b"\xff\xfe1\n")
+    with pytest.raises(DataError, match="cannot read the list"):
+        load_voc(voc_folder, "voc", "val", ())
+
+
+def test_a_turned_tiff(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.zeros((12, 20, 3), np.uint8)).save(tmp_path / "a.tif", exif=exif)
+    assert images.layout(tmp_path / "a.tif") == ((12, 20), 6)
+    assert images.decode((tmp_path / "a.tif").read_bytes(), "a").shape == (20, 12, 3)

@@ -28,6 +28,9 @@ DATASETS: dict[str, DatasetKind] = {
 }
 
 
+VOC_SPLITS = ("train", "val", "trainval", "test")
+
+
 def open_dataset(
     name: str,
     data: Path | None,
@@ -57,6 +60,8 @@ def open_dataset(
         assert year is not None
         folder = home() / "data"
         wanted = split or default_splits[0]
+        if wanted not in VOC_SPLITS:  # before anything is fetched
+            raise unknown_name("split", wanted, VOC_SPLITS)
         kind = "test" if wanted == "test" else "trainval"
         list_file = folder / "VOCdevkit" / f"VOC{year}" / "ImageSets" / "Main" / f"{wanted}.txt"
         if not list_file.exists():

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from http.client import HTTPException
 from pathlib import Path
+from tarfile import TarError
 
-from ..errors import DataError
+from ..errors import DataError, reason
 
 
 def download_voc(folder: Path, year: str, image_set: str) -> None:
@@ -23,8 +25,8 @@ def download_voc(folder: Path, year: str, image_set: str) -> None:
     try:
         with contextlib.redirect_stdout(sys.stderr):  # results alone go to stdout
             VOCDetection(str(folder), year=year, image_set=image_set, download=True)
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, HTTPException, TarError) as error:
         raise DataError(
-            f"cannot download VOC{year} {image_set}: {error}",
+            f"cannot download VOC{year} {image_set}: {reason(error)}",
             "download it by hand and give the folder with --data",
         ) from None

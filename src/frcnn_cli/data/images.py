@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ..errors import ImageError
+from ..errors import ImageError, reason
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm"})
+# The formats that are tried, by content; Pillow knows many more, rarely used and less tested.
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM")
 _EXIF_ORIENTATION = 0x0112
 _SIXTEEN_BIT_MODES = ("I", "I;16", "I;16B", "I;16L", "F")
 
@@ -26,8 +28,8 @@ def read_bytes(path: Path) -> bytes:
     """
     try:
         return path.read_bytes()
-    except OSError as error:
-        raise ImageError(f"cannot read {path}: {error.strerror}", "check the path") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise ImageError(f"cannot read {path}: {reason(error)}", "check the path") from None
 
 
 @contextmanager
@@ -42,8 +44,11 @@ def _explained(name: object) -> Iterator[None]:
         ) from None
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name} is too large: {error}", "scale it down first") from None
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
-        raise ImageError(f"{name} is damaged: {error}", "copy or download the file again") from None
+    except FileNotFoundError:
+        raise ImageError(f"no such file: {name}", "check the path") from None
+    except (OSError, ValueError, SyntaxError, EOFError, NotImplementedError) as error:
+        hint = "copy or download the file again"
+        raise ImageError(f"{name} is damaged: {reason(error)}", hint) from None
 
 
 def decode(content: bytes, name: str) -> NDArray[np.uint8]:
@@ -56,7 +61,7 @@ def decode(content: bytes, name: str) -> NDArray[np.uint8]:
     Raises:
         ImageError: not a picture, cut off, or too large to be meant.
     """
-    with _explained(name), Image.open(io.BytesIO(content)) as file:
+    with _explained(name), Image.open(io.BytesIO(content), formats=FORMATS) as file:
         file.load()
         return np.asarray(_to_rgb(ImageOps.exif_transpose(file)))
 
@@ -70,14 +75,18 @@ def layout(path: Path) -> tuple[tuple[int, int], int]:
     Raises:
         ImageError: not a picture.
     """
-    with _explained(path), Image.open(path) as file:
+    with _explained(path), Image.open(path, formats=FORMATS) as file:
         orientation = file.getexif().get(_EXIF_ORIENTATION, 1)
-        return (file.height, file.width), orientation if orientation in range(1, 9) else 1
+        if orientation not in range(1, 9):
+            orientation = 1
+        size = (file.height, file.width)
+        # Pillow gives the size of a TIFF as it will be shown
+        return size[::-1] if file.format == "TIFF" and orientation >= 5 else size, orientation
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in _SIXTEEN_BIT_MODES:
-        values = np.asarray(image, dtype=np.float32)
+        values = np.nan_to_num(np.asarray(image, dtype=np.float32), posinf=0.0, neginf=0.0)
         # 16-bit files hold 0..65535; floating-point and 32-bit ones are stretched to their maximum
         top = 65535.0 if image.mode.startswith("I;16") else max(float(values.max()), 1.0)
         return Image.fromarray(np.clip(values * (255.0 / top), 0, 255).astype(np.uint8)).convert(

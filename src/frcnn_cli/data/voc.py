@@ -10,16 +10,18 @@ import math
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError
+from ..errors import DataError, reason
 from ..ops import boxes as box_ops
 from ..structures import GroundTruth
 from . import images
 
+MAX_COORDINATE = 1e6  # pixels
 MAX_XML_BYTES = 16 * 2**20  # far more than any annotation; a larger file is not one
 
 
@@ -45,9 +47,10 @@ def parse_annotation(path: Path) -> Annotation:
     hint = "mend or remove the file"
     try:
         text = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}", hint) from None
-    if len(text) > MAX_XML_BYTES or b"<!DOCTYPE" in text or b"<!ENTITY" in text:
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise DataError(f"cannot read {path}: {reason(error)}", hint) from None
+    ascii_text = text.replace(b"\0", b"")  # what UTF-16 and UTF-32 add
+    if len(text) > MAX_XML_BYTES or b"<!DOCTYPE" in ascii_text or b"<!ENTITY" in ascii_text:
         raise DataError(f"{path}: too large, or declares entities: not a VOC annotation", hint)
     try:
         root = ElementTree.fromstring(text)
@@ -59,7 +62,7 @@ def parse_annotation(path: Path) -> Annotation:
         if not name:
             raise DataError(f"{path}: an object has no name", hint)
         corners = [_number(thing.findtext(f"bndbox/{key}")) for key in _CORNERS]
-        if not all(math.isfinite(corner) for corner in corners):
+        if any(math.isnan(corner) for corner in corners):
             raise DataError(f"{path}: {name!r} has no box of four numbers", hint)
         x1, y1, x2, y2 = corners
         names.append(name)
@@ -79,11 +82,12 @@ _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
 def _number(text: str | None) -> float:
-    """The number in a tag; NaN where there is none."""
+    """The number in a tag; NaN where there is none that could be a coordinate."""
     try:
-        return float(text or "nan")
+        number = float(text or "nan")
     except ValueError:
         return math.nan
+    return number if abs(number) <= MAX_COORDINATE else math.nan
 
 
 def upright_boxes(boxes: box_ops.Boxes, orientation: int, size: tuple[int, int]) -> box_ops.Boxes:
@@ -192,7 +196,7 @@ def load_voc(root: Path, name: str, split: str | None, default_splits: Sequence[
         split = "all"
         ids = [path.stem for path in sorted((root / "Annotations").glob("*.xml"))]
     elif split in lists:
-        ids = [line.split()[0] for line in lists[split].read_text().splitlines() if line.strip()]
+        ids = _read_list(lists[split])
     else:
         raise DataError(
             f"{name} has no split {split!r}", f"there are: {', '.join(lists) or 'none at all'}"
@@ -201,14 +205,22 @@ def load_voc(root: Path, name: str, split: str | None, default_splits: Sequence[
         raise DataError(f"{name} {split}: no images in {root}", "check the folder and the split")
     annotations = tuple(parse_annotation(root / "Annotations" / f"{id_}.xml") for id_ in ids)
     # A split may lack a class that others have, and numbers must not depend on the split.
-    others = (root / "Annotations").glob("*.xml") if len(lists) > 1 else ()
-    names = {name for annotation in annotations for name in annotation.names}
-    known = set(ids)
-    names |= {n for path in others if path.stem not in known for n in parse_annotation(path).names}
+    others = (path for path in (root / "Annotations").glob("*.xml") if path.stem not in set(ids))
+    everything = chain(annotations, map(parse_annotation, others))
+    names = {name for annotation in everything for name in annotation.names}
     if not names:
         raise DataError(f"{name} {split}: no image has an object", "check the annotations")
     paths = tuple(_image_path(root, id_) for id_ in ids)
     return VocDataset(name, split, tuple(sorted(names)), paths, annotations)
+
+
+def _read_list(path: Path) -> list[str]:
+    """The image ids of a split; only the first word of a line counts."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read the list {path}: {reason(error)}", "expected text") from None
+    return [line.split()[0] for line in lines if line.strip()]
 
 
 def _image_path(root: Path, image_id: str) -> Path:

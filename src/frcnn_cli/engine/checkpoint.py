@@ -7,6 +7,7 @@ nothing is unpickled.
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
 from collections.abc import Callable, Mapping
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 
 from ..errors import FrcnnError, WeightsError, reason
 from ..models import fast_rcnn, low_rank
-from ..models.backbones import backbone
+from ..models.backbones import BACKBONES, backbone
 from ..models.fast_rcnn import FastRCNN
 
 FORMAT = "frcnn-1"
@@ -107,20 +108,28 @@ def _parse_header(path: Path, text: str) -> WeightsHeader:
     hint = "expected a .safetensors file written by frcnn train or frcnn compress"
     try:
         data = json.loads(text)
-        if data.pop("format") != FORMAT:
+        if data.pop("format") != FORMAT or not isinstance(data["classes"], list):
             raise ValueError("another format")
-        data["classes"] = tuple(str(name) for name in data["classes"])
+        data["classes"] = tuple(data["classes"])
         data["pixel_mean"] = tuple(float(value) for value in data["pixel_mean"])
         data["pixel_std"] = tuple(float(value) for value in data["pixel_std"])
         data["ranks"] = {str(layer): int(rank) for layer, rank in data["ranks"].items()}
         header = WeightsHeader(**data)
+        if header.backbone not in BACKBONES:
+            known = f"known: {', '.join(BACKBONES)}"
+            raise WeightsError(f"{path} is for a backbone {header.backbone!r}, unknown here", known)
         sane = (
-            1 <= len(header.classes) <= _MAX_CLASSES
+            1 <= len(set(header.classes)) == len(header.classes) <= _MAX_CLASSES
+            and all(isinstance(name, str) for name in header.classes)
             and len(header.pixel_mean) == len(header.pixel_std) == 3
-            and all(value > 0 for value in header.pixel_std)
+            and all(math.isfinite(value) for value in header.pixel_mean)
+            and all(0 < value < math.inf for value in header.pixel_std)
+            and isinstance(header.scale, int)
+            and isinstance(header.max_size, int)
             and 1 <= header.scale <= header.max_size <= _MAX_SIDE
+            and isinstance(header.provenance, dict)
         )
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         sane = False
     if not sane:
         raise WeightsError(f"{path} has no header of frcnn: weights of another program?", hint)
@@ -204,7 +213,8 @@ def initialise(model: FastRCNN, state: Mapping[str, Tensor], backbone_name: str)
         weight, bias = state.get(f"{source}.weight"), state.get(f"{source}.bias")
         layer = model.fc_layers[name]
         assert isinstance(layer, nn.Linear)
-        if weight is None or bias is None or weight.shape != layer.weight.shape:
+        shapes = [None if value is None else value.shape for value in (weight, bias)]
+        if weight is None or bias is None or shapes != [layer.weight.shape, layer.bias.shape]:
             continue
         if name == "fc6":
             bins = row.pooled_size
