@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from .errors import ConfigError, unknown_name
 
+MAX_SIDE = 10_000  # pixels; of a network's input, in training settings and weights files
+
 
 @dataclass(frozen=True)
 class SelectiveSearchConfig:
@@ -95,6 +97,8 @@ def check(config: TrainConfig) -> None:
         ),
         (0 < config.lr < 10, "lr", "above 0 and below 10"),
         (1 <= config.scale <= config.max_size, "scale", "from 1 to --max-size"),
+        (config.max_size <= MAX_SIDE, "max-size", f"at most {MAX_SIDE}"),
+        (0 <= config.seed < 2**32, "seed", "from 0 to 2**32 - 1"),
         (config.max_proposals >= 1, "max-proposals", "at least 1"),
     ]
     for fine, flag, wanted in rules:
@@ -106,7 +110,7 @@ def check(config: TrainConfig) -> None:
 class DetectConfig:
     """Detection; the caps are those of py-faster-rcnn's test code."""
 
-    score_threshold: float = 0.05  # softmax score; lower ones are never kept
+    score_threshold: float = 0.05  # softmax score; only higher ones are kept
     nms_threshold: float = 0.3  # IoU; suppress above it
     max_detections: int = 100  # an image
     max_proposals: int = 2000  # an image; paper 4.1

@@ -253,7 +253,7 @@ def truncated_jpeg() -> None:
         (None, "train --data V --split nosplit", "voc has no split 'nosplit'"),
         (None, "train --data V --backbone alexnet --init I", "weights of another model"),
         (None, "train --data V --backbone tiny --init nofile", "no weights file nofile"),
-        (None, "train --resume nowhere", "cannot read the settings in nowhere/config.toml"),
+        (None, "train --resume nowhere", "no run in nowhere"),
         (None, "compress --weights W --rank 500", "rank 500 makes no layer smaller"),
         (lambda: Path("c.toml").write_text("lrr = 1"), "train --config c.toml", "setting 'lrr'"),
         (lambda: Path("c.toml").write_text("= 1"), "train --config c.toml", "cannot read"),
@@ -346,3 +346,47 @@ def test_no_colour_codes_off_a_terminal() -> None:
     )  # fmt: skip
     assert result.returncode == 1
     assert "\x1b" not in result.stderr
+
+
+def test_pictures_are_never_drawn_over_their_sources(weights) -> None:
+    Path("p").mkdir()
+    write_image(Path("p", "a.jpg"))
+    before = Path("p", "a.jpg").read_bytes()
+    line = failure(run(f"detect p -w {weights} --out p"))
+    assert "is one of the pictures to detect in" in line
+    assert Path("p", "a.jpg").read_bytes() == before
+
+
+def test_names_with_brackets_are_shown_as_they_are(weights) -> None:
+    write_image(Path("a[red].png"))
+    result = run("detect", "'a[red].png'", f"-w {weights}")
+    assert result.exit_code == 0, result.output
+    assert "a[red].png" in result.stdout
+
+
+def test_a_thin_picture(weights) -> None:
+    write_image(Path("thin.png"), size=(1000, 3))
+    assert run(f"detect thin.png -w {weights}").exit_code == 0
+
+
+def test_a_path_that_is_too_long(weights) -> None:
+    assert "File name too long" in failure(run(f"detect {'a' * 300} -w {weights}"))
+
+
+def test_compressed_weights_do_not_replace_the_full_ones(weights) -> None:
+    before = weights.read_bytes()
+    assert "holds the full weights" in failure(run(f"compress -w {weights} --out {weights}"))
+    assert weights.read_bytes() == before
+
+
+def test_trained_weights_are_no_initial_weights(weights, voc_folder) -> None:
+    line = failure(run(TRAIN, f"--data {voc_folder} --init {weights}"))
+    assert "is a trained detector" in line
+
+
+def test_emoji_in_a_path_can_be_resumed(init, voc_folder) -> None:
+    folder = voc_folder.rename(voc_folder.with_name("data 🐱"))
+    first = run(TRAIN, f"--data '{folder}' --init {init} --json")
+    assert first.exit_code == 0, first.output
+    result = run(f"train --resume {json.loads(first.stdout)['run']} --iterations 5")
+    assert result.exit_code == 0, result.output

@@ -237,7 +237,14 @@ def test_prepare_training_keeps_rois_in_original_pixels() -> None:
     np.testing.assert_array_equal(item.deltas, deltas)
 
 
-def test_collate_pads_right_and_bottom_with_zeros() -> None:
+def test_collate_pads_to_what_the_convolutions_need() -> None:
+    batch = batching.collate([prepared(4, 90, [[0, 0, 1, 1]])], PLAIN)
+    assert batch.images.shape == (1, 3, batching.MIN_SIDE, 90)
+    assert (batch.images[:, :, 4:] == 0).all()
+
+
+def test_collate_pads_right_and_bottom_with_zeros(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "MIN_SIDE", 1)
     batch = batching.collate(
         [prepared(4, 9, [[0, 0, 1, 1]]), prepared(6, 5, [[0, 0, 1, 1]])], PLAIN
     )

@@ -145,6 +145,8 @@ def test_download_is_announced_and_then_done(
 @pytest.mark.usefixtures("no_download")
 def test_no_download_of_what_is_there(frcnn_home: Path) -> None:
     write_voc(frcnn_home / "data" / "VOCdevkit" / "VOC2007", 4, 1)
+    for kind in ("trainval", "test"):
+        (frcnn_home / "data" / f"voc2007-{kind}.complete").touch()
     assert len(datasets.open_dataset("voc2007", None, None, DEFAULTS, refuse)) == 4
     assert datasets.open_dataset("voc2007", None, "test", DEFAULTS, refuse).split == "test"
 

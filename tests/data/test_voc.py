@@ -280,14 +280,20 @@ def test_named_split(voc_folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("defaults", "expected"),
-    [(("test", "val"), "test"), (("dev", "val", "test"), "val"), (("dev",), "all"), ((), "all")],
+    [(("test", "val"), "test"), (("dev", "val", "test"), "val"), (("trainval",), "trainval")],
 )
 def test_default_split_is_the_first_there_is(
     voc_folder: Path, defaults: tuple, expected: str
 ) -> None:
     found = voc.load_voc(voc_folder, "mine", None, defaults)
     assert found.split == expected
-    assert len(found) == (8 if expected == "all" else 4)
+    assert len(found) == (8 if expected == "trainval" else 4)
+
+
+def test_lists_without_a_default_are_named(voc_folder: Path) -> None:
+    with pytest.raises(DataError, match="no list dev or old") as error:
+        voc.load_voc(voc_folder, "mine", None, ("dev", "old"))
+    assert "train, trainval, val" in error.value.hint
 
 
 def test_without_lists_every_annotated_image_counts(voc_folder: Path) -> None:
@@ -391,7 +397,7 @@ def test_with_classes_that_are_all_unknown(voc_folder: Path) -> None:
 
 @pytest.mark.parametrize(("count", "expected"), [(None, 8), (3, 3), (1, 1), (100, 8)])
 def test_limited(voc_folder: Path, count: int | None, expected: int) -> None:
-    whole = voc.load_voc(voc_folder, "mine", None, ())
+    whole = voc.load_voc(voc_folder, "mine", "trainval", ())
     some = whole.limited(count)
     assert len(some) == expected
     assert len(some.annotations) == expected

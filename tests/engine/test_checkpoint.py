@@ -277,10 +277,22 @@ def test_more_classes_than_tensors(tmp_path: Path, model: FastRCNN) -> None:
 def test_weights_that_are_not_finite(
     tmp_path: Path, model: FastRCNN, key: str, value: float
 ) -> None:
+    sound = store(tmp_path / "b.safetensors", model, header_with())
+    before = sound.read_bytes()
     model.state_dict()[key].view(-1)[-1] = value
-    path = tmp_path / "a.safetensors"
-    save_weights(path, model, HEADER)
+    path = store(tmp_path / "a.safetensors", model, header_with())
     assert "NaN or infinite" in refused(path).message
+    with pytest.raises(WeightsError, match="NaN, infinite"):
+        save_weights(sound, model, HEADER)
+    assert sound.read_bytes() == before
+
+
+def test_weights_too_large_for_half_precision(tmp_path: Path, model: FastRCNN) -> None:
+    model.state_dict()["bbox_pred.bias"][0] = 70_000
+    save_weights(tmp_path / "a.safetensors", model, HEADER)
+    with pytest.raises(WeightsError, match="too large for float16"):
+        save_weights(tmp_path / "b.safetensors", model, HEADER, half=True)
+    assert not (tmp_path / "b.safetensors").exists()
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])

@@ -15,7 +15,7 @@ from frcnn_cli.engine import train as train_module
 from frcnn_cli.engine.batches import epoch_order
 from frcnn_cli.engine.checkpoint import load_weights
 from frcnn_cli.engine.optim import learning_rate, parameter_groups
-from frcnn_cli.engine.train import InterruptedRun, Trainer, prepare
+from frcnn_cli.engine.train import InterruptedRun, Trainer, prepare, read_state
 from frcnn_cli.errors import DataError, FrcnnError
 from frcnn_cli.models.fast_rcnn import build, freeze
 from frcnn_cli.proposers.cache import ProposalSource, selective_search
@@ -42,9 +42,15 @@ def source(tmp_path: Path) -> ProposalSource:
 
 
 def make_trainer(
-    dataset: VocDataset, source: ProposalSource, init: Path, run: Path, config: TrainConfig = CONFIG
+    dataset: VocDataset,
+    source: ProposalSource,
+    init: Path,
+    run: Path,
+    config: TrainConfig = CONFIG,
+    resume: bool = False,
 ) -> Trainer:
-    trainer, _ = prepare(dataset, source, config, init, None, "cpu", 1, lambda: None)
+    state = read_state(run) if resume else None
+    trainer, _ = prepare(dataset, source, config, init, None, state, "cpu", 1, lambda: None)
     run.mkdir(exist_ok=True)
     trainer.run = run
     return trainer
@@ -63,8 +69,7 @@ def test_a_resumed_run_ends_with_the_same_bits(dataset, source, init, tmp_path) 
         if step.iteration == 3:
             first.save()
             break
-    second = make_trainer(dataset, source, init, tmp_path / "parts")
-    second.restore()
+    second = make_trainer(dataset, source, init, tmp_path / "parts", resume=True)
     assert second.iteration == 3
     assert [step.iteration for step in second.steps()] == [4, 5, 6]
 
@@ -114,8 +119,7 @@ def test_signal_ends_with_a_checkpoint(dataset, source, init, tmp_path) -> None:
     with pytest.raises(InterruptedRun):
         next(steps)
     assert signal.getsignal(signal.SIGINT) is handler
-    again = make_trainer(dataset, source, init, tmp_path / "run")
-    again.restore()
+    again = make_trainer(dataset, source, init, tmp_path / "run", resume=True)
     assert again.iteration == 2
 
 
@@ -129,12 +133,35 @@ def test_non_finite_loss_names_the_images(dataset, source, init, tmp_path) -> No
 
 
 @pytest.mark.parametrize("content", [None, b"", b"not a checkpoint"])
-def test_restore_needs_a_sound_state(dataset, source, init, tmp_path, content) -> None:
-    trainer = make_trainer(dataset, source, init, tmp_path / "run")
+def test_resuming_needs_a_sound_state(tmp_path, content) -> None:
     if content is not None:
-        (tmp_path / "run" / train_module.STATE_FILE).write_bytes(content)
+        (tmp_path / train_module.STATE_FILE).write_bytes(content)
     with pytest.raises(DataError):
-        trainer.restore()
+        read_state(tmp_path)
+
+
+def test_a_state_of_something_else_is_refused(tmp_path) -> None:
+    torch.save({"iteration": 3}, tmp_path / train_module.STATE_FILE)
+    with pytest.raises(DataError, match="not a training state"):
+        read_state(tmp_path)
+
+
+def test_changed_annotations_are_noticed_when_resuming(
+    dataset, source, init, tmp_path, voc_folder
+) -> None:
+    make_trainer(dataset, source, init, tmp_path / "run").save()
+    path = voc_folder / "Annotations" / "000001.xml"
+    path.write_text(path.read_text().replace("<xmin>", "<xmin>1"))
+    changed = load_voc(voc_folder, "voc", "trainval", ())
+    with pytest.raises(DataError, match="changed since the run began"):
+        make_trainer(changed, source, init, tmp_path / "run", resume=True)
+
+
+def test_resuming_needs_no_initial_weights(dataset, source, init, tmp_path) -> None:
+    first = make_trainer(dataset, source, init, tmp_path / "run")
+    first.save()
+    again = make_trainer(dataset, source, tmp_path / "gone.pth", tmp_path / "run", resume=True)
+    assert again.header == first.header
 
 
 def test_training_is_the_same_twice(dataset, source, init, tmp_path) -> None:
@@ -191,3 +218,9 @@ def test_biases_learn_twice_as_fast_and_do_not_decay(init) -> None:
             assert settings[id(parameter)] == (2.0, 0.0), name
         else:
             assert settings[id(parameter)] == (1.0, 0.0005), name
+
+
+def test_no_image_waits_for_ever() -> None:
+    landscape = np.array([True] * 20 + [False])
+    order = epoch_order(1, 0, landscape, 4)
+    assert 20 in order[..., 0]

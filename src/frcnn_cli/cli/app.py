@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from .. import __version__
-from ..errors import FrcnnError
+from ..errors import FrcnnError, reason
 from .compress import compress
 from .console import say_error
 from .detect import detect
@@ -29,6 +29,11 @@ class Group(TyperGroup):
             if os.environ.get("FRCNN_DEBUG"):
                 raise
             say_error(error.message, error.hint)
+            raise typer.Exit(1) from None
+        except OSError as error:
+            if os.environ.get("FRCNN_DEBUG") or isinstance(error, BrokenPipeError):
+                raise
+            say_error(reason(error))
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
             say_error("interrupted")

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..config import CompressConfig
+from ..errors import ConfigError
 from ..paths import WEIGHTS_SUFFIX, find_weights
-from .console import out
+from .console import stdout
 from .options import Config, Json, Quiet, Weights
 
 if TYPE_CHECKING:
@@ -25,11 +26,11 @@ def compress(
     rank: Annotated[
         int, typer.Option(min=1, help="Singular values kept in each layer.")
     ] = DEFAULTS.rank,
-    out_file: Annotated[
+    out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="File to write [default: WEIGHTS-rRANK.safetensors]."),
     ] = None,
-    as_json: Json = False,
+    json: Json = False,
     quiet: Quiet = False,
     config: Config = None,
 ) -> None:
@@ -40,7 +41,9 @@ def compress(
     Example: frcnn compress --weights runs/train/run/last.safetensors --rank 256
     """
     source = find_weights(weights)
-    target = out_file or source.with_name(f"{source.stem}-r{rank}{WEIGHTS_SUFFIX}")
+    target = out or source.with_name(f"{source.stem}-r{rank}{WEIGHTS_SUFFIX}")
+    if target.resolve() == source.resolve():
+        raise ConfigError(f"{target} holds the full weights", "choose another --out")
     from ..engine.checkpoint import load_weights, save_weights
     from ..engine.compress import compress as compress_model
 
@@ -48,15 +51,15 @@ def compress(
     header, reports = compress_model(model, header, CompressConfig(rank))
     save_weights(target, model, header, half=True)
     before, after = source.stat().st_size, target.stat().st_size
-    if as_json:
+    if json:
         layers = [asdict(report) for report in reports]
-        print(json.dumps({"out": str(target), "bytes": [before, after], "layers": layers}))
+        print(dumps({"out": str(target), "bytes": [before, after], "layers": layers}))
         return
     if not quiet:
         for report in reports:
-            out.print(_line(report, rank), soft_wrap=True)
+            stdout.print(_line(report, rank), soft_wrap=True)
     total = sum(report.before for report in reports) / sum(report.after for report in reports)
-    out.print(
+    stdout.print(
         f"{target}: {before / 1e6:.1f} -> {after / 1e6:.1f} MB, {total:.2f} times fewer weights in "
         "the fully connected layers",
         soft_wrap=True,

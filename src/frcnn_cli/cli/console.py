@@ -16,8 +16,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-err = Console(stderr=True, highlight=False, soft_wrap=True)
-out = Console(highlight=False)
+# no markup: names of files and classes may hold brackets
+stderr = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
+stdout = Console(highlight=False, markup=False, emoji=False)
 PLAIN_SECONDS = 15  # between lines of progress where there is no terminal
 
 
@@ -35,24 +36,24 @@ class ProgressLine:
         self._bar: Progress | None = None
 
     def __enter__(self) -> ProgressLine:
-        if err.is_terminal and not self.quiet:
+        if stderr.is_terminal and not self.quiet:
             self._bar = Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
-                TextColumn("{task.fields[rate]}"),
+                TextColumn("{task.fields[rate]}", markup=False),
                 TimeElapsedColumn(),
                 TimeRemainingColumn(),
-                console=err,
+                console=stderr,
                 transient=True,
             )
             self._task = self._bar.add_task(self.label, total=self.total, rate="")
             self._bar.start()
         return self
 
-    def advance(self, note: str = "", count: int = 1) -> None:
-        """`count` more are done; `note` says how it goes."""
-        self.done += count
+    def advance(self, note: str = "") -> None:
+        """One more is done; `note` says how it goes."""
+        self.done += 1
         now = time.monotonic()
         rate = self.done / max(now - self._begun, 1e-9)
         text = f"{rate:.1f} {self.unit}/s {note}".strip()
@@ -60,7 +61,9 @@ class ProgressLine:
             self._bar.update(self._task, completed=self.done, rate=text)
         elif not self.quiet and now - self._said > PLAIN_SECONDS:
             left = (self.total - self.done) / rate
-            err.print(f"{self.label}: {self.done}/{self.total}, {text}, {left / 60:.1f} min left")
+            stderr.print(
+                f"{self.label}: {self.done}/{self.total}, {text}, {left / 60:.1f} min left"
+            )
             self._said = now
 
     def __exit__(
@@ -81,4 +84,4 @@ def say_error(message: str, hint: str = "") -> None:
 
 
 def _styled(text: str, code: str) -> str:
-    return f"\x1b[{code}m{text}\x1b[0m" if err.is_terminal and not err.no_color else text
+    return f"\x1b[{code}m{text}\x1b[0m" if stderr.is_terminal and not stderr.no_color else text

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import time
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +13,7 @@ from rich.table import Table
 from ..config import DetectConfig
 from ..errors import DataError, FrcnnError
 from ..paths import DEFAULT_WEIGHTS, find_weights
-from .console import ProgressLine, err, out
+from .console import ProgressLine, stderr, stdout
 from .options import Config, Device, Json, Quiet, Weights, image_files, proposal_source
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ DEFAULTS = DetectConfig()
 def detect(
     sources: Annotated[list[str], typer.Argument(help="Images, folders or glob patterns.")],
     weights: Weights = DEFAULT_WEIGHTS,
-    out_dir: Annotated[
+    out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder for the pictures with boxes drawn.")
     ] = None,
     score: Annotated[float, typer.Option(min=0, max=1, help="Show detections above it.")] = 0.5,
@@ -41,7 +41,7 @@ def detect(
         int, typer.Option(min=1, help="Proposals used in each image.")
     ] = DEFAULTS.max_proposals,
     device: Device = "auto",
-    as_json: Json = False,
+    json: Json = False,
     quiet: Quiet = False,
     config: Config = None,
 ) -> None:
@@ -55,8 +55,8 @@ def detect(
     from ..engine.detect import Detector
     from ..engine.draw import draw
 
-    detector = Detector.load(file, proposal_source(), settings, device)
-    target = _Folder(out_dir) if out_dir is not None else None
+    target = _Folder(out, paths) if out is not None else None
+    detector = Detector.load(file, proposal_source(quiet), settings, device)
     begun = time.perf_counter()
     results, failed, drawn = [], [], []
     with ProgressLine("detecting", len(paths), "images", quiet) as progress:
@@ -69,47 +69,54 @@ def detect(
             if target is not None:
                 picture = draw(found.image, found.detections, detector.classes)
                 drawn.append(target.save(picture, found.path))
-    if as_json:
-        print(json.dumps(results))
+    if json:
+        print(dumps(results))
     else:
-        out.print(_table(results))
+        stdout.print(_table(results))
         for path in drawn:
-            out.print(f"wrote {path}", soft_wrap=True)
+            stdout.print(f"wrote {path}", soft_wrap=True)
         if not quiet:
             seconds = time.perf_counter() - begun
-            err.print(
+            stderr.print(
                 f"{len(results)} images in {seconds:.2f} s with {file.stem} on {detector.device}"
             )
     for found in failed:
         assert found.error is not None
         if len(paths) == 1:
             raise found.error
-        err.print(f"  {found.error.message}")
+        stderr.print(f"  {found.error.message}")
     if failed:
         raise DataError(f"{len(failed)} of {len(paths)} images failed", "they are named above")
 
 
 class _Folder:
-    """Where pictures go; made with the first one, so that a failure leaves nothing behind."""
+    """Where pictures go; made with the first one, so that a failure leaves nothing behind.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._used: set[str] = set()
+    A picture takes the name of its source, numbered where two sources share it.
+    """
+
+    def __init__(self, folder: Path, sources: list[Path]) -> None:
+        self._targets: dict[Path, Path] = {}
+        taken: set[Path] = set()
+        originals = {path.resolve() for path in sources}
+        for source in sources:
+            target, number = folder / f"{source.stem}.jpg", 1
+            while target in taken:
+                number += 1
+                target = folder / f"{source.stem}-{number}.jpg"
+            if target.resolve() in originals:
+                hint = "choose another --out"
+                raise FrcnnError(f"{target} is one of the pictures to detect in", hint)
+            taken.add(target)
+            self._targets[source] = target
 
     def save(self, picture: Image.Image, source: Path) -> Path:
-        """Write one picture under the name of its source, numbered if two sources share it."""
-        name, number = source.stem, 1
-        while name in self._used:
-            number += 1
-            name = f"{source.stem}-{number}"
-        self._used.add(name)
-        path = self.folder / f"{name}.jpg"
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            picture.save(path, quality=92)
-        except OSError as error:
-            raise FrcnnError(f"cannot write {path}: {error}", "choose another --out") from None
-        return path
+        """Write the picture of a source, whole or not at all."""
+        from ..engine.checkpoint import write_atomically
+
+        target = self._targets[source]
+        write_atomically(target, lambda part: picture.save(part, format="JPEG", quality=92))
+        return target
 
 
 def _as_json(found: Found, classes: tuple[str, ...]) -> dict[str, object]:

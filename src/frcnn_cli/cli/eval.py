@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import time
+from json import dumps
 from typing import Annotated
 
 import typer
@@ -14,7 +14,7 @@ from rich.table import Table
 from ..config import DetectConfig
 from ..data.datasets import DATASETS
 from ..paths import DEFAULT_WEIGHTS, find_weights
-from .console import ProgressLine, err, out
+from .console import ProgressLine, stderr, stdout
 from .options import (
     Config,
     Data,
@@ -44,7 +44,7 @@ def evaluate(
     ] = DEFAULTS.max_proposals,
     device: Device = "auto",
     jobs: Jobs = None,
-    as_json: Json = False,
+    json: Json = False,
     quiet: Quiet = False,
     config: Config = None,
 ) -> None:
@@ -58,11 +58,11 @@ def evaluate(
     from ..engine.evaluate import evaluate_dataset
 
     settings = DetectConfig(max_proposals=max_proposals)
-    detector = Detector.load(file, proposal_source(), settings, device)
+    detector = Detector.load(file, proposal_source(quiet), settings, device)
     unknown = [name for name in images.classes if name not in detector.classes]
     images = images.with_classes(detector.classes)
     if unknown and not quiet:
-        err.print(f"not known to {file.stem}, left out: {', '.join(unknown)}")
+        stderr.print(f"not known to {file.stem}, left out: {', '.join(unknown)}")
     start = time.perf_counter()
     with ProgressLine("evaluating", len(images), "images", quiet) as progress:
         result = evaluate_dataset(detector, images, jobs or os.cpu_count() or 1, progress.advance)
@@ -80,8 +80,8 @@ def evaluate(
         "seconds": round(seconds, 1),
         "weights": str(file),
     }
-    if as_json:
-        print(json.dumps(answer))
+    if json:
+        print(dumps(answer))
         return
     table = Table("class", "AP", "objects")
     for column in table.columns[1:]:
@@ -91,8 +91,8 @@ def evaluate(
         table.add_row(name, "no objects" if value is None else f"{value:.3f}", str(count))
     table.add_section()
     table.add_row("mean", f"{result.mean_ap:.4f}", str(answer["objects"]), style="bold")
-    out.print(table)
-    out.print(
+    stdout.print(table)
+    stdout.print(
         f"{METRIC}; {len(images)} images of {images.name} {images.split}, {answer['objects']} "
         f"objects (difficult ones ignored); {len(images) / seconds:.1f} images/s",
         soft_wrap=True,

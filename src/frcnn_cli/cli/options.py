@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import glob
 import os
+import threading
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +15,7 @@ import typer
 from ..data.datasets import open_dataset
 from ..errors import ConfigError, DataError, ImageError
 from ..paths import proposals_dir
-from .console import err
+from .console import stderr
 
 if TYPE_CHECKING:
     from ..data.voc import VocDataset
@@ -26,7 +27,7 @@ def load_config(ctx: typer.Context, value: Path | None) -> Path | None:
     if value is None:
         return None
     try:
-        settings: dict[str, Any] = tomllib.loads(value.read_text())
+        settings: dict[str, Any] = tomllib.loads(value.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(
             f"cannot read the settings in {value}: {error}", "expected TOML"
@@ -63,11 +64,21 @@ Jobs = Annotated[
 Weights = Annotated[str, typer.Option("--weights", "-w", help="Name or path of a weights file.")]
 
 
-def proposal_source() -> ProposalSource:
-    """The default method with the cache in the usual place."""
+def proposal_source(quiet: bool) -> ProposalSource:
+    """The default method with the cache in the usual place, its kernels compiled."""
+    import numpy as np
+
     from ..proposers.cache import PROPOSERS, ProposalSource
 
-    return ProposalSource(PROPOSERS["selective_search"](), proposals_dir())
+    method = PROPOSERS["selective_search"]()
+    told = threading.Timer(
+        2.0, stderr.print, ["compiling the kernels, this once: about half a minute"]
+    )
+    if not quiet:
+        told.start()
+    method.propose(np.zeros((8, 8, 3), np.uint8))
+    told.cancel()
+    return ProposalSource(method, proposals_dir())
 
 
 def open_named(
@@ -78,7 +89,7 @@ def open_named(
     limit: int | None,
 ) -> VocDataset:
     """Open a data set, saying on stderr what is downloaded."""
-    return open_dataset(name, data, split, default_splits, err.print).limited(limit)
+    return open_dataset(name, data, split, default_splits, stderr.print).limited(limit)
 
 
 def image_files(sources: list[str]) -> list[Path]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
+from json import dumps
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +13,7 @@ import typer
 
 from ..data.datasets import DATASETS
 from ..errors import DataError
-from .console import ProgressLine, err, out
+from .console import ProgressLine, stderr, stdout
 from .options import (
     Config,
     Data,
@@ -42,7 +42,7 @@ def propose(
     split: Split = None,
     limit: Limit = None,
     jobs: Jobs = None,
-    as_json: Json = False,
+    json: Json = False,
     quiet: Quiet = False,
     config: Config = None,
 ) -> None:
@@ -62,7 +62,7 @@ def propose(
     from ..engine.propose import propose_files
     from ..evaluation.recall import best_overlaps
 
-    source = proposal_source()
+    source = proposal_source(quiet)
     workers = jobs or os.cpu_count() or 1
     start = time.perf_counter()
     boxes, cached, failed, overlaps = [], 0, [], []
@@ -86,17 +86,17 @@ def propose(
         "seconds": round(seconds, 2),
         "cache": str(source.folder),
     }
-    if overlaps:
+    if sum(map(len, overlaps)):
         import numpy as np
 
         summary["recall"] = _recall(np.concatenate(overlaps))
-    if as_json:
-        print(json.dumps(summary))
+    if json:
+        print(dumps(summary))
     else:
         _print(summary)
     for result in failed:
         assert result.error is not None
-        err.print(f"  {result.error.message}")
+        stderr.print(f"  {result.error.message}")
     if failed:
         raise DataError(f"{len(failed)} of {len(paths)} images failed", "they are named above")
 
@@ -114,13 +114,13 @@ def _recall(best: NDArray[np.float32]) -> dict[str, dict[str, float]]:
 
 def _print(summary: dict[str, Any]) -> None:
     new = summary["images"] - summary["cached"]
-    out.print(
+    stdout.print(
         f"{summary['images']} images ({new} new, {summary['cached']} from the cache), "
         f"{summary['boxes_per_image']} boxes an image, {summary['seconds']} s"
     )
     for count, row in summary.get("recall", {}).items():
-        out.print(
+        stdout.print(
             f"  recall of {count:>4}: {row['0.5']:.3f} at IoU 0.5, {row['0.7']:.3f} at 0.7, "
             f"average best overlap {row['abo']:.3f}"
         )
-    out.print(f"kept in {summary['cache']}")
+    stdout.print(f"kept in {summary['cache']}")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import deque
 from dataclasses import replace
+from json import dumps
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -15,7 +15,8 @@ import typer
 from ..config import RECIPES, TrainConfig, check
 from ..config import recipe as recipe_settings
 from ..data.datasets import DATASETS
-from .console import ProgressLine, err, say_error
+from ..errors import ConfigError
+from .console import ProgressLine, say_error, stderr
 from .options import (
     Config,
     Data,
@@ -45,7 +46,10 @@ def _setting(text: str) -> object:
 def _load_run(ctx: typer.Context, folder: Path | None) -> Path | None:
     """Take the settings of the run that is resumed."""
     if folder is not None:
-        load_config(ctx, folder / "config.toml")
+        settings = folder / "config.toml"
+        if not settings.is_file():
+            raise ConfigError(f"no run in {folder}", f"expected a folder such as {RUNS}/run")
+        load_config(ctx, settings)
     return folder
 
 
@@ -85,7 +89,7 @@ def train(
     ] = None,
     device: Device = "auto",
     jobs: Jobs = None,
-    as_json: Json = False,
+    json: Json = False,
     quiet: Quiet = False,
     config: Config = None,
 ) -> None:
@@ -111,23 +115,24 @@ def train(
     check(settings)
     images = open_named(dataset, data, split, ("trainval", "train"), limit)
     from ..engine import runs
-    from ..engine.train import InterruptedRun, prepare
+    from ..engine.train import InterruptedRun, prepare, read_state
 
-    source = proposal_source()
+    state = None if resume is None else read_state(resume)
+    source = proposal_source(quiet)
     workers = jobs or os.cpu_count() or 1
     with ProgressLine("looking at the images", len(images), "images", quiet) as progress:
         trainer, facts = prepare(
-            images, source, settings, init, pixels, device, workers, progress.advance
+            images, source, settings, init, pixels, state, device, workers, progress.advance
         )
     if not quiet:
         for line in facts:
-            err.print(line)
+            stderr.print(line)
     if resume is None:
         trainer.run = runs.create(RUNS, name)
         started = {
             "dataset": dataset,
             "data": data and data.resolve(),
-            "split": images.split,
+            "split": split,
             "limit": limit,
             "init": init and init.resolve(),
             "pixels": pixels,
@@ -138,7 +143,6 @@ def train(
         runs.describe(trainer.run, started)
     else:
         trainer.run = resume
-        trainer.restore()
     try:
         step = _show_steps(trainer, quiet)
     except InterruptedRun:
@@ -148,10 +152,10 @@ def train(
         )
         raise typer.Exit(130) from None
     weights = trainer.run / "last.safetensors"
-    if as_json:
-        print(json.dumps({"run": str(trainer.run), "weights": str(weights), **step}))
+    if json:
+        print(dumps({"run": str(trainer.run), "weights": str(weights), **step}))
     else:
-        err.print(f"weights: {weights}")
+        stderr.print(f"weights: {weights}")
 
 
 def _show_steps(trainer: Trainer, quiet: bool) -> dict[str, float]:

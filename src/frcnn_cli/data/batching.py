@@ -18,6 +18,8 @@ from ..ops.sampling import sample_rois
 from ..structures import Batch, RoiTargets, Sample
 from . import transforms
 
+MIN_SIDE = 32  # pixels; of less the convolutions of some backbones leave nothing
+
 
 @dataclass(frozen=True)
 class PixelStatistics:
@@ -150,8 +152,8 @@ def collate(prepared: Sequence[Prepared], pixels: PixelStatistics) -> Batch:
         prepared: B images, all with targets or all without.
     """
     tensors = [transforms.to_tensor(item.image, pixels.mean, pixels.std) for item in prepared]
-    height = max(tensor.shape[1] for tensor in tensors)
-    width = max(tensor.shape[2] for tensor in tensors)
+    height = max(MIN_SIDE, *(tensor.shape[1] for tensor in tensors))
+    width = max(MIN_SIDE, *(tensor.shape[2] for tensor in tensors))
     images = torch.zeros((len(tensors), 3, height, width)).to(memory_format=torch.channels_last)
     rois = []
     for index, (tensor, item) in enumerate(zip(tensors, prepared, strict=True)):

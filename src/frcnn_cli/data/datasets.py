@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,20 +13,8 @@ if TYPE_CHECKING:
     from .voc import VocDataset
 
 
-@dataclass(frozen=True)
-class DatasetKind:
-    """One row of DATASETS."""
-
-    year: str | None  # of a VOC challenge, whose data can be downloaded; None for a user's folder
-
-
-DATASETS: dict[str, DatasetKind] = {
-    "voc2007": DatasetKind("2007"),
-    "voc2012": DatasetKind("2012"),
-    "voc": DatasetKind(None),
-}
-
-
+# The year of a VOC challenge, whose data can be downloaded; None for a user's folder.
+DATASETS: dict[str, str | None] = {"voc2007": "2007", "voc2012": "2012", "voc": None}
 VOC_SPLITS = ("train", "val", "trainval", "test")
 
 
@@ -52,19 +39,23 @@ def open_dataset(
 
     if name not in DATASETS:
         raise unknown_name("data set", name, DATASETS)
-    year = DATASETS[name].year
+    year = DATASETS[name]
     folder = data_dir(data)
     if folder is None and year is None:
         raise DataError("no data set given", "name one (voc2007), or give a folder with --data")
     if folder is None:
         assert year is not None
         folder = home() / "data"
-        wanted = split or default_splits[0]
+        # the test images of 2012 are not published with annotations
+        public = [each for each in default_splits if (year, each) != ("2012", "test")]
+        wanted = split or public[0]
         if wanted not in VOC_SPLITS:  # before anything is fetched
             raise unknown_name("split", wanted, VOC_SPLITS)
         kind = "test" if wanted == "test" else "trainval"
-        list_file = folder / "VOCdevkit" / f"VOC{year}" / "ImageSets" / "Main" / f"{wanted}.txt"
-        if not list_file.exists():
+        done = folder / f"voc{year}-{kind}.complete"
+        if not done.exists():
             say(f"downloading VOC{year} {kind} to {folder} (about 0.5 GB; 2 GB for VOC2012)")
             download_voc(folder, year, kind)
+            done.touch()
+        split = wanted
     return load_voc(find_root(folder, year), name, split, default_splits)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from ..errors import ImageError, reason
 
@@ -17,6 +18,15 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", 
 # The formats that are tried, by content; Pillow knows many more, rarely used and less tested.
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM")
 _EXIF_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 _SIXTEEN_BIT_MODES = ("I", "I;16", "I;16B", "I;16L", "F")
 
 
@@ -62,8 +72,9 @@ def decode(content: bytes, name: str) -> NDArray[np.uint8]:
         ImageError: not a picture, cut off, or too large to be meant.
     """
     with _explained(name), Image.open(io.BytesIO(content), formats=FORMATS) as file:
-        file.load()
-        return np.asarray(_to_rgb(ImageOps.exif_transpose(file)))
+        file.load()  # turns a TIFF by itself, and forgets its orientation
+        turn = _TURNS.get(_orientation(file))
+        return np.asarray(_to_rgb(file if turn is None else file.transpose(turn)))
 
 
 def layout(path: Path) -> tuple[tuple[int, int], int]:
@@ -76,12 +87,19 @@ def layout(path: Path) -> tuple[tuple[int, int], int]:
         ImageError: not a picture.
     """
     with _explained(path), Image.open(path, formats=FORMATS) as file:
-        orientation = file.getexif().get(_EXIF_ORIENTATION, 1)
-        if orientation not in range(1, 9):
-            orientation = 1
+        orientation = _orientation(file)
         size = (file.height, file.width)
         # Pillow gives the size of a TIFF as it will be shown
         return size[::-1] if file.format == "TIFF" and orientation >= 5 else size, orientation
+
+
+def _orientation(file: Image.Image) -> int:
+    """The EXIF orientation, 1..8; 1 where there is none or EXIF is damaged."""
+    try:
+        orientation = file.getexif().get(_EXIF_ORIENTATION, 1)
+    except (OSError, ValueError, SyntaxError, KeyError, TypeError, IndexError, struct.error):
+        return 1
+    return orientation if orientation in range(1, 9) else 1
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

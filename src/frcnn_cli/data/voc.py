@@ -187,11 +187,16 @@ def load_voc(root: Path, name: str, split: str | None, default_splits: Sequence[
         split: a list in ImageSets/Main; None takes the first of `default_splits` that exists, or
             every annotated image where there is no list at all.
     Raises:
-        DataError: no such split, or nothing in it.
+        DataError: no such split, nothing in it, or none of the defaults among several.
     """
     lists = {path.stem: path for path in sorted((root / "ImageSets" / "Main").glob("*.txt"))}
     if split is None:
         split = next((each for each in default_splits if each in lists), None)
+    if split is None and lists:
+        raise DataError(
+            f"{name} has no list {' or '.join(default_splits)}",
+            f"choose one with --split: {', '.join(lists)}",
+        )
     if split is None:
         split = "all"
         ids = [path.stem for path in sorted((root / "Annotations").glob("*.xml"))]
@@ -205,7 +210,8 @@ def load_voc(root: Path, name: str, split: str | None, default_splits: Sequence[
         raise DataError(f"{name} {split}: no images in {root}", "check the folder and the split")
     annotations = tuple(parse_annotation(root / "Annotations" / f"{id_}.xml") for id_ in ids)
     # A split may lack a class that others have, and numbers must not depend on the split.
-    others = (path for path in (root / "Annotations").glob("*.xml") if path.stem not in set(ids))
+    known = set(ids)
+    others = (path for path in (root / "Annotations").glob("*.xml") if path.stem not in known)
     everything = chain(annotations, map(parse_annotation, others))
     names = {name for annotation in everything for name in annotation.names}
     if not names:

@@ -18,8 +18,8 @@ def epoch_order(
 ) -> NDArray[np.intp]:
     """The batches of one epoch: every image and its mirror image once.
 
-    Images of one batch have the same orientation, so that little of it is padding; what does not
-    fill a batch is left to another epoch.
+    Images of one batch have the same orientation, so that little of it is padding, but for the few
+    that are left over; the last batch of those is filled up with images drawn again.
 
     Args:
         landscape: [N], of each image.
@@ -30,15 +30,17 @@ def epoch_order(
     entries = np.stack(
         [np.repeat(np.arange(len(landscape)), 2), np.tile([0, 1], len(landscape))], axis=1
     )
-    batches = []
+    batches, left = [], []
     for wide in (True, False):
         group = rng.permutation(entries[landscape[entries[:, 0]] == wide])
-        full = len(group) // images_per_batch
-        batches.append(group[: full * images_per_batch].reshape(full, images_per_batch, 2))
-    if not sum(map(len, batches)):  # fewer images than a batch holds: orientations mix
-        repeated = np.resize(rng.permutation(entries), (images_per_batch, 2))
-        batches.append(repeated[None])
-    return rng.permutation(np.concatenate(batches))
+        full = len(group) // images_per_batch * images_per_batch
+        batches.append(group[:full])
+        left.append(group[full:])
+    rest = rng.permutation(np.concatenate(left))
+    missing = -len(rest) % images_per_batch
+    batches += [rest, entries[rng.integers(len(entries), size=missing)]]
+    order = np.concatenate(batches).reshape(-1, images_per_batch, 2)
+    return rng.permutation(order)
 
 
 class BatchMaker:

@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ..config import MAX_SIDE
 from ..errors import FrcnnError, WeightsError, reason
 from ..models import fast_rcnn, low_rank
 from ..models.backbones import BACKBONES, backbone
@@ -27,7 +28,6 @@ from ..models.fast_rcnn import FastRCNN
 FORMAT = "frcnn-1"
 _KEY = "frcnn"  # of the header in the file's metadata
 _MAX_CLASSES = 10_000
-_MAX_SIDE = 10_000
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,15 @@ def save_weights(path: Path, model: FastRCNN, header: WeightsHeader, half: bool 
 
     Args:
         half: float16 tensors instead of float32.
+    Raises:
+        WeightsError: a weight is not finite in that precision.
+        FrcnnError: see `write_atomically`.
     """
     dtype = torch.float16 if half else torch.float32
     tensors = {key: tensor.to(dtype).contiguous() for key, tensor in model.state_dict().items()}
+    if not all(tensor.isfinite().all() for tensor in tensors.values()):
+        kind = "float16" if half else "float32"
+        raise WeightsError(f"a weight is NaN, infinite or too large for {kind}", "train again")
     metadata = {_KEY: json.dumps({"format": FORMAT, **asdict(header)})}
     write_atomically(path, lambda part: save_file(tensors, part, metadata))
 
@@ -126,7 +132,7 @@ def _parse_header(path: Path, text: str) -> WeightsHeader:
             and all(0 < value < math.inf for value in header.pixel_std)
             and isinstance(header.scale, int)
             and isinstance(header.max_size, int)
-            and 1 <= header.scale <= header.max_size <= _MAX_SIDE
+            and 1 <= header.scale <= header.max_size <= MAX_SIDE
             and isinstance(header.provenance, dict)
         )
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
@@ -173,9 +179,13 @@ def load_state_dict(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             with safe_open(path, framework="pt") as file:
+                if _KEY in (file.metadata() or {}):
+                    raise WeightsError(f"{path} is a trained detector, not ImageNet weights", hint)
                 keys = file.keys()
                 return {key: file.get_tensor(key) for key in keys}
         state = torch.load(path, map_location="cpu", weights_only=True)
+    except WeightsError:
+        raise
     except Exception as error:  # torch.load raises a dozen kinds for a damaged or hostile file
         raise WeightsError(f"{path} cannot be read: {reason(error)}", hint) from None
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):

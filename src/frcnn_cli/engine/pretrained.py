@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ..data.batching import PixelStatistics
-from ..errors import WeightsError
+from ..errors import ConfigError, WeightsError
 from ..models.backbones import CAFFE_MEAN, CAFFE_STD, TORCHVISION_MEAN, TORCHVISION_STD, backbone
 from ..models.fast_rcnn import FastRCNN
 from .checkpoint import initialise, load_state_dict
@@ -32,8 +32,11 @@ def start_from_imagenet(
         line that says so.
     Raises:
         WeightsError: no such weights, or they are another model's.
+        ConfigError: `pixels` without `file`.
     """
     row = backbone(backbone_name)
+    if file is None and pixels is not None:
+        raise ConfigError("--pixels goes with --init", "torchvision's own weights need no --pixels")
     if file is not None:
         filled = initialise(model, load_state_dict(file), backbone_name)
         return PIXELS[pixels or "caffe"], filled, _told(file.name, model, filled)

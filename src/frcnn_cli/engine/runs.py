@@ -44,7 +44,7 @@ def create(parent: Path, name: str) -> Path:
 def describe(folder: Path, settings: Mapping[str, object]) -> None:
     """Write config.toml, which makes the same run again with --config, and environment.json."""
     lines = [f"{key} = {_toml(value)}\n" for key, value in settings.items() if value is not None]
-    (folder / SETTINGS_FILE).write_text("".join(lines))
+    (folder / SETTINGS_FILE).write_text("".join(lines), encoding="utf-8")
     environment = {
         "frcnn": __version__,
         "python": platform.python_version(),
@@ -60,7 +60,7 @@ def describe(folder: Path, settings: Mapping[str, object]) -> None:
 
 def _toml(value: object) -> str:
     # JSON's strings, numbers and truth values are TOML's too
-    return json.dumps(str(value) if isinstance(value, Path) else value)
+    return json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)
 
 
 class StopSignal:
@@ -77,10 +77,11 @@ class StopSignal:
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         self.asked = True
+        self.__exit__()  # a second one ends the program at once
 
     def __exit__(self, *exception: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
+        while self._before:
+            signal.signal(*self._before.popitem())  # type: ignore[arg-type]
 
 
 class MetricsLog:

@@ -1,7 +1,7 @@
 """Single-stage training (Fast R-CNN, section 2.3).
 
 Everything random is a function of the seed and the iteration, so a run that is resumed goes on
-exactly as it would have.
+exactly as it would have (on the CPU, with as many threads).
 """
 
 from __future__ import annotations
@@ -9,15 +9,16 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from ..config import TrainConfig
-from ..data.batching import DeltaStatistics
+from ..data.batching import DeltaStatistics, PixelStatistics
 from ..data.voc import VocDataset
 from ..errors import DataError, FrcnnError, reason
 from ..models.backbones import backbone
@@ -36,6 +37,8 @@ from .samples import survey
 
 WEIGHTS_FILE = "last.safetensors"
 STATE_FILE = "state.pt"
+STATE_KEYS = {"iteration", "classes", "pixels", "init", "deltas", "model", "optimizer"}
+RESUME_HINT = "start again without --resume"
 CHECKPOINT_SECONDS = 300
 
 
@@ -86,7 +89,7 @@ class Trainer:
         stop = StopSignal()
         saved = time.monotonic()
         ahead = prefetch(self.batches, range(self.iteration, self.config.iterations), workers=1)
-        with stop, MetricsLog(self.run, self.iteration) as log:
+        with stop, MetricsLog(self.run, self.iteration) as log, closing(ahead):
             for iteration, future in ahead:
                 start = time.monotonic()
                 step = self._step(iteration, future.result(), start)
@@ -98,7 +101,7 @@ class Trainer:
                     saved = time.monotonic()
                 if stop.asked:
                     raise InterruptedRun
-        self.save()
+            self.save()
 
     def _step(self, iteration: int, batch: Batch, start: float) -> Step:
         config = self.config
@@ -120,7 +123,7 @@ class Trainer:
             raise FrcnnError(
                 f"the loss is not finite in iteration {iteration + 1}, images "
                 f"{', '.join(self.batches.names(iteration))}",
-                "try a smaller --lr; the last checkpoint is intact",
+                "try a smaller --lr; an earlier checkpoint in the run's folder is intact",
             )
         self.optimizer.zero_grad(set_to_none=False)
         torch.autograd.backward(losses.total)
@@ -129,36 +132,61 @@ class Trainer:
 
     def save(self) -> None:
         """Write the training state, then the weights, each whole or not at all."""
+        deltas = self.batches.survey.deltas
         state = {
             "iteration": self.iteration,
+            "classes": list(self.header.classes),
+            "pixels": [self.header.pixel_mean, self.header.pixel_std],
+            "init": self.header.provenance["init"],
+            "deltas": torch.from_numpy(np.stack([deltas.mean, deltas.std])),
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
         write_atomically(self.run / STATE_FILE, lambda part: torch.save(state, part))
-        with folded(self.model, self.batches.survey.deltas):
+        with folded(self.model, deltas):
             save_weights(self.run / WEIGHTS_FILE, self.model, self._header())
 
     def _header(self) -> WeightsHeader:
         history = {"iterations": self.iteration, "settings": asdict(self.config)}
         return replace(self.header, provenance={**self.header.provenance, **history})
 
-    def restore(self) -> None:
-        """Go on from the folder's training state.
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a state that `read_state` gave.
 
         Raises:
-            DataError: there is none, or it belongs to another run.
+            DataError: it is not of this data, these proposals and this network.
         """
-        path = self.run / STATE_FILE
-        hint = "start again without --resume"
+        deltas = self.batches.survey.deltas
+        same_targets = np.array_equal(state["deltas"].numpy(), np.stack([deltas.mean, deltas.std]))
+        if state["classes"] != list(self.header.classes) or not same_targets:
+            raise DataError(
+                "the data set or its proposals have changed since the run began", RESUME_HINT
+            )
         try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
-            self.iteration = int(state["iteration"])
-        except FileNotFoundError:
-            raise DataError(f"no training state {path}", hint) from None
-        except Exception as error:  # torch.load and load_state_dict raise many kinds
-            raise DataError(f"{path} cannot be resumed: {reason(error)}", hint) from None
+        except (RuntimeError, ValueError, KeyError) as error:
+            message = f"the state is of another network: {reason(error)}"
+            raise DataError(message, RESUME_HINT) from None
+        self.iteration = state["iteration"]
+
+
+def read_state(run: Path) -> dict[str, Any]:
+    """The training state in a run's folder; nothing in it is executed.
+
+    Raises:
+        DataError: there is none, or it is damaged.
+    """
+    path = run / STATE_FILE
+    if not path.is_file():
+        raise DataError(f"no training state {path}", RESUME_HINT)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises many kinds
+        raise DataError(f"{path} cannot be resumed: {reason(error)}", RESUME_HINT) from None
+    if not isinstance(state, dict) or not state.keys() >= STATE_KEYS:
+        raise DataError(f"{path} is not a training state", RESUME_HINT)
+    return state
 
 
 def prepare(
@@ -167,22 +195,28 @@ def prepare(
     config: TrainConfig,
     init: Path | None,
     pixels: str | None,
+    state: dict[str, Any] | None,
     device: str,
     workers: int,
     on_image: Callable[[], None],
 ) -> tuple[Trainer, list[str]]:
-    """Everything before the first step: the network, its initial weights, the survey of the data.
+    """Everything before the first step: the network, its weights, the survey of the data.
 
     Args:
-        init, pixels: see `start_from_imagenet`. device: see `pick_device`.
+        init, pixels: see `start_from_imagenet`. state: of a run to resume, which needs neither.
+        device: see `pick_device`.
         workers: threads for the survey. on_image: called after each image of it.
     Returns:
         The trainer, and lines that say what it is about to do.
     """
     torch.manual_seed(config.seed)
-    model = build(config.backbone, len(dataset.classes))
-    statistics, filled, origin = start_from_imagenet(model, config.backbone, init, pixels)
     place = pick_device(device)
+    model = build(config.backbone, len(dataset.classes))
+    if state is None:
+        statistics, filled, origin = start_from_imagenet(model, config.backbone, init, pixels)
+    else:
+        mean, std = state["pixels"]
+        statistics, origin = PixelStatistics(tuple(mean), tuple(std)), state["init"]
     background = (config.bg_low, config.bg_high)
     facts = survey(
         dataset, source, config.max_proposals, config.fg_threshold, background, workers, on_image
@@ -201,9 +235,11 @@ def prepare(
         },
     )
     batches = BatchMaker(dataset, source, facts, statistics, config)
-    if "fc6" not in filled:
+    if state is None and "fc6" not in filled:
         model.fit_feature_scale(batches(0).images)
     trainer = Trainer(model, batches, header, place)
+    if state is not None:
+        trainer.restore(state)
     count = {True: 0, False: 0}
     for parameter in trainer.model.parameters():
         count[parameter.requires_grad] += parameter.numel()

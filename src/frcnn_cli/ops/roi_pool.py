@@ -139,8 +139,8 @@ def _backward(grad_out, argmax, images, grad, first, last):
 
 
 @cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="roi_pool")
+def _threads(count: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(count, thread_name_prefix="roi_pool")
 
 
 def _share(kernel: Callable[..., None], arguments: tuple[Any, ...], count: int) -> None:
@@ -151,7 +151,7 @@ def _share(kernel: Callable[..., None], arguments: tuple[Any, ...], count: int) 
         return
     edges = [count * i // threads for i in range(threads + 1)]
     jobs = [
-        _pool(threads).submit(kernel, *arguments, first, last) for first, last in pairwise(edges)
+        _threads(threads).submit(kernel, *arguments, first, last) for first, last in pairwise(edges)
     ]
     for job in jobs:
         job.result()
