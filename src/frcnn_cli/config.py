@@ -114,6 +114,7 @@ class DetectConfig:
     nms_threshold: float = 0.3  # IoU; suppress above it
     max_detections: int = 100  # an image
     max_proposals: int = 2000  # an image; paper 4.1
+    classes: tuple[str, ...] = ()  # names of those to look for; all of them when empty
 
 
 @dataclass(frozen=True)

@@ -390,3 +390,22 @@ def test_emoji_in_a_path_can_be_resumed(init, voc_folder) -> None:
     assert first.exit_code == 0, first.output
     result = run(f"train --resume {json.loads(first.stdout)['run']} --iterations 5")
     assert result.exit_code == 0, result.output
+
+
+def test_only_the_classes_asked_for(weights) -> None:
+    write_image(Path("a.png"), size=(150, 100))
+    everything = json.loads(run(f"detect a.png -w {weights} --score 0.05 --json").stdout)[0]
+    some = json.loads(
+        run(f"detect a.png -w {weights} --score 0.05 --classes box,tile --json").stdout
+    )[0]
+    assert {each["label"] for each in everything["detections"]} == {"ball", "box", "tile"}
+    assert some["detections"] == [
+        each for each in everything["detections"] if each["label"] != "ball"
+    ]
+
+
+def test_an_unknown_class_offers_the_nearest(weights) -> None:
+    write_image(Path("a.png"))
+    result = run(f"detect a.png -w {weights} --classes bal")
+    assert "unknown class 'bal'" in failure(result)
+    assert "did you mean 'ball'?" in result.stderr

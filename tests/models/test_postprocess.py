@@ -17,7 +17,8 @@ def detect(scores, rois, deltas=None, threshold=0.05, nms_threshold=0.3, cap=100
     if deltas is None:
         deltas = torch.zeros(*logits.shape, 4)
     boxes = np.array(rois, np.float32).reshape(-1, 4)
-    return postprocess(HeadOutput(logits, deltas), boxes, IMAGE_SIZE, threshold, nms_threshold, cap)
+    output, labels = HeadOutput(logits, deltas), range(1, logits.shape[1])
+    return postprocess(output, boxes, IMAGE_SIZE, threshold, nms_threshold, cap, labels)
 
 
 def test_one_roi():
@@ -137,6 +138,7 @@ def test_nothing_found(rois):
         0.5,
         0.3,
         100,
+        [1],
     )
     assert len(found) == 0
     assert found.boxes.shape == (0, 4)
@@ -148,7 +150,13 @@ def test_half_precision_and_arguments_unchanged():
     before = logits.clone()
     deltas = torch.zeros(1, 3, 4, dtype=torch.bfloat16)
     found = postprocess(
-        HeadOutput(logits, deltas), np.array([[0, 0, 9, 9]], np.float32), IMAGE_SIZE, 0.5, 0.3, 9
+        HeadOutput(logits, deltas),
+        np.array([[0, 0, 9, 9]], np.float32),
+        IMAGE_SIZE,
+        0.5,
+        0.3,
+        9,
+        [1, 2],
     )
     expected = math.exp(2) / (1 + math.exp(2) + math.exp(-1))
     np.testing.assert_allclose(found.scores, [expected], rtol=1e-5)
@@ -158,6 +166,15 @@ def test_half_precision_and_arguments_unchanged():
 def test_arguments_unchanged_in_float32():
     logits = torch.tensor([[0.0, 2.0]])
     rois = np.array([[-5, -5, 900, 900]], np.float32)
-    postprocess(HeadOutput(logits, torch.zeros(1, 2, 4)), rois, IMAGE_SIZE, 0.5, 0.3, 9)
+    postprocess(HeadOutput(logits, torch.zeros(1, 2, 4)), rois, IMAGE_SIZE, 0.5, 0.3, 9, [1])
     assert logits.tolist() == [[0, 2]]
     assert rois.tolist() == [[-5, -5, 900, 900]]
+
+
+def test_only_the_labels_wanted():
+    logits = torch.tensor([[0.0, 1.0, 2.0]])
+    rois = np.array([[0, 0, 9, 9]], np.float32)
+    output = HeadOutput(logits, torch.zeros(1, 3, 4))
+    for wanted in ([1], [2], [1, 2], []):
+        found = postprocess(output, rois, IMAGE_SIZE, 0.05, 0.3, 9, wanted)
+        assert sorted(found.labels.tolist()) == wanted

@@ -59,7 +59,7 @@ class ProgressLine:
         text = f"{rate:.1f} {self.unit}/s {note}".strip()
         if self._bar is not None:
             self._bar.update(self._task, completed=self.done, rate=text)
-        elif not self.quiet and now - self._said > PLAIN_SECONDS:
+        elif not self.quiet and self.done < self.total and now - self._said > PLAIN_SECONDS:
             left = (self.total - self.done) / rate
             stderr.print(
                 f"{self.label}: {self.done}/{self.total}, {text}, {left / 60:.1f} min left"

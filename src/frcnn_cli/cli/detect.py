@@ -40,6 +40,9 @@ def detect(
     max_proposals: Annotated[
         int, typer.Option(min=1, help="Proposals used in each image.")
     ] = DEFAULTS.max_proposals,
+    classes: Annotated[
+        str, typer.Option(help="Only these, by name: cat,dog [default: all].", show_default=False)
+    ] = "",
     device: Device = "auto",
     json: Json = False,
     quiet: Quiet = False,
@@ -50,7 +53,8 @@ def detect(
     Example: frcnn detect photo.jpg --out found
     """
     paths = image_files(sources)
-    settings = DetectConfig(score, nms, top, max_proposals)
+    names = tuple(name.strip() for name in classes.split(",") if name.strip())
+    settings = DetectConfig(score, nms, top, max_proposals, names)
     file = find_weights(weights)
     from ..engine.detect import Detector
     from ..engine.draw import draw
@@ -78,7 +82,8 @@ def detect(
         if not quiet:
             seconds = time.perf_counter() - begun
             stderr.print(
-                f"{len(results)} images in {seconds:.2f} s with {file.stem} on {detector.device}"
+                f"{len(results)} of {len(paths)} pictures in {seconds:.2f} s "
+                f"with {file.stem} on {detector.device}"
             )
     for found in failed:
         assert found.error is not None

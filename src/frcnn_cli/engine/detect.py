@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..config import DetectConfig
 from ..data import images
 from ..data.batching import PixelStatistics, Prepared, collate, prepare
-from ..errors import FrcnnError
+from ..errors import FrcnnError, unknown_name
 from ..models.fast_rcnn import FastRCNN
 from ..models.postprocess import postprocess
 from ..ops.roi_pool import distinct_cells
@@ -38,7 +38,11 @@ class Found:
 
 
 class Detector:
-    """A network with its weights and its source of proposals."""
+    """A network with its weights and its source of proposals.
+
+    Raises:
+        ConfigError: the device is not there, or the weights do not know a class asked for.
+    """
 
     def __init__(
         self,
@@ -51,6 +55,11 @@ class Detector:
         self.device = pick_device(device)
         self.model = model.to(self.device).to(memory_format=torch.channels_last).eval()
         self.header, self.source, self.config = header, source, config
+        for name in config.classes:
+            if name not in header.classes:
+                raise unknown_name("class", name, header.classes)
+        wanted = config.classes or header.classes
+        self._labels = [header.classes.index(name) + 1 for name in wanted]
         self._pixels = PixelStatistics(header.pixel_mean, header.pixel_std)
 
     @classmethod
@@ -86,6 +95,7 @@ class Detector:
             self.config.score_threshold,
             self.config.nms_threshold,
             self.config.max_detections,
+            self._labels,
         )
 
     def run(self, paths: Iterable[Path]) -> Iterator[Found]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ..ops import box_coder
@@ -18,20 +21,23 @@ def postprocess(
     score_threshold: float,
     nms_threshold: float,
     max_detections: int,
+    labels_wanted: Sequence[int],
 ) -> Detections:
     """Detections of one image.
 
-    A RoI gives one candidate for each class (not the background) whose softmax score is above
-    `score_threshold`; only these are decoded. Then NMS class by class, then the best
+    A RoI gives one candidate for each class wanted whose softmax score is above `score_threshold`;
+    only these are decoded. Then NMS class by class, then the best
     `max_detections` of all classes together. Boxes that clipping leaves empty are dropped.
 
     Args:
         output: of R RoIs. rois: [R, 4], pixels of the original image.
         image_size: (height, width) of the original image.
+        labels_wanted: in 1..K; the background is no object.
     """
     scores = output.class_logits.float().softmax(dim=1)
-    scores[:, 0] = 0  # the background is not an object
-    roi_index, label = (scores > score_threshold).nonzero(as_tuple=True)
+    wanted = torch.zeros(scores.shape[1], dtype=torch.bool, device=scores.device)
+    wanted[list(labels_wanted)] = True
+    roi_index, label = ((scores > score_threshold) & wanted).nonzero(as_tuple=True)
     chosen_scores = scores[roi_index, label].cpu().numpy()
     deltas = output.box_deltas[roi_index, label].float().cpu().numpy()
     labels = label.cpu().numpy()
