@@ -8,7 +8,7 @@ Two things differ from the paper's text. Weights are quantised to BUCKETS steps,
 sort orders them. And the heaviest edge of every unit square is left out (see `candidate_edges`):
 that leaves 1.2 edges a pixel of 2. It is never in the minimum spanning forest, but the paper's rule
 can still join over it where it refused two lighter edges of the square, so segments differ a little
-from the textbook's. The proposals' recall does not.
+from the textbook's. The proposals' recall does not suffer.
 
 H, W: height and width; N = H * W pixels; an edge is the number 2 * pixel + direction with
 direction 0 to the right neighbour and 1 to the one below.
