@@ -119,4 +119,5 @@ def test_detection_caps() -> None:
         "nms_threshold": 0.3,
         "max_detections": 100,
         "max_proposals": 2000,
+        "classes": (),
     }
