@@ -453,3 +453,19 @@ def box_iou(first, second):
         return 0.0
     areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (first, second)]
     return width * height / (sum(areas) - width * height)
+
+
+def whitened_low_rank(
+    weight: NDArray[np.float64], x: NDArray[np.float64], rank: int
+) -> NDArray[np.float64]:
+    """The W' of a rank that is best for (W - W') x, by whitening the inputs and truncating.
+
+    weight: [u, v]. x: [N, v]. C = L L^T is the second moment of x, shrunk so that it has a
+    Cholesky factor; W' is the truncated SVD of W L, times the inverse of L.
+    """
+    moment = x.T @ x / len(x)
+    moment += 1e-9 * np.trace(moment) / len(moment) * np.eye(len(moment))
+    factor = np.linalg.cholesky(moment)
+    u, s, vt = np.linalg.svd(weight @ factor, full_matrices=False)
+    truncated = u[:, :rank] * s[:rank] @ vt[:rank]
+    return truncated @ np.linalg.inv(factor)

@@ -67,6 +67,8 @@ _MODERN = TrainConfig(
     backbone_lr=0.3,
 )
 
+FINETUNE_LR = 5e-5  # AdamW, for the factors of a compressed network; a quarter of modern's
+
 RECIPES: dict[str, TrainConfig] = {"paper": TrainConfig(), "modern": _MODERN}
 
 
@@ -119,6 +121,10 @@ class DetectConfig:
 
 @dataclass(frozen=True)
 class CompressConfig:
-    """Compression by truncated SVD."""
+    """How small the fully connected layers become; one of these is set."""
 
-    rank: int = 256  # singular values kept in each layer; paper 4.4 keeps 1024 and 256
+    rank: int | None = None  # singular values kept in each layer
+    ranks: dict[str, int] | None = None  # by layer; paper 4.4: fc6 1024, fc7 256
+    energy: float | None = None  # share of the squared singular values, or of the variance, kept
+    params: float | None = None  # share of the weights of all fully connected layers, at most
+    speedup: float | None = None  # of the fully connected layers, as measured here

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from frcnn_cli import config as config_module
 from frcnn_cli.cli.app import app
+from frcnn_cli.engine import measure
 from frcnn_cli.engine.checkpoint import WeightsHeader, load_weights, save_weights
 from frcnn_cli.models.backbones import CAFFE_MEAN, CAFFE_STD
 from frcnn_cli.models.fast_rcnn import build
@@ -31,6 +32,12 @@ TRAIN = "train --iterations 4 --backbone tiny --scale 100 --max-size 160 --rois-
 def init(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.chdir(tmp_path)
     return add_tiny_backbone(monkeypatch, tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def measured_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new process would not know the backbone `tiny`."""
+    monkeypatch.setattr(measure, "measure", lambda path, device: measure.cost(path, device, 2))
 
 
 @pytest.fixture
@@ -109,7 +116,10 @@ def test_train_compress_detect_eval_from_the_command_line(init, voc_folder, tmp_
 
     result = run(f"compress --weights {answer['weights']} --rank 8 --out c.safetensors --json")
     assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout)["bytes"][1] < json.loads(result.stdout)["bytes"][0]
+    costs = json.loads(result.stdout)
+    assert costs["after"]["bytes"] < costs["before"]["bytes"]
+    assert costs["after"]["head_flops"] < costs["before"]["head_flops"]
+    assert [layer["rank"] for layer in costs["layers"]] == [8, 8, None, None]
 
     picture = voc_folder / "JPEGImages" / "000001.jpg"
     result = run(f"detect {picture} -w c.safetensors --score 0.05 --out found --json")
@@ -254,7 +264,19 @@ def truncated_jpeg() -> None:
         (None, "train --data V --backbone alexnet --init I", "weights of another model"),
         (None, "train --data V --backbone tiny --init nofile", "no weights file nofile"),
         (None, "train --resume nowhere", "no run in nowhere"),
-        (None, "compress --weights W --rank 500", "rank 500 makes no layer smaller"),
+        (None, "compress --weights W --rank 500", "rank 500 is out of range"),
+        (None, "compress --weights W --rank 30", "no layer would become smaller"),
+        (None, "compress --weights W --rank fc8=4", "unknown layer 'fc8'"),
+        (None, "compress --weights W --rank fc6=4,8", "--rank fc6=4,8 is not understood"),
+        (None, "compress --weights W --rank 8.5", "--rank 8.5 is not understood"),
+        (None, "compress --weights W --energy 1.5", "--energy 1.5 is out of range"),
+        (None, "compress --weights W --speedup nan", "--speedup nan is out of range"),
+        (None, "compress --weights W --rank 8 --params 0.2", "--rank and --params exclude"),
+        (None, "compress --weights W --map-drop 0.3", "--map-drop needs a data set"),
+        (None, "compress --weights W --finetune 5", "--finetune needs a data set"),
+        (None, "compress --weights W --out c.txt", "c.txt is no name for weights"),
+        (None, "compress --weights W --calibrate nofolder", "no such file or folder: nofolder"),
+        (None, "compress --weights squeezenet1_1-voc07", "compressed already"),
         (lambda: Path("c.toml").write_text("lrr = 1"), "train --config c.toml", "setting 'lrr'"),
         (lambda: Path("c.toml").write_text("= 1"), "train --config c.toml", "cannot read"),
         (None, "detect V/JPEGImages -w W --device cuda:77", "there is no 'cuda:77' here"),
@@ -377,6 +399,58 @@ def test_compressed_weights_do_not_replace_the_full_ones(weights) -> None:
     before = weights.read_bytes()
     assert "holds the full weights" in failure(run(f"compress -w {weights} --out {weights}"))
     assert weights.read_bytes() == before
+
+
+@pytest.mark.parametrize("choice", ["--energy 0.9", "--params 0.3", "--rank 10"])
+def test_compress_to_a_budget(weights, voc_folder, choice) -> None:
+    pictures = voc_folder / "JPEGImages"
+    out = "s/c.safetensors"
+    result = run(f"compress -w {weights} {choice} --calibrate {pictures} -o {out} --json")
+    assert result.exit_code == 0, result.output
+    layers = json.loads(result.stdout)["layers"]
+    assert any(layer["method"] == "aware" for layer in layers)
+    assert [path.name for path in Path("s").iterdir()] == ["c.safetensors"]
+
+
+def test_dry_run_writes_nothing(weights) -> None:
+    result = run(f"compress -w {weights} --rank 8 --dry-run -o s/c.safetensors")
+    assert result.exit_code == 0, result.output
+    assert "nothing written" in result.stdout
+    assert "fc6 32×144: rank 8, 4,608 -> 1,408 weights, plain" in result.stdout
+    assert not Path("s").exists()
+
+
+def test_the_smallest_within_a_loss_of_map(weights, voc_folder) -> None:
+    result = run(
+        f"compress -w {weights} --data {voc_folder} --curve voc --split val --limit 3 "
+        "--map-drop 99 --out s/c.safetensors --json"
+    )
+    assert result.exit_code == 0, result.output
+    answer = json.loads(result.stdout)
+    points = answer["curve"]
+    assert {point["method"] for point in points} == {"plain", "aware"}
+    least = min(points[1:], key=lambda point: point["weights"])
+    chosen = {layer["name"]: layer["rank"] for layer in answer["layers"]}
+    assert least["ranks"] == {name: chosen[name] for name in ("fc6", "fc7")}
+    assert {path.name for path in Path("s").iterdir()} == {
+        "c.safetensors", "c-curve.csv", "c-curve.svg",
+    }  # fmt: skip
+
+
+def test_compress_and_train_further(init, voc_folder) -> None:
+    answer = json.loads(run(TRAIN, f"--data {voc_folder} --init {init} --json").stdout)
+    result = run(
+        f"compress -w {answer['weights']} --rank 8 --calibrate voc --data {voc_folder} "
+        "--finetune 3 --out c.safetensors --json"
+    )
+    assert result.exit_code == 0, result.output
+    small, header = load_weights(Path("c.safetensors"))
+    assert header.ranks == {"fc6": 8, "fc7": 8}
+    assert header.provenance["iterations"] == 3
+    assert "activation-aware SVD" in str(header.provenance["compression"])
+    assert small.fc_layers["fc6"][0].weight.shape == (8, 144)
+    folder = Path("runs/train/c")
+    assert run(f"train --resume {folder}").exit_code == 0  # nothing left to do, but it can
 
 
 def test_trained_weights_are_no_initial_weights(weights, voc_folder) -> None:

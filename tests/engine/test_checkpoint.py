@@ -155,7 +155,7 @@ def test_compressed_round_trip(
     for name, rank in ranks.items():
         layer = model.fc_layers[name]
         assert isinstance(layer, nn.Linear)
-        model.fc_layers[name] = low_rank.truncate(layer, rank)
+        model.fc_layers[name] = low_rank.truncate(layer, low_rank.singular_basis(layer), rank)
     path = tmp_path / "a.safetensors"
     save_weights(path, model, replace(HEADER, ranks=ranks), half)
     loaded, header = load_weights(path)

@@ -1,17 +1,27 @@
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
 from frcnn_cli.config import CompressConfig
+from frcnn_cli.data import images
+from frcnn_cli.engine.calibrate import Calibration, calibrate
 from frcnn_cli.engine.checkpoint import WeightsHeader, load_weights, save_weights
-from frcnn_cli.engine.compress import compress
-from frcnn_cli.errors import WeightsError
+from frcnn_cli.engine.compress import Compressor, LayerReport
+from frcnn_cli.engine.detect import Detector
+from frcnn_cli.engine.measure import HeadTimer, head_flops, measure
+from frcnn_cli.errors import DataError, WeightsError
 from frcnn_cli.models.backbones import CAFFE_MEAN, CAFFE_STD
 from frcnn_cli.models.fast_rcnn import FastRCNN, build
-from tiny import NAME, add_tiny_backbone
+from frcnn_cli.paths import DEFAULT_WEIGHTS, find_weights
+from tiny import NAME, add_tiny_backbone, tiny_detector
 
 # fc6 is 32×144 and fc7 24×32: break-even ranks 26.2 and 13.7
 HEADER = WeightsHeader(NAME, ("a", "b"), CAFFE_MEAN, CAFFE_STD, 100, 200)
@@ -24,50 +34,194 @@ def model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FastRCNN:
     return build(NAME, 2).eval()
 
 
+@pytest.fixture
+def detector(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Detector:
+    return tiny_detector(monkeypatch, tmp_path)
+
+
+@pytest.fixture
+def pictures(voc_folder: Path) -> list[Path]:
+    return sorted((voc_folder / "JPEGImages").glob("*.jpg"))
+
+
+def calibrated(detector: Detector, pictures: list[Path]) -> Calibration:
+    return calibrate(detector, pictures, "pictures", 1, lambda: None)
+
+
+def compress(
+    model: FastRCNN, config: CompressConfig, calibration: Calibration | None = None
+) -> tuple[WeightsHeader, list[LayerReport]]:
+    compressor = Compressor(model, HEADER, calibration)
+    reports = compressor.report(compressor.choose(config))
+    return compressor.apply(reports), reports
+
+
 @pytest.mark.parametrize(
     ("rank", "kept"), [(5, {"fc6": 5, "fc7": 5}), (20, {"fc6": 20}), (13, {"fc6": 13, "fc7": 13})]
 )
 def test_layers_shrink_where_that_saves_weights(model, rank, kept) -> None:
-    header, reports = compress(model, HEADER, CompressConfig(rank))
+    header, reports = compress(model, CompressConfig(rank=rank))
     assert header.ranks == kept
+    assert [report.name for report in reports] == ["fc6", "fc7", "cls_score", "bbox_pred"]
     for report in reports:
         outputs, inputs = report.shape
         assert report.before == inputs * outputs
+        assert report.output_error == {}
         if report.name in kept:
             assert report.after == rank * (inputs + outputs) < report.before
+            assert report.method == "plain"
         else:
-            assert report.rank is None
+            assert report.rank is report.method is report.weight_error is None
             assert report.after == report.before
 
 
-def test_error_falls_with_the_rank(model, tmp_path) -> None:
+def test_the_error_of_the_weights_is_the_tail_of_the_singular_values(model) -> None:
+    values = torch.linalg.svdvals(model.fc_layers["fc6"].weight.double()).square()
+    _, reports = compress(model, CompressConfig(rank=7))
+    expected = (values[7:].sum() / values.sum()).item()
+    assert reports[0].weight_error == pytest.approx(expected, rel=1e-6)
+
+
+def test_error_falls_with_the_rank(model) -> None:
     x = torch.rand(50, 144)
     exact = model.heads(x).class_logits
     errors = []
     for rank in (2, 8, 24):
         torch.manual_seed(2)
         other = build(NAME, 2).eval()
-        compress(other, HEADER, CompressConfig(rank))
+        compress(other, CompressConfig(rank=rank))
         errors.append((other.heads(x).class_logits - exact).norm().item())
     assert errors[0] > errors[1] > errors[2] > 0
 
 
 def test_reloaded_from_disk_it_answers_the_same(model, tmp_path) -> None:
-    header, _ = compress(model, HEADER, CompressConfig(8))
+    header, _ = compress(model, CompressConfig(rank=8))
     save_weights(tmp_path / "w.safetensors", model, header)
     again, read = load_weights(tmp_path / "w.safetensors")
-    assert read == header
+    assert read.ranks == header.ranks
     x = torch.rand(7, 144)
     assert torch.equal(model.heads(x).class_logits, again.heads(x).class_logits)
     assert torch.equal(model.heads(x).box_deltas, again.heads(x).box_deltas)
 
 
-def test_nothing_to_shrink_is_an_error(model) -> None:
-    with pytest.raises(WeightsError, match="rank 27 makes no layer smaller"):
-        compress(model, HEADER, CompressConfig(27))
-
-
 def test_compressed_weights_are_not_compressed_again(model) -> None:
-    header, _ = compress(model, HEADER, CompressConfig(8))
+    header, _ = compress(model, CompressConfig(rank=8))
     with pytest.raises(WeightsError, match="compressed already"):
-        compress(model, header, CompressConfig(4))
+        Compressor(model, header, None)
+
+
+def test_damaged_weights_are_not_compressed(model) -> None:
+    with torch.no_grad():
+        model.fc_layers["fc7"].weight[0, 0] = float("nan")
+    with pytest.raises(WeightsError, match="NaN or infinite"):
+        Compressor(model, HEADER, None)
+
+
+def test_calibration_sees_what_the_layers_do(detector, pictures) -> None:
+    found = calibrated(detector, pictures)
+    assert found.images == len(pictures)
+    # the second image judges, then every fifth
+    rows = {True: [], False: []}
+    for index, path in enumerate(pictures):
+        content = path.read_bytes()
+        prepared = detector.prepare(content, images.decode(content, str(path)))
+        pooled, _ = detector.pool(prepared)
+        assert len(pooled) <= 512  # so all of them are taken
+        rows[index == 1 or index % 5 == 4].append(pooled)
+    layer = detector.model.fc_layers["fc6"]
+    for moments, judges in ((found.fit["fc6"], False), (found.held_out["fc6"], True)):
+        y = (torch.cat(rows[judges]) @ layer.weight.T).detach().double()
+        assert moments.count == len(y)
+        torch.testing.assert_close(moments.mean, y.mean(0), rtol=1e-4, atol=1e-5)
+    second = detector.model.fc_layers["fc7"]
+    z = (torch.cat(rows[True]) @ layer.weight.T + layer.bias).relu() @ second.weight.T
+    torch.testing.assert_close(
+        found.held_out["fc7"].mean, z.detach().double().mean(0), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_unreadable_photographs_are_passed_over(detector, pictures, tmp_path) -> None:
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no picture")
+    found = calibrated(detector, [broken, *pictures[:3]])
+    assert found.images == 3
+    with pytest.raises(DataError, match="fewer than two images"):
+        calibrated(detector, [broken, pictures[0]])
+
+
+def test_each_layer_takes_the_method_that_keeps_more(detector, pictures) -> None:
+    calibration = calibrated(detector, pictures)
+    header, reports = compress(detector.model, CompressConfig(rank=6), calibration)
+    for report in reports[:2]:
+        assert report.output_error.keys() == {"plain", "aware"}
+        assert report.output_error[report.method] == min(report.output_error.values())
+    assert reports[0].method == "aware"
+    written = header.provenance["compression"]
+    assert written["calibration"] == f"{len(pictures)} images of pictures"
+    assert written["layers"]["fc6"]["method"] == "activation-aware SVD"
+    assert written["layers"]["fc6"]["output_error"] == reports[0].output_error
+
+
+def test_what_is_reported_is_what_the_compressed_layer_does(detector, pictures) -> None:
+    only = calibrate(detector, pictures[:2], "two", 1, lambda: None)
+    content = pictures[1].read_bytes()  # the one that was held out
+    pooled, _ = detector.pool(detector.prepare(content, images.decode(content, "")))
+    with torch.inference_mode():
+        exact = detector.model.fc_layers["fc6"](pooled)
+        _, reports = compress(detector.model, CompressConfig(rank=6), only)
+        close = detector.model.fc_layers["fc6"](pooled)
+    measured = (exact - close).square().sum() / (exact - exact.mean(0)).square().sum()
+    error = reports[0].output_error[reports[0].method]
+    assert error == pytest.approx(measured.item(), rel=1e-3)
+
+
+def test_flops_count_a_multiply_add_twice(model) -> None:
+    whole = 2 * (32 * 144 + 24 * 32 + 3 * 24 + 12 * 24)
+    assert head_flops(model) == whole
+    compress(model, CompressConfig(rank=5))
+    assert head_flops(model) == 2 * (5 * 176 + 5 * 56 + 3 * 24 + 12 * 24)
+
+
+def test_timer_takes_whole_and_small_layers(model) -> None:
+    timer = HeadTimer(model, torch.device("cpu"))
+    assert timer({"fc6": None, "fc7": 5}) > 0
+
+
+def test_measured_in_a_process_of_its_own() -> None:
+    weights = find_weights(DEFAULT_WEIGHTS)
+    cost = measure(weights, "cpu")
+    assert cost.bytes == weights.stat().st_size
+    model, _ = load_weights(weights)
+    assert cost.parameters == sum(parameter.numel() for parameter in model.parameters())
+    assert cost.milliseconds > 1
+    assert 100e6 < cost.peak_bytes < 8e9
+
+
+@pytest.mark.slow
+def test_a_killed_compression_leaves_the_old_file_or_the_new_one(tmp_path) -> None:
+    """SIGKILL at different moments of writing over a good file."""
+    target = tmp_path / "w.safetensors"
+    script = (
+        "import sys, torch\n"
+        "from pathlib import Path\n"
+        "from frcnn_cli.engine.checkpoint import WeightsHeader, save_weights\n"
+        "from frcnn_cli.models.fast_rcnn import build\n"
+        "header = WeightsHeader('squeezenet1_1', ('a',), (0., 0., 0.), (1., 1., 1.), 100, 200)\n"
+        "model = build('squeezenet1_1', 1)\n"
+        "print('ready', flush=True)\n"
+        "while True: save_weights(Path(sys.argv[1]), model, header)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
+    for attempt in range(8):
+        process = subprocess.Popen(
+            [sys.executable, "-c", script, str(target)], stdout=subprocess.PIPE, env=environment
+        )
+        assert process.stdout is not None
+        process.stdout.readline()
+        while not target.exists():
+            time.sleep(0.01)
+        time.sleep(0.03 * attempt)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+        load_weights(target)

@@ -6,33 +6,20 @@ import numpy as np
 import pytest
 import torch
 
-from frcnn_cli.config import DetectConfig
 from frcnn_cli.data.batching import collate
 from frcnn_cli.data.voc import load_voc
-from frcnn_cli.engine.checkpoint import WeightsHeader
 from frcnn_cli.engine.detect import Detector
 from frcnn_cli.engine.draw import class_colour, draw
 from frcnn_cli.engine.evaluate import evaluate_dataset
 from frcnn_cli.errors import ConfigError, ImageError
-from frcnn_cli.models.backbones import CAFFE_MEAN, CAFFE_STD
-from frcnn_cli.models.fast_rcnn import build
 from frcnn_cli.models.postprocess import postprocess
-from frcnn_cli.proposers.cache import ProposalSource, selective_search
 from frcnn_cli.structures import Detections
-from tiny import NAME, add_tiny_backbone
-
-CLASSES = ("ball", "box", "tile")
+from tiny import CLASSES, tiny_detector
 
 
 @pytest.fixture
 def detector(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Detector:
-    add_tiny_backbone(monkeypatch, tmp_path)
-    torch.manual_seed(1)
-    model = build(NAME, len(CLASSES))
-    torch.nn.init.normal_(model.cls_score.weight, std=0.5)
-    header = WeightsHeader(NAME, CLASSES, CAFFE_MEAN, CAFFE_STD, 240, 400)
-    source = ProposalSource(selective_search(), tmp_path / "proposals")
-    return Detector(model, header, source, DetectConfig(score_threshold=0.2), "cpu")
+    return tiny_detector(monkeypatch, tmp_path)
 
 
 def test_equal_rois_are_scored_once_with_the_same_result(detector, voc_folder) -> None:

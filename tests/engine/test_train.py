@@ -50,7 +50,7 @@ def make_trainer(
     resume: bool = False,
 ) -> Trainer:
     state = read_state(run) if resume else None
-    trainer, _ = prepare(dataset, source, config, init, None, state, "cpu", 1, lambda: None)
+    trainer, _ = prepare(dataset, source, config, init, None, state, None, "cpu", 1, lambda: None)
     run.mkdir(exist_ok=True)
     trainer.run = run
     return trainer

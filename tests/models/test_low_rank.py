@@ -4,7 +4,16 @@ import torch
 from torch import nn
 
 from frcnn_cli.errors import WeightsError
-from frcnn_cli.models.low_rank import break_even_rank, low_rank_layer, truncate
+from frcnn_cli.models.low_rank import (
+    OutputMoments,
+    break_even_rank,
+    low_rank_layer,
+    output_basis,
+    output_error,
+    singular_basis,
+)
+from frcnn_cli.models.low_rank import truncate as truncate_by
+from reference import whitened_low_rank
 
 
 def random_layer(inputs, outputs, seed=0):
@@ -14,6 +23,10 @@ def random_layer(inputs, outputs, seed=0):
         layer.weight.copy_(torch.randn(outputs, inputs, generator=generator) / inputs**0.5)
         layer.bias.copy_(torch.randn(outputs, generator=generator))
     return layer
+
+
+def truncate(layer, rank):
+    return truncate_by(layer, singular_basis(layer), rank)
 
 
 def product(pair):
@@ -83,7 +96,7 @@ def test_the_layer_is_not_changed_and_the_pair_can_learn():
 def test_a_rank_out_of_range_is_an_error(rank):
     with pytest.raises(WeightsError, match=rf"rank {rank} is out of range") as caught:
         truncate(random_layer(30, 20), rank)
-    assert caught.value.hint == "1..20"
+    assert caught.value.hint == "expected 1 to 20"
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
@@ -106,3 +119,96 @@ def test_weights_at_the_break_even_rank():
     assert rank == 20
     pair = low_rank_layer(60, 30, int(rank))
     assert sum(part.weight.numel() for part in pair) == layer.weight.numel()
+
+
+def inputs_of(kind, count, width, seed=5):
+    """Inputs of a layer: correlated and never negative as behind a ReLU, or worse."""
+    generator = torch.Generator().manual_seed(seed)
+    mixing = torch.randn(width, width, generator=generator) / width
+    x = (torch.randn(count, width, generator=generator) @ mixing).relu()
+    if kind == "dead":  # half of the inputs are always zero: a singular second moment
+        x[:, ::2] = 0
+    if kind == "few":  # fewer samples than directions
+        x = x[:5]
+    return x
+
+
+def moments_of(layer, x, parts=3):
+    moments = OutputMoments(len(layer.bias))
+    for part in x.chunk(parts):
+        moments.add(part @ layer.weight.detach().T)
+    return moments
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [(30, 20), (20, 30)])
+def test_moments_are_those_of_all_outputs_together(inputs, outputs):
+    layer = random_layer(inputs, outputs)
+    x = inputs_of("plain", 400, inputs)
+    y = (x @ layer.weight.detach().T).double()
+    moments = moments_of(layer, x, parts=7)
+    assert moments.count == 400
+    torch.testing.assert_close(moments.mean, y.mean(0), rtol=1e-6, atol=1e-8)
+    expected = torch.cov(y.T, correction=0)
+    torch.testing.assert_close(moments.about(moments.mean), expected, rtol=1e-4, atol=1e-6)
+    second = y.T @ y / len(y)
+    torch.testing.assert_close(
+        moments.about(torch.zeros(outputs, dtype=torch.float64)), second, rtol=1e-4, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("kind", ["plain", "dead", "few"])
+@pytest.mark.parametrize("rank", [1, 4, 11, 19])
+@pytest.mark.parametrize(("inputs", "outputs"), [(30, 20), (20, 30)])
+def test_as_good_as_whitening_the_inputs(inputs, outputs, rank, kind):
+    """With centred inputs, so that the mean gives no advantage over the textbook's way."""
+    layer = random_layer(inputs, outputs)
+    x = inputs_of(kind, 300, inputs)
+    x = x - x.mean(0)
+    ours = product(truncate_by(layer, output_basis(layer, moments_of(layer, x)), rank))
+    weight = layer.weight.detach().double().numpy()
+    theirs = whitened_low_rank(weight, x.double().numpy(), rank)
+
+    def error(approximation):
+        return np.linalg.norm((weight - approximation) @ x.double().numpy().T)
+
+    scale = np.linalg.norm(weight @ x.double().numpy().T)
+    assert error(ours) <= error(theirs) + 2e-3 * scale
+
+
+@pytest.mark.parametrize("rank", [1, 5, 12, 20])
+def test_the_predicted_error_is_that_of_the_layer(rank):
+    layer = random_layer(30, 20)
+    basis = output_basis(layer, moments_of(layer, inputs_of("plain", 300, 30)))
+    x = inputs_of("plain", 200, 30, seed=9)
+    exact, close = layer(x), truncate_by(layer, basis, rank)(x)
+    variance = (exact - exact.mean(0)).square().sum()
+    measured = ((exact - close).square().sum() / variance).item()
+    predicted = output_error(basis, moments_of(layer, x))
+    assert predicted[rank].item() == pytest.approx(measured, rel=1e-3, abs=1e-6)
+    assert len(predicted) == 21
+
+
+def test_the_error_on_other_inputs_is_below_that_of_the_singular_vectors():
+    layer = random_layer(64, 48)
+    basis = output_basis(layer, moments_of(layer, inputs_of("plain", 4000, 64)))
+    held_out = moments_of(layer, inputs_of("plain", 4000, 64)[2000:])
+    aware, plain = (output_error(each, held_out) for each in (basis, singular_basis(layer)))
+    assert (aware[1:-1] < plain[1:-1]).all()
+    assert aware[-1].item() == pytest.approx(0, abs=1e-9)
+
+
+def test_what_outputs_are_on_average_costs_no_rank():
+    layer = random_layer(30, 20)
+    x = 0.01 * inputs_of("plain", 200, 30) + 5
+    pair = truncate_by(layer, output_basis(layer, moments_of(layer, x)), 1)
+    torch.testing.assert_close(pair(x).mean(0), layer(x).mean(0), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_damaged_weights_have_no_output_basis(value):
+    layer = random_layer(6, 5)
+    moments = moments_of(layer, inputs_of("plain", 20, 6))
+    with torch.no_grad():
+        layer.weight[2, 3] = value
+    with pytest.raises(WeightsError, match="NaN or infinite"):
+        output_basis(layer, moments)

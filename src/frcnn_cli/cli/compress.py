@@ -2,76 +2,388 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import os
+from dataclasses import asdict, replace
 from json import dumps
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.table import Table
 
-from ..config import CompressConfig
-from ..errors import ConfigError
-from ..paths import WEIGHTS_SUFFIX, find_weights
-from .console import stdout
-from .options import Config, Json, Quiet, Weights
+from ..config import FINETUNE_LR, RECIPES, CompressConfig, DetectConfig
+from ..data.datasets import DATASETS
+from ..errors import ConfigError, FrcnnError
+from ..paths import WEIGHTS_SUFFIX, data_dir, find_weights
+from .console import ProgressLine, stderr, stdout
+from .options import (
+    Config,
+    Data,
+    Device,
+    Jobs,
+    Json,
+    Limit,
+    Quiet,
+    Split,
+    Weights,
+    image_files,
+    open_named,
+    proposal_source,
+)
+from .train import RUNS, train_to_the_end
 
 if TYPE_CHECKING:
-    from ..engine.compress import LayerReport
+    from ..engine.calibrate import Calibration
+    from ..engine.checkpoint import WeightsHeader
+    from ..engine.compress import Compressor, LayerReport
+    from ..engine.curve import Point
+    from ..engine.detect import Detector
+    from ..engine.measure import Cost
+    from ..engine.ranks import Ranks
+    from ..models.fast_rcnn import FastRCNN
 
-DEFAULTS = CompressConfig()
+DEFAULT_RANK = 256
 
 
 def compress(
     weights: Weights,
     rank: Annotated[
-        int, typer.Option(min=1, help="Singular values kept in each layer.")
-    ] = DEFAULTS.rank,
+        str | None,
+        typer.Option(
+            help=f"Singular values kept: 128, or fc6=1024,fc7=256 [default: {DEFAULT_RANK}].",
+            show_default=False,
+        ),
+    ] = None,
+    energy: Annotated[
+        float | None, typer.Option(help="Share of each layer's energy to keep, 0 to 1.")
+    ] = None,
+    params: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of the weights to keep, 0 to 1, ranks shared out over the layers."
+        ),
+    ] = None,
+    speedup: Annotated[
+        float | None, typer.Option(help="How many times faster the layers become, as measured.")
+    ] = None,
+    map_drop: Annotated[
+        float | None,
+        typer.Option(help="The smallest within this loss, in points of mAP, on --curve's data."),
+    ] = None,
+    calibrate: Annotated[
+        str | None,
+        typer.Option(
+            help="Data set or photographs by which to keep what real inputs use "
+            "[default: the weights' own data set, when --data or FRCNN_DATA is given].",
+            show_default=False,
+        ),
+    ] = None,
+    images: Annotated[int, typer.Option(min=2, help="Images to calibrate with.")] = 200,
+    curve: Annotated[
+        str | None,
+        typer.Option(help="Data set on which to measure mAP against rank: CSV and picture."),
+    ] = None,
+    finetune: Annotated[
+        int | None,
+        typer.Option(min=1, help="Iterations to train the result further, on --calibrate's data."),
+    ] = None,
+    data: Data = None,
+    split: Split = None,
+    limit: Limit = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="File to write [default: WEIGHTS-rRANK.safetensors]."),
+        typer.Option(
+            "--out",
+            "-o",
+            help="File to write [default: WEIGHTS-rRANK or WEIGHTS-small.safetensors].",
+        ),
     ] = None,
+    dry_run: Annotated[bool, typer.Option(help="Show everything, write no weights.")] = False,
+    device: Device = "auto",
+    jobs: Jobs = None,
     json: Json = False,
     quiet: Quiet = False,
     config: Config = None,
 ) -> None:
-    """Make a network smaller and faster by truncated SVD of its fully connected layers.
+    """Make a network smaller and faster: its fully connected layers at low rank.
 
-    The result is in half precision and is used like any other weights file.
+    The result is in half precision and is used like any other weights file. With calibration
+    images it keeps the layers' outputs instead of their weights, which costs less accuracy at
+    equal rank. --split and --limit are of the curve's data.
 
     Example: frcnn compress --weights runs/train/run/last.safetensors --rank 256
     """
+    settings = _settings(rank, energy, params, speedup, map_drop)
+    if map_drop is not None and curve is None:
+        raise ConfigError("--map-drop needs a data set to measure on", "add --curve voc2007")
+    if finetune is not None and (calibrate not in DATASETS or dry_run):
+        raise ConfigError(
+            "--finetune needs a data set to train on, and weights to write",
+            f"add --calibrate with one of: {', '.join(DATASETS)}; leave out --dry-run",
+        )
     source = find_weights(weights)
-    target = out or source.with_name(f"{source.stem}-r{rank}{WEIGHTS_SUFFIX}")
+    ending = "small" if settings is None or settings.rank is None else f"r{settings.rank}"
+    target = out or source.with_name(f"{source.stem}-{ending}{WEIGHTS_SUFFIX}")
     if target.resolve() == source.resolve():
         raise ConfigError(f"{target} holds the full weights", "choose another --out")
+    if target.suffix != WEIGHTS_SUFFIX:
+        raise ConfigError(f"{target} is no name for weights", f"end it in {WEIGHTS_SUFFIX}")
+    workers = jobs or os.cpu_count() or 1
     from ..engine.checkpoint import load_weights, save_weights
-    from ..engine.compress import compress as compress_model
+    from ..engine.compress import Compressor
+    from ..engine.detect import Detector
+    from ..engine.measure import measure
 
     model, header = load_weights(source)
-    header, reports = compress_model(model, header, CompressConfig(rank))
-    save_weights(target, model, header, half=True)
-    before, after = source.stat().st_size, target.stat().st_size
+    detector = Detector(model, header, proposal_source(quiet), DetectConfig(), device)
+    calibration = None
+    if not header.ranks:  # else the compressor says what is wrong
+        calibration = _calibrate(detector, calibrate, data, images, workers, quiet)
+    compressor = Compressor(model, header, calibration)
+    ranks = None if settings is None else compressor.choose(settings)
+    points: list[Point] = []
+    if curve is not None:
+        points = _measure_curve(
+            detector, compressor, ranks, curve, data, split, limit, workers, quiet
+        )
+        ranks = ranks or _within(points, map_drop)
+    assert ranks is not None
+    reports = compressor.report(ranks)
+    if curve is not None:
+        _write_curve(target, points, ranks)
+    header = compressor.apply(reports)
+    if finetune is not None:
+        assert calibrate is not None
+        model, header = _finetune(
+            detector, header, calibrate, data, finetune, target.stem, device, workers, quiet
+        )
+    with TemporaryDirectory() as folder:
+        trial = Path(folder) / f"trial{WEIGHTS_SUFFIX}"
+        save_weights(trial, model, header, half=True)
+        costs = measure(source, device), measure(trial, device)
+    header = _with_costs(header, costs)
+    if not dry_run:
+        save_weights(target, model, header, half=True)
     if json:
-        layers = [asdict(report) for report in reports]
-        print(dumps({"out": str(target), "bytes": [before, after], "layers": layers}))
+        answer = {
+            "out": None if dry_run else str(target),
+            "layers": [asdict(report) for report in reports],
+            "before": asdict(costs[0]),
+            "after": asdict(costs[1]),
+            "curve": [asdict(point) for point in points],
+        }
+        print(dumps(answer))
         return
     if not quiet:
-        for report in reports:
-            stdout.print(_line(report, rank), soft_wrap=True)
-    total = sum(report.before for report in reports) / sum(report.after for report in reports)
-    stdout.print(
-        f"{target}: {before / 1e6:.1f} -> {after / 1e6:.1f} MB, {total:.2f} times fewer weights in "
-        "the fully connected layers",
-        soft_wrap=True,
+        _show_layers(reports)
+        _show_costs(costs)
+    stdout.print("nothing written (--dry-run)" if dry_run else str(target), soft_wrap=True)
+
+
+def _settings(
+    rank: str | None,
+    energy: float | None,
+    params: float | None,
+    speedup: float | None,
+    map_drop: float | None,
+) -> CompressConfig | None:
+    """What to aim for; None when it is a loss of mAP."""
+    wishes = {"rank": rank, "energy": energy, "params": params, "speedup": speedup}
+    given = [name for name, value in {**wishes, "map-drop": map_drop}.items() if value is not None]
+    if len(given) > 1:
+        raise ConfigError(f"--{given[0]} and --{given[1]} exclude each other", "give one of them")
+    for name, value, low, high in (
+        ("energy", energy, 0, 1),
+        ("params", params, 0, 1),
+        ("speedup", speedup, 1, 1000),
+        ("map-drop", map_drop, 0, 100),
+    ):
+        if value is not None and not low < value < high:
+            raise ConfigError(
+                f"--{name} {value:g} is out of range", f"expected more than {low}, below {high}"
+            )
+    if map_drop is not None:
+        return None
+    if energy is not None or params is not None or speedup is not None:
+        return CompressConfig(energy=energy, params=params, speedup=speedup)
+    pairs = [part.partition("=") for part in (rank or str(DEFAULT_RANK)).split(",")]
+    if not all(part.strip().isdecimal() for part in (p[2] or p[0] for p in pairs)):
+        raise ConfigError(f"--rank {rank} is not understood", "expected 256, or fc6=1024,fc7=256")
+    if len(pairs) == 1 and not pairs[0][1]:
+        return CompressConfig(rank=int(pairs[0][0]))
+    if not all(name and equals for name, equals, _ in pairs):
+        raise ConfigError(f"--rank {rank} is not understood", "expected 256, or fc6=1024,fc7=256")
+    return CompressConfig(ranks={name.strip(): int(value) for name, _, value in pairs})
+
+
+def _calibrate(
+    detector: Detector,
+    name: str | None,
+    data: Path | None,
+    count: int,
+    workers: int,
+    quiet: bool,
+) -> Calibration | None:
+    """Moments of the layers on images of a data set or on photographs, if there are any."""
+    from ..engine.calibrate import calibrate
+
+    if name is None:
+        if data_dir(data) is None:
+            return None
+        trained_on = str(detector.header.provenance.get("data", "")).partition(" ")[0]
+        name = trained_on if trained_on in DATASETS else "voc"
+    if name in DATASETS:
+        dataset = open_named(name, data, None, ("train", "trainval"), None)
+        paths, source = list(dataset.paths), f"{dataset.name} {dataset.split}"
+    else:
+        paths, source = image_files([name]), name
+    paths = paths[:: max(1, len(paths) // count)][:count]
+    with ProgressLine("calibrating", len(paths), "images", quiet) as progress:
+        return calibrate(detector, paths, source, workers, progress.advance)
+
+
+def _finetune(
+    detector: Detector,
+    header: WeightsHeader,
+    name: str,
+    data: Path | None,
+    iterations: int,
+    run_name: str,
+    device: str,
+    workers: int,
+    quiet: bool,
+) -> tuple[FastRCNN, WeightsHeader]:
+    """Train the compressed network of `detector` with the usual engine, in a run folder."""
+    from ..engine import runs
+    from ..engine.checkpoint import load_weights
+    from ..engine.train import WEIGHTS_FILE, prepare
+
+    dataset = open_named(name, data, None, ("train", "trainval"), None)
+    settings = replace(
+        RECIPES["modern"],
+        backbone=header.backbone,
+        iterations=iterations,
+        lr=FINETUNE_LR,
+        scale=header.scale,
+        max_size=header.max_size,
     )
-
-
-def _line(report: LayerReport, rank: int) -> str:
-    shape = f"{report.name} {report.shape[0]}×{report.shape[1]}"
-    if report.rank is not None:
-        return f"{shape}: rank {rank}, {report.before:,} -> {report.after:,} weights"
-    if rank >= report.break_even:
-        return (
-            f"{shape}: left whole, rank {rank} is not below its break-even {report.break_even:.1f}"
+    start = detector.model, header
+    with ProgressLine("looking at the images", len(dataset), "images", quiet) as progress:
+        trainer, _ = prepare(
+            dataset.with_classes(header.classes),
+            detector.source,
+            settings,
+            None,
+            None,
+            None,
+            start,
+            device,
+            workers,
+            progress.advance,
         )
-    return f"{shape}: left whole, an output layer"
+    trainer.run = runs.create(RUNS, run_name)
+    described = {
+        "dataset": name,
+        "data": data and data.resolve(),
+        "split": dataset.split,
+        "recipe": "modern",
+        "backbone": settings.backbone,
+        "iterations": iterations,
+        "lr": settings.lr,
+        "scale": settings.scale,
+        "max_size": settings.max_size,
+    }
+    runs.describe(trainer.run, described)
+    train_to_the_end(trainer, quiet)
+    return load_weights(trainer.run / WEIGHTS_FILE)
+
+
+def _measure_curve(
+    detector: Detector,
+    compressor: Compressor,
+    ranks: Ranks | None,
+    name: str,
+    data: Path | None,
+    split: str | None,
+    limit: int | None,
+    workers: int,
+    quiet: bool,
+) -> list[Point]:
+    from ..engine.curve import candidates, measure_curve
+
+    dataset = open_named(name, data, split, ("val", "test"), limit)
+    dataset = dataset.with_classes(detector.classes)
+    ladder = candidates(compressor, ranks)
+    with ProgressLine(f"{len(ladder)} candidates", len(dataset), "images", quiet) as progress:
+        return measure_curve(detector, compressor, ladder, dataset, workers, progress.advance)
+
+
+def _within(points: list[Point], drop: float | None) -> Ranks:
+    from ..engine.curve import smallest_within
+
+    assert drop is not None
+    point = smallest_within(points, drop)
+    if point is None:
+        raise FrcnnError(
+            f"no candidate loses at most {drop:g} points of mAP", "allow more with --map-drop"
+        )
+    return point.ranks
+
+
+def _write_curve(target: Path, points: list[Point], ranks: Ranks) -> None:
+    """The CSV and the picture beside the weights."""
+    from ..engine.curve import draw_curve, to_csv
+
+    for suffix, text in ((".csv", to_csv(points)), (".svg", draw_curve(points, ranks))):
+        path = target.with_name(f"{target.stem}-curve{suffix}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        stderr.print(f"curve: {path}")
+
+
+def _with_costs(header: WeightsHeader, costs: tuple[Cost, Cost]) -> WeightsHeader:
+    history = header.provenance["compression"]
+    assert isinstance(history, dict)
+    before, after = (asdict(cost) for cost in costs)
+    provenance = {
+        **header.provenance,
+        "compression": {**history, "before": before, "after": after},
+    }
+    return replace(header, provenance=provenance)
+
+
+def _show_layers(reports: list[LayerReport]) -> None:
+    for report in reports:
+        stdout.print(_line(report), soft_wrap=True)
+
+
+def _line(report: LayerReport) -> str:
+    layer = f"{report.name} {report.shape[0]}×{report.shape[1]}"
+    if report.name in ("cls_score", "bbox_pred"):
+        return f"{layer}: left whole, an output layer"
+    if report.rank is None:
+        return f"{layer}: left whole, nothing saved from rank {report.break_even:.1f} on"
+    if report.output_error:
+        errors = ", ".join(f"{name} {error:.2%}" for name, error in report.output_error.items())
+        kept = f"{report.method}; error of the outputs: {errors}"
+    else:
+        kept = f"{report.method}; error of the weights: {report.weight_error:.2%}"
+    return f"{layer}: rank {report.rank}, {report.before:,} -> {report.after:,} weights, {kept}"
+
+
+def _show_costs(costs: tuple[Cost, Cost]) -> None:
+    table = Table("", "before", "after", "ratio")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    before, after = costs
+    for label, unit, key in (
+        ("file, MB", 1e6, "bytes"),
+        ("parameters, million", 1e6, "parameters"),
+        ("heads, MFLOP a RoI", 1e6, "head_flops"),
+        ("image of 2,000 RoIs, ms", 1, "milliseconds"),
+        ("peak memory, MB", 1e6, "peak_bytes"),
+    ):
+        old, new = getattr(before, key), getattr(after, key)
+        table.add_row(label, f"{old / unit:,.1f}", f"{new / unit:,.1f}", f"{old / new:.2f}")
+    stdout.print(table)

@@ -115,42 +115,37 @@ def train(
     check(settings)
     images = open_named(dataset, data, split, ("trainval", "train"), limit)
     from ..engine import runs
-    from ..engine.train import InterruptedRun, prepare, read_state
+    from ..engine.train import prepare, read_state
 
     state = None if resume is None else read_state(resume)
     source = proposal_source(quiet)
     workers = jobs or os.cpu_count() or 1
     with ProgressLine("looking at the images", len(images), "images", quiet) as progress:
         trainer, facts = prepare(
-            images, source, settings, init, pixels, state, device, workers, progress.advance
+            images, source, settings, init, pixels, state, None, device, workers, progress.advance
         )
     if not quiet:
         for line in facts:
             stderr.print(line)
     if resume is None:
         trainer.run = runs.create(RUNS, name)
-        started = {
-            "dataset": dataset,
-            "data": data and data.resolve(),
-            "split": split,
-            "limit": limit,
-            "init": init and init.resolve(),
-            "pixels": pixels,
-            "recipe": recipe,
-            "backbone": backbone,
-            **{key: getattr(settings, key) for key in overrides},
-        }
-        runs.describe(trainer.run, started)
+        runs.describe(
+            trainer.run,
+            {
+                "dataset": dataset,
+                "data": data and data.resolve(),
+                "split": split,
+                "limit": limit,
+                "init": init and init.resolve(),
+                "pixels": pixels,
+                "recipe": recipe,
+                "backbone": backbone,
+                **{key: getattr(settings, key) for key in overrides},
+            },
+        )
     else:
         trainer.run = resume
-    try:
-        step = _show_steps(trainer, quiet)
-    except InterruptedRun:
-        say_error(
-            f"stopped after {trainer.iteration} of {settings.iterations} iterations",
-            f"go on with: frcnn train --resume {trainer.run}",
-        )
-        raise typer.Exit(130) from None
+    step = train_to_the_end(trainer, quiet)
     weights = trainer.run / "last.safetensors"
     if json:
         print(dumps({"run": str(trainer.run), "weights": str(weights), **step}))
@@ -158,17 +153,30 @@ def train(
         stderr.print(f"weights: {weights}")
 
 
-def _show_steps(trainer: Trainer, quiet: bool) -> dict[str, float]:
-    """Train to the end with progress; the averages of the last iterations."""
+def train_to_the_end(trainer: Trainer, quiet: bool) -> dict[str, float]:
+    """Train with progress; when stopped, say how to go on and exit with 130.
+
+    Returns:
+        The iterations and the averages of the last ones.
+    """
+    from ..engine.train import InterruptedRun
+
     recent: deque[Step] = deque(maxlen=100)
     left = trainer.config.iterations - trainer.iteration
     means: dict[str, float] = {}
-    with ProgressLine("training", left, "it", quiet) as progress:
-        for step in trainer.steps():
-            recent.append(step)
-            means = {
-                "cls": round(fmean(each.cls for each in recent), 4),
-                "loc": round(fmean(each.loc for each in recent), 4),
-            }
-            progress.advance(f"cls {means['cls']:.3f} loc {means['loc']:.3f} lr {step.lr:.1e}")
+    try:
+        with ProgressLine("training", left, "it", quiet) as progress:
+            for step in trainer.steps():
+                recent.append(step)
+                means = {
+                    "cls": round(fmean(each.cls for each in recent), 4),
+                    "loc": round(fmean(each.loc for each in recent), 4),
+                }
+                progress.advance(f"cls {means['cls']:.3f} loc {means['loc']:.3f} lr {step.lr:.1e}")
+    except InterruptedRun:
+        say_error(
+            f"stopped after {trainer.iteration} of {trainer.config.iterations} iterations",
+            f"go on with: frcnn train --resume {trainer.run}",
+        )
+        raise typer.Exit(130) from None
     return {"iterations": trainer.iteration, **means}

@@ -94,7 +94,8 @@ def load_weights(path: Path) -> tuple[FastRCNN, WeightsHeader]:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             header = _parse_header(path, metadata.get(_KEY, ""))
-            model = _skeleton(header)
+            with torch.device("meta"):
+                model = _skeleton(header)
             keys = file.keys()
             shapes = {key: tuple(file.get_slice(key).get_shape()) for key in keys}
             _check_shapes(path, model, shapes)
@@ -104,7 +105,7 @@ def load_weights(path: Path) -> tuple[FastRCNN, WeightsHeader]:
             f"{path} is not a weights file that can be read: {error}",
             "expected a .safetensors file written by frcnn train or frcnn compress",
         ) from None
-    model.load_state_dict(tensors)
+    model.load_state_dict(tensors, assign=True)
     if not all(tensor.isfinite().all() for tensor in tensors.values()):
         raise WeightsError(f"{path} holds NaN or infinite weights", "train again")
     return model.eval(), header
@@ -143,9 +144,19 @@ def _parse_header(path: Path, text: str) -> WeightsHeader:
 
 
 def _skeleton(header: WeightsHeader) -> FastRCNN:
-    """The network that a header describes, not filled yet."""
+    """The network that a header describes, without memory for its weights yet."""
     model = fast_rcnn.build(header.backbone, len(header.classes))
-    for name, rank in header.ranks.items():
+    make_low_rank(model, header.ranks)
+    return model
+
+
+def make_low_rank(model: FastRCNN, ranks: Mapping[str, int]) -> None:
+    """Give layers the shape of these ranks; their weights are still to be filled in.
+
+    Raises:
+        WeightsError: the network has no such layer, or it cannot have the rank.
+    """
+    for name, rank in ranks.items():
         layer = dict(model.fc_layers.items()).get(name)
         if not isinstance(layer, nn.Linear) or not 1 <= rank <= min(layer.weight.shape):
             raise WeightsError(
@@ -153,7 +164,6 @@ def _skeleton(header: WeightsHeader) -> FastRCNN:
                 "the file is damaged: train or compress again",
             )
         model.fc_layers[name] = low_rank.low_rank_layer(layer.in_features, layer.out_features, rank)
-    return model
 
 
 def _check_shapes(path: Path, model: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> None:

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Literal
 
-from torch import nn
+import torch
 
 from ..config import CompressConfig
 from ..errors import WeightsError
 from ..models.fast_rcnn import FastRCNN
-from ..models.low_rank import break_even_rank, truncate
+from ..models.low_rank import Basis, output_basis, output_error, singular_basis, truncate
+from .calibrate import Calibration, whole_layers
 from .checkpoint import WeightsHeader
+from .measure import HeadTimer
+from .ranks import Ranks, Spectrum, choose
+
+Method = Literal["plain", "aware"]
+METHODS: dict[Method, str] = {
+    "plain": "truncated SVD",
+    "aware": "activation-aware SVD",
+}
 
 
 @dataclass(frozen=True)
@@ -23,50 +34,126 @@ class LayerReport:
     rank: int | None  # None: left whole
     before: int  # weights, without biases
     after: int
+    method: Method | None  # None: left whole
+    weight_error: float | None  # ‖W − W'‖² / ‖W‖²
+    output_error: dict[Method, float]  # relative squared error on held-out RoIs, if there are any
 
 
-def compress(
-    model: FastRCNN, header: WeightsHeader, config: CompressConfig
-) -> tuple[WeightsHeader, list[LayerReport]]:
-    """Replace every fully connected layer by two, where that makes it smaller.
+class Compressor:
+    """The ways to compress one network.
 
     Args:
-        model: changed in place.
-    Returns:
-        The header with the ranks, and a report on every layer, the two heads included.
+        calibration: None leaves the plain SVD alone.
     Raises:
-        WeightsError: compressed already, or the rank makes no layer smaller.
+        WeightsError: compressed already, or damaged weights.
     """
-    if header.ranks:
-        ranks = ", ".join(f"{name} rank {rank}" for name, rank in header.ranks.items())
-        raise WeightsError(
-            f"these weights are compressed already ({ranks})", "start from the full ones"
-        )
-    layers: dict[str, nn.Module] = {**model.fc_layers}
-    layers |= {"cls_score": model.cls_score, "bbox_pred": model.bbox_pred}
-    reports, ranks_kept = [], {}
-    for name, layer in layers.items():
-        assert isinstance(layer, nn.Linear)
-        outputs, inputs = layer.weight.shape
-        before = outputs * inputs
-        shrinks = name in model.fc_layers and config.rank < break_even_rank(layer)
-        if shrinks:
-            model.fc_layers[name] = truncate(layer, config.rank)
-            ranks_kept[name] = config.rank
-        reports.append(
-            LayerReport(
-                name,
-                (outputs, inputs),
-                break_even_rank(layer),
-                config.rank if shrinks else None,
-                before,
-                config.rank * (outputs + inputs) if shrinks else before,
+
+    def __init__(
+        self, model: FastRCNN, header: WeightsHeader, calibration: Calibration | None
+    ) -> None:
+        if header.ranks:
+            ranks = ", ".join(f"{name} rank {rank}" for name, rank in header.ranks.items())
+            raise WeightsError(
+                f"these weights are compressed already ({ranks})", "start from the full ones"
             )
-        )
-    if not ranks_kept:
-        limits = ", ".join(f"{each.name} {each.break_even:.1f}" for each in reports)
-        raise WeightsError(
-            f"rank {config.rank} makes no layer smaller", f"it must be below one of: {limits}"
-        )
-    history = {**header.provenance, "compression": f"truncated SVD, rank {config.rank}"}
-    return replace(header, ranks=ranks_kept, provenance=history), reports
+        self.model, self.header, self.calibration = model, header, calibration
+        self.layers = dict(whole_layers(model))
+        self.bases: dict[Method, dict[str, Basis]] = {
+            "plain": {name: singular_basis(layer) for name, layer in self.layers.items()}
+        }
+        if calibration is not None:
+            self.bases["aware"] = {
+                name: output_basis(layer, calibration.fit[name])
+                for name, layer in self.layers.items()
+            }
+
+    @property
+    def best_method(self) -> Method:
+        """What the ranks are chosen by."""
+        return "plain" if self.calibration is None else "aware"
+
+    @property
+    def other_weights(self) -> int:
+        """Of the two output layers, which stay whole."""
+        return self.model.cls_score.weight.numel() + self.model.bbox_pred.weight.numel()
+
+    def spectra(self) -> list[Spectrum]:
+        """What the directions of each layer are worth."""
+        bases = self.bases[self.best_method]
+        return [
+            Spectrum(name, layer.out_features, layer.in_features, bases[name].energy.numpy())
+            for name, layer in self.layers.items()
+        ]
+
+    def choose(self, config: CompressConfig) -> Ranks:
+        """The ranks that a configuration asks for; for errors see `ranks.choose`."""
+        device = self.model.feature_scale.device
+        timer = HeadTimer(self.model, device)
+        return choose(config, self.spectra(), self.other_weights, timer)
+
+    def report(self, ranks: Ranks) -> list[LayerReport]:
+        """What would become of every layer, the output layers included.
+
+        Where real outputs are known, each layer takes the method that keeps more of those held
+        out.
+        """
+        reports = []
+        for spectrum in self.spectra():
+            name, rank = spectrum.name, ranks[spectrum.name]
+            errors: dict[Method, float] = {}
+            if rank is not None and self.calibration is not None:
+                held_out = self.calibration.held_out[name]
+                errors = {
+                    method: float(output_error(bases[name], held_out)[rank])
+                    for method, bases in self.bases.items()
+                }
+            method = min(errors, key=lambda each: errors[each]) if errors else "plain"
+            weight = self.layers[name].weight.detach().double().cpu()
+            reports.append(
+                LayerReport(
+                    name,
+                    (spectrum.outputs, spectrum.inputs),
+                    spectrum.break_even,
+                    rank,
+                    spectrum.weights,
+                    spectrum.weights_at(rank),
+                    None if rank is None else method,
+                    None if rank is None else _error(weight, self.bases[method][name], rank),
+                    errors,
+                )
+            )
+        for name in ("cls_score", "bbox_pred"):
+            layer = getattr(self.model, name)
+            u, v = layer.weight.shape
+            reports.append(
+                LayerReport(name, (u, v), u * v / (u + v), None, u * v, u * v, None, None, {})
+            )
+        return reports
+
+    def apply(self, reports: Sequence[LayerReport]) -> WeightsHeader:
+        """Replace the layers in the network; the header that tells of it."""
+        ranks, layers = {}, {}
+        for report in reports:
+            if report.rank is None or report.method is None:
+                continue
+            basis = self.bases[report.method][report.name]
+            pair = truncate(self.layers[report.name], basis, report.rank)
+            self.model.fc_layers[report.name] = pair.to(self.model.feature_scale.device)
+            ranks[report.name] = report.rank
+            layers[report.name] = {
+                **asdict(report),
+                "method": METHODS[report.method],
+            }
+        history: dict[str, object] = {"layers": layers}
+        if self.calibration is not None:
+            history["calibration"] = (
+                f"{self.calibration.images} images of {self.calibration.source}"
+            )
+        provenance = {**self.header.provenance, "compression": history}
+        return replace(self.header, ranks=ranks, provenance=provenance)
+
+
+def _error(weight: torch.Tensor, basis: Basis, rank: int) -> float:
+    """‖W − P_t W‖² / ‖W‖²."""
+    kept = (basis.vectors[:, :rank].T @ weight).square().sum()
+    return float(1 - kept / weight.square().sum())

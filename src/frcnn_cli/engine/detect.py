@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ..config import DetectConfig
 from ..data import images
@@ -82,12 +83,25 @@ class Detector:
 
     @torch.inference_mode()
     def infer(self, prepared: Prepared) -> Detections:
-        """One pass of the network over one image; RoIs on the same cells are scored once."""
+        """One pass of the network over one image."""
+        pooled, kind = self.pool(prepared)
+        return self.answer(self.model.heads(pooled), kind, prepared)
+
+    @torch.inference_mode()
+    def pool(self, prepared: Prepared) -> tuple[Tensor, Tensor]:
+        """Pooled features of one image; RoIs on the same cells are pooled once.
+
+        Returns:
+            features [U, P * P * C] of the distinct RoIs, and which of them each of the R RoIs has.
+        """
         batch = collate([prepared], self._pixels)
         pixels = batch.images.to(self.device, memory_format=torch.channels_last)
         chosen, kind = distinct_cells(batch.rois, 1 / self.model.stride)
-        output = self.model(pixels, batch.rois[chosen].to(self.device))
-        kind = kind.to(self.device)
+        pooled = self.model.pool(self.model.features(pixels), batch.rois[chosen].to(self.device))
+        return pooled, kind.to(self.device)
+
+    def answer(self, output: HeadOutput, kind: Tensor, prepared: Prepared) -> Detections:
+        """Detections from what the heads said of the distinct RoIs."""
         return postprocess(
             HeadOutput(output.class_logits[kind], output.box_deltas[kind]),
             prepared.rois,

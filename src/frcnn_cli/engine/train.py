@@ -27,7 +27,7 @@ from ..models.losses import fast_rcnn_loss
 from ..proposers.cache import ProposalSource
 from ..structures import Batch
 from .batches import BatchMaker
-from .checkpoint import WeightsHeader, save_weights, write_atomically
+from .checkpoint import WeightsHeader, make_low_rank, save_weights, write_atomically
 from .device import pick_device
 from .optim import learning_rate, make_optimizer
 from .prefetch import prefetch
@@ -37,7 +37,7 @@ from .samples import survey
 
 WEIGHTS_FILE = "last.safetensors"
 STATE_FILE = "state.pt"
-STATE_KEYS = {"iteration", "classes", "pixels", "init", "deltas", "model", "optimizer"}
+STATE_KEYS = {"iteration", "classes", "pixels", "init", "ranks", "deltas", "model", "optimizer"}
 RESUME_HINT = "start again without --resume"
 CHECKPOINT_SECONDS = 300
 
@@ -138,6 +138,7 @@ class Trainer:
             "classes": list(self.header.classes),
             "pixels": [self.header.pixel_mean, self.header.pixel_std],
             "init": self.header.provenance["init"],
+            "ranks": self.header.ranks,
             "deltas": torch.from_numpy(np.stack([deltas.mean, deltas.std])),
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -196,6 +197,7 @@ def prepare(
     init: Path | None,
     pixels: str | None,
     state: dict[str, Any] | None,
+    start: tuple[FastRCNN, WeightsHeader] | None,
     device: str,
     workers: int,
     on_image: Callable[[], None],
@@ -203,7 +205,8 @@ def prepare(
     """Everything before the first step: the network, its weights, the survey of the data.
 
     Args:
-        init, pixels: see `start_from_imagenet`. state: of a run to resume, which needs neither.
+        init, pixels: see `start_from_imagenet`. state: of a run to resume, start: a detector to
+            train further, for the classes of the data set; these two need neither.
         device: see `pick_device`.
         workers: threads for the survey. on_image: called after each image of it.
     Returns:
@@ -211,12 +214,24 @@ def prepare(
     """
     torch.manual_seed(config.seed)
     place = pick_device(device)
-    model = build(config.backbone, len(dataset.classes))
-    if state is None:
-        statistics, filled, origin = start_from_imagenet(model, config.backbone, init, pixels)
+    history: dict[str, object] = {}
+    ranks: dict[str, int] = {}
+    fresh = False  # fc6 starts from random
+    if start is not None:
+        model, given = start
+        statistics = PixelStatistics(given.pixel_mean, given.pixel_std)
+        history, ranks = given.provenance, given.ranks
+        origin = "a trained detector"
     else:
-        mean, std = state["pixels"]
-        statistics, origin = PixelStatistics(tuple(mean), tuple(std)), state["init"]
+        model = build(config.backbone, len(dataset.classes))
+        if state is None:
+            statistics, filled, origin = start_from_imagenet(model, config.backbone, init, pixels)
+            fresh = "fc6" not in filled
+        else:
+            mean, std = state["pixels"]
+            statistics, origin = PixelStatistics(tuple(mean), tuple(std)), state["init"]
+            ranks = state["ranks"]
+            make_low_rank(model, ranks)
     background = (config.bg_low, config.bg_high)
     facts = survey(
         dataset, source, config.max_proposals, config.fg_threshold, background, workers, on_image
@@ -228,15 +243,19 @@ def prepare(
         statistics.std,
         config.scale,
         config.max_size,
+        ranks,
         provenance={
+            **history,
             "data": f"{dataset.name} {dataset.split}, {len(facts.usable)} images",
             "init": origin,
             "proposals": source.method.digest,
         },
     )
     batches = BatchMaker(dataset, source, facts, statistics, config)
-    if state is None and "fc6" not in filled:
+    if fresh:
         model.fit_feature_scale(batches(0).images)
+    if start is not None:
+        unfold(model, facts.deltas)
     trainer = Trainer(model, batches, header, place)
     if state is not None:
         trainer.restore(state)
@@ -251,6 +270,15 @@ def prepare(
         f"{config.backbone}: {origin}; {count[True] / 1e6:.1f} M parameters trained, "
         f"{count[False] / 1e6:.2f} M frozen; on {place}",
     ]
+
+
+@torch.no_grad()
+def unfold(model: FastRCNN, deltas: DeltaStatistics) -> None:
+    """Make a bbox_pred that predicts true deltas predict normalised ones."""
+    layer = model.bbox_pred
+    mean, std = (torch.from_numpy(each.reshape(-1)) for each in (deltas.mean, deltas.std))
+    layer.weight.div_(std[:, None])
+    layer.bias.sub_(mean).div_(std)
 
 
 @contextmanager

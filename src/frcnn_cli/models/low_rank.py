@@ -1,14 +1,65 @@
-"""Truncated SVD of fully connected layers (Fast R-CNN, section 3.1).
+"""Fully connected layers of low rank (Fast R-CNN, section 3.1).
 
-W (u×v) is approximated by U Σ_t V^T; one layer of u·v weights becomes two of t·(u + v).
+W (u×v) is approximated by P_t W, where P_t = U_t U_t^T projects on t orthonormal directions of the
+output; one layer of u·v weights becomes two of t·(u + v), U_t^T W and U_t.
+
+- The left singular vectors of W give the truncated SVD of the paper, U_t Σ_t V_t^T: the best
+  approximation of the weights.
+- The principal components of the layer's outputs on real inputs give the best approximation of the
+  outputs: the minimum of E‖W x − W' x‖² over all W' of rank t. Whitening x by its second moment
+  C = L L^T and truncating the SVD of W L leads to the same projection, since the left singular
+  vectors of W L are the eigenvectors of W C W^T = E[(W x)(W x)^T]; so the u×u moments of the
+  outputs are enough, however wide the input, and a singular C does no harm. What W x is on average
+  goes into the bias, at no cost.
+
+Both are the eigenvectors of a u×u matrix, W W^T or the covariance of W x.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import WeightsError
+
+SHRINKAGE = 1e-3  # share of W W^T in the covariance: it orders directions that no input has shown
+
+
+@dataclass(frozen=True)
+class Basis:
+    """Orthonormal directions of a layer's output, most important first. m = min(u, v)."""
+
+    vectors: Tensor  # [u, m], float64, columns
+    energy: Tensor  # [m], the squared error that leaving a direction out costs
+    mean: Tensor  # [u], W x on average; zeros where only the weights are known
+
+
+class OutputMoments:
+    """Running mean and second moment of W x over inputs x; memory does not grow with them."""
+
+    def __init__(self, outputs: int) -> None:
+        self.count = 0
+        self._sum = torch.zeros(outputs, dtype=torch.float64)
+        self._second = torch.zeros((outputs, outputs), dtype=torch.float64)
+
+    def add(self, y: Tensor) -> None:
+        """Take in outputs without the bias, [N, u]."""
+        self.count += len(y)
+        self._sum += y.sum(dim=0, dtype=torch.float64).cpu()
+        self._second += (y.T @ y).double().cpu()
+
+    @property
+    def mean(self) -> Tensor:
+        """E[W x], [u]."""
+        return self._sum / max(self.count, 1)
+
+    def about(self, centre: Tensor) -> Tensor:
+        """E[(W x − centre)(W x − centre)^T], [u, u]."""
+        shift = torch.outer(self.mean, centre)
+        second = self._second / max(self.count, 1)
+        return second - shift - shift.T + torch.outer(centre, centre)
 
 
 def break_even_rank(layer: nn.Linear) -> float:
@@ -17,31 +68,85 @@ def break_even_rank(layer: nn.Linear) -> float:
     return u * v / (u + v)
 
 
+def singular_basis(layer: nn.Linear) -> Basis:
+    """The left singular vectors of the weights, with the squared singular values.
+
+    Raises:
+        WeightsError: a weight is not finite.
+    """
+    gram = _gram(layer)
+    return _principal(layer, gram, torch.zeros(len(gram), dtype=torch.float64))
+
+
+def output_basis(layer: nn.Linear, moments: OutputMoments) -> Basis:
+    """The principal components of the layer's outputs, with the variance along each.
+
+    Raises:
+        WeightsError: a weight is not finite.
+    """
+    gram = _gram(layer)
+    covariance = moments.about(moments.mean)
+    weight = SHRINKAGE * covariance.trace() / gram.trace().clamp(min=1e-300)
+    return _principal(layer, covariance + weight * gram, moments.mean)
+
+
+def _gram(layer: nn.Linear) -> Tensor:
+    weight = layer.weight.detach().double().cpu()
+    if not weight.isfinite().all():
+        raise WeightsError("a weight is NaN or infinite", "these weights are damaged: train again")
+    return weight @ weight.T
+
+
+def _principal(layer: nn.Linear, moment: Tensor, mean: Tensor) -> Basis:
+    energy, vectors = torch.linalg.eigh(moment)  # ascending
+    full = min(layer.weight.shape)
+    return Basis(vectors.flip(1)[:, :full], energy.flip(0)[:full].clamp(min=0), mean)
+
+
+def output_error(basis: Basis, moments: OutputMoments) -> Tensor:
+    """Relative error of the outputs at every rank.
+
+    Args:
+        moments: of the inputs to judge by; best of others than those that gave the basis.
+    Returns:
+        [m + 1]: at rank t, E‖W x − W' x‖² over the variance of W x. The last one is zero but for
+        rounding where the basis is complete.
+    """
+    about = moments.about(basis.mean)
+    along = ((about @ basis.vectors) * basis.vectors).sum(dim=0)  # [m]
+    left = about.trace() - torch.cat([along.new_zeros(1), along.cumsum(0)])
+    variance = moments.about(moments.mean).trace().clamp(min=1e-300)
+    return (left / variance).clamp(min=0)
+
+
 def low_rank_layer(inputs: int, outputs: int, rank: int) -> nn.Sequential:
-    """Σ_t V^T without a bias, then U with the original one; not initialised to anything useful."""
+    """U_t^T W without a bias, then U_t with one; not initialised to anything useful."""
     return nn.Sequential(nn.Linear(inputs, rank, bias=False), nn.Linear(rank, outputs))
 
 
 @torch.no_grad()
-def truncate(layer: nn.Linear, rank: int) -> nn.Sequential:
-    """Replace a layer by its best approximation of that rank (Eckart-Young).
+def truncate(layer: nn.Linear, basis: Basis, rank: int) -> nn.Sequential:
+    """Replace a layer by its projection on the first directions of a basis.
 
     Args:
-        layer: u×v weights and a bias, float32. rank: t in 1..min(u, v).
+        layer: u×v weights and a bias. rank: t in 1..min(u, v).
     Raises:
-        WeightsError: the rank is out of range, or a weight is not finite.
+        WeightsError: the rank is out of range.
     """
     outputs, inputs = layer.weight.shape
     full = min(outputs, inputs)
     if not 1 <= rank <= full:
         raise WeightsError(
-            f"rank {rank} is out of range for a {outputs}×{inputs} layer", f"1..{full}"
+            f"rank {rank} is out of range for a {outputs}×{inputs} layer", f"expected 1 to {full}"
         )
-    if not layer.weight.isfinite().all():
-        raise WeightsError("a weight is NaN or infinite", "these weights are damaged: train again")
-    u, s, vt = torch.linalg.svd(layer.weight.float(), full_matrices=False)
+    directions = basis.vectors[:, :rank]
+    lost_mean = basis.mean - directions @ (directions.T @ basis.mean)
     pair = low_rank_layer(inputs, outputs, rank)
     pair.load_state_dict(
-        {"0.weight": s[:rank, None] * vt[:rank], "1.weight": u[:, :rank], "1.bias": layer.bias}
+        {
+            "0.weight": directions.T @ layer.weight.double().cpu(),
+            "1.weight": directions,
+            "1.bias": layer.bias.double().cpu() + lost_mean,
+        }
     )
     return pair
