@@ -119,12 +119,57 @@ class DetectConfig:
     classes: tuple[str, ...] = ()  # names of those to look for; all of them when empty
 
 
+COMPRESSION_RANK = 256  # of every layer where nothing else is asked for
+
+
 @dataclass(frozen=True)
 class CompressConfig:
-    """How small the fully connected layers become; one of these is set."""
+    """How small the fully connected layers become; exactly one of these is set."""
 
     rank: int | None = None  # singular values kept in each layer
     ranks: dict[str, int] | None = None  # by layer; paper 4.4: fc6 1024, fc7 256
     energy: float | None = None  # share of the squared singular values, or of the variance, kept
     params: float | None = None  # share of the weights of all fully connected layers, at most
     speedup: float | None = None  # of the fully connected layers, as measured here
+
+
+def compression(
+    rank: str | None,
+    energy: float | None,
+    params: float | None,
+    speedup: float | None,
+    map_drop: float | None,
+) -> CompressConfig | None:
+    """What the flags of `frcnn compress` ask for; None when that is a loss of mAP.
+
+    Args:
+        rank: "256", or "fc6=1024,fc7=256".
+    Raises:
+        ConfigError: not understood, out of range, or more than one wish.
+    """
+    wishes = {"rank": rank, "energy": energy, "params": params, "speedup": speedup}
+    given = [name for name, value in {**wishes, "map-drop": map_drop}.items() if value is not None]
+    if len(given) > 1:
+        raise ConfigError(f"--{given[0]} and --{given[1]} exclude each other", "give one of them")
+    for name, value, low, high in (
+        ("energy", energy, 0, 1),
+        ("params", params, 0, 1),
+        ("speedup", speedup, 1, 1000),
+        ("map-drop", map_drop, 0, 100),
+    ):
+        if value is not None and not low < value < high:
+            raise ConfigError(
+                f"--{name} {value:g} is out of range", f"expected more than {low}, below {high}"
+            )
+    if map_drop is not None:
+        return None
+    if energy is not None or params is not None or speedup is not None:
+        return CompressConfig(energy=energy, params=params, speedup=speedup)
+    pairs = [part.partition("=") for part in (rank or str(COMPRESSION_RANK)).split(",")]
+    if not all(part.strip().isdecimal() for part in (p[2] or p[0] for p in pairs)):
+        raise ConfigError(f"--rank {rank} is not understood", "expected 256, or fc6=1024,fc7=256")
+    if len(pairs) == 1 and not pairs[0][1]:
+        return CompressConfig(rank=int(pairs[0][0]))
+    if not all(name and equals for name, equals, _ in pairs):
+        raise ConfigError(f"--rank {rank} is not understood", "expected 256, or fc6=1024,fc7=256")
+    return CompressConfig(ranks={name.strip(): int(value) for name, _, value in pairs})

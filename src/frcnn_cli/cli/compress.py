@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from ..config import FINETUNE_LR, RECIPES, CompressConfig, DetectConfig
+from ..config import COMPRESSION_RANK, FINETUNE_LR, RECIPES, DetectConfig, compression
 from ..data.datasets import DATASETS
 from ..errors import ConfigError, FrcnnError
 from ..paths import WEIGHTS_SUFFIX, data_dir, find_weights
@@ -43,15 +43,13 @@ if TYPE_CHECKING:
     from ..engine.ranks import Ranks
     from ..models.fast_rcnn import FastRCNN
 
-DEFAULT_RANK = 256
-
 
 def compress(
     weights: Weights,
     rank: Annotated[
         str | None,
         typer.Option(
-            help=f"Singular values kept: 128, or fc6=1024,fc7=256 [default: {DEFAULT_RANK}].",
+            help=f"Singular values kept: 128, or fc6=1024,fc7=256 [default: {COMPRESSION_RANK}].",
             show_default=False,
         ),
     ] = None,
@@ -99,7 +97,7 @@ def compress(
             help="File to write [default: WEIGHTS-rRANK or WEIGHTS-small.safetensors].",
         ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option(help="Show everything, write no weights.")] = False,
+    dry_run: Annotated[bool, typer.Option(help="Show everything, write nothing.")] = False,
     device: Device = "auto",
     jobs: Jobs = None,
     json: Json = False,
@@ -114,7 +112,7 @@ def compress(
 
     Example: frcnn compress --weights runs/train/run/last.safetensors --rank 256
     """
-    settings = _settings(rank, energy, params, speedup, map_drop)
+    settings = compression(rank, energy, params, speedup, map_drop)
     if map_drop is not None and curve is None:
         raise ConfigError("--map-drop needs a data set to measure on", "add --curve voc2007")
     if finetune is not None and (calibrate not in DATASETS or dry_run):
@@ -150,7 +148,7 @@ def compress(
         ranks = ranks or _within(points, map_drop)
     assert ranks is not None
     reports = compressor.report(ranks)
-    if curve is not None:
+    if curve is not None and not dry_run:
         _write_curve(target, points, ranks)
     header = compressor.apply(reports)
     if finetune is not None:
@@ -179,42 +177,6 @@ def compress(
         _show_layers(reports)
         _show_costs(costs)
     stdout.print("nothing written (--dry-run)" if dry_run else str(target), soft_wrap=True)
-
-
-def _settings(
-    rank: str | None,
-    energy: float | None,
-    params: float | None,
-    speedup: float | None,
-    map_drop: float | None,
-) -> CompressConfig | None:
-    """What to aim for; None when it is a loss of mAP."""
-    wishes = {"rank": rank, "energy": energy, "params": params, "speedup": speedup}
-    given = [name for name, value in {**wishes, "map-drop": map_drop}.items() if value is not None]
-    if len(given) > 1:
-        raise ConfigError(f"--{given[0]} and --{given[1]} exclude each other", "give one of them")
-    for name, value, low, high in (
-        ("energy", energy, 0, 1),
-        ("params", params, 0, 1),
-        ("speedup", speedup, 1, 1000),
-        ("map-drop", map_drop, 0, 100),
-    ):
-        if value is not None and not low < value < high:
-            raise ConfigError(
-                f"--{name} {value:g} is out of range", f"expected more than {low}, below {high}"
-            )
-    if map_drop is not None:
-        return None
-    if energy is not None or params is not None or speedup is not None:
-        return CompressConfig(energy=energy, params=params, speedup=speedup)
-    pairs = [part.partition("=") for part in (rank or str(DEFAULT_RANK)).split(",")]
-    if not all(part.strip().isdecimal() for part in (p[2] or p[0] for p in pairs)):
-        raise ConfigError(f"--rank {rank} is not understood", "expected 256, or fc6=1024,fc7=256")
-    if len(pairs) == 1 and not pairs[0][1]:
-        return CompressConfig(rank=int(pairs[0][0]))
-    if not all(name and equals for name, equals, _ in pairs):
-        raise ConfigError(f"--rank {rank} is not understood", "expected 256, or fc6=1024,fc7=256")
-    return CompressConfig(ranks={name.strip(): int(value) for name, _, value in pairs})
 
 
 def _calibrate(

@@ -1,0 +1,178 @@
+"""Detection on the CPU: ours, whole and at rank 256, against a plain torchvision one, in one run.
+
+Photographs are scaled and cut to 600×800; each has 2,000 boxes of selective search, made
+beforehand. The plain one has the same weights in float32: torchvision's `roi_pool` on a contiguous
+map, every RoI through the whole layers, decoding of every box, torchvision's NMS. Weights are
+random: the arithmetic is the same. Prints seconds per image, medians of interleaved repetitions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import platform
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from skimage import data
+from torch import Tensor
+from torchvision.ops import batched_nms
+from torchvision.ops import roi_pool as torchvision_roi_pool
+
+from frcnn_cli.config import CompressConfig, DetectConfig
+from frcnn_cli.data.batching import PixelStatistics, Prepared, collate, prepare
+from frcnn_cli.engine.checkpoint import WeightsHeader
+from frcnn_cli.engine.compress import Compressor
+from frcnn_cli.engine.detect import Detector
+from frcnn_cli.engine.measure import head_flops
+from frcnn_cli.models.backbones import CAFFE_MEAN, CAFFE_STD
+from frcnn_cli.models.fast_rcnn import FastRCNN, build
+from frcnn_cli.proposers.cache import ProposalSource, selective_search
+
+HEIGHT, WIDTH, ROIS, CLASSES, RANK = 600, 800, 2000, 20, 256
+PHOTOGRAPHS = (data.astronaut, data.chelsea, data.coffee, data.rocket)
+
+
+def photographs() -> list[Prepared]:
+    """Images of 600×800 with their proposals."""
+    source = selective_search()
+    prepared = []
+    for load in PHOTOGRAPHS:
+        image = np.asarray(Image.fromarray(load()[..., :3]).resize((WIDTH, HEIGHT)))
+        boxes = source.propose(image).top(ROIS).boxes
+        prepared.append(prepare(image, boxes, HEIGHT, WIDTH))
+    return prepared
+
+
+class Plain:
+    """What one writes first with torchvision."""
+
+    def __init__(self, model: FastRCNN, pixels: PixelStatistics) -> None:
+        self.model = copy.deepcopy(model).to(memory_format=torch.contiguous_format).eval()
+        self.pixels = pixels
+        # channel by channel is the order in which roi_pool leaves its bins
+        fc6 = self.model.fc_layers["fc6"]
+        bins, width = model.pooled_size, fc6.in_features
+        weight = fc6.weight.detach().view(-1, bins, bins, width // bins**2)
+        fc6.weight = torch.nn.Parameter(weight.permute(0, 3, 1, 2).flatten(1).contiguous())
+
+    @torch.inference_mode()
+    def __call__(self, prepared: Prepared) -> tuple[Tensor, Tensor, Tensor]:
+        """Boxes, scores and labels of the best 100."""
+        model = self.model
+        batch = collate([prepared], self.pixels)
+        features = model.features(batch.images.contiguous()) * model.feature_scale
+        size = (model.pooled_size, model.pooled_size)
+        x = torchvision_roi_pool(features, batch.rois, size, 1 / model.stride).flatten(1)
+        for layer in model.fc_layers.values():
+            x = layer(x).relu()
+        scores = model.cls_score(x).softmax(1)[:, 1:]
+        deltas = model.bbox_pred(x).view(len(x), -1, 4)[:, 1:]
+        boxes = torch.from_numpy(prepared.rois)[:, None]
+        sides = boxes[..., 2:] - boxes[..., :2]
+        centres = boxes[..., :2] + sides / 2 + deltas[..., :2] * sides
+        halves = sides * deltas[..., 2:].exp() / 2
+        decoded = torch.cat([centres - halves, centres + halves], dim=2)
+        keep = scores > 0.05
+        boxes, scores = decoded[keep], scores[keep]
+        labels = keep.nonzero()[:, 1]
+        best = batched_nms(boxes, scores, labels, 0.3)[:100]
+        return boxes[best], scores[best], labels[best]
+
+
+def timed(
+    work: dict[str, Callable[[Prepared], object]], images: Sequence[Prepared], repetitions: int
+) -> dict[str, float]:
+    """Median seconds per image of each, interleaved."""
+    times: dict[str, list[float]] = {name: [] for name in work}
+    for repetition in range(repetitions + 1):
+        for image in images:
+            for name, function in work.items():
+                start = time.perf_counter()
+                function(image)
+                if repetition:  # the first one warms up
+                    times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(each) for name, each in times.items()}
+
+
+def gemm_rate() -> float:
+    """Floating-point operations per second of a large product."""
+    a, b = torch.rand(2048, 2048), torch.rand(2048, 2048)
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        a @ b
+        times.append(time.perf_counter() - start)
+    return 2 * 2048**3 / min(times)
+
+
+def detector(model: FastRCNN, name: str) -> Detector:
+    """Ours, with whole layers."""
+    header = WeightsHeader(
+        name, tuple(map(str, range(CLASSES))), CAFFE_MEAN, CAFFE_STD, HEIGHT, WIDTH
+    )
+    nowhere = ProposalSource(selective_search(), Path())
+    return Detector(model, header, nowhere, DetectConfig(), "cpu")
+
+
+def compressed(whole: Detector) -> Detector:
+    """Ours at rank 256."""
+    model = copy.deepcopy(whole.model)
+    compressor = Compressor(model, whole.header, None)
+    header = compressor.apply(compressor.report(compressor.choose(CompressConfig(rank=RANK))))
+    return Detector(model, header, whole.source, whole.config, "cpu")
+
+
+def agreement(ours: NDArray[np.float32], theirs: Tensor) -> float:
+    """Largest difference of the sorted scores that both give."""
+    count = min(len(ours), len(theirs))
+    return float(np.abs(ours[:count] - theirs[:count].numpy()).max(initial=0))
+
+
+def main() -> None:
+    """Time the backbones and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--backbones", nargs="+", default=["vgg16", "squeezenet1_1", "alexnet"])
+    arguments = parser.parse_args()
+    images = photographs()
+    rate = gemm_rate()
+    print(f"{rate / 1e9:.0f} GFLOP/s in a product of 2048×2048")
+    print(
+        f"{'backbone':>14} {'plain s':>8} {'whole s':>8} {'rank 256 s':>10} {'heads floor s':>13} "
+        f"{'whole':>6} {'rank 256':>8}"
+    )
+    ratio = 0.0
+    for name in arguments.backbones:
+        torch.manual_seed(0)
+        model = build(name, CLASSES).eval()
+        torch.nn.init.normal_(model.cls_score.weight, std=1e-4)  # few candidates, as trained ones
+        model.cls_score.bias.data[0] = 6.0
+        whole = detector(model, name)
+        small = compressed(whole)
+        plain = Plain(model, PixelStatistics(CAFFE_MEAN, CAFFE_STD))
+        difference = agreement(whole.infer(images[0]).scores, plain(images[0])[1])
+        assert difference < 1e-3, f"the two disagree by {difference}"
+        work = {"plain": plain, "whole": whole.infer, "small": small.infer}
+        times = timed(work, images, arguments.repetitions)
+        floor = ROIS * head_flops(small.model) / rate
+        ratio = times["plain"] / times["small"]
+        print(
+            f"{name:>14} {times['plain']:>8.2f} {times['whole']:>8.2f} {times['small']:>10.2f} "
+            f"{floor:>13.2f} {times['plain'] / times['whole']:>6.1f} {ratio:>8.1f}"
+        )
+    print(
+        f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}, "
+        f"{torch.get_num_threads()} threads, torch {torch.__version__}, float32"
+    )
+    print(f"ratio {ratio:.1f} detection with {name} at rank {RANK}, plain torchvision / ours")
+
+
+if __name__ == "__main__":
+    main()
