@@ -135,9 +135,15 @@ def to_devkit(box: Box) -> list[float]:
 
 
 def voc_ap(
-    detections: Sequence[Detections], ground_truths: Sequence[GroundTruth], label: int
+    detections: Sequence[Detections],
+    ground_truths: Sequence[GroundTruth],
+    label: int,
+    rule: str = "voc07",
 ) -> float:
-    """VOCdevkit (VOC2007), VOCevaldet.m, line by line; NaN for a class without objects."""
+    """VOCdevkit, VOCevaldet.m, line by line; NaN for a class without objects.
+
+    The AP is that of the VOC2007 kit ("voc07") or of VOCap.m from 2010 on ("voc").
+    """
     ranked = [
         (float(score), image, to_devkit(box))
         for image, found in enumerate(detections)
@@ -177,6 +183,12 @@ def voc_ap(
         if true + false:
             curve.append((true / positives, true / (true + false)))
 
+    if rule == "voc":
+        recalls = [0.0, *(recall for recall, _ in curve), 1.0]
+        precisions = [0.0, *(precision for _, precision in curve), 0.0]
+        for i in range(len(precisions) - 2, -1, -1):
+            precisions[i] = max(precisions[i], precisions[i + 1])
+        return sum((recalls[i] - recalls[i - 1]) * precisions[i] for i in range(1, len(recalls)))
     ap = 0.0
     for point in range(11):
         reached = [precision for recall, precision in curve if recall >= point * 0.1]
