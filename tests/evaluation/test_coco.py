@@ -54,7 +54,12 @@ def by_file(folder, detections, truths, classes):
     return evaluation
 
 
-@pytest.mark.parametrize("seeds", [range(start, start + 25) for start in range(0, 500, 25)])
+CHUNKS = [range(start, start + 25) for start in range(0, 500, 25)]
+
+
+@pytest.mark.parametrize(
+    "seeds", [CHUNKS[0], *(pytest.param(chunk, marks=pytest.mark.slow) for chunk in CHUNKS[1:])]
+)
 def test_equals_pycocotools(tmp_path, seeds):
     for seed in seeds:
         detections, truths = detection_sets.random_set(seed, CLASSES)

@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 
 from ..config import DetectConfig
-from ..data.datasets import DATASETS
+from ..data.datasets import HELP
 from ..paths import DEFAULT_WEIGHTS, find_weights
 from .console import ProgressLine, stderr, stdout
 from .options import (
@@ -34,7 +34,7 @@ DEFAULTS = DetectConfig()
 
 
 def evaluate(
-    dataset: Annotated[str, typer.Argument(help=f"One of {', '.join(DATASETS)}.")] = "voc",
+    dataset: Annotated[str, typer.Argument(help=HELP)] = "voc",
     weights: Weights = DEFAULT_WEIGHTS,
     data: Data = None,
     split: Split = None,

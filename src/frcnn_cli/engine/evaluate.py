@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..data.batching import Prepared
-from ..data.voc import VocDataset
+from ..data.dataset import Dataset
 from ..evaluation.voc import VocResult, evaluate
 from ..structures import GroundTruth
 from .detect import Detector
@@ -13,7 +13,7 @@ from .prefetch import prefetch
 
 
 def evaluate_dataset(
-    detector: Detector, dataset: VocDataset, workers: int, on_image: Callable[[], None]
+    detector: Detector, dataset: Dataset, workers: int, on_image: Callable[[], None]
 ) -> VocResult:
     """VOC2007 average precision of a detector; labels are those of the detector.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,9 +69,9 @@ def detection_table(detections: Sequence[Detections], class_count: int) -> Detec
     """The detections of I images in one table; labels outside 1..K are left out."""
     counts = np.array([len(each) for each in detections], np.int64)
     image = np.repeat(np.arange(len(detections)), counts)
-    labels = _joined([each.labels for each in detections], np.int64)
-    boxes = _joined([each.boxes.reshape(-1) for each in detections], np.float64).reshape(-1, 4)
-    scores = _joined([each.scores for each in detections], np.float64)
+    labels = _joined([each.labels for each in detections]).astype(np.int64)
+    boxes = _joined([each.boxes for each in detections]).astype(np.float64).reshape(-1, 4)
+    scores = _joined([each.scores for each in detections]).astype(np.float64)
     known = (labels >= 1) & (labels <= class_count)
     if known.all():
         return DetectionTable(image, boxes, scores, labels)
@@ -81,19 +82,18 @@ def object_table(truths: Sequence[GroundTruth], class_count: int) -> ObjectTable
     """The objects of I images in one table; labels outside 1..K are left out."""
     counts = np.array([len(each.labels) for each in truths], np.int64)
     image = np.repeat(np.arange(len(truths)), counts)
-    labels = _joined([each.labels for each in truths], np.int64)
-    boxes = _joined([each.boxes.reshape(-1) for each in truths], np.float64).reshape(-1, 4)
-    difficult = _joined([each.difficult for each in truths], np.bool_)
-    own = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    labels = _joined([each.labels for each in truths]).astype(np.int64)
+    boxes = _joined([each.boxes for each in truths]).astype(np.float64).reshape(-1, 4)
+    difficult = _joined([each.difficult for each in truths]).astype(np.bool_)
     given = [np.full(len(t.labels), np.nan) if t.areas is None else t.areas for t in truths]
-    areas = _joined(given, np.float64)
-    areas = np.where(np.isnan(areas), own, areas)
+    areas = _joined(given).astype(np.float64)
+    areas = np.where(np.isnan(areas), (boxes[:, 2:] - boxes[:, :2]).prod(axis=1), areas)
     known = (labels >= 1) & (labels <= class_count)
     return ObjectTable(image[known], boxes[known], labels[known], difficult[known], areas[known])
 
 
-def _joined(parts: Sequence[NDArray[np.generic]], kind: type) -> NDArray[np.generic]:
-    return np.concatenate(parts).astype(kind) if len(parts) else np.zeros(0, kind)
+def _joined(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    return np.concatenate(parts) if len(parts) else np.zeros(0)
 
 
 def pair_iou(boxes: Floats, others: Floats) -> Floats:
