@@ -153,7 +153,7 @@ class Detections:
     """Objects found in one image, best first."""
 
     boxes: NDArray[np.float32]  # M×4
-    scores: NDArray[np.float32]  # M, in 0..1
+    scores: NDArray[np.floating]  # M, in 0..1
     labels: NDArray[np.int64]  # M, in 1..K
     image_size: tuple[int, int]
 

@@ -164,6 +164,11 @@ class Dataset:
         usable = (labels > 0) & ((boxes[:, 2:] - boxes[:, :2]) >= self.min_side).all(axis=1)
         return GroundTruth(boxes, labels, annotation.difficult, annotation.areas)[usable]
 
+    def size(self, index: int) -> tuple[int, int]:
+        """(height, width) of an image as a viewer shows it."""
+        size, orientation = self._layout(index)
+        return size[::-1] if orientation >= 5 else size
+
     def _layout(self, index: int) -> tuple[tuple[int, int], int]:
         """As `images.layout`; where only annotations are at hand, by what they claim."""
         path, size = self.paths[index], self.annotations[index].size
