@@ -196,6 +196,62 @@ def voc_ap(
     return ap
 
 
+def error_kinds(
+    detections: Sequence[Detections],
+    ground_truths: Sequence[GroundTruth],
+    groups: Sequence[Sequence[int]],
+) -> tuple[list[str | None], list[bool]]:
+    """Hoiem et al. 2012, section 3.1, detection by detection; None for hits and what is ignored.
+
+    The second list says for each object whether it is missed.
+    """
+    rows = [
+        (image, [float(v) for v in box], float(score), int(label))
+        for image, found in enumerate(detections)
+        for box, score, label in zip(found.boxes, found.scores, found.labels, strict=True)
+    ]
+    kinds: list[str | None] = [None] * len(rows)
+    about = set()
+    claimed = set()
+    for i in sorted(range(len(rows)), key=lambda i: -rows[i][2]):
+        image, box, _, label = rows[i]
+        truth = ground_truths[image]
+        overlaps = [iou(box, [float(v) for v in other]) for other in truth.boxes]
+
+        def best(labels, overlaps=overlaps, truth=truth):
+            chosen = [j for j in range(len(overlaps)) if int(truth.labels[j]) in labels]
+            return max(chosen, key=lambda j: overlaps[j]) if chosen else None
+
+        similar = {other for group in groups if label in group for other in group} - {label}
+        own = best({label})
+        if own is not None and overlaps[own] >= 0.5:
+            if truth.difficult[own]:
+                continue
+            if (image, own) in claimed:
+                kinds[i] = "duplicate"
+            claimed.add((image, own))
+            about.add((image, own))
+            continue
+        kinds[i] = "background"
+        # what is about several objects is about the one of its own class, then a similar one
+        for labels, kind in (
+            (set(map(int, truth.labels)), "other class"),
+            (similar, "similar class"),
+            ({label}, "localisation"),
+        ):
+            nearest = best(labels)
+            if nearest is not None and overlaps[nearest] >= 0.1:
+                kinds[i], target = kind, (image, nearest)
+        if kinds[i] != "background":
+            about.add(target)
+    missed = [
+        (image, j) not in about and not difficult
+        for image, truth in enumerate(ground_truths)
+        for j, difficult in enumerate(truth.difficult)
+    ]
+    return kinds, missed
+
+
 def best_overlaps(
     proposals: Sequence[Box], objects: Sequence[Box], counts: Sequence[int]
 ) -> list[list[float]]:

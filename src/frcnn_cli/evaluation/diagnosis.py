@@ -47,11 +47,15 @@ def diagnose(judged: Judged, similar: Sequence[Sequence[int]], rule: Rule) -> Di
     detections, objects, matches = judged.detections, judged.objects, judged.matches
     kind = np.full(len(detections), BACKGROUND, np.int64)
     target = np.full(len(detections), -1, np.int64)
-    everyone = np.arange(judged.classes + 1)
-    for number, labels in ((OTHER, everyone), *((SIMILAR, np.array(g, int)) for g in similar)):
-        nearest, overlap = _nearest_of(judged, labels)
-        better = overlap >= _TOUCHES
-        kind[better], target[better] = number, nearest[better]
+    for number, groups in ((OTHER, [range(judged.classes + 1)]), (SIMILAR, similar)):
+        closest = np.full(len(detections), _TOUCHES)
+        for group in groups:
+            nearest, overlap = _nearest_of(judged, np.array(group, np.int64))
+            # the first of the objects that overlap equally
+            better = (overlap > closest) | ((overlap == closest) & (nearest < target))
+            better |= (overlap >= closest) & (kind != number)
+            kind[better], target[better] = number, nearest[better]
+            closest[better] = overlap[better]
     own = matches.overlap >= _TOUCHES
     kind[own], target[own] = LOCALISATION, matches.nearest[own]
     kind[matches.overlap >= IOU_THRESHOLD] = DUPLICATE
