@@ -17,7 +17,6 @@ from .options import open_named, proposal_source
 if TYPE_CHECKING:
     from ..config import DetectConfig
     from ..data.dataset import Dataset
-    from ..proposers.cache import ProposalSource
     from ..structures import Detections
 
 RUNS = Path("runs/eval")
@@ -30,8 +29,7 @@ class Found:
     images: Dataset
     detections: list[Detections]
     origin: dict[str, Any]  # for the answer
-    source: ProposalSource | None = None  # of a network that was at work
-    new: int = 0  # images that it looked at
+    new: int = 0  # images that a network looked at
     seconds: float = 0.0  # that it took
 
 
@@ -78,11 +76,14 @@ def from_file(path: Path, whole: Dataset, limit: int | None, quiet: bool) -> Fou
     """Detections that were saved, by whatever program."""
     from ..data.detections import load_detections, read_header
 
+    origin = {"detections": str(path)}
     header = None if path.is_dir() else read_header(path)
-    if header is not None and not quiet:
-        _say_classes(whole, header.classes, str(header.source.get("weights", path.name)))
+    if header is not None:
+        origin["weights"] = str(header.source.get("weights"))
+        if not quiet:
+            _say_classes(whole, header.classes, origin["weights"])
     detections = load_detections(path, whole, limit)
-    return Found(whole.limited(limit), detections, {"detections": str(path)})
+    return Found(whole.limited(limit), detections, origin)
 
 
 def from_network(
@@ -101,8 +102,7 @@ def from_network(
     from ..engine.detect import Detector
     from ..engine.evaluate import detect_all, known_detections, source_of
 
-    source = proposal_source(quiet)
-    detector = Detector.load(weights, source, settings, device)
+    detector = Detector.load(weights, proposal_source(quiet), settings, device)
     images = whole.limited(limit).with_classes(detector.classes)
     if not quiet:
         _say_classes(whole, detector.classes, weights.stem)
@@ -120,7 +120,7 @@ def from_network(
             detections = detect_all(detector, images, log, workers, progress.advance)
         seconds = time.perf_counter() - start
     origin = {"weights": str(weights), "detections": str(save)}
-    return Found(images, detections, origin, source, new, seconds)
+    return Found(images, detections, origin, new, seconds)
 
 
 def only(found: Found, names: list[str]) -> Found:
