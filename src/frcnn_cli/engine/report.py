@@ -172,7 +172,7 @@ def _tiles(result: Evaluation, answer: dict[str, Any]) -> list[tuple[str, str]]:
 def _curves(result: Evaluation) -> list[str]:
     made = []
     for name, ranking in zip(result.classes, result.ranked, strict=True):
-        recall, precision = ranking.curve
+        recall, precision = ranking.whole_curve
         point = ranking.at(result.score)
         shown = None if any(map(math.isnan, point)) else point
         made.append(charts.curve_chart(name, recall, precision, shown))

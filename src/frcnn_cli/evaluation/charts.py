@@ -33,7 +33,7 @@ def curve_chart(
     """Precision over recall, and below it the best precision at that recall or a higher one.
 
     Args:
-        recall, precision: [H], at each hit. point: marked on the curve.
+        recall, precision: [M], after each detection. point: marked on the curve.
     """
     left, top, width, height = 26, 24, 176, 130
 
@@ -55,22 +55,21 @@ def curve_chart(
         )
     if len(recall):
         best = np.maximum.accumulate(precision[::-1])[::-1]
-        steps = "".join(
-            f"V{high}H{right}"
-            for right, high in _thin([(x(r), y(p)) for r, p in zip(recall, best, strict=True)])
-        )
+        steps = "".join(f"V{y(up)}H{x(across)}" for across, up in _thin(recall, best))
         parts.append(f'<path class="area" d="M{x(0)} {y(0)}{steps}V{y(0)}Z"/>')
-        dots = _thin([(x(r), y(p)) for r, p in zip(recall, precision, strict=True)])
-        line = "L".join(f"{across} {up}" for across, up in dots)
-        parts.append(f'<path class="curve" d="M{x(0)} {dots[0][1]}L{line}"/>')
+        line = "L".join(f"{x(across)} {y(up)}" for across, up in _thin(recall, precision))
+        parts.append(f'<path class="curve" d="M{line}"/>')
     if point is not None:
         parts.append(f'<circle class="point" cx="{x(point[0])}" cy="{y(point[1])}" r="3.5"/>')
     return "".join([*parts, "</svg>"])
 
 
-def _thin(points: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Without those that look like the one before."""
-    return [p for i, p in enumerate(points) if i == 0 or p != points[i - 1]]
+def _thin(recall: Floats, precision: Floats) -> list[tuple[float, float]]:
+    """The points without those that look like the one before."""
+    cells = np.rint(np.stack([recall, precision], axis=1) * 500).astype(int)
+    differs = np.ones(len(cells), np.bool_)
+    differs[1:] = (cells[1:] != cells[:-1]).any(axis=1)
+    return list(zip(recall[differs].tolist(), precision[differs].tolist(), strict=True))
 
 
 def histogram_chart(edges: Floats, hits: Ints, false: Ints) -> str:

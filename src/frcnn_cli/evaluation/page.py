@@ -74,8 +74,8 @@ class Page:
             "errors": ("Errors by kind", self._errors()),
             "sizes": ("Size of the objects", self._sizes()),
             "scores": ("Scores", self._scores()),
-            "pictures": ("The worst errors", self._gallery()),
             "proposals": ("Proposals", self._proposals()),
+            "pictures": ("The worst errors", self._gallery()),
         }
         links = "".join(f'<a href="#{key}">{name}</a>' for key, (name, _) in sections.items())
         body = "".join(
@@ -131,8 +131,7 @@ class Page:
     def _errors(self) -> str:
         most = max((row.gain for row in self.errors if row.gain > 0), default=1.0)
         rows = "".join(
-            f"<tr>{_cell(escape(row.kind), row.kind)}"
-            f'<td class="about">{escape(row.about)}</td>'
+            f"<tr><td>{escape(row.kind)}<small>{escape(row.about)}</small></td>"
             f"{_cell(f'{row.confident:,}', str(row.confident))}"
             f"{_cell(f'{row.every:,}', str(row.every))}{_bar(row.gain, row.gain / most, True)}</tr>"
             for row in self.errors
@@ -140,7 +139,7 @@ class Page:
         return (
             '<p class="soft">What each kind costs: the mean AP that would be gained if all errors '
             "of the kind, and nothing else, were fixed. The gains do not add up.</p>"
-            '<div class="scroll"><table><thead><tr><th>kind</th><th></th>'
+            '<div class="scroll"><table><thead><tr><th>kind</th>'
             f"<th>score ≥ {self.score:g}</th><th>all</th><th>mean AP gained</th></tr></thead>"
             f"<tbody>{rows}</tbody></table></div>"
         )

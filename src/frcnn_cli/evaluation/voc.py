@@ -49,6 +49,12 @@ class Ranking:
         found = np.arange(1, len(at) + 1)
         return found / max(self.objects, 1), found / (at + 1)
 
+    @property
+    def whole_curve(self) -> tuple[Floats, Floats]:
+        """Recall and precision after each detection, [M] each."""
+        found = np.cumsum(self.hit)
+        return found / max(self.objects, 1), found / np.arange(1, len(found) + 1)
+
     def at(self, score: float) -> tuple[float, float]:
         """Recall and precision of the detections with this score or more; NaN for 0 of 0."""
         count = int(np.searchsorted(-self.scores, -score, side="right"))
