@@ -189,6 +189,7 @@ const view = child.defaultView;
 const all = (selector) => [...child.querySelectorAll(selector)];
 const shown = () => all(".gallery figure").filter((f) => f.getBoundingClientRect().height > 0);
 log.width = child.documentElement.scrollWidth;
+log.clipped = all(".scroll").filter((s) => s.scrollWidth > s.clientWidth).length;
 log.jumps = all("nav a").map((a) => {
   a.click();
   return child.querySelector(a.getAttribute("href")) !== null;
@@ -248,6 +249,7 @@ def test_clicking_through_the_page(tmp_path: Path, dataset, width: int) -> None:
     page, result = write(tmp_path / "out", dataset)
     log = click_through(page, width, tmp_path)
     assert log["width"] <= width
+    assert log["clipped"] == 0
     assert log["jumps"] == [True] * 7
     names = sorted(result.classes)
     assert log["sorted"][0] == [names[::-1], names]
