@@ -9,7 +9,8 @@ import pytest
 
 from formats import write_coco
 from frcnn_cli.data.coco import load_coco
-from frcnn_cli.data.detections import DetectionLog, Header, load_detections, read_header
+from frcnn_cli.data.detection_log import DetectionLog, Header, read_header
+from frcnn_cli.data.detections import load_detections
 from frcnn_cli.data.voc import load_voc
 from frcnn_cli.errors import DataError
 from frcnn_cli.structures import Detections

@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from ..data.datasets import absolute
 from ..errors import unknown_name
-from .console import ProgressLine, stderr
+from .console import ProgressLine, say_error, stderr
 from .eval_tables import class_table
 from .options import open_named, proposal_source
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from ..structures import Detections
 
 RUNS = Path("runs/eval")
+GO_ON = "the same command goes on from there"
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ def place_of(files: list[Path], dataset: str | None, data: Path | None, split: s
     """The data set asked for, else the one that a file of detections names."""
     if dataset is not None or data is not None:
         return Place(dataset or "voc", data, split)
-    from ..data.detections import read_header
+    from ..data.detection_log import read_header
 
     headers = [read_header(path) for path in files if not path.is_dir()]
     source = next((header.source for header in headers if header is not None), {})
@@ -74,7 +77,8 @@ def place_of(files: list[Path], dataset: str | None, data: Path | None, split: s
 
 def from_file(path: Path, whole: Dataset, limit: int | None, quiet: bool) -> Found:
     """Detections that were saved, by whatever program."""
-    from ..data.detections import load_detections, read_header
+    from ..data.detection_log import read_header
+    from ..data.detections import load_detections
 
     origin = {"detections": str(path)}
     header = None if path.is_dir() else read_header(path)
@@ -98,7 +102,7 @@ def from_network(
     quiet: bool,
 ) -> Found:
     """Detections of a network, those of an earlier run that was stopped among them."""
-    from ..data.detections import DetectionLog, Header
+    from ..data.detection_log import DetectionLog, Header
     from ..engine.detect import Detector
     from ..engine.evaluate import detect_all, known_detections, source_of
 
@@ -117,7 +121,12 @@ def from_network(
             stderr.print(f"{len(images) - new} of {len(images)} images are in {save} already")
         start = time.perf_counter()
         with ProgressLine("detecting", new, "images", quiet) as progress:
-            detections = detect_all(detector, images, log, workers, progress.advance)
+            try:
+                detections = detect_all(detector, images, log, workers, progress.advance)
+            except KeyboardInterrupt:
+                done = len(images) - new + progress.done
+                say_error(f"stopped: {done} of {len(images)} images are in {save}", GO_ON)
+                raise typer.Exit(130) from None
         seconds = time.perf_counter() - start
     origin = {"weights": str(weights), "detections": str(save)}
     return Found(images, detections, origin, new, seconds)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..data.batching import Prepared
 from ..data.dataset import Dataset
-from ..data.detections import DetectionLog
+from ..data.detection_log import DetectionLog
 from ..evaluation.coco import evaluate_coco
 from ..evaluation.voc import Judged, Ranking, Rule, VocResult, average_precision, judge
 from ..evaluation.voc import evaluate as evaluate_voc
