@@ -135,9 +135,15 @@ def to_devkit(box: Box) -> list[float]:
 
 
 def voc_ap(
-    detections: Sequence[Detections], ground_truths: Sequence[GroundTruth], label: int
+    detections: Sequence[Detections],
+    ground_truths: Sequence[GroundTruth],
+    label: int,
+    rule: str = "voc07",
 ) -> float:
-    """VOCdevkit (VOC2007), VOCevaldet.m, line by line; NaN for a class without objects."""
+    """VOCdevkit, VOCevaldet.m, line by line; NaN for a class without objects.
+
+    The AP is that of the VOC2007 kit ("voc07") or of VOCap.m from 2010 on ("voc").
+    """
     ranked = [
         (float(score), image, to_devkit(box))
         for image, found in enumerate(detections)
@@ -177,11 +183,73 @@ def voc_ap(
         if true + false:
             curve.append((true / positives, true / (true + false)))
 
+    if rule == "voc":
+        recalls = [0.0, *(recall for recall, _ in curve), 1.0]
+        precisions = [0.0, *(precision for _, precision in curve), 0.0]
+        for i in range(len(precisions) - 2, -1, -1):
+            precisions[i] = max(precisions[i], precisions[i + 1])
+        return sum((recalls[i] - recalls[i - 1]) * precisions[i] for i in range(1, len(recalls)))
     ap = 0.0
     for point in range(11):
         reached = [precision for recall, precision in curve if recall >= point * 0.1]
         ap += max(reached, default=0.0) / 11
     return ap
+
+
+def error_kinds(
+    detections: Sequence[Detections],
+    ground_truths: Sequence[GroundTruth],
+    groups: Sequence[Sequence[int]],
+) -> tuple[list[str | None], list[bool]]:
+    """Hoiem et al. 2012, section 3.1, detection by detection; None for hits and what is ignored.
+
+    The second list says for each object whether it is missed.
+    """
+    rows = [
+        (image, [float(v) for v in box], float(score), int(label))
+        for image, found in enumerate(detections)
+        for box, score, label in zip(found.boxes, found.scores, found.labels, strict=True)
+    ]
+    kinds: list[str | None] = [None] * len(rows)
+    about = set()
+    claimed = set()
+    for i in sorted(range(len(rows)), key=lambda i: -rows[i][2]):
+        image, box, _, label = rows[i]
+        truth = ground_truths[image]
+        overlaps = [iou(box, [float(v) for v in other]) for other in truth.boxes]
+
+        def best(labels, overlaps=overlaps, truth=truth):
+            chosen = [j for j in range(len(overlaps)) if int(truth.labels[j]) in labels]
+            return max(chosen, key=lambda j: overlaps[j]) if chosen else None
+
+        similar = {other for group in groups if label in group for other in group} - {label}
+        own = best({label})
+        if own is not None and overlaps[own] >= 0.5:
+            if truth.difficult[own]:
+                continue
+            if (image, own) in claimed:
+                kinds[i] = "duplicate"
+            claimed.add((image, own))
+            about.add((image, own))
+            continue
+        kinds[i] = "background"
+        # what is about several objects is about the one of its own class, then a similar one
+        for labels, kind in (
+            (set(map(int, truth.labels)), "other class"),
+            (similar, "similar class"),
+            ({label}, "localisation"),
+        ):
+            nearest = best(labels)
+            if nearest is not None and overlaps[nearest] >= 0.1:
+                kinds[i], target = kind, (image, nearest)
+        if kinds[i] != "background":
+            about.add(target)
+    missed = [
+        (image, j) not in about and not difficult
+        for image, truth in enumerate(ground_truths)
+        for j, difficult in enumerate(truth.difficult)
+    ]
+    return kinds, missed
 
 
 def best_overlaps(

@@ -82,7 +82,10 @@ def test_training_on_a_users_own_data(tmp_path: Path, monkeypatch: pytest.Monkey
 
 @needs_shared
 @pytest.mark.slow
-def test_average_precision_on_the_first_validation_images() -> None:
+def test_average_precision_on_the_first_validation_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where the detections are saved
     arguments = ["eval", "voc2007", "--split", "val", "--limit", "200", "--json"]
     data = ["--data", str(SHARED / "data" / "VOCdevkit")]
     result = CliRunner().invoke(app, [*arguments, *data])

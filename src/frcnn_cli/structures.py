@@ -65,14 +65,19 @@ class GroundTruth:
     boxes: NDArray[np.float32]  # G×4
     labels: NDArray[np.int64]  # G, in 1..K
     difficult: NDArray[np.bool_]  # G
+    # G, square pixels: of the outlines, where COCO gives them; None: the boxes' own
+    areas: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         _check_boxes("GroundTruth", self.boxes)
         _check_shape("GroundTruth", "labels", self.labels, len(self.boxes))
         _check_shape("GroundTruth", "difficult", self.difficult, len(self.boxes))
+        if self.areas is not None:
+            _check_shape("GroundTruth", "areas", self.areas, len(self.boxes))
 
     def __getitem__(self, chosen: NDArray[np.bool_]) -> GroundTruth:
-        return GroundTruth(self.boxes[chosen], self.labels[chosen], self.difficult[chosen])
+        areas = None if self.areas is None else self.areas[chosen]
+        return GroundTruth(self.boxes[chosen], self.labels[chosen], self.difficult[chosen], areas)
 
 
 @dataclass(frozen=True)
@@ -148,7 +153,7 @@ class Detections:
     """Objects found in one image, best first."""
 
     boxes: NDArray[np.float32]  # M×4
-    scores: NDArray[np.float32]  # M, in 0..1
+    scores: NDArray[np.floating]  # M, in 0..1
     labels: NDArray[np.int64]  # M, in 1..K
     image_size: tuple[int, int]
 

@@ -14,56 +14,21 @@ import pytest
 import torch
 from PIL import Image
 from typer.main import get_command
-from typer.testing import CliRunner
 
+from commands import failure, run
 from frcnn_cli import config as config_module
 from frcnn_cli.cli.app import app
 from frcnn_cli.engine import measure
-from frcnn_cli.engine.checkpoint import WeightsHeader, load_weights, save_weights
-from frcnn_cli.models.backbones import CAFFE_MEAN, CAFFE_STD
-from frcnn_cli.models.fast_rcnn import build
-from tiny import NAME, add_tiny_backbone
+from frcnn_cli.engine.checkpoint import load_weights
 
 COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
 TRAIN = "train --iterations 4 --backbone tiny --scale 100 --max-size 160 --rois-per-batch 16"
-
-
-@pytest.fixture
-def init(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return add_tiny_backbone(monkeypatch, tmp_path)
 
 
 @pytest.fixture(autouse=True)
 def measured_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """A new process would not know the backbone `tiny`."""
     monkeypatch.setattr(measure, "measure", lambda path, device: measure.cost(path, device, 2))
-
-
-@pytest.fixture
-def weights(init: Path, tmp_path: Path) -> Path:
-    torch.manual_seed(1)
-    model = build(NAME, 3)
-    torch.nn.init.normal_(model.cls_score.weight, std=0.5)
-    path = tmp_path / "w.safetensors"
-    header = WeightsHeader(NAME, ("ball", "box", "tile"), CAFFE_MEAN, CAFFE_STD, 100, 160)
-    save_weights(path, model, header)
-    return path
-
-
-def run(*arguments: object):
-    words = [word for each in arguments for word in shlex.split(str(each))]
-    return CliRunner().invoke(app, words)
-
-
-def failure(result) -> str:
-    """The one line of a failure; it must be one, with a hint and without a traceback."""
-    assert result.exit_code == 1, (result.output, result.exception)
-    assert isinstance(result.exception, SystemExit)
-    assert "Traceback" not in result.output
-    lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1, result.stderr
-    return lines[0]
 
 
 def write_image(path: Path, mode: str = "RGB", size: tuple[int, int] = (60, 40)) -> Path:

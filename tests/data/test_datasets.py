@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -19,18 +17,18 @@ def refuse(text: str) -> None:
 
 @pytest.fixture
 def no_download(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "download_voc", lambda *given: pytest.fail(f"downloads {given}"))
+    monkeypatch.setattr(download, "fetch_voc", lambda *given: pytest.fail(f"downloads {given}"))
 
 
 @pytest.fixture
 def downloads(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
     calls: list[tuple] = []
 
-    def fake(folder: Path, year: str, image_set: str) -> None:
-        calls.append((folder, year, image_set))
+    def fake(folder: Path, year: str, kind: str, say: object) -> None:
+        calls.append((folder, year, kind))
         write_voc(folder / "VOCdevkit" / f"VOC{year}", 4, 1)
 
-    monkeypatch.setattr(download, "download_voc", fake)
+    monkeypatch.setattr(download, "fetch_voc", fake)
     return calls
 
 
@@ -111,7 +109,7 @@ def test_own_data_set_needs_a_folder() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "split", "year", "image_set"),
+    ("name", "split", "year", "kind"),
     [
         ("voc2007", None, "2007", "trainval"),
         ("voc2007", "val", "2007", "trainval"),
@@ -119,36 +117,13 @@ def test_own_data_set_needs_a_folder() -> None:
         ("voc2012", None, "2012", "trainval"),
     ],
 )
-def test_download_is_announced_and_then_done(
-    downloads: list[tuple],
-    frcnn_home: Path,
-    name: str,
-    split: str | None,
-    year: str,
-    image_set: str,
+def test_what_is_not_there_is_fetched(
+    downloads: list[tuple], frcnn_home: Path, name: str, split: str | None, year: str, kind: str
 ) -> None:
-    told: list[str] = []
-
-    def say(text: str) -> None:
-        assert not downloads
-        told.append(text)
-
-    found = datasets.open_dataset(name, None, split, DEFAULTS, say)
-    assert downloads == [(frcnn_home / "data", year, image_set)]
-    assert len(told) == 1
-    assert f"VOC{year} {image_set}" in told[0]
-    assert str(frcnn_home / "data") in told[0]
+    found = datasets.open_dataset(name, None, split, DEFAULTS, refuse)
+    assert downloads == [(frcnn_home / "data", year, kind)]
     assert found.split == (split or "trainval")
     assert found.paths[0].is_relative_to(frcnn_home / "data" / "VOCdevkit" / f"VOC{year}")
-
-
-@pytest.mark.usefixtures("no_download")
-def test_no_download_of_what_is_there(frcnn_home: Path) -> None:
-    write_voc(frcnn_home / "data" / "VOCdevkit" / "VOC2007", 4, 1)
-    for kind in ("trainval", "test"):
-        (frcnn_home / "data" / f"voc2007-{kind}.complete").touch()
-    assert len(datasets.open_dataset("voc2007", None, None, DEFAULTS, refuse)) == 4
-    assert datasets.open_dataset("voc2007", None, "test", DEFAULTS, refuse).split == "test"
 
 
 def test_download_of_the_other_year(downloads: list[tuple], frcnn_home: Path) -> None:
@@ -162,36 +137,41 @@ def test_default_split_decides_the_archive(downloads: list[tuple]) -> None:
     assert [call[2] for call in downloads] == ["test"]
 
 
+def test_a_place_in_voc_layout(voc_folder: Path) -> None:
+    found = datasets.open_dataset(f"voc:{voc_folder}", None, "val", DEFAULTS, refuse)
+    assert (found.name, found.split, len(found)) == ("voc:voc", "val", 4)
+    assert found.ids[0] == "000002"
+
+
 @pytest.mark.parametrize(
-    "failure", [OSError("no route"), RuntimeError("File not found or corrupted."), ValueError("x")]
+    ("name", "data", "split", "message"),
+    [
+        ("voc:{}", True, None, "names the folder already"),
+        ("voc:{}/absent", False, None, "no folder"),
+        ("yolo:{}/absent", False, None, "no folder"),
+        ("coco:{}/absent.json", False, None, "cannot read"),
+        ("coco:{}/absent.json", False, "val", "a COCO file is one split"),
+        ("coco:", False, None, "unknown data set"),
+        ("zip:{}", False, None, "unknown data set"),
+    ],
 )
-def test_failed_download_is_a_data_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: Exception
+def test_places_that_are_none(
+    voc_folder: Path, name: str, data: bool, split: str | None, message: str
 ) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise failure
-
-    monkeypatch.setitem(sys.modules, "torchvision.datasets", SimpleNamespace(VOCDetection=fail))
-    with pytest.raises(DataError, match="cannot download VOC2007 test") as error:
-        download.download_voc(tmp_path / "new", "2007", "test")
-    assert str(failure) in error.value.message
-    assert "--data" in error.value.hint
+    given = voc_folder if data else None
+    with pytest.raises((ConfigError, DataError), match=message) as error:
+        datasets.open_dataset(name.format(voc_folder), given, split, DEFAULTS, refuse)
+    assert error.value.hint
 
 
-def test_download_keeps_stdout_clean(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_names_and_places_are_told_from_files() -> None:
+    assert all(datasets.names_dataset(name) for name in ("voc", "voc2007", "coco:a.json", "yolo:x"))
+    assert not any(datasets.names_dataset(name) for name in ("photo.jpg", "voc:", "a:b", "c:\\x"))
+
+
+def test_a_place_can_be_named_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls: list[tuple] = []
-
-    def chatty(root: str, **options: object) -> None:
-        print("Using downloaded and verified file")
-        calls.append((root, options))
-
-    monkeypatch.setitem(sys.modules, "torchvision.datasets", SimpleNamespace(VOCDetection=chatty))
-    download.download_voc(tmp_path / "a" / "b", "2012", "trainval")
-    wanted = {"year": "2012", "image_set": "trainval", "download": True}
-    assert calls == [(str(tmp_path / "a" / "b"), wanted)]
-    assert (tmp_path / "a" / "b").is_dir()
-    shown = capsys.readouterr()
-    assert shown.out == ""
-    assert "verified" in shown.err
+    monkeypatch.chdir(tmp_path)
+    assert datasets.absolute("yolo:here") == f"yolo:{tmp_path / 'here'}"
+    assert datasets.absolute("voc2007") == "voc2007"

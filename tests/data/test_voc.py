@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from frcnn_cli.data import images, voc
+from frcnn_cli.data.dataset import Annotation, Dataset, upright_boxes
 from frcnn_cli.data.voc import load_voc, parse_annotation
 from frcnn_cli.errors import DataError, ImageError
 from synthetic import write_annotation, write_voc
@@ -45,7 +46,7 @@ def thing(inside: str, name: str = "dog") -> str:
     return f"<object><name>{name}</name>{inside}</object>"
 
 
-def parse(tmp_path: Path, body: str, head: str = "") -> voc.Annotation:
+def parse(tmp_path: Path, body: str, head: str = "") -> Annotation:
     path = tmp_path / "a.xml"
     path.write_text(f"{head}<annotation>{body}</annotation>")
     return voc.parse_annotation(path)
@@ -266,7 +267,7 @@ def test_find_root_wants_both_folders(tmp_path: Path, missing: str) -> None:
     assert str(tmp_path) in message(error)
 
 
-def ids(dataset: voc.VocDataset) -> list[str]:
+def ids(dataset: Dataset) -> list[str]:
     return [dataset.image_id(index) for index in range(len(dataset))]
 
 
@@ -466,7 +467,7 @@ def test_objects_lie_where_they_are_painted(voc_folder: Path) -> None:
 
 def painted_data_set(
     folder: Path, orientation: int, as_stored: bool, suffix: str = ".png"
-) -> tuple[voc.VocDataset, tuple[int, int, int, int]]:
+) -> tuple[Dataset, tuple[int, int, int, int]]:
     shown = np.full((40, 60, 3), 60, np.uint8)
     where = (7, 5, 26, 17)
     shown[where[1] : where[3], where[0] : where[2]] = (250, 250, 20)
@@ -513,7 +514,7 @@ def test_boxes_are_clipped_to_the_turned_image(tmp_path: Path, orientation: int)
 def test_upright_boxes_keep_area_and_stay_inside() -> None:
     boxes = np.array([[3, 5, 10, 25], [0, 0, 60, 40]], np.float32)
     for orientation in (5, 6, 7, 8):
-        turned = voc.upright_boxes(boxes, orientation, (40, 60))
+        turned = upright_boxes(boxes, orientation, (40, 60))
         assert turned.dtype == np.float32
         np.testing.assert_array_equal(turned[1], [0, 0, 40, 60])
         assert (turned[0, 2:] - turned[0, :2]).tolist() == [20, 7]
@@ -522,7 +523,7 @@ def test_upright_boxes_keep_area_and_stay_inside() -> None:
 def test_upright_boxes_move_as_the_four_orientations_say() -> None:
     box_in_corner = np.array([[0, 0, 10, 4]], np.float32)
     found = {
-        orientation: voc.upright_boxes(box_in_corner, orientation, (40, 60))[0].tolist()
+        orientation: upright_boxes(box_in_corner, orientation, (40, 60))[0].tolist()
         for orientation in (5, 6, 7, 8)
     }
     assert found == {

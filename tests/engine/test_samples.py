@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from frcnn_cli.data.voc import VocDataset, load_voc
+from frcnn_cli.data.dataset import Dataset
+from frcnn_cli.data.voc import load_voc
 from frcnn_cli.engine.samples import Survey, read_sample, survey
 from frcnn_cli.errors import DataError, ImageError
 from frcnn_cli.structures import Proposals
@@ -42,7 +43,7 @@ def nothing(image: np.ndarray) -> np.ndarray:
 
 
 def look(
-    dataset: VocDataset,
+    dataset: Dataset,
     propose: Callable[[np.ndarray], np.ndarray],
     max_proposals: int = 5000,
     workers: int = 2,
@@ -54,7 +55,7 @@ def look(
 
 
 @pytest.fixture
-def dataset(voc_folder: Path) -> VocDataset:
+def dataset(voc_folder: Path) -> Dataset:
     return load_voc(voc_folder, "mine", "trainval", ())
 
 
@@ -65,7 +66,7 @@ def overlap(a: tuple, b: tuple) -> float:
     return w * h / (sum(areas) - w * h)
 
 
-def slow_deltas(dataset: VocDataset, proposals: Callable[[np.ndarray], np.ndarray]) -> list[list]:
+def slow_deltas(dataset: Dataset, proposals: Callable[[np.ndarray], np.ndarray]) -> list[list]:
     """Regression targets by class, one RoI at a time, mirror images included."""
     found: list[list] = [[] for _ in range(len(dataset.classes) + 1)]
     for index in range(len(dataset)):
@@ -89,7 +90,7 @@ def slow_deltas(dataset: VocDataset, proposals: Callable[[np.ndarray], np.ndarra
     return found
 
 
-def test_read_sample_joins_image_objects_and_the_best_proposals(dataset: VocDataset) -> None:
+def test_read_sample_joins_image_objects_and_the_best_proposals(dataset: Dataset) -> None:
     source = StubSource(grid)
     sample = read_sample(dataset, source, 1, 7)
     content, image, truth = dataset.read(1)
@@ -100,7 +101,7 @@ def test_read_sample_joins_image_objects_and_the_best_proposals(dataset: VocData
     np.testing.assert_array_equal(sample.ground_truth.boxes, truth.boxes)
 
 
-def test_statistics_equal_those_of_a_loop(dataset: VocDataset) -> None:
+def test_statistics_equal_those_of_a_loop(dataset: Dataset) -> None:
     deltas = look(dataset, grid).deltas
     slow = slow_deltas(dataset, grid)
     assert min(len(own) for own in slow[1:]) > 10
@@ -110,33 +111,33 @@ def test_statistics_equal_those_of_a_loop(dataset: VocDataset) -> None:
     assert deltas.mean.shape == deltas.std.shape == (len(CLASSES) + 1, 4)
 
 
-def test_shift_across_has_mean_zero_since_mirrors_count(dataset: VocDataset) -> None:
+def test_shift_across_has_mean_zero_since_mirrors_count(dataset: Dataset) -> None:
     deltas = look(dataset, grid).deltas
     np.testing.assert_allclose(deltas.mean[:, 0], 0, atol=1e-7)
     assert np.abs(deltas.mean[1:, 1:]).max() > 1e-3
     assert (deltas.std[1:] > 1e-3).all()
 
 
-def test_background_row_changes_nothing(dataset: VocDataset) -> None:
+def test_background_row_changes_nothing(dataset: Dataset) -> None:
     deltas = look(dataset, grid).deltas
     assert deltas.mean[0].tolist() == [0, 0, 0, 0]
     assert deltas.std[0].tolist() == [1, 1, 1, 1]
 
 
-def test_class_without_foreground_changes_nothing(dataset: VocDataset) -> None:
+def test_class_without_foreground_changes_nothing(dataset: Dataset) -> None:
     deltas = look(dataset.with_classes(["ball", "unseen"]), grid).deltas
     assert deltas.mean[2].tolist() == [0, 0, 0, 0]
     assert deltas.std[2].tolist() == [1, 1, 1, 1]
     assert deltas.std[1].tolist() != [1, 1, 1, 1]
 
 
-def test_equal_targets_do_not_give_a_spread_of_zero(dataset: VocDataset) -> None:
+def test_equal_targets_do_not_give_a_spread_of_zero(dataset: Dataset) -> None:
     found = look(dataset, nothing)
     assert (found.deltas.mean == 0).all()
     assert (found.deltas.std == 1).all()
 
 
-def test_counts_equal_those_of_a_loop(dataset: VocDataset) -> None:
+def test_counts_equal_those_of_a_loop(dataset: Dataset) -> None:
     found = look(dataset, grid)
     slow = slow_deltas(dataset, grid)
     assert found.foreground == pytest.approx(sum(map(len, slow)) / 2 / len(dataset))
@@ -151,23 +152,23 @@ def test_counts_equal_those_of_a_loop(dataset: VocDataset) -> None:
     assert found.recall > 0.5
 
 
-def test_recall_is_of_the_proposals_alone(dataset: VocDataset) -> None:
+def test_recall_is_of_the_proposals_alone(dataset: Dataset) -> None:
     assert look(dataset, nothing).recall == 0
 
 
-def test_only_the_best_proposals_count(dataset: VocDataset) -> None:
+def test_only_the_best_proposals_count(dataset: Dataset) -> None:
     few, many = look(dataset, grid, max_proposals=5), look(dataset, grid)
     assert few.foreground < many.foreground
     assert few.recall < many.recall
 
 
-def test_image_of_difficult_objects_is_not_usable(dataset: VocDataset) -> None:
+def test_image_of_difficult_objects_is_not_usable(dataset: Dataset) -> None:
     assert dataset.ground_truth(4).difficult.all()
     found = look(dataset, grid)
     assert found.usable.tolist() == [0, 1, 2, 3, 5, 6, 7]
 
 
-def test_orientation_of_the_usable_images(dataset: VocDataset) -> None:
+def test_orientation_of_the_usable_images(dataset: Dataset) -> None:
     found = look(dataset, grid)
     sizes = [dataset.read(int(index))[1].shape for index in found.usable]
     assert found.landscape.tolist() == [width >= height for height, width, _ in sizes]
@@ -180,7 +181,7 @@ def test_image_without_objects_is_not_usable(voc_folder: Path) -> None:
     assert look(dataset, grid).usable.tolist() == [0, 1, 3, 5, 6, 7]
 
 
-def test_every_image_is_counted_once(dataset: VocDataset) -> None:
+def test_every_image_is_counted_once(dataset: Dataset) -> None:
     calls: list[int] = []
     source = StubSource(grid)
     survey(dataset, source, 100, 0.5, (0.1, 0.5), 3, lambda: calls.append(1))
@@ -188,7 +189,7 @@ def test_every_image_is_counted_once(dataset: VocDataset) -> None:
     assert sorted(source.contents) == sorted(path.read_bytes() for path in dataset.paths)
 
 
-def test_result_does_not_depend_on_the_threads(dataset: VocDataset) -> None:
+def test_result_does_not_depend_on_the_threads(dataset: Dataset) -> None:
     one, many = look(dataset, grid, workers=1), look(dataset, grid, workers=4)
     np.testing.assert_array_equal(one.deltas.mean, many.deltas.mean)
     np.testing.assert_array_equal(one.deltas.std, many.deltas.std)
@@ -207,7 +208,7 @@ def test_no_usable_image(voc_folder: Path, propose: Callable) -> None:
         look(dataset, propose)
 
 
-def test_damaged_image_stops_the_survey(dataset: VocDataset) -> None:
+def test_damaged_image_stops_the_survey(dataset: Dataset) -> None:
     dataset.paths[3].write_bytes(b"no picture")
     with pytest.raises(ImageError, match="000004"):
         look(dataset, grid)

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from frcnn_cli.config import SelectiveSearchConfig, TrainConfig, recipe
-from frcnn_cli.data.voc import VocDataset, load_voc
+from frcnn_cli.data.dataset import Dataset
+from frcnn_cli.data.voc import load_voc
 from frcnn_cli.engine import train as train_module
 from frcnn_cli.engine.batches import epoch_order
 from frcnn_cli.engine.checkpoint import load_weights
@@ -32,7 +33,7 @@ def init(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def dataset(voc_folder: Path) -> VocDataset:
+def dataset(voc_folder: Path) -> Dataset:
     return load_voc(voc_folder, "voc", "trainval", ())
 
 
@@ -42,7 +43,7 @@ def source(tmp_path: Path) -> ProposalSource:
 
 
 def make_trainer(
-    dataset: VocDataset,
+    dataset: Dataset,
     source: ProposalSource,
     init: Path,
     run: Path,

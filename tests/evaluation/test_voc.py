@@ -3,86 +3,58 @@ import math
 import numpy as np
 import pytest
 
+import detection_sets
 import reference
-from frcnn_cli.evaluation.voc import VocResult, eleven_point_ap, evaluate, match
-from frcnn_cli.structures import Detections, GroundTruth
+from detection_sets import found, truth
+from frcnn_cli.evaluation import matching
+from frcnn_cli.evaluation.voc import VocResult, area_ap, eleven_point_ap, evaluate, judge
 
-IMAGE_SIZE = (40, 40)
-
-
-def truth(*objects):
-    """Objects as (box, label) or (box, label, difficult)."""
-    boxes = np.array([o[0] for o in objects], np.float32).reshape(-1, 4)
-    labels = np.array([o[1] for o in objects], np.int64)
-    difficult = np.array([len(o) > 2 and o[2] for o in objects], np.bool_)
-    return GroundTruth(boxes, labels, difficult)
+CLASSES = 4
 
 
-def found(*detections):
-    """Detections as (box, score, label)."""
-    boxes = np.array([d[0] for d in detections], np.float32).reshape(-1, 4)
-    scores = np.array([d[1] for d in detections], np.float32)
-    labels = np.array([d[2] for d in detections], np.int64)
-    return Detections(boxes, scores, labels, IMAGE_SIZE)
-
-
-def random_box(rng):
-    x, y = rng.integers(0, 12, 2)
-    w, h = rng.integers(2, 14, 2)
-    return (x, y, x + w, y + h)
-
-
-def near(rng, box):
-    x1, y1, x2, y2 = np.array(box) + rng.integers(-1, 2, 4)
-    return (x1, y1, max(x2, x1 + 1), max(y2, y1 + 1))
-
-
-def random_image(rng, classes):
-    objects = [
-        (random_box(rng), rng.integers(1, classes), rng.random() < 0.25)
-        for _ in range(rng.integers(0, 6))
-    ]
-    copies = [
-        (near(rng, box), rng.integers(1, 8) / 8, label)
-        for box, label, _ in objects
-        for _ in range(rng.integers(0, 4))
-    ]
-    strays = [
-        (random_box(rng), rng.integers(1, 8) / 8, rng.integers(1, classes + 1))
-        for _ in range(rng.integers(0, 5))
-    ]
-    detections = copies + strays
-    order = rng.permutation(len(detections))
-    return found(*(detections[i] for i in order)), truth(*objects)
-
-
-@pytest.mark.parametrize("seed", range(60))
-def test_equals_the_devkit(seed):
-    rng = np.random.default_rng(seed)
-    classes = 4
-    images = [random_image(rng, classes) for _ in range(rng.integers(1, 9))]
-    detections, truths = [list(side) for side in zip(*images, strict=True)]
-    result = evaluate(detections, truths, classes)
-    expected = [reference.voc_ap(detections, truths, k) for k in range(1, classes + 1)]
+@pytest.mark.parametrize("rule", ["voc07", "voc"])
+@pytest.mark.parametrize("seed", range(500))
+def test_equals_the_devkit(seed, rule):
+    detections, truths = detection_sets.random_set(seed, CLASSES)
+    result = evaluate(detections, truths, CLASSES, rule)
+    expected = [reference.voc_ap(detections, truths, k, rule) for k in range(1, CLASSES + 1)]
     np.testing.assert_allclose(result.ap, expected, rtol=0, atol=1e-9)
-    assert math.isnan(result.ap[classes - 1])
+    assert math.isnan(result.ap[CLASSES - 1])
     assert result.objects.tolist() == [
         sum(int(((t.labels == k) & ~t.difficult).sum()) for t in truths)
-        for k in range(1, classes + 1)
+        for k in range(1, CLASSES + 1)
     ]
 
 
 def test_the_random_sets_are_not_trivial():
-    values = []
-    for seed in range(10):
-        rng = np.random.default_rng(seed)
-        images = [random_image(rng, 4) for _ in range(6)]
-        detections, truths = zip(*images, strict=True)
-        values += evaluate(detections, truths, 4).ap[:3].tolist()
-    assert len({round(v, 6) for v in values if 0 < v < 1}) > 15
+    values, empty, difficult, ties = [], 0, 0, 0
+    for seed in range(40):
+        detections, truths = detection_sets.random_set(seed, CLASSES)
+        values += evaluate(detections, truths, CLASSES).ap[:3].tolist()
+        empty += sum(not len(each) for each in detections)
+        difficult += sum(int(each.difficult.sum()) for each in truths)
+        scores = np.concatenate([each.scores for each in detections])
+        ties += len(scores) - len(np.unique(scores))
+    assert len({round(v, 6) for v in values if 0 < v < 1}) > 50
+    assert min(empty, difficult, ties) > 10
+
+
+def test_blocks_of_pairs_change_nothing(monkeypatch):
+    sets = [detection_sets.random_set(seed, CLASSES) for seed in range(5)]
+    expected = [judge(*each, CLASSES).matches for each in sets]
+    monkeypatch.setattr(matching, "_PAIRS_AT_ONCE", 3)
+    for each, matches in zip(sets, expected, strict=True):
+        again = judge(*each, CLASSES).matches
+        for field in ("nearest", "overlap", "hit", "ignored"):
+            np.testing.assert_array_equal(getattr(again, field), getattr(matches, field))
 
 
 BOX = (0, 0, 10, 10)
+
+
+def fate(detections, truths):
+    matches = judge(detections, truths, 1).matches
+    return matches.hit.tolist(), matches.ignored.tolist()
 
 
 @pytest.mark.parametrize(
@@ -109,16 +81,16 @@ def test_a_duplicate_is_a_false_positive():
 
 def test_the_better_score_claims_the_object():
     detections = [found(((0, 0, 10, 9), 0.8, 1), ((0, 0, 10, 6), 0.9, 1))]
-    hit, ignored = match(detections[0].boxes[[1, 0]], truth((BOX, 1)))
-    assert hit.tolist() == [True, False]
-    assert ignored.tolist() == [False, False]
+    hit, ignored = fate(detections, [truth((BOX, 1))])
+    assert hit == [False, True]
+    assert ignored == [False, False]
     assert evaluate(detections, [truth((BOX, 1))], 1).ap[0] == pytest.approx(1)
 
 
 def test_a_detection_goes_to_the_nearest_object_alone():
     objects = truth((BOX, 1), ((2, 0, 12, 10), 1))
-    hit, _ = match(np.array([BOX, BOX], np.float32), objects)
-    assert hit.tolist() == [True, False]
+    hit, _ = fate([found((BOX, 0.5, 1), (BOX, 0.5, 1))], [objects])
+    assert hit == [True, False]
 
 
 def test_difficult_objects_do_not_count():
@@ -127,9 +99,9 @@ def test_difficult_objects_do_not_count():
     result = evaluate(detections, truths, 1)
     assert result.ap[0] == pytest.approx(1)
     assert result.objects.tolist() == [1]
-    hit, ignored = match(detections[0].boxes, truths[0])
-    assert hit.tolist() == [False, False, True]
-    assert ignored.tolist() == [True, True, False]
+    hit, ignored = fate(detections, truths)
+    assert hit == [False, False, True]
+    assert ignored == [True, True, False]
 
 
 def test_only_difficult_objects_is_a_class_without_objects():
@@ -165,7 +137,7 @@ def test_nothing_detected_and_no_images():
 
 
 def test_every_image_needs_both_sides():
-    with pytest.raises(ValueError, match="zip"):
+    with pytest.raises(ValueError, match="1 images of detections, 2 of objects"):
         evaluate([found()], [truth((BOX, 1)), truth((BOX, 1))], 1)
 
 
@@ -189,3 +161,36 @@ def test_mean_ap_is_over_the_classes_that_have_objects():
 def test_eleven_points_by_hand(recall, precision, expected):
     ap = eleven_point_ap(np.array(recall, np.float64), np.array(precision, np.float64))
     assert 11 * ap == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("recall", "precision", "expected"),
+    [
+        ([], [], 0),
+        ([1.0], [1.0], 1),
+        ([0.5], [1.0], 0.5),
+        ([0.2, 0.4, 0.4, 0.6], [1, 1, 2 / 3, 3 / 4], 0.4 + 0.2 * 0.75),
+        ([0.0, 0.5, 1.0], [0, 0.5, 2 / 3], 2 / 3),
+    ],
+)
+def test_area_by_hand(recall, precision, expected):
+    ap = area_ap(np.array(recall, np.float64), np.array(precision, np.float64))
+    assert ap == pytest.approx(expected)
+
+
+def test_recall_and_precision_at_a_score():
+    truths = [truth((BOX, 1), ((20, 20, 30, 30), 1))]
+    detections = [found((BOX, 0.75, 1), (BOX, 0.5, 1), ((20, 20, 30, 30), 0.25, 1))]
+    (ranking,) = judge(detections, truths, 1).rankings()
+    assert ranking.at(0.76) == (0, pytest.approx(math.nan, nan_ok=True))
+    assert ranking.at(0.75) == (0.5, 1)
+    assert ranking.at(0.5) == (0.5, 0.5)
+    assert ranking.at(0) == (1, pytest.approx(2 / 3))
+
+
+def test_an_overlap_of_a_half_is_not_left_to_float32():
+    box = (0.1, 0.1, 10.3, 7.7)
+    half = (0.1, 0.1, 10.3, np.float32(0.1) + (np.float32(7.7) - np.float32(0.1)) / 2)
+    detections, truths = [found((half, 0.9, 1))], [truth((box, 1))]
+    exact = reference.iou(detections[0].boxes[0].tolist(), truths[0].boxes[0].tolist())
+    assert fate(detections, truths)[0] == [exact >= 0.5]

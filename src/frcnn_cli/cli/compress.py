@@ -13,7 +13,7 @@ import typer
 from rich.table import Table
 
 from ..config import COMPRESSION_RANK, FINETUNE_LR, RECIPES, DetectConfig, compression
-from ..data.datasets import DATASETS
+from ..data.datasets import SPECS, absolute, names_dataset
 from ..errors import ConfigError, FrcnnError
 from ..paths import WEIGHTS_SUFFIX, data_dir, find_weights
 from .console import ProgressLine, stderr, stdout
@@ -115,10 +115,10 @@ def compress(
     settings = compression(rank, energy, params, speedup, map_drop)
     if map_drop is not None and curve is None:
         raise ConfigError("--map-drop needs a data set to measure on", "add --curve voc2007")
-    if finetune is not None and (calibrate not in DATASETS or dry_run):
+    if finetune is not None and (calibrate is None or not names_dataset(calibrate) or dry_run):
         raise ConfigError(
             "--finetune needs a data set to train on, and weights to write",
-            f"add --calibrate with one of: {', '.join(DATASETS)}; leave out --dry-run",
+            f"add --calibrate with one of: {', '.join(SPECS)}; leave out --dry-run",
         )
     source = find_weights(weights)
     ending = "small" if settings is None or settings.rank is None else f"r{settings.rank}"
@@ -194,8 +194,8 @@ def _calibrate(
         if data_dir(data) is None:
             return None
         trained_on = str(detector.header.provenance.get("data", "")).partition(" ")[0]
-        name = trained_on if trained_on in DATASETS else "voc"
-    if name in DATASETS:
+        name = trained_on if names_dataset(trained_on) else "voc"
+    if names_dataset(name):
         dataset = open_named(name, data, None, ("train", "trainval"), None)
         paths, source = list(dataset.paths), f"{dataset.name} {dataset.split}"
     else:
@@ -246,7 +246,7 @@ def _finetune(
         )
     trainer.run = runs.create(RUNS, run_name)
     described = {
-        "dataset": name,
+        "dataset": absolute(name),
         "data": data and data.resolve(),
         "split": dataset.split,
         "recipe": "modern",

@@ -2,98 +2,206 @@
 
 from __future__ import annotations
 
-import math
 import os
-import time
 from json import dumps
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich.table import Table
 
 from ..config import DetectConfig
-from ..data.datasets import DATASETS
+from ..data.datasets import HELP
+from ..errors import ConfigError, FrcnnError
 from ..paths import DEFAULT_WEIGHTS, find_weights
-from .console import ProgressLine, stderr, stdout
-from .options import (
-    Config,
-    Data,
-    Device,
-    Jobs,
-    Json,
-    Limit,
-    Quiet,
-    Split,
-    Weights,
-    open_named,
-    proposal_source,
-)
+from .console import ProgressLine
+from .eval_input import RUNS, Found, Place, from_file, from_network, only, place_of
+from .eval_tables import by_class, comparison_rows, number, show_comparison, show_evaluation
+from .options import Config, Data, Device, Jobs, Json, Limit, Quiet, Split, Weights
 
-METRIC = "voc07 11-point AP at IoU 0.5"
+if TYPE_CHECKING:
+    from ..engine.evaluate import Evaluation, Metric
+
 DEFAULTS = DetectConfig()
 
 
 def evaluate(
-    dataset: Annotated[str, typer.Argument(help=f"One of {', '.join(DATASETS)}.")] = "voc",
+    dataset: Annotated[
+        str | None,
+        typer.Argument(
+            help=f"{HELP} [default: voc, or that of the detections].", show_default=False
+        ),
+    ] = None,
     weights: Weights = DEFAULT_WEIGHTS,
     data: Data = None,
     split: Split = None,
     limit: Limit = None,
+    metric: Annotated[
+        Literal["voc07", "voc", "coco"] | None,
+        typer.Option(
+            help="11-point AP, area under the curve (VOC2010 on), or COCO's "
+            "[default: voc for voc2012, coco for COCO files, else voc07].",
+            show_default=False,
+        ),
+    ] = None,
+    classes: Annotated[
+        str, typer.Option(help="Only these, by name: cat,dog [default: all].", show_default=False)
+    ] = "",
+    score: Annotated[
+        float, typer.Option(help="Detections from here on count for recall and precision.")
+    ] = 0.5,
     max_proposals: Annotated[
         int, typer.Option(min=1, help="Proposals used in each image.")
     ] = DEFAULTS.max_proposals,
+    detections: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            help="Judge the detections in a file of frcnn eval, of COCO results, or in a folder "
+            "of VOC's .txt files.",
+        ),
+    ] = None,
+    save: Annotated[
+        Path | None,
+        typer.Option(
+            help="File for the detections; gone on with where there are some "
+            f"[default: one in {RUNS}].",
+            show_default=False,
+        ),
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Folder for index.html, a page about the result.")
+    ] = None,
+    compare: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(help="Two files of detections, as for --from: is the second one better?"),
+    ] = None,
+    resamples: Annotated[int, typer.Option(min=2, help="Draws of --compare's bootstrap.")] = 1000,
+    fail_under: Annotated[
+        float | None, typer.Option(help="Exit with status 1 where the mean AP is lower.")
+    ] = None,
     device: Device = "auto",
     jobs: Jobs = None,
     json: Json = False,
     quiet: Quiet = False,
     config: Config = None,
 ) -> None:
-    """Mean average precision by the rules of the VOC2007 development kit.
+    """Average precision of a detector, or of detections in a file, by the rules of VOC or COCO.
 
-    Example: frcnn eval voc2007 --split test
+    Detections are saved as they come: an evaluation that was stopped goes on, and one that was
+    done answers at once.
+
+    Example: frcnn eval voc2007 --split test --report out
     """
-    images = open_named(dataset, data, split, ("test", "val"), limit)
-    file = find_weights(weights)
-    from ..engine.detect import Detector
-    from ..engine.evaluate import evaluate_dataset
+    if compare is not None and (detections, save, report, fail_under) != (None,) * 4:
+        raise ConfigError(
+            "--compare goes with no --from, --save, --report or --fail-under", "run eval for each"
+        )
+    files = list(compare) if compare is not None else [detections] if detections else []
+    place = place_of(files, dataset, data, split)
+    metric = metric or _usual_metric(place, compare is not None)
+    wanted = [name.strip() for name in classes.split(",") if name.strip()]
+    if compare is not None:
+        _compare(place, compare, limit, wanted, metric, resamples, json, quiet)
+        return
+    whole = place.open()
+    if detections is not None:
+        found = from_file(detections, whole, limit, quiet)
+    else:
+        settings = DetectConfig(max_proposals=max_proposals)
+        workers = jobs or os.cpu_count() or 1
+        found = from_network(
+            find_weights(weights), whole, limit, place.describe(whole), settings, save, device,
+            workers, quiet,
+        )  # fmt: skip
+    found = only(found, wanted)
+    from ..engine import evaluate as engine
 
-    settings = DetectConfig(max_proposals=max_proposals)
-    detector = Detector.load(file, proposal_source(quiet), settings, device)
-    unknown = [name for name in images.classes if name not in detector.classes]
-    images = images.with_classes(detector.classes)
-    if unknown and not quiet:
-        stderr.print(f"not known to {file.stem}, left out: {', '.join(unknown)}")
-    start = time.perf_counter()
-    with ProgressLine("evaluating", len(images), "images", quiet) as progress:
-        result = evaluate_dataset(detector, images, jobs or os.cpu_count() or 1, progress.advance)
-    seconds = time.perf_counter() - start
-    ap = {
-        name: None if math.isnan(value) else round(value, 6)
-        for name, value in zip(detector.classes, result.ap.tolist(), strict=True)
-    }
-    answer = {
-        "map": None if math.isnan(result.mean_ap) else round(result.mean_ap, 6),
-        "ap": ap,
-        "images": len(images),
-        "objects": int(result.objects.sum()),
-        "metric": METRIC,
-        "seconds": round(seconds, 1),
-        "weights": str(file),
-    }
+    truths = engine.ground_truths(found.images)
+    result = engine.evaluate(found.detections, truths, found.images.classes, metric, score)
+    answer = _answer(result, found, engine.METRICS[metric])
+    if report is not None:
+        from ..engine.report import write_report
+
+        with ProgressLine("writing the report", len(found.images), "images", quiet) as progress:
+            page = write_report(report, found.images, truths, result, answer, progress.advance)
+        answer["report"] = str(page)
     if json:
         print(dumps(answer))
+    else:
+        show_evaluation(result, answer)
+    if fail_under is not None and not result.mean_ap >= fail_under:
+        raise FrcnnError(
+            f"the mean AP {result.mean_ap:.4f} is below --fail-under {fail_under:g}",
+            "the figures are on stdout",
+        )
+
+
+def _usual_metric(place: Place, comparing: bool) -> Metric:
+    if place.name.startswith("coco:"):
+        return "voc" if comparing else "coco"
+    return "voc" if place.name == "voc2012" else "voc07"
+
+
+def _answer(result: Evaluation, found: Found, metric: str) -> dict[str, Any]:
+    """What --json prints."""
+    names = result.classes
+    answer: dict[str, Any] = {
+        "map": number(result.mean_ap),
+        "ap": by_class(names, result.ap),
+        "images": len(found.images),
+        "objects": int(result.objects.sum()),
+        "metric": metric,
+        "dataset": found.images.name,
+        "split": found.images.split,
+        "score": result.score,
+        "recall": by_class(names, result.recall),
+        "precision": by_class(names, result.precision),
+        "seconds": round(found.seconds, 1),
+        **found.origin,
+    }
+    if result.figures:
+        answer["coco"] = {key: number(value) for key, value in result.figures.items()}
+    if found.new:
+        answer["images_per_second"] = round(found.new / found.seconds, 2)
+    return answer
+
+
+def _compare(
+    place: Place,
+    files: tuple[Path, Path],
+    limit: int | None,
+    wanted: list[str],
+    metric: Metric,
+    resamples: int,
+    json: bool,
+    quiet: bool,
+) -> None:
+    """Two sets of detections of the same images."""
+    if metric == "coco":
+        raise ConfigError("--compare knows no --metric coco", "take voc07 or voc")
+    whole = place.open()
+    a, b = (only(from_file(path, whole, limit, quiet), wanted) for path in files)
+    from ..engine import evaluate as engine
+    from ..evaluation.compare import compare
+    from ..evaluation.voc import judge
+
+    truths, names = engine.ground_truths(a.images), a.images.classes
+    judged = [judge(each.detections, truths, len(names)) for each in (a, b)]
+    result = compare(judged[0], judged[1], metric, resamples)
+    if json:
+        answer = {
+            "a": str(files[0]),
+            "b": str(files[1]),
+            "classes": comparison_rows(names, result),
+            "images": len(a.images),
+            "resamples": resamples,
+            "metric": engine.METRICS[metric],
+        }
+        print(dumps(answer))
         return
-    table = Table("class", "AP", "objects")
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for name, count in zip(detector.classes, result.objects.tolist(), strict=True):
-        value = ap[name]
-        table.add_row(name, "no objects" if value is None else f"{value:.3f}", str(count))
-    table.add_section()
-    table.add_row("mean", f"{result.mean_ap:.4f}", str(answer["objects"]), style="bold")
-    stdout.print(table)
-    stdout.print(
-        f"{METRIC}; {len(images)} images of {images.name} {images.split}, {answer['objects']} "
-        f"objects (difficult ones ignored); {len(images) / seconds:.1f} images/s",
-        soft_wrap=True,
+    show_comparison(
+        names,
+        result,
+        f"A {files[0]}, B {files[1]}; {engine.METRICS[metric]}; {len(a.images)} images, "
+        f"drawn {resamples} times with replacement",
     )

@@ -18,7 +18,7 @@ from ..paths import proposals_dir
 from .console import stderr
 
 if TYPE_CHECKING:
-    from ..data.voc import VocDataset
+    from ..data.dataset import Dataset
     from ..proposers.cache import ProposalSource
 
 
@@ -87,7 +87,7 @@ def open_named(
     split: str | None,
     default_splits: tuple[str, ...],
     limit: int | None,
-) -> VocDataset:
+) -> Dataset:
     """Open a data set, saying on stderr what is downloaded."""
     return open_dataset(name, data, split, default_splits, stderr.print).limited(limit)
 

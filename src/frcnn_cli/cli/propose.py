@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..data.datasets import DATASETS
+from ..data.datasets import names_dataset
 from ..errors import DataError
 from .console import ProgressLine, stderr, stdout
 from .options import (
@@ -54,7 +54,7 @@ def propose(
     Example: frcnn propose photos/ --jobs 2
     """
     named = None
-    if len(sources) == 1 and sources[0] in DATASETS and not Path(sources[0]).exists():
+    if len(sources) == 1 and names_dataset(sources[0]) and not Path(sources[0]).exists():
         named = open_named(sources[0], data, split, ("trainval", "train"), limit)
         paths = list(named.paths)
     else:

@@ -14,7 +14,7 @@ import typer
 
 from ..config import RECIPES, TrainConfig, check
 from ..config import recipe as recipe_settings
-from ..data.datasets import DATASETS
+from ..data.datasets import HELP, absolute
 from ..errors import ConfigError
 from .console import ProgressLine, say_error, stderr
 from .options import (
@@ -54,7 +54,7 @@ def _load_run(ctx: typer.Context, folder: Path | None) -> Path | None:
 
 
 def train(
-    dataset: Annotated[str, typer.Argument(help=f"One of {', '.join(DATASETS)}.")] = "voc",
+    dataset: Annotated[str, typer.Argument(help=HELP)] = "voc",
     data: Data = None,
     split: Split = None,
     limit: Limit = None,
@@ -93,7 +93,7 @@ def train(
     quiet: Quiet = False,
     config: Config = None,
 ) -> None:
-    """Train the network on a data set in VOC layout; the defaults are the paper's.
+    """Train the network on a data set; the defaults are the paper's.
 
     Writes runs/train/NAME: last.safetensors (the weights), metrics.csv, config.toml,
     environment.json and the state for --resume.
@@ -132,7 +132,7 @@ def train(
         runs.describe(
             trainer.run,
             {
-                "dataset": dataset,
+                "dataset": absolute(dataset),
                 "data": data and data.resolve(),
                 "split": split,
                 "limit": limit,

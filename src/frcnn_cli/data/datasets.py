@@ -1,21 +1,45 @@
-"""Data sets by name: where they are, and which split is meant."""
+"""Data sets by name or place: where they are, and which split is meant."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import DataError, unknown_name
+from ..errors import ConfigError, DataError, unknown_name
 from ..paths import data_dir, home
 
 if TYPE_CHECKING:
-    from .voc import VocDataset
+    from .dataset import Dataset
 
 
 # The year of a VOC challenge, whose data can be downloaded; None for a user's folder.
 DATASETS: dict[str, str | None] = {"voc2007": "2007", "voc2012": "2012", "voc": None}
+# What stands before the colon where a data set is named by its place, and what comes after.
+FORMATS = {"voc": "DIR", "coco": "FILE", "yolo": "DIR"}
+SPECS = (*DATASETS, *(f"{kind}:{place}" for kind, place in FORMATS.items()))
+HELP = f"One of {', '.join(SPECS)}."
 VOC_SPLITS = ("train", "val", "trainval", "test")
+
+
+def names_dataset(text: str) -> bool:
+    """Whether a data set is meant, and not a file."""
+    return text in DATASETS or _parts(text) is not None
+
+
+def _parts(text: str) -> tuple[str, Path] | None:
+    """Format and place of coco:FILE and the like."""
+    kind, colon, place = text.partition(":")
+    if kind not in FORMATS or not colon or not place:
+        return None
+    return kind, Path(os.path.expanduser(place))
+
+
+def absolute(name: str) -> str:
+    """The same data set, whatever the working folder."""
+    parts = _parts(name)
+    return name if parts is None else f"{parts[0]}:{parts[1].resolve()}"
 
 
 def open_dataset(
@@ -24,38 +48,62 @@ def open_dataset(
     split: str | None,
     default_splits: tuple[str, ...],
     say: Callable[[str], None],
-) -> VocDataset:
-    """The named data set, from `data`, from FRCNN_DATA, or downloaded after saying so.
+) -> Dataset:
+    """The named data set, from its place, from `data`, from FRCNN_DATA, or downloaded.
 
     Args:
-        name: a key of DATASETS; "voc" is any folder in VOC layout.
+        name: a key of DATASETS, where "voc" is any folder in VOC layout; or voc:DIR, coco:FILE,
+            yolo:DIR.
+        data: the folder of the data set; with coco:FILE the one of its pictures.
         split: a list of the data set; None takes the first of `default_splits` that it has.
         say: told what is about to be downloaded.
     Raises:
-        ConfigError: unknown name. DataError: not found, or nothing in it.
+        ConfigError: unknown name, or a folder or split too many. DataError: not found, or nothing
+            in it.
     """
-    from .download import download_voc
+    parts = _parts(name)
+    if parts is not None:
+        return _open_place(*parts, data, split, default_splits)
+    if name not in DATASETS:
+        raise unknown_name("data set", name, SPECS)
     from .voc import find_root, load_voc  # here, so that the names alone cost no numpy
 
-    if name not in DATASETS:
-        raise unknown_name("data set", name, DATASETS)
     year = DATASETS[name]
     folder = data_dir(data)
     if folder is None and year is None:
         raise DataError("no data set given", "name one (voc2007), or give a folder with --data")
     if folder is None:
         assert year is not None
-        folder = home() / "data"
         # the test images of 2012 are not published with annotations
         public = [each for each in default_splits if (year, each) != ("2012", "test")]
-        wanted = split or public[0]
-        if wanted not in VOC_SPLITS:  # before anything is fetched
-            raise unknown_name("split", wanted, VOC_SPLITS)
-        kind = "test" if wanted == "test" else "trainval"
-        done = folder / f"voc{year}-{kind}.complete"
-        if not done.exists():
-            say(f"downloading VOC{year} {kind} to {folder} (about 0.5 GB; 2 GB for VOC2012)")
-            download_voc(folder, year, kind)
-            done.touch()
-        split = wanted
+        split = split or public[0]
+        if split not in VOC_SPLITS:  # before anything is fetched
+            raise unknown_name("split", split, VOC_SPLITS)
+        from .download import fetch_voc
+
+        folder = home() / "data"
+        fetch_voc(folder, year, "test" if split == "test" else "trainval", say)
     return load_voc(find_root(folder, year), name, split, default_splits)
+
+
+def _open_place(
+    kind: str, place: Path, data: Path | None, split: str | None, default_splits: tuple[str, ...]
+) -> Dataset:
+    if kind == "coco":
+        from .coco import load_coco
+
+        if split is not None:
+            raise ConfigError("a COCO file is one split", "leave out --split, or name another file")
+        return load_coco(place, data_dir(data) if data is not None else None)
+    if data is not None:
+        raise ConfigError(f"{kind}:{place} names the folder already", "leave out --data")
+    if not place.exists():
+        raise DataError(f"no folder {place}", f"expected {kind}:{FORMATS[kind]}")
+    name = f"{kind}:{place.resolve().name}"
+    if kind == "yolo":
+        from .yolo import load_yolo
+
+        return load_yolo(place, name, split, default_splits)
+    from .voc import find_root, load_voc
+
+    return load_voc(find_root(place), name, split, default_splits)

@@ -9,30 +9,17 @@ from __future__ import annotations
 import math
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import DataError, reason
-from ..ops import boxes as box_ops
-from ..structures import GroundTruth
 from . import images
+from .dataset import Annotation, Dataset
 
 MAX_COORDINATE = 1e6  # pixels
 MAX_XML_BYTES = 16 * 2**20  # far more than any annotation; a larger file is not one
-
-
-@dataclass(frozen=True)
-class Annotation:
-    """One XML file, as it was written apart from the coordinates. G objects."""
-
-    size: tuple[int, int] | None  # (height, width) that the file claims
-    names: tuple[str, ...]  # G
-    boxes: NDArray[np.float32]  # G×4, not clipped
-    difficult: NDArray[np.bool_]  # G
 
 
 def parse_annotation(path: Path) -> Annotation:
@@ -90,77 +77,6 @@ def _number(text: str | None) -> float:
     return number if abs(number) <= MAX_COORDINATE else math.nan
 
 
-def upright_boxes(boxes: box_ops.Boxes, orientation: int, size: tuple[int, int]) -> box_ops.Boxes:
-    """Boxes of a stored picture of `size`, after its EXIF orientation 5 to 8 is applied."""
-    height, width = size
-    x1, y1, x2, y2 = boxes.T
-    turned = {
-        5: (y1, x1, y2, x2),  # mirrored along the diagonal
-        6: (height - y2, x1, height - y1, x2),  # a quarter clockwise
-        7: (height - y2, width - x2, height - y1, width - x1),
-        8: (y1, width - x2, y2, width - x1),  # a quarter counter-clockwise
-    }
-    return np.stack(turned[orientation], axis=1).astype(np.float32)
-
-
-@dataclass(frozen=True)
-class VocDataset:
-    """Images of one split with their objects; K classes, numbered from 1 in order."""
-
-    name: str
-    split: str
-    classes: tuple[str, ...]
-    paths: tuple[Path, ...]
-    annotations: tuple[Annotation, ...]
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def image_id(self, index: int) -> str:
-        """The file name without its ending, as the split lists have it."""
-        return self.paths[index].stem
-
-    def limited(self, count: int | None) -> VocDataset:
-        """The first `count` images; all of them when `count` is None."""
-        return VocDataset(
-            self.name, self.split, self.classes, self.paths[:count], self.annotations[:count]
-        )
-
-    def with_classes(self, classes: Sequence[str]) -> VocDataset:
-        """The same images, numbered by other classes; objects of classes not named are left out."""
-        if not set(classes) & set(self.classes):
-            raise DataError(
-                f"{self.name} has none of the classes asked for: it has {', '.join(self.classes)}; "
-                f"asked for were {', '.join(classes)}",
-                "use weights that were trained for these classes",
-            )
-        return VocDataset(self.name, self.split, tuple(classes), self.paths, self.annotations)
-
-    def read(self, index: int) -> tuple[bytes, NDArray[np.uint8], GroundTruth]:
-        """Content of the image file, the decoded image, and its objects."""
-        path = self.paths[index]
-        content = images.read_bytes(path)
-        return content, images.decode(content, str(path)), self.ground_truth(index)
-
-    def ground_truth(self, index: int) -> GroundTruth:
-        """The objects of an image, in the orientation that a viewer shows.
-
-        Boxes are clipped to the image; what is less than a pixel wide or high then is left out.
-        Where EXIF turns the picture and the XML gives its size as stored, boxes turn too.
-        """
-        annotation, boxes = self.annotations[index], self.annotations[index].boxes
-        size, orientation = images.layout(self.paths[index])
-        if orientation >= 5:
-            if annotation.size == size:
-                boxes = upright_boxes(boxes, orientation, size)
-            size = size[::-1]
-        boxes = box_ops.clip(boxes, size)
-        number = {name: label for label, name in enumerate(self.classes, start=1)}
-        labels = np.array([number.get(name, 0) for name in annotation.names], dtype=np.int64)
-        usable = (labels > 0) & ((boxes[:, 2:] - boxes[:, :2]) >= 1).all(axis=1)
-        return GroundTruth(boxes, labels, annotation.difficult)[usable]
-
-
 def find_root(folder: Path, year: str | None = None) -> Path:
     """The folder with Annotations and JPEGImages: `folder`, or VOC<year> below it.
 
@@ -179,7 +95,7 @@ def find_root(folder: Path, year: str | None = None) -> Path:
     )
 
 
-def load_voc(root: Path, name: str, split: str | None, default_splits: Sequence[str]) -> VocDataset:
+def load_voc(root: Path, name: str, split: str | None, default_splits: Sequence[str]) -> Dataset:
     """Read all annotations of one split; classes are those that occur in Annotations/, sorted.
 
     Args:
@@ -217,7 +133,7 @@ def load_voc(root: Path, name: str, split: str | None, default_splits: Sequence[
     if not names:
         raise DataError(f"{name} {split}: no image has an object", "check the annotations")
     paths = tuple(_image_path(root, id_) for id_ in ids)
-    return VocDataset(name, split, tuple(sorted(names)), paths, annotations)
+    return Dataset(name, split, tuple(sorted(names)), tuple(ids), paths, annotations)
 
 
 def _read_list(path: Path) -> list[str]:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from ..config import TrainConfig
 from ..data.batching import PixelStatistics, Sampling, collate, mirror, prepare_training
-from ..data.voc import VocDataset
+from ..data.dataset import Dataset
 from ..proposers.cache import ProposalSource
 from ..structures import Batch
 from .samples import Survey, read_sample
@@ -48,7 +48,7 @@ class BatchMaker:
 
     def __init__(
         self,
-        dataset: VocDataset,
+        dataset: Dataset,
         source: ProposalSource,
         survey: Survey,
         pixels: PixelStatistics,

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data.batching import Prepared
-from ..data.voc import VocDataset
+from ..data.dataset import Dataset
 from ..evaluation.voc import evaluate
 from ..models.low_rank import Basis
 from ..structures import Detections, GroundTruth, HeadOutput
@@ -103,7 +103,7 @@ def measure_curve(
     detector: Detector,
     compressor: Compressor,
     candidates: Sequence[Candidate],
-    dataset: VocDataset,
+    dataset: Dataset,
     workers: int,
     on_image: Callable[[], None],
 ) -> list[Point]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data.batching import DeltaStatistics, match
-from ..data.voc import VocDataset
+from ..data.dataset import Dataset
 from ..errors import DataError
 from ..ops import box_coder
 from ..ops import boxes as box_ops
@@ -18,9 +18,7 @@ from ..structures import Sample
 from .prefetch import prefetch
 
 
-def read_sample(
-    dataset: VocDataset, source: ProposalSource, index: int, max_proposals: int
-) -> Sample:
+def read_sample(dataset: Dataset, source: ProposalSource, index: int, max_proposals: int) -> Sample:
     """Image, objects and the best proposals of one image."""
     content, image, ground_truth = dataset.read(index)
     proposals = source(content, image).top(max_proposals)
@@ -52,7 +50,7 @@ class _Facts:
 
 
 def survey(
-    dataset: VocDataset,
+    dataset: Dataset,
     source: ProposalSource,
     max_proposals: int,
     fg_threshold: float,

@@ -19,7 +19,7 @@ import torch
 
 from ..config import TrainConfig
 from ..data.batching import DeltaStatistics, PixelStatistics
-from ..data.voc import VocDataset
+from ..data.dataset import Dataset
 from ..errors import DataError, FrcnnError, reason
 from ..models.backbones import backbone
 from ..models.fast_rcnn import FastRCNN, build, freeze
@@ -191,7 +191,7 @@ def read_state(run: Path) -> dict[str, Any]:
 
 
 def prepare(
-    dataset: VocDataset,
+    dataset: Dataset,
     source: ProposalSource,
     config: TrainConfig,
     init: Path | None,

@@ -1,23 +1,68 @@
-"""Average precision by the rules of the PASCAL VOC development kit (VOC2007: 11 points).
+"""Average precision by the rules of the PASCAL VOC development kits.
 
-K classes; class labels are 1..K.
+VOC2007: mean of the precision at 11 points of recall. VOC2010 and later: area under the curve.
+K classes; class labels are 1..K. I images, M detections, G objects; H detections of a class hit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..ops import boxes as box_ops
 from ..structures import Detections, GroundTruth
+from .matching import (
+    DetectionTable,
+    Flags,
+    Floats,
+    Ints,
+    Matches,
+    ObjectTable,
+    best_first,
+    detection_table,
+    match,
+    object_table,
+)
 
-IOU_THRESHOLD = 0.5
+Rule = Literal["voc07", "voc"]
 # As numpy's arange gives them, and so in every Python copy of the devkit: three tenths is
 # 0.30000000000000004, and recall must reach it.
 RECALL_POINTS = np.arange(11) * 0.1
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The detections of one class that count, best first, M of them."""
+
+    scores: Floats  # M
+    hit: Flags  # M
+    image: Ints  # M
+    objects: int  # that are not difficult
+
+    @property
+    def curve(self) -> tuple[Floats, Floats]:
+        """Recall and precision at each hit, [H] each; between hits precision only falls."""
+        at = np.flatnonzero(self.hit)
+        found = np.arange(1, len(at) + 1)
+        return found / max(self.objects, 1), found / (at + 1)
+
+    @property
+    def whole_curve(self) -> tuple[Floats, Floats]:
+        """Recall and precision after each detection, [M] each."""
+        found = np.cumsum(self.hit)
+        return found / max(self.objects, 1), found / np.arange(1, len(found) + 1)
+
+    def at(self, score: float) -> tuple[float, float]:
+        """Recall and precision of the detections with this score or more; NaN for 0 of 0."""
+        count = int(np.searchsorted(-self.scores, -score, side="right"))
+        found = int(self.hit[:count].sum())
+        return (
+            found / self.objects if self.objects else float("nan"),
+            found / count if count else float("nan"),
+        )
 
 
 @dataclass(frozen=True)
@@ -34,75 +79,81 @@ class VocResult:
         return float(present.mean()) if len(present) else float("nan")
 
 
-def evaluate(
+@dataclass(frozen=True)
+class Judged:
+    """Detections beside the objects, and what became of each."""
+
+    detections: DetectionTable
+    objects: ObjectTable
+    matches: Matches
+    images: int
+    classes: int
+
+    def rankings(self) -> list[Ranking]:
+        """One for each class."""
+        return rankings(
+            self.detections,
+            self.matches.hit,
+            ~self.matches.ignored,
+            self.objects.counts(self.classes),
+        )
+
+
+def judge(
     detections: Sequence[Detections], ground_truths: Sequence[GroundTruth], class_count: int
-) -> VocResult:
-    """Average precision of every class.
+) -> Judged:
+    """Match all detections with all objects.
 
     Args:
         detections, ground_truths: one each for every image, in the same order.
         class_count: K.
+    Raises:
+        ValueError: one side has more images.
     """
-    ap = np.full(class_count, np.nan)
-    objects = np.zeros(class_count, np.int64)
-    for label in range(1, class_count + 1):
-        scores, hits, ignored = [], [], []
-        for found, truth in zip(detections, ground_truths, strict=True):
-            truth_of_class = truth[truth.labels == label]
-            objects[label - 1] += int((~truth_of_class.difficult).sum())
-            own = found.labels == label
-            if not own.any():
-                continue
-            order = np.argsort(-found.scores[own], kind="stable")
-            hit, ignore = match(found.boxes[own][order], truth_of_class)
-            scores.append(found.scores[own][order])
-            hits.append(hit)
-            ignored.append(ignore)
-        if objects[label - 1]:
-            ap[label - 1] = _class_ap(scores, hits, ignored, int(objects[label - 1]))
-    return VocResult(ap, objects)
+    if len(detections) != len(ground_truths):
+        raise ValueError(f"{len(detections)} images of detections, {len(ground_truths)} of objects")
+    found = detection_table(detections, class_count)
+    objects = object_table(ground_truths, class_count)
+    return Judged(found, objects, match(found, objects), len(detections), class_count)
 
 
-def match(boxes: box_ops.Boxes, truth: GroundTruth) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which detections of one class in one image are right.
+def evaluate(
+    detections: Sequence[Detections],
+    ground_truths: Sequence[GroundTruth],
+    class_count: int,
+    rule: Rule = "voc07",
+) -> VocResult:
+    """Average precision of every class; for the arguments see `judge`."""
+    return average_precision(judge(detections, ground_truths, class_count).rankings(), rule)
 
-    Each detection goes to the object that it overlaps most. IoU of IOU_THRESHOLD or more is a hit
-    for the first one to claim the object, a false positive for later ones, and does not count at
-    all for a difficult object.
+
+def rankings(
+    detections: DetectionTable, hit: Flags, counted: Flags, objects: Ints
+) -> list[Ranking]:
+    """Detections by class, best first.
 
     Args:
-        boxes: [M, 4], best score first. truth: objects of the class, difficult ones included.
-    Returns:
-        hit [M] and ignored [M].
+        hit, counted: [M]. objects: [K], the number of each class.
     """
-    hit, ignored = np.zeros(len(boxes), np.bool_), np.zeros(len(boxes), np.bool_)
-    if not len(truth.boxes):
-        return hit, ignored
-    overlaps = box_ops.iou(boxes, truth.boxes)
-    nearest = overlaps.argmax(axis=1)
-    close = overlaps[np.arange(len(boxes)), nearest] >= IOU_THRESHOLD
-    ignored = close & truth.difficult[nearest]
-    claims = np.flatnonzero(close & ~ignored)
-    _, first = np.unique(nearest[claims], return_index=True)  # the best score comes first
-    hit[claims[first]] = True
-    return hit, ignored
+    rows = np.flatnonzero(counted)
+    rows = rows[best_first(detections.scores[rows])]
+    # int16 takes numpy's radix sort
+    kind = np.int16 if len(objects) < 2**15 else np.int64
+    rows = rows[np.argsort(detections.labels[rows].astype(kind), kind="stable")]
+    ends = np.cumsum(np.bincount(detections.labels[rows], minlength=len(objects) + 1))
+    return [
+        Ranking(detections.scores[own], hit[own], detections.image[own], int(count))
+        for own, count in zip(np.split(rows, ends)[1:-1], objects, strict=True)
+    ]
 
 
-def _class_ap(
-    scores: list[NDArray[np.float32]],
-    hits: list[NDArray[np.bool_]],
-    ignored: list[NDArray[np.bool_]],
-    objects: int,
-) -> float:
-    if not scores:
-        return 0.0
-    order = np.argsort(-np.concatenate(scores), kind="stable")
-    counted = order[~np.concatenate(ignored)[order]]
-    hit = np.concatenate(hits)[counted]
-    true_positives = np.cumsum(hit)
-    recall = true_positives / objects
-    precision = true_positives / np.arange(1, len(hit) + 1)
-    return eleven_point_ap(recall, precision)
+def average_precision(ranked: Sequence[Ranking], rule: Rule) -> VocResult:
+    """AP of each of K classes."""
+    ap = np.full(len(ranked), np.nan)
+    for index, each in enumerate(ranked):
+        if each.objects:
+            ap[index] = (eleven_point_ap if rule == "voc07" else area_ap)(*each.curve)
+    return VocResult(ap, np.array([each.objects for each in ranked], np.int64))
 
 
 def eleven_point_ap(recall: NDArray[np.float64], precision: NDArray[np.float64]) -> float:
@@ -111,7 +162,19 @@ def eleven_point_ap(recall: NDArray[np.float64], precision: NDArray[np.float64])
     Args:
         recall, precision: [M], along the ranked detections; recall ascends.
     """
-    best_from_here = np.maximum.accumulate(precision[::-1])[::-1]
     start = np.searchsorted(recall, RECALL_POINTS, side="left")  # the first that reaches the point
     reached = start < len(recall)
-    return float(best_from_here[start[reached]].sum() / len(RECALL_POINTS))
+    return float(_best_from_here(precision)[start[reached]].sum() / len(RECALL_POINTS))
+
+
+def area_ap(recall: NDArray[np.float64], precision: NDArray[np.float64]) -> float:
+    """Area under the curve whose precision is the best at that recall or a higher one.
+
+    Args:
+        recall, precision: [M], along the ranked detections; recall ascends.
+    """
+    return float((np.diff(recall, prepend=0) * _best_from_here(precision)).sum())
+
+
+def _best_from_here(precision: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.maximum.accumulate(precision[::-1])[::-1]

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from frcnn_cli.engine.checkpoint import WeightsHeader, save_weights
+from frcnn_cli.models.backbones import CAFFE_MEAN, CAFFE_STD
+from frcnn_cli.models.fast_rcnn import build
+from tiny import NAME, add_tiny_backbone
+
+
+@pytest.fixture
+def init(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return add_tiny_backbone(monkeypatch, tmp_path)
+
+
+@pytest.fixture
+def weights(init: Path, tmp_path: Path) -> Path:
+    torch.manual_seed(1)
+    model = build(NAME, 3)
+    torch.nn.init.normal_(model.cls_score.weight, std=0.5)
+    path = tmp_path / "w.safetensors"
+    header = WeightsHeader(NAME, ("ball", "box", "tile"), CAFFE_MEAN, CAFFE_STD, 100, 160)
+    save_weights(path, model, header)
+    return path

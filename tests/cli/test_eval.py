@@ -1,0 +1,280 @@
+"""frcnn eval from the command line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from commands import failure, run
+from formats import write_coco, write_yolo
+from frcnn_cli.data.detection_log import DetectionLog, Header
+from frcnn_cli.data.voc import load_voc
+from frcnn_cli.engine.detect import Detector
+from frcnn_cli.structures import Detections
+
+VAL = "--split val --json --quiet"
+
+
+def answer(*arguments: object) -> dict:
+    result = run("eval", *arguments)
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+@pytest.fixture
+def infers(monkeypatch: pytest.MonkeyPatch) -> list:
+    """Counts the images that go through the network."""
+    calls: list = []
+    before = Detector.infer
+    monkeypatch.setattr(
+        Detector, "infer", lambda self, given: calls.append(1) or before(self, given)
+    )
+    return calls
+
+
+@pytest.fixture
+def done(weights, voc_folder) -> tuple[Path, dict]:
+    first = answer(f"--data {voc_folder} -w {weights} {VAL}")
+    return Path(first["detections"]), first
+
+
+@pytest.fixture
+def saved(voc_folder, monkeypatch, tmp_path) -> Path:
+    """Detections that no network made: every object but the first, some of them moved."""
+    monkeypatch.chdir(tmp_path)
+    dataset = load_voc(voc_folder, "voc", "val", ())
+    source = {"dataset": f"voc:{voc_folder}", "data": None, "split": "val", "weights": "w"}
+    with DetectionLog(Path("d.jsonl"), Header(dataset.classes, source)) as log:
+        for index, image_id in enumerate(dataset.ids):
+            truth = dataset.ground_truth(index)
+            keep = np.arange(len(truth.labels)) > (0 if index == 0 else -1)
+            boxes, labels = np.tile(truth.boxes[keep], (2, 1)), np.tile(truth.labels[keep], 2)
+            boxes[keep.sum() :, 2:] += 40
+            scores = np.linspace(0.9, 0.2, len(labels)) - index / 50
+            log.add(image_id, 1, Detections(boxes, scores, labels, dataset.size(index)))
+    return Path("d.jsonl")
+
+
+FIGURES = ("map", "ap", "images", "objects", "metric", "recall", "precision")
+
+
+def figures(of: dict) -> dict:
+    return {key: of[key] for key in FIGURES}
+
+
+def test_what_was_done_is_not_done_again(done, weights, voc_folder, infers) -> None:
+    path, first = done
+    assert path.parent == Path("runs/eval")
+    assert first["images_per_second"] > 0
+    again = answer(f"--data {voc_folder} -w {weights} {VAL}")
+    assert figures(again) == figures(first)
+    assert not infers
+    assert "images_per_second" not in again
+
+
+@pytest.mark.parametrize("cut", [1, 30])
+def test_a_killed_evaluation_goes_on(done, weights, voc_folder, infers, cut) -> None:
+    path, first = done
+    whole = path.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:3])[:-cut])
+    again = answer(f"--data {voc_folder} -w {weights} {VAL}")
+    assert len(infers) == 3
+    assert figures(again) == figures(first)
+    assert sorted(path.read_bytes().splitlines()) == sorted(whole.splitlines())
+
+
+def test_an_evaluation_that_is_interrupted_goes_on(
+    weights, voc_folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, calls = Detector.infer, []
+
+    def stop_at_the_third(self, given):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return before(self, given)
+
+    monkeypatch.setattr(Detector, "infer", stop_at_the_third)
+    command = f"--data {voc_folder} -w {weights} {VAL} --save mine.jsonl"
+    result = run("eval", command)
+    assert result.exit_code == 130
+    assert "stopped: 2 of 4 images are in mine.jsonl" in result.stderr
+    assert answer(command)["images"] == 4
+    assert len(calls) == 3 + 2
+
+
+def test_other_settings_and_other_pictures_are_seen(
+    done,
+    weights,
+    voc_folder,
+    infers,
+) -> None:
+    other = answer(f"--data {voc_folder} -w {weights} {VAL} --max-proposals 50")
+    assert len(infers) == 4
+    assert other["detections"] != str(done[0])
+    picture = voc_folder / "JPEGImages" / "000002.jpg"
+    shutil.copy(voc_folder / "JPEGImages" / "000008.jpg", picture)
+    answer(f"--data {voc_folder} -w {weights} {VAL}")
+    assert len(infers) == 5
+
+
+def test_a_file_of_ones_own(weights, voc_folder, infers) -> None:
+    command = f"--data {voc_folder} -w {weights} {VAL}"
+    assert answer(command, "--save mine.jsonl --limit 2")["images"] == 2
+    assert answer(command, "--save mine.jsonl")["images"] == 4
+    assert len(infers) == 4
+    result = run("eval", command, "--save mine.jsonl --max-proposals 9")
+    assert "holds detections of other weights, settings or images" in failure(result)
+
+
+def test_detections_are_judged_without_a_network(done, voc_folder, monkeypatch) -> None:
+    path, first = done
+    monkeypatch.setattr(Detector, "load", lambda *_: pytest.fail("reads weights"))
+    assert figures(answer(f"--data {voc_folder} --from {path} {VAL}")) == figures(first)
+
+
+def test_the_file_knows_its_data_set(done) -> None:
+    path, first = done
+    assert figures(answer(f"--from {path} --json")) == figures(first)
+    assert answer(f"--from {path} --json --limit 3")["images"] == 3
+
+
+def test_the_same_data_in_every_format(weights, voc_folder, tmp_path) -> None:
+    coco = write_coco(voc_folder, tmp_path / "coco")
+    yolo = write_yolo(voc_folder, tmp_path / "yolo")
+    flags = f"-w {weights} --json --metric voc"
+    expected = answer(f"voc:{voc_folder} --split trainval {flags}")
+    found = answer(f"coco:{coco} {flags}")
+    for key in ("map", "ap", "recall"):
+        assert found[key] == pytest.approx(expected[key], abs=1e-6)
+    val = answer(f"yolo:{yolo} {flags}")
+    assert (val["images"], val["split"]) == (4, "val")
+
+
+@pytest.mark.parametrize(
+    ("name", "metric"), [("coco", "coco AP at IoU 0.5, 0.55"), ("yolo", "voc07"), ("voc", "voc07")]
+)
+def test_the_usual_metric(weights, voc_folder, tmp_path, name, metric) -> None:
+    place = voc_folder
+    if name == "coco":
+        place = write_coco(voc_folder, tmp_path / "c")
+    if name == "yolo":
+        place = write_yolo(voc_folder, tmp_path / "y")
+    found = answer(f"{name}:{place} -w {weights} --json")
+    assert found["metric"].startswith(metric)
+    assert ("coco" in found) == (name == "coco")
+
+
+def test_metrics_differ_and_are_named(saved) -> None:
+    found = {name: answer(f"--from {saved} --json --metric {name}") for name in ("voc07", "voc")}
+    assert found["voc07"]["map"] != found["voc"]["map"]
+    shown = run(f"eval --from {saved} --metric coco")
+    assert shown.exit_code == 0, shown.output
+    assert "AP75" in shown.stdout
+    assert "coco AP at IoU 0.5" in shown.stdout
+
+
+def test_some_classes(saved) -> None:
+    first = answer(f"--from {saved} --json")
+    some = answer(f"--from {saved} --json --classes tile,ball")
+    assert some["ap"] == {name: first["ap"][name] for name in ("tile", "ball")}
+    assert some["map"] == pytest.approx(sum(some["ap"].values()) / 2, abs=1e-5)
+    line = failure(run(f"eval --from {saved} --classes bal"))
+    assert "unknown class 'bal'" in line
+
+
+def test_classes_that_one_side_lacks_are_named(weights, voc_folder) -> None:
+    for path in (voc_folder / "Annotations").glob("*.xml"):
+        path.write_text(path.read_text().replace("<name>ball", "<name>zebra"))
+    result = run(f"eval --data {voc_folder} -w {weights} --split val")
+    assert result.exit_code == 0, result.output
+    assert "only in w: without objects" in " ".join(result.stderr.split())
+    row = next(line for line in result.stderr.splitlines() if "ball" in line)
+    assert "zebra" in row
+
+
+@pytest.mark.parametrize(("limit", "status"), [("0", 0), ("1.01", 1)])
+def test_fail_under(saved, limit, status) -> None:
+    result = run(f"eval --from {saved} --json --fail-under {limit}")
+    assert result.exit_code == status
+    assert 0 < json.loads(result.stdout)["map"] < 1
+    if status:
+        assert "is below --fail-under 1.01" in failure(result)
+
+
+def test_nothing_to_judge_fails(saved, voc_folder) -> None:
+    for path in (voc_folder / "Annotations").glob("*.xml"):
+        path.write_text(path.read_text().replace("<difficult>0", "<difficult>1"))
+    result = run(f"eval --from {saved} --json --fail-under 0")
+    assert "the mean AP nan is below" in failure(result)
+
+
+def test_compare_two_files(saved) -> None:
+    lines = saved.read_text().splitlines()
+    worse = [json.loads(line) for line in lines[1:]]
+    for content in worse:
+        content["scores"].reverse()
+    changed = [lines[0], *map(json.dumps, worse)]
+    Path("b.jsonl").write_text("".join(f"{line}\n" for line in changed))
+    values = [answer(f"--from {path} --json")["map"] for path in (saved, "b.jsonl")]
+    result = run(f"eval --compare {saved} b.jsonl --resamples 50 --json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert [row["class"] for row in found["classes"]] == ["ball", "box", "tile", "mean"]
+    mean = found["classes"][-1]
+    assert [mean["a"], mean["b"]] == values
+    assert mean["difference"] == pytest.approx(values[1] - values[0], abs=1e-6)
+    assert mean["low"] <= mean["high"] < 0
+    assert mean["certain"]
+    shown = run(f"eval --compare {saved} {saved} --resamples 50")
+    assert shown.exit_code == 0, shown.output
+    assert shown.stdout.count("may be chance") == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--compare D D --from D", "--compare goes with no --from"),
+        ("--compare D D --metric coco", "--compare knows no --metric coco"),
+        ("--compare D absent.jsonl", "cannot read absent.jsonl"),
+        ("--from absent.jsonl", "cannot read absent.jsonl"),
+        ("--from results.json --data V", "results.json: entry 0 is of an unknown image 77"),
+        ("--from cut.json --data V", "cut.json is cut off"),
+        ("--from cut.jsonl", "cut.jsonl is cut off"),
+        ("yolo:V", "names no classes"),
+        ("coco:D", "is not JSON"),
+    ],
+)
+def test_bad_input_is_one_line(saved, voc_folder, arguments, message) -> None:
+    Path("results.json").write_text('[{"image_id": 77}]')
+    Path("cut.json").write_text('[{"image_id": 77, "cate')
+    Path("cut.jsonl").write_bytes(saved.read_bytes()[:-30])
+    before = set(Path().rglob("*"))
+    words = arguments.replace("D", str(saved)).replace("V", str(voc_folder))
+    assert message in failure(run("eval", words))
+    assert set(Path().rglob("*")) == before
+
+
+def test_a_report(saved) -> None:
+    found = answer(f"--from {saved} --json --report out")
+    assert found["report"] == "out/index.html"
+    assert f"{found['map']:.3f}" in Path("out/index.html").read_text()
+    assert len(list(Path("out/curves").iterdir())) == 4
+
+
+def test_training_takes_every_format(init, voc_folder, tmp_path) -> None:
+    coco = write_coco(voc_folder, tmp_path / "coco")
+    write_yolo(voc_folder, tmp_path / "yolo")
+    flags = "--iterations 1 --backbone tiny --scale 100 --max-size 160 --rois-per-batch 16"
+    for spec in (f"coco:{coco}", "yolo:yolo"):
+        result = run(f"train {spec} {flags} --init {init} --json")
+        assert result.exit_code == 0, result.output
+        settings = Path(json.loads(result.stdout)["run"], "config.toml").read_text()
+        assert f'dataset = "{spec.replace("yolo:", f"yolo:{tmp_path}/")}"' in settings
+    proposed = json.loads(run(f"propose coco:{coco} --json").stdout)
+    assert (proposed["images"], proposed["cached"]) == (8, 8)
