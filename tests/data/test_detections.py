@@ -103,6 +103,12 @@ def test_detections_of_another_source_are_not_touched(tmp_path: Path, dataset) -
     assert (tmp_path / "notes.txt").read_text() == "my notes\n"
 
 
+def test_an_empty_file_is_filled(tmp_path: Path, dataset) -> None:
+    (tmp_path / "d.jsonl").touch()
+    every = write_log(tmp_path / "d.jsonl", dataset)
+    assert all(map(same, load_detections(tmp_path / "d.jsonl", dataset), every))
+
+
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     log = DetectionLog(tmp_path / "file" / "d.jsonl", HEADER)

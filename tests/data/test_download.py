@@ -16,6 +16,7 @@ import pytest
 from frcnn_cli.data import download
 from frcnn_cli.data.download import ARCHIVES, Archive, fetch
 from frcnn_cli.errors import DataError
+from synthetic import write_voc
 
 FILES = {"VOCdevkit/VOC2007/a.txt": b"first", "VOCdevkit/VOC2007/deep/b.bin": b"x" * 200_000}
 
@@ -213,3 +214,16 @@ def test_the_real_archives_are_complete() -> None:
         assert archive.size % 512 == 0  # a .tar file's blocks
         assert len(archive.urls) == 3
         assert all(url.endswith(archive.name) for url in archive.urls)
+
+
+def test_data_that_was_put_there_by_hand_is_not_fetched(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = write_voc(tmp_path / "VOCdevkit" / "VOC2007", 4, 1)
+    monkeypatch.setitem(download.IMAGES, ("2007", "trainval"), 4)
+    monkeypatch.setitem(download.ARCHIVES, ("2007", "trainval"), server.archive("/good"))
+    download.fetch_voc(tmp_path, "2007", "trainval", lambda _: pytest.fail("fetches"))
+    (root / "JPEGImages" / "000003.jpg").unlink()
+    download.fetch_voc(tmp_path, "2007", "trainval", lambda _: None)
+    assert server.requests == [("/good", None)]
+    download.fetch_voc(tmp_path, "2007", "trainval", lambda _: pytest.fail("fetches again"))

@@ -60,9 +60,8 @@ def show_evaluation(result: Evaluation, answer: dict[str, Any]) -> None:
     table.add_row("mean", _share(result.mean_ap, 4), str(answer["objects"]), style="bold")
     stdout.print(table)
     if result.figures:
-        figures = _table(*result.figures)
-        figures.add_row(*(_share(value) for value in result.figures.values()))
-        stdout.print(figures)
+        figures = (f"{name} {_share(value)}" for name, value in result.figures.items())
+        stdout.print("   ".join(figures), soft_wrap=True)
     pace = f"; {answer['images_per_second']} images/s" if "images_per_second" in answer else ""
     stdout.print(
         f"{answer['metric']}; {answer['images']} images of {answer['dataset']} {answer['split']}, "

@@ -54,7 +54,7 @@ class DetectionLog:
         self.path, self.header = path, header
         self.found: dict[str, tuple[int, Detections]] = {}
         self._file: TextIOWrapper | None = None
-        if path.exists():
+        if path.exists() and path.stat().st_size:
             there, self.found, end = read_log(path)
             if there.line() != header.line():
                 raise DataError(

@@ -65,6 +65,10 @@ ARCHIVES = {
 }
 
 
+# How many images the list of each has, by which data is known that was put there by hand.
+IMAGES = {("2007", "trainval"): 5011, ("2007", "test"): 4952, ("2012", "trainval"): 11540}
+
+
 def fetch_voc(folder: Path, year: str, kind: str, say: Callable[[str], None]) -> None:
     """Have VOC<year> below `folder`/VOCdevkit; what is there already is checked, not fetched.
 
@@ -74,12 +78,31 @@ def fetch_voc(folder: Path, year: str, kind: str, say: Callable[[str], None]) ->
     Raises:
         DataError: no mirror answers with the right file, or it cannot be unpacked.
     """
-    fetch(ARCHIVES[year, kind], folder, f"voc{year}-{kind}", say)
+    label, root = f"voc{year}-{kind}", folder / "VOCdevkit" / f"VOC{year}"
+    if _manifest(folder, label).exists() or not _is_whole(root, kind, IMAGES[year, kind]):
+        fetch(ARCHIVES[year, kind], folder, label, say)
+
+
+def _is_whole(root: Path, kind: str, images: int) -> bool:
+    """Whether every image of a list is there, with its annotation."""
+    try:
+        ids = (root / "ImageSets" / "Main" / f"{kind}.txt").read_text().split()
+    except (OSError, ValueError):
+        return False
+    return len(ids) == images and all(
+        (root / "JPEGImages" / f"{image}.jpg").exists()
+        and (root / "Annotations" / f"{image}.xml").exists()
+        for image in ids
+    )
+
+
+def _manifest(folder: Path, label: str) -> Path:
+    return folder / f"{label}.json"
 
 
 def fetch(archive: Archive, folder: Path, label: str, say: Callable[[str], None]) -> None:
     """Have the files of an archive in `folder`; `label`.json there lists them when all are."""
-    manifest = folder / f"{label}.json"
+    manifest = _manifest(folder, label)
     missing = _missing(manifest, folder)
     if missing == 0:
         return

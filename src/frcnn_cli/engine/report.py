@@ -32,7 +32,7 @@ from ..paths import proposals_dir
 from ..proposers.cache import PROPOSERS, ProposalSource
 from ..structures import GroundTruth
 from .checkpoint import write_atomically
-from .evaluate import Evaluation
+from .evaluate import Evaluation, Metric
 from .gallery import pictures
 
 PER_KIND = 12  # pictures of each kind of error
@@ -53,6 +53,11 @@ PAPER = {
     "horse": 79.2, "motorbike": 73.0, "person": 69.0, "pottedplant": 30.1, "sheep": 65.4,
     "sofa": 70.2, "train": 75.8, "tvmonitor": 65.8,
 }  # fmt: skip
+CURVE_NOTES: dict[Metric, str] = {
+    "voc07": ", of which AP is the mean at recall 0, 0.1 … 1",
+    "voc": ", of which AP is the mean over the recall",
+    "coco": "; AP is a mean over ten such curves, at IoU 0.5, 0.55 … 0.95",
+}
 PAPER_NOTE = "Fast R-CNN with VGG16, trained on trainval, 11-point AP on test (Table 1)."
 
 
@@ -129,6 +134,7 @@ def _page(
         paper=PAPER_NOTE if paper else "",
         score=result.score,
         curves=curves,
+        curve_note=CURVE_NOTES[result.metric],
         errors=_errors(result, diagnosis),
         sizes=[(name, ap, count) for name, (ap, count) in by_size(judged, result.rule).items()],
         histogram=charts.histogram_chart(*score_histogram(judged, BINS)),

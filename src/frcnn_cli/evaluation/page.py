@@ -58,6 +58,7 @@ class Page:
     paper: str  # whose figures those of the paper are; "" without
     score: float
     curves: Sequence[str]  # SVG
+    curve_note: str  # how AP comes from them
     errors: Sequence[ErrorRow]
     sizes: Sequence[tuple[str, float, int]]  # name, mAP, objects
     histogram: str  # SVG
@@ -123,8 +124,8 @@ class Page:
 
     def _curves(self) -> str:
         return (
-            '<p class="soft">Line: precision over recall. Area: the best precision at that recall '
-            f"or a higher one, of which AP is the mean. Dot: score {self.score:g}.</p>"
+            '<p class="soft">Line: precision over recall at IoU 0.5. Area: the best precision at '
+            f"that recall or a higher one{escape(self.curve_note)}. Dot: score {self.score:g}.</p>"
             f'<div class="curves">{"".join(self.curves)}</div>'
         )
 
@@ -137,8 +138,8 @@ class Page:
             for row in self.errors
         )
         return (
-            '<p class="soft">What each kind costs: the mean AP that would be gained if all errors '
-            "of the kind, and nothing else, were fixed. The gains do not add up.</p>"
+            '<p class="soft">What each kind costs: the mean AP at IoU 0.5 that would be gained if '
+            "all errors of the kind and nothing else were fixed. The gains do not add up.</p>"
             '<div class="scroll"><table><thead><tr><th>kind</th>'
             f"<th>score ≥ {self.score:g}</th><th>all</th><th>mean AP gained</th></tr></thead>"
             f"<tbody>{rows}</tbody></table></div>"

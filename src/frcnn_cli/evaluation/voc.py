@@ -136,15 +136,18 @@ def rankings(
         hit, counted: [M]. objects: [K], the number of each class.
     """
     rows = np.flatnonzero(counted)
-    rows = rows[best_first(detections.scores[rows])]
-    # int16 takes numpy's radix sort
+    # int16 takes numpy's radix sort; the scores of one class at a time stay in the cache
     kind = np.int16 if len(objects) < 2**15 else np.int64
-    rows = rows[np.argsort(detections.labels[rows].astype(kind), kind="stable")]
-    ends = np.cumsum(np.bincount(detections.labels[rows], minlength=len(objects) + 1))
-    return [
-        Ranking(detections.scores[own], hit[own], detections.image[own], int(count))
-        for own, count in zip(np.split(rows, ends)[1:-1], objects, strict=True)
-    ]
+    labels = detections.labels[rows].astype(kind)
+    rows = rows[np.argsort(labels, kind="stable")]
+    ends = np.cumsum(np.bincount(labels, minlength=len(objects) + 1))
+    result = []
+    for own, count in zip(np.split(rows, ends)[1:-1], objects, strict=True):
+        ranked = own[best_first(detections.scores[own])]
+        result.append(
+            Ranking(detections.scores[ranked], hit[ranked], detections.image[ranked], int(count))
+        )
+    return result
 
 
 def average_precision(ranked: Sequence[Ranking], rule: Rule) -> VocResult:
