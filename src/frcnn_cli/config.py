@@ -26,6 +26,16 @@ class SelectiveSearchConfig:
     seed: int = 3  # of the ranking; RNG_SEED in code
 
 
+# `single` is one segmentation; `quality` gives more boxes that fit more closely, for more time.
+SEARCH_MODES: dict[str, SelectiveSearchConfig] = {
+    "single": SelectiveSearchConfig(colour_spaces=("hsv",), scales=(100.0,)),
+    "fast": SelectiveSearchConfig(),
+    "quality": SelectiveSearchConfig(
+        colour_spaces=("hsv", "lab", "rgi", "rgb"), scales=(50.0, 100.0, 200.0)
+    ),
+}
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """Training. The defaults are the recipe `paper`: the paper's, as the reference code has it."""

@@ -1,10 +1,11 @@
+import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from frcnn_cli.config import SelectiveSearchConfig
+from frcnn_cli.config import SEARCH_MODES, SelectiveSearchConfig
 from frcnn_cli.proposers import colour
 from frcnn_cli.proposers.segmentation import segment
 from frcnn_cli.proposers.selective_search import selective_search
@@ -225,8 +226,8 @@ def test_boxes_are_the_union_over_the_groupings(picture, setting, first, second)
 def test_each_region_of_the_segmentation_is_among_the_boxes(picture, space):
     config = replace(FINE, colour_spaces=(space,), scales=(20.0,), sigma=0.8)
     planes = colour.smooth(getattr(colour, space)(picture), 0.8)
-    [(labels, n)] = segment(planes, (20.0,), (20,))
-    regions = region_boxes(labels, n)
+    found = segment(planes, (20.0,), (20,))
+    regions = region_boxes(found.labels(0), found.counts[0])
     wide = ((regions[:, 2:] - regions[:, :2]) >= FINE.min_box_side).all(axis=1)
     assert wide.sum() > 5
     assert {tuple(box) for box in regions[wide].tolist()} <= box_set(
@@ -239,3 +240,25 @@ def test_each_region_of_the_segmentation_is_among_the_boxes(picture, space):
 )
 def test_settings_change_the_boxes(picture, found, change):
     assert box_set(selective_search(picture, replace(FINE, **change))) != box_set(found)
+
+
+@pytest.mark.parametrize("mode", SEARCH_MODES)
+@pytest.mark.parametrize("threads", [2, 7])
+def test_threads_within_an_image_change_nothing(picture, mode, threads):
+    config = replace(SEARCH_MODES[mode], min_box_side=3)
+    alone = selective_search(picture, config)
+    assert selective_search(picture, config, threads).boxes.tobytes() == alone.boxes.tobytes()
+
+
+def test_the_modes_give_more_boxes_in_turn(picture):
+    modes = (replace(config, min_box_side=3) for config in SEARCH_MODES.values())
+    single, fast, quality = (len(selective_search(picture, mode).boxes) for mode in modes)
+    assert 1 < single < fast < quality
+
+
+# Taken when the kernels were checked against the loops above; caches hold these very bits.
+def test_the_bits_of_version_1_stay_as_they_are(picture):
+    boxes = selective_search(rectangles(), DEFAULT).boxes
+    assert hashlib.sha256(boxes.astype("<i4").tobytes()).hexdigest()[:16] == "8fd4e4e066480efd"
+    boxes = selective_search(noisy(300, 400, 5), DEFAULT).boxes
+    assert hashlib.sha256(boxes.astype("<i4").tobytes()).hexdigest()[:16] == "42713f0110b850f5"
