@@ -31,7 +31,9 @@ SEARCH_MODES: dict[str, SelectiveSearchConfig] = {
     "single": SelectiveSearchConfig(colour_spaces=("hsv",), scales=(100.0,)),
     "fast": SelectiveSearchConfig(),
     "quality": SelectiveSearchConfig(
-        colour_spaces=("hsv", "lab", "rgi", "rgb"), scales=(50.0, 100.0, 200.0)
+        colour_spaces=("hsv", "lab", "rgi"),
+        scales=(50.0, 100.0, 150.0, 300.0),
+        similarities=("CTSF", "TSF", "F", "S"),
     ),
 }
 

@@ -17,7 +17,8 @@ from frcnn_cli.errors import ConfigError, ImageError
 from frcnn_cli.models.backbones import CAFFE_MEAN, CAFFE_STD
 from frcnn_cli.models.fast_rcnn import build
 from frcnn_cli.models.postprocess import postprocess
-from frcnn_cli.proposers.cache import ProposalSource, selective_search
+from frcnn_cli.proposers.cache import ProposalSource
+from frcnn_cli.proposers.methods import selective_search
 from frcnn_cli.structures import Detections
 from tiny import NAME, add_tiny_backbone
 

@@ -125,15 +125,6 @@ def test_smoothing_does_not_mix_channels():
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_rgb_is_the_image(shape):
-    image = random_image(shape)
-    planes = colour.rgb(image)
-    assert planes.dtype == np.float32
-    assert planes.flags.c_contiguous
-    np.testing.assert_array_equal(planes, np.moveaxis(image, 2, 0))
-
-
-@pytest.mark.parametrize("shape", SHAPES)
 def test_rgi_is_shares_and_intensity(shape):
     image = random_image(shape)
     image[0, 0] = 0

@@ -14,7 +14,7 @@ from ..config import DetectConfig
 from ..errors import DataError, FrcnnError
 from ..paths import DEFAULT_WEIGHTS, find_weights
 from .console import ProgressLine, stderr, stdout
-from .options import Config, Device, Json, Quiet, Weights, image_files, proposal_source
+from .options import Config, Device, Json, Quiet, Source, Weights, image_files, proposal_source
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -43,6 +43,7 @@ def detect(
     classes: Annotated[
         str, typer.Option(help="Only these, by name: cat,dog [default: all].", show_default=False)
     ] = "",
+    proposals: Source = "fast",
     device: Device = "auto",
     json: Json = False,
     quiet: Quiet = False,
@@ -60,7 +61,7 @@ def detect(
     from ..engine.draw import draw
 
     target = _Folder(out, paths) if out is not None else None
-    detector = Detector.load(file, proposal_source(quiet), settings, device)
+    detector = Detector.load(file, proposal_source(quiet, proposals), settings, device)
     begun = time.perf_counter()
     results, failed, drawn = [], [], []
     with ProgressLine("detecting", len(paths), "images", quiet) as progress:

@@ -23,6 +23,7 @@ from .options import (
     Json,
     Limit,
     Quiet,
+    Source,
     Split,
     Weights,
     open_named,
@@ -42,6 +43,7 @@ def evaluate(
     max_proposals: Annotated[
         int, typer.Option(min=1, help="Proposals used in each image.")
     ] = DEFAULTS.max_proposals,
+    proposals: Source = "fast",
     device: Device = "auto",
     jobs: Jobs = None,
     json: Json = False,
@@ -58,7 +60,7 @@ def evaluate(
     from ..engine.evaluate import evaluate_dataset
 
     settings = DetectConfig(max_proposals=max_proposals)
-    detector = Detector.load(file, proposal_source(quiet), settings, device)
+    detector = Detector.load(file, proposal_source(quiet, proposals), settings, device)
     unknown = [name for name in images.classes if name not in detector.classes]
     images = images.with_classes(detector.classes)
     if unknown and not quiet:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..data.datasets import open_dataset
-from ..errors import ConfigError, DataError, ImageError
+from ..errors import ConfigError, DataError, ImageError, unknown_name
 from ..paths import proposals_dir
 from .console import stderr
 
@@ -61,16 +61,37 @@ Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N
 Jobs = Annotated[
     int | None, typer.Option("--jobs", "-j", min=1, help="Threads [default: one for each core].")
 ]
+Source = Annotated[
+    str,
+    typer.Option(
+        "--proposals",
+        metavar="METHOD|FILE",
+        help="fast, single or quality (selective search), dense (sliding windows), or a file of "
+        "boxes that `frcnn propose` has taken in.",
+    ),
+]
 Weights = Annotated[str, typer.Option("--weights", "-w", help="Name or path of a weights file.")]
 
 
-def proposal_source(quiet: bool) -> ProposalSource:
-    """The default method with the cache in the usual place, its kernels compiled."""
+def proposal_source(quiet: bool, proposals: str = "fast", threads: int = 1) -> ProposalSource:
+    """A method with the cache in the usual place, its kernels compiled.
+
+    Args:
+        proposals: a row of PROPOSERS, or the path of a file. threads: within one image.
+    Raises:
+        ConfigError: no such method. DataError: the file cannot be read.
+    """
     import numpy as np
 
-    from ..proposers.cache import PROPOSERS, ProposalSource
+    from ..proposers.cache import ProposalSource
+    from ..proposers.methods import PROPOSERS, from_file
 
-    method = PROPOSERS["selective_search"]()
+    if proposals not in PROPOSERS:
+        path = Path(os.path.expanduser(proposals))
+        if not path.suffix and not path.exists():
+            raise unknown_name("method", proposals, PROPOSERS)
+        return ProposalSource(from_file(path), proposals_dir())
+    method = PROPOSERS[proposals](threads)
     told = threading.Timer(
         2.0, stderr.print, ["compiling the kernels, this once: about half a minute"]
     )

@@ -108,11 +108,6 @@ def _rgi(image):
     return planes
 
 
-def rgb(image: NDArray[np.uint8]) -> Planes:
-    """The channels of an [H, W, 3] RGB image as they are."""
-    return np.ascontiguousarray(np.moveaxis(image, 2, 0), dtype=np.float32)
-
-
 def rgi(image: NDArray[np.uint8]) -> Planes:
     """Shares of red and green in the sum of the channels, each in 0..255, and the intensity."""
     return _rgi(image)

@@ -22,7 +22,7 @@ from .segmentation import segment
 # Changes whenever the same settings would give other boxes; part of every cache key.
 VERSION = 1
 
-PLANES = {"hsv": colour.hsv, "lab": colour.lab, "rgb": colour.rgb, "rgi": colour.rgi}
+PLANES = {"hsv": colour.hsv, "lab": colour.lab, "rgi": colour.rgi}
 TERMS = "CTSF"  # colour, texture, size, fill: the order that `group` takes them in
 
 
