@@ -249,7 +249,8 @@ def _print(summary: dict[str, Any]) -> None:
     stdout.print(
         f"{summary['images']} images ({new} new, {summary['cached']} from the cache), "
         f"{summary['boxes_per_image']} boxes an image, {summary['seconds']} s"
-        + (f", {new / max(summary['seconds'], 0.01):.1f} images/s" if new else "")
+        + (f", {new / max(summary['seconds'], 0.01):.1f} images/s" if new else ""),
+        soft_wrap=True,
     )
     if summary["damaged"]:
         stdout.print(f"{summary['damaged']} damaged entries were made again")
