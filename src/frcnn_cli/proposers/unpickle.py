@@ -66,10 +66,16 @@ def _encode(text: str, encoding: str = "latin1") -> bytes:
     return _codecs.encode(text, "latin1")
 
 
+def _no_bytes() -> bytes:
+    """How protocols 0 to 2 write empty ones; with an argument it could ask for any number."""
+    return b""
+
+
 _ADMITTED: dict[tuple[str, str], _Admitted] = {
     ("numpy", "ndarray"): _Admitted(_array_type),
     ("numpy", "dtype"): _Admitted(_dtype),
     ("_codecs", "encode"): _Admitted(_encode),
+    ("__builtin__", "bytes"): _Admitted(_no_bytes),
 }
 for _core in ("numpy.core", "numpy._core"):
     _ADMITTED[f"{_core}.multiarray", "_reconstruct"] = _Admitted(_reconstruct)
