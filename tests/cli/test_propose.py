@@ -164,7 +164,7 @@ def test_an_interrupted_run_says_what_is_kept(voc_folder, monkeypatch) -> None:
     monkeypatch.setattr("frcnn_cli.engine.propose.propose_files", interrupted)
     result = run(f"propose {voc_folder}/JPEGImages")
     assert result.exit_code == 130
-    assert "0 of 8 images are kept; the same command goes on there" in result.stderr
+    assert "stopped after 0 of 8 images; the same command goes on there" in result.stderr
 
 
 @pytest.mark.parametrize(

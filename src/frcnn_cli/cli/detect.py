@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from json import dumps
 from pathlib import Path
@@ -61,7 +62,9 @@ def detect(
     from ..engine.draw import draw
 
     target = _Folder(out, paths) if out is not None else None
-    detector = Detector.load(file, proposal_source(quiet, proposals), settings, device)
+    threads = os.cpu_count() or 1 if len(paths) == 1 else 1
+    source = proposal_source(quiet, proposals, threads)
+    detector = Detector.load(file, source, settings, device)
     begun = time.perf_counter()
     results, failed, drawn = [], [], []
     with ProgressLine("detecting", len(paths), "images", quiet) as progress:

@@ -73,33 +73,42 @@ Source = Annotated[
 Weights = Annotated[str, typer.Option("--weights", "-w", help="Name or path of a weights file.")]
 
 
-def proposal_source(quiet: bool, proposals: str = "fast", threads: int = 1) -> ProposalSource:
-    """A method with the cache in the usual place, its kernels compiled.
+def find_source(proposals: str = "fast", threads: int = 1) -> ProposalSource:
+    """A method with the cache in the usual place.
 
     Args:
         proposals: a row of PROPOSERS, or the path of a file. threads: within one image.
     Raises:
         ConfigError: no such method. DataError: the file cannot be read.
     """
-    import numpy as np
-
     from ..proposers.cache import ProposalSource
     from ..proposers.methods import PROPOSERS, from_file
 
-    if proposals not in PROPOSERS:
-        path = Path(os.path.expanduser(proposals))
-        if not path.suffix and not path.exists():
-            raise unknown_name("method", proposals, PROPOSERS)
-        return ProposalSource(from_file(path), proposals_dir())
-    method = PROPOSERS[proposals](threads)
-    told = threading.Timer(
-        2.0, stderr.print, ["compiling the kernels, this once: about half a minute"]
-    )
-    if not quiet:
-        told.start()
-    method.propose(np.zeros((8, 8, 3), np.uint8))
-    told.cancel()
+    path = Path(os.path.expanduser(proposals))
+    if proposals in PROPOSERS:
+        method = PROPOSERS[proposals](threads)
+    elif path.suffix or path.exists():
+        method = from_file(path)
+    else:
+        raise unknown_name("method", proposals, PROPOSERS)
     return ProposalSource(method, proposals_dir())
+
+
+def proposal_source(quiet: bool, proposals: str = "fast", threads: int = 1) -> ProposalSource:
+    """What `find_source` gives, its kernels compiled."""
+    import numpy as np
+
+    from ..proposers.methods import FILE
+
+    source = find_source(proposals, threads)
+    if source.method.name != FILE:
+        words = "compiling the kernels, this once: about half a minute"
+        told = threading.Timer(3.0, stderr.print, [words])
+        if not quiet:
+            told.start()
+        source.method.propose(np.zeros((8, 8, 3), np.uint8))
+        told.cancel()
+    return source
 
 
 def open_named(

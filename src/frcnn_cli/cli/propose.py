@@ -24,6 +24,7 @@ from .options import (
     Quiet,
     Source,
     Split,
+    find_source,
     image_files,
     open_named,
     proposal_source,
@@ -102,11 +103,11 @@ def propose(
     if named is None and (recall or plot):
         raise ConfigError("recall needs annotations", "name a data set: voc, voc2007, voc2012")
     workers = jobs or os.cpu_count() or 1
-    source = proposal_source(quiet, proposals, workers if len(paths) < workers else 1)
     if status or verify or clean:
-        look_after_the_cache(source, paths, status, verify, clean, json, quiet)
+        look_after_the_cache(find_source(proposals), paths, verify, clean, json, quiet)
         return
     write = exporter(export, format_)
+    source = proposal_source(quiet, proposals, workers if len(paths) < workers else 1)
     facts: dict[str, Any] = {}
     if source.method.name == "file":
         facts = take_in(Path(proposals), paths, source, layout, quiet)
@@ -128,7 +129,8 @@ def propose(
         _print(summary)
     for result in run.failed:
         assert result.error is not None
-        stderr.print(f"  {result.error.message}")
+        words = result.error.message
+        stderr.print(f"  {words}" if str(result.path) in words else f"  {result.path}: {words}")
     if run.failed:
         if len(paths) == 1 and run.failed[0].error is not None:
             raise run.failed[0].error
@@ -182,7 +184,8 @@ class _Run:
                     self._show(result)
         except KeyboardInterrupt:
             done = len(self.counts)
-            stderr.print(f"{done} of {len(paths)} images are kept; the same command goes on there")
+            words = f"stopped after {done} of {len(paths)} images; the same command goes on there"
+            stderr.print(words)
             raise
 
     def _show(self, result: Proposed) -> None:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 def look_after_the_cache(
     source: ProposalSource,
     paths: list[Path],
-    status: bool,
     verify: bool,
     clean: bool,
     json: bool,
