@@ -26,6 +26,7 @@ import numpy as np
 from frcnn_cli.config import SEARCH_MODES, SelectiveSearchConfig
 from frcnn_cli.data.voc import VocDataset, find_root, load_voc
 from frcnn_cli.engine.propose import propose_files
+from frcnn_cli.errors import DataError
 from frcnn_cli.evaluation.recall import best_overlaps, recall_table
 from frcnn_cli.proposers import colour, grouping, regions, segmentation
 from frcnn_cli.proposers import selective_search as search
@@ -204,7 +205,10 @@ def main() -> None:
         sys.exit(
             "needs OpenCV with its contrib modules: pip install opencv-contrib-python-headless"
         )
-    whole = load_voc(find_root(arguments.data, "2007"), "voc2007", "val", ())
+    try:
+        whole = load_voc(find_root(arguments.data, "2007"), "voc2007", "val", ())
+    except DataError as error:
+        sys.exit(f"{error.message}; name the folder of VOC2007 with --data")
     step = max(1, len(whole) // arguments.images)  # spread over the split
     chosen = slice(0, step * arguments.images, step)
     dataset = VocDataset(
