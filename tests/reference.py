@@ -473,3 +473,12 @@ def box_iou(first, second):
         return 0.0
     areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (first, second)]
     return width * height / (sum(areas) - width * height)
+
+
+def near_duplicates_last(boxes, threshold):
+    """Indices: those that overlap no earlier one of their kind by more than the threshold first."""
+    originals, duplicates = [], []
+    for index, box in enumerate(boxes):
+        near = any(box_iou(box, boxes[other]) > threshold for other in originals)
+        (duplicates if near else originals).append(index)
+    return originals + duplicates

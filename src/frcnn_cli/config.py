@@ -22,6 +22,7 @@ class SelectiveSearchConfig:
     similarities: tuple[str, ...] = ("CTSF", "TSF", "F")  # one grouping each
     sigma: float = 1.0  # smoothing, pixels
     min_box_side: int = 12  # pixels of the working image
+    near_duplicate: float = 0.8  # IoU; a box that overlaps an earlier one by more ranks last
     max_side: int = 500  # the working image is at most this long, pixels
     seed: int = 3  # of the ranking; RNG_SEED in code
 

@@ -140,7 +140,7 @@ def test_late_merges_rank_before_the_first_regions(picture):
     ranks = []
     areas = []
     for seed in range(20):
-        boxes = selective_search(picture, replace(FINE, seed=seed)).boxes
+        boxes = selective_search(picture, replace(FINE, seed=seed, near_duplicate=1.0)).boxes
         ranks.append(boxes.tolist().index([0, 0, 72, 56]) / len(boxes))
         area = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
         half = len(boxes) // 2
@@ -258,7 +258,16 @@ def test_the_modes_give_more_boxes_in_turn(picture):
 
 # Taken when the kernels were checked against the loops above; caches hold these very bits.
 def test_the_bits_of_version_1_stay_as_they_are(picture):
-    boxes = selective_search(rectangles(), DEFAULT).boxes
+    plain = replace(DEFAULT, near_duplicate=1.0)
+    boxes = selective_search(rectangles(), plain).boxes
     assert hashlib.sha256(boxes.astype("<i4").tobytes()).hexdigest()[:16] == "8fd4e4e066480efd"
-    boxes = selective_search(noisy(300, 400, 5), DEFAULT).boxes
+    boxes = selective_search(noisy(300, 400, 5), plain).boxes
     assert hashlib.sha256(boxes.astype("<i4").tobytes()).hexdigest()[:16] == "42713f0110b850f5"
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.8])
+def test_near_duplicates_change_the_order_alone(picture, threshold):
+    plain = selective_search(picture, replace(FINE, near_duplicate=1.0))
+    found = selective_search(picture, replace(FINE, near_duplicate=threshold))
+    assert box_set(found) == box_set(plain)
+    assert found.boxes.tolist() != plain.boxes.tolist()

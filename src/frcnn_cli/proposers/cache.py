@@ -118,7 +118,8 @@ class ProposalSource:
             # another may have made it meanwhile
             return self._fitting(content, image) or self.make(content, image)
 
-    def claim(self, content: bytes, wait: bool = False) -> contextlib.AbstractContextManager[bool]:
+    @contextlib.contextmanager
+    def claim(self, content: bytes, wait: bool = False) -> Iterator[bool]:
         """Keep others from making the entry of an image file within a `with` block.
 
         Gives False where another is at it, unless told to wait.
@@ -126,7 +127,12 @@ class ProposalSource:
         Raises:
             DataError: the cache cannot be written to.
         """
-        return self._explained(self._claims.claim(key_of(content), wait))
+        with contextlib.ExitStack() as stack:
+            try:
+                mine = stack.enter_context(self._claims.claim(key_of(content), wait))
+            except OSError as error:
+                raise self._failure(error) from None
+            yield mine
 
     def make(self, content: bytes, image: NDArray[np.uint8]) -> Proposals:
         """Make and keep the proposals of an image file that this thread has claimed."""
@@ -152,17 +158,6 @@ class ProposalSource:
     def _fitting(self, content: bytes, image: NDArray[np.uint8]) -> Proposals | None:
         found = self.cached(content)
         return found if found is not None and found.image_size == image.shape[:2] else None
-
-    @contextlib.contextmanager
-    def _explained(self, claim: contextlib.AbstractContextManager[bool]) -> Iterator[bool]:
-        try:
-            mine = claim.__enter__()
-        except OSError as error:
-            raise self._failure(error) from None
-        try:
-            yield mine
-        finally:
-            claim.__exit__(None, None, None)
 
     def _failure(self, error: OSError) -> DataError:
         return DataError(

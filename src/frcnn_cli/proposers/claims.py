@@ -37,6 +37,10 @@ class Claims:
         self._held: set[str] = set()  # locks of one process do not exclude its own threads
         self._file: int | None = None
 
+    def __del__(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+
     @contextlib.contextmanager
     def claim(self, key: str, wait: bool) -> Iterator[bool]:
         """Hold a claim within the block; False where another holds it and `wait` is not set."""

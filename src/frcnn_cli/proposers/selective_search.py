@@ -16,6 +16,7 @@ from ..config import SelectiveSearchConfig
 from ..structures import Proposals
 from . import colour
 from .grouping import group
+from .ranking import first_occurrences, random_numbers, spread
 from .regions import regions
 from .segmentation import segment
 
@@ -48,7 +49,8 @@ def selective_search(
     whole = np.array([[0, 0, work_width, work_height]], dtype=np.int32)
     order = np.argsort(priority[wide], kind="stable")
     boxes = np.concatenate([boxes[wide][order], whole])
-    unique = boxes[_first_occurrences(boxes)].astype(np.float32)
+    boxes = boxes[first_occurrences(boxes)]
+    unique = boxes[spread(boxes, config.near_duplicate)].astype(np.float32)
     if (work_height, work_width) != (height, width):
         ratio = np.array([width / work_width, height / work_height] * 2, dtype=np.float32)
         unique = np.rint(unique * ratio)
@@ -82,7 +84,7 @@ def _search(
     priorities = []
     for number, boxes in enumerate(groupings):
         position = np.arange(len(boxes), 0, -1)  # 1 is the root, the last merge
-        priorities.append(position * _random(config.seed, number, len(boxes)))
+        priorities.append(position * random_numbers(config.seed, number, len(boxes)))
     return np.concatenate(groupings), np.concatenate(priorities)
 
 
@@ -98,20 +100,3 @@ def _groupings(
             terms = np.array([letter in similarities for letter in TERMS])
             found.append(group(*scale, image.shape[0] * image.shape[1], terms))
     return found
-
-
-def _random(seed: int, grouping: int, count: int) -> NDArray[np.float64]:
-    """`count` numbers in [0, 1) that depend on the arguments alone (splitmix64 of a counter)."""
-    start = ((seed << 40) + (grouping << 32)) % 2**64
-    x = np.arange(count, dtype=np.uint64) + np.uint64(start)
-    x = (x + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return (x ^ (x >> np.uint64(31))).astype(np.float64) / 2.0**64
-
-
-def _first_occurrences(boxes: NDArray[np.int32]) -> NDArray[np.intp]:
-    """Indices of the rows that have not come before, ascending."""
-    shifts = np.array([48, 32, 16, 0], dtype=np.uint64)
-    keys = np.bitwise_or.reduce(boxes.astype(np.uint64) << shifts, axis=1)
-    return np.sort(np.unique(keys, return_index=True)[1])
