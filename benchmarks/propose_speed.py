@@ -28,7 +28,7 @@ from frcnn_cli.data.voc import VocDataset, find_root, load_voc
 from frcnn_cli.engine.propose import propose_files
 from frcnn_cli.errors import DataError
 from frcnn_cli.evaluation.recall import best_overlaps, recall_table
-from frcnn_cli.proposers import colour, grouping, regions, segmentation
+from frcnn_cli.proposers import colour, components, grouping, regions, segmentation
 from frcnn_cli.proposers import selective_search as search
 from frcnn_cli.proposers.cache import ProposalSource
 from frcnn_cli.proposers.methods import selective_search
@@ -128,7 +128,7 @@ def stages(images: list[np.ndarray], config: SelectiveSearchConfig) -> None:
         return result
 
     terms = [np.array([x in each for x in search.TERMS]) for each in config.similarities]
-    sizes = tuple(round(k) for k in config.scales)
+    each = [(k, round(k)) for k in config.scales]
     for image in images:
         pixels = image.shape[0] * image.shape[1]
         for space in config.colour_spaces:
@@ -136,28 +136,29 @@ def stages(images: list[np.ndarray], config: SelectiveSearchConfig) -> None:
             planes = stage("smoothing", colour.smooth, planes, config.sigma)
             weights = stage("edge weights", segmentation.edge_weights, planes)
             kept = stage("pruning", segmentation.candidate_edges, weights)
-            stage("sorting edges", segmentation.sort_edges, kept)
-            found = stage("segmentation", segmentation.segment, planes, config.scales, sizes)
+            edges, starts = stage("sorting edges", segmentation.sort_edges, kept)
+            width, k = image.shape[1], min(config.scales)
+            of_pixel, graph = stage("atoms", components.atoms, edges, starts, pixels, width, k)
+            joined = [stage("joining atoms", components.join_atoms, graph, *x) for x in each]
+            owners = tuple(owner for owner, _ in joined)
+            cells, owners = stage("cells", components.common_cells, of_pixel, owners)
+            cells = cells.reshape(image.shape[:2])
             codes = stage("bins", regions.pixel_codes, planes)
-            count = len(found.owners[0])
-            stage("cell statistics", regions.cell_statistics, found.cells, count, codes)
-            stage("neighbours", regions.contacts, found.cells, count)
-            for scale in stage("region statistics", regions.regions, planes, found):
+            count = len(owners[0])
+            counted = stage("cell statistics", regions.cell_statistics, cells, count, codes)
+            keys = stage("neighbours", regions.contacts, cells, count)
+            for owner, (_, n) in zip(owners, joined, strict=True):
+                totals = stage("region totals", regions.pool, owner, n, *counted)
+                pairs = stage("neighbours", regions.neighbour_pairs, keys, count, owner, n)
                 for flags in terms:
-                    stage("grouping", grouping.group, *scale, pixels, flags)
+                    stage("grouping", grouping.group, *totals, pairs, pixels, flags)
         stage("all", search.selective_search, image, config)
     use_cores(None)
-    # two stages were timed with their parts inside
-    for part in ("edge weights", "pruning", "sorting edges"):
-        spent["segmentation"] -= spent[part]
-    for part in ("bins", "cell statistics", "neighbours"):
-        spent["region statistics"] -= spent[part]
-    names = {"segmentation": "union-find", "region statistics": "region totals"}
     everything = spent.pop("all")
     spent["ranking, the rest"] = everything - sum(spent.values())
     print(f"\n{'stage, one core':<20} {'ms':>6}")
     for name, seconds in spent.items():
-        print(f"{names.get(name, name):<20} {1e3 * seconds / len(images):>6.2f}")
+        print(f"{name:<20} {1e3 * seconds / len(images):>6.2f}")
     print(f"{'all':<20} {1e3 * everything / len(images):>6.2f}")
 
 
