@@ -33,7 +33,8 @@ from frcnn_cli.engine.detect import Detector
 from frcnn_cli.engine.measure import head_flops
 from frcnn_cli.models.backbones import CAFFE_MEAN, CAFFE_STD
 from frcnn_cli.models.fast_rcnn import FastRCNN, build
-from frcnn_cli.proposers.cache import ProposalSource, selective_search
+from frcnn_cli.proposers.cache import ProposalSource
+from frcnn_cli.proposers.methods import selective_search
 
 HEIGHT, WIDTH, ROIS, CLASSES, RANK = 600, 800, 2000, 20, 256
 PHOTOGRAPHS = (data.astronaut, data.chelsea, data.coffee, data.rocket)

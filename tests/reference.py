@@ -262,6 +262,26 @@ def best_overlaps(
     ]
 
 
+def recall_table(
+    best: Sequence[Sequence[float]], labels: Sequence[int], counts: Sequence[int]
+) -> dict[str, dict[str, float]]:
+    """Recall at 0.5 and 0.7, average best overlap, and the mean over classes of theirs."""
+    table = {}
+    for column, count in enumerate(counts):
+        row = {}
+        for threshold in (0.5, 0.7):
+            found = sum(each[column] >= threshold for each in best)
+            row[str(threshold)] = found / len(best)
+        row["abo"] = sum(each[column] for each in best) / len(best)
+        of_classes = []
+        for label in sorted(set(labels)):
+            own = [each[column] for each, of in zip(best, labels, strict=True) if of == label]
+            of_classes.append(sum(own) / len(own))
+        row["mabo"] = sum(of_classes) / len(of_classes)
+        table[str(count)] = row
+    return table
+
+
 # Selective search
 
 
@@ -537,3 +557,12 @@ def whitened_low_rank(
     u, s, vt = np.linalg.svd(weight @ factor, full_matrices=False)
     truncated = u[:, :rank] * s[:rank] @ vt[:rank]
     return truncated @ np.linalg.inv(factor)
+
+
+def near_duplicates_last(boxes, threshold):
+    """Indices: those that overlap no earlier one of their kind by more than the threshold first."""
+    originals, duplicates = [], []
+    for index, box in enumerate(boxes):
+        near = any(box_iou(box, boxes[other]) > threshold for other in originals)
+        (duplicates if near else originals).append(index)
+    return originals + duplicates

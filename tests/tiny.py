@@ -11,7 +11,8 @@ from frcnn_cli.engine.checkpoint import WeightsHeader
 from frcnn_cli.engine.detect import Detector
 from frcnn_cli.models.backbones import BACKBONES, CAFFE_MEAN, CAFFE_STD, Backbone
 from frcnn_cli.models.fast_rcnn import build
-from frcnn_cli.proposers.cache import ProposalSource, selective_search
+from frcnn_cli.proposers.cache import ProposalSource
+from frcnn_cli.proposers.methods import selective_search
 
 NAME = "tiny"
 CLASSES = ("ball", "box", "tile")

@@ -22,8 +22,21 @@ class SelectiveSearchConfig:
     similarities: tuple[str, ...] = ("CTSF", "TSF", "F")  # one grouping each
     sigma: float = 1.0  # smoothing, pixels
     min_box_side: int = 12  # pixels of the working image
+    near_duplicate: float = 0.8  # IoU; a box that overlaps an earlier one by more ranks last
     max_side: int = 500  # the working image is at most this long, pixels
     seed: int = 3  # of the ranking; RNG_SEED in code
+
+
+# `single` is one segmentation; `quality` gives more boxes that fit more closely, for more time.
+SEARCH_MODES: dict[str, SelectiveSearchConfig] = {
+    "single": SelectiveSearchConfig(colour_spaces=("hsv",), scales=(100.0,)),
+    "fast": SelectiveSearchConfig(),
+    "quality": SelectiveSearchConfig(
+        colour_spaces=("hsv", "lab", "rgi"),
+        scales=(50.0, 100.0, 150.0, 300.0),
+        similarities=("CTSF", "TSF", "F", "S"),
+    ),
+}
 
 
 @dataclass(frozen=True)

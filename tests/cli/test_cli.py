@@ -138,7 +138,7 @@ def test_propose_goes_on_where_it_stopped(voc_folder) -> None:
     assert (first["images"], first["cached"]) == (3, 0)
     second = json.loads(run(f"propose voc --data {voc_folder} --json").stdout)
     assert (second["images"], second["cached"]) == (8, 3)
-    assert second["recall"]["all"]["0.5"] > 0.9
+    assert "recall" not in second
     third = json.loads(run(f"propose {voc_folder}/JPEGImages --json").stdout)
     assert (third["images"], third["cached"]) == (8, 8)
 

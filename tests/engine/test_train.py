@@ -19,7 +19,8 @@ from frcnn_cli.engine.optim import learning_rate, parameter_groups
 from frcnn_cli.engine.train import InterruptedRun, Trainer, prepare, read_state
 from frcnn_cli.errors import DataError, FrcnnError
 from frcnn_cli.models.fast_rcnn import build, freeze
-from frcnn_cli.proposers.cache import ProposalSource, selective_search
+from frcnn_cli.proposers.cache import ProposalSource
+from frcnn_cli.proposers.methods import selective_search
 from tiny import NAME, add_tiny_backbone
 
 CONFIG = TrainConfig(

@@ -15,7 +15,6 @@ from frcnn_cli.evaluation.diagnosis import (
     SIMILAR,
     by_size,
     diagnose,
-    mean_best_overlap,
     score_histogram,
 )
 from frcnn_cli.evaluation.voc import average_precision, evaluate, judge
@@ -174,12 +173,6 @@ def test_scores_of_any_range():
     edges, _, false = score_histogram(judge([found((BOX, -3, 1), (BOX, 7, 1))], [truth()], 1), 4)
     assert (edges[0], edges[-1]) == (-3, 7)
     assert false.sum() == 2
-
-
-def test_mean_average_best_overlap():
-    overlaps = np.array([[0.5, 1], [0.5, 0.5], [0, 0.25]])
-    assert mean_best_overlap(overlaps, np.array([1, 1, 2])).tolist() == [0.25, 0.5]
-    assert np.isnan(mean_best_overlap(np.zeros((0, 2)), np.zeros(0, int))).all()
 
 
 def test_the_gains_start_from_the_mean_ap():

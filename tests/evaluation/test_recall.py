@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 import reference
-from frcnn_cli.evaluation.recall import best_overlaps
+from frcnn_cli.evaluation.recall import COUNTS, CURVE, best_overlaps, recall_table
 from frcnn_cli.structures import GroundTruth, Proposals
 
 
@@ -55,3 +55,30 @@ def test_no_proposals():
 def test_no_objects(truth):
     result = best_overlaps(proposals_of([(0, 0, 5, 5)]), truth, (1, 2, 3))
     assert result.shape == (0, 3)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_table_equals_the_reference(seed):
+    rng = np.random.default_rng(seed)
+    counts = (100, 500, 2000)
+    best = np.sort(rng.uniform(0, 1, (40, 3)), axis=1).astype(np.float32)
+    labels = rng.choice([1, 2, 7], 40)
+    expected = reference.recall_table(best.tolist(), labels.tolist(), counts)
+    found = recall_table(best, labels, counts)
+    assert list(found) == ["100", "500", "2000"]
+    for count, row in expected.items():
+        assert found[count] == pytest.approx(row, abs=1e-4)
+
+
+def test_an_overlap_at_the_threshold_counts():
+    row = recall_table(np.array([[0.5], [0.7], [0.4]], np.float32), np.array([1, 1, 2]), (100,))
+    assert row["100"]["0.5"] == round(2 / 3, 4)
+    assert row["100"]["0.7"] == round(1 / 3, 4)
+    assert row["100"]["abo"] == round(1.6 / 3, 4)
+    assert row["100"]["mabo"] == 0.5
+
+
+def test_the_counts_of_the_table_are_on_the_curve():
+    assert set(COUNTS) <= set(CURVE)
+    assert list(CURVE) == sorted(CURVE)
+    assert (COUNTS[0], COUNTS[-1]) == (100, 10_000)

@@ -1,4 +1,8 @@
 import hashlib
+import json
+import subprocess
+import sys
+import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
@@ -10,14 +14,9 @@ import pytest
 from frcnn_cli.config import SelectiveSearchConfig
 from frcnn_cli.errors import DataError
 from frcnn_cli.proposers import selective_search as search
-from frcnn_cli.proposers.cache import (
-    PROPOSERS,
-    Method,
-    ProposalSource,
-    decode,
-    encode,
-    selective_search,
-)
+from frcnn_cli.proposers.cache import ABOUT, ProposalSource, decode, encode
+from frcnn_cli.proposers.claims import FILE as CLAIMS
+from frcnn_cli.proposers.methods import DEFAULT, PROPOSERS, Method, selective_search
 from frcnn_cli.structures import Proposals
 
 IMAGE = np.zeros((30, 40, 3), np.uint8)
@@ -73,7 +72,8 @@ def counting(settings=None, name="counted", boxes=BOXES["int16"]):
 
 
 def files_in(folder):
-    return sorted(path for path in folder.rglob("*") if path.is_file())
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    return sorted(path for path in paths if path.name not in (ABOUT, CLAIMS))
 
 
 @pytest.mark.parametrize("kind", BOXES)
@@ -248,7 +248,7 @@ def test_every_setting_of_selective_search_is_in_the_digest(monkeypatch):
 def test_selective_search_by_default_uses_the_default_settings():
     default = SelectiveSearchConfig()
     assert selective_search().digest == selective_search(default).digest
-    assert PROPOSERS["selective_search"]().digest == selective_search(default).digest
+    assert PROPOSERS[DEFAULT](1).digest == selective_search(default).digest
 
 
 def test_a_cached_selective_search_equals_a_fresh_one(tmp_path):
@@ -281,19 +281,27 @@ def test_an_entry_is_never_written_in_place(tmp_path):
     assert decode(path.read_bytes()) is not None
 
 
-def test_many_threads_may_write_the_same_entry(tmp_path):
+def test_many_threads_that_want_the_same_entry_make_it_once(tmp_path):
     threads = 12
     barrier = Barrier(threads)
     expected = proposals(BOXES["int32"] * 200)
+    calls = []
 
     def propose(image):
-        barrier.wait(timeout=20)
+        calls.append(image)
+        time.sleep(0.1)
         return expected
 
     source = ProposalSource(Method("slow", propose, {}), tmp_path)
+
+    def ask(_):
+        barrier.wait(timeout=20)
+        return source(CONTENT, IMAGE)
+
     with ThreadPoolExecutor(threads) as pool:
-        results = list(pool.map(lambda _: source(CONTENT, IMAGE), range(threads)))
+        results = list(pool.map(ask, range(threads)))
     assert all(same(result, expected) for result in results)
+    assert len(calls) == 1
     assert files_in(tmp_path) == [source.path(CONTENT)]
     assert same(source.cached(CONTENT), expected)
 
@@ -307,7 +315,7 @@ def test_a_reader_sees_whole_entries_alone(tmp_path):
 
     def write(_):
         for _ in range(20):
-            source._store(CONTENT, expected)
+            source.store(CONTENT, expected)
         return True
 
     def read(_):
@@ -324,4 +332,75 @@ def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr("os.replace", lambda *paths: (_ for _ in ()).throw(OSError(28, "full")))
     with pytest.raises(DataError, match="cannot keep proposals"):
         source(b"content", np.zeros((3, 4, 3), np.uint8))
-    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not files_in(tmp_path)
+
+
+def test_a_damaged_entry_is_reported(tmp_path):
+    _, method = counting()
+    source = ProposalSource(method, tmp_path)
+    source(CONTENT, IMAGE)
+    assert source.damaged == []
+    source.path(CONTENT).write_bytes(b"")
+    source(CONTENT, IMAGE)
+    assert set(source.damaged) == {source.path(CONTENT)}
+
+
+def test_the_folder_says_what_made_it(tmp_path):
+    source = ProposalSource(selective_search(), tmp_path)
+    source(CONTENT, IMAGE)
+    about = json.loads((source.folder / ABOUT).read_text())
+    assert about["name"] == "selective_search"
+    assert about["settings"]["scales"] == list(SelectiveSearchConfig().scales)
+
+
+def test_a_claim_keeps_others_out_until_it_ends(tmp_path):
+    _, method = counting()
+    source = ProposalSource(method, tmp_path)
+    with source.claim(CONTENT) as mine:
+        assert mine
+        with source.claim(CONTENT) as again, source.claim(b"another") as other:
+            assert (again, other) == (False, True)
+    with source.claim(CONTENT) as mine:
+        assert mine
+
+
+def test_a_claim_ends_when_its_block_fails(tmp_path):
+    _, method = counting()
+    source = ProposalSource(method, tmp_path)
+    with pytest.raises(ZeroDivisionError), source.claim(CONTENT):
+        _ = 1 / 0
+    with source.claim(CONTENT) as mine:
+        assert mine
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from frcnn_cli.proposers.claims import Claims
+with Claims(Path(sys.argv[1])).claim(sys.argv[2], wait=False) as mine:
+    print(mine, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_killed_process_leaves_nothing_claimed(tmp_path):
+    _, method = counting()
+    source = ProposalSource(method, tmp_path)
+    key = hashlib.sha256(CONTENT).hexdigest()[:40]
+    command = [sys.executable, "-c", HOLDER, str(source.folder), key]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "True\n"
+        with source.claim(CONTENT) as mine, source.claim(b"another") as free:
+            assert (mine, free) == (False, True)
+        other.kill()
+    with source.claim(CONTENT) as mine:
+        assert mine
+
+
+def test_where_there_are_no_locks_every_claim_succeeds(tmp_path, monkeypatch):
+    monkeypatch.setattr("frcnn_cli.proposers.claims.HAS_LOCKS", False)
+    counter, method = counting()
+    source = ProposalSource(method, tmp_path)
+    source(CONTENT, IMAGE)
+    source(CONTENT, IMAGE)
+    assert counter.calls == 1

@@ -122,3 +122,16 @@ def test_smoothing_does_not_mix_channels():
     out = colour.smooth(planes, 1.0)
     assert (out[[0, 2]] == 0).all()
     assert out[1].max() > 0
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_rgi_is_shares_and_intensity(shape):
+    image = random_image(shape)
+    image[0, 0] = 0
+    planes = colour.rgi(image)
+    assert planes.dtype == np.float32
+    for y, x in np.ndindex(shape):
+        r, g, b = (int(v) for v in image[y, x])
+        total = r + g + b
+        share = 255 / total if total else 0
+        np.testing.assert_allclose(planes[:, y, x], [r * share, g * share, total / 3], rtol=1e-5)

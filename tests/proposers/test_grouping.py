@@ -7,11 +7,9 @@ from frcnn_cli.proposers.regions import (
     COLOUR_LENGTH,
     FIXED_ONE,
     HISTOGRAM_LENGTH,
-    neighbour_pairs,
-    pixel_codes,
-    region_statistics,
+    regions,
 )
-from frcnn_cli.proposers.segmentation import segment
+from frcnn_cli.proposers.segmentation import Segmentation, segment
 from reference import naive_grouping, region_similarity, union_box
 
 ALL_LETTERS = ["C", "T", "S", "F", "CT", "SF", "TSF", "CTS", "CTSF"]
@@ -115,11 +113,9 @@ def test_boxes_equal_the_naive_loop_on_extreme_graphs(shape, letters):
 def test_boxes_equal_the_naive_loop_on_a_segmented_picture(seed):
     planes = np.random.default_rng(seed).uniform(0, 255, (3, 12, 17)).astype(np.float32)
     planes = smooth(planes, 0.8)
-    [(labels, n)] = segment(planes, (20.0,), (3,))
-    assert n > 5
-    sizes, boxes, _ = region_statistics(labels, n, pixel_codes(planes))
-    histograms = random_histograms(np.random.default_rng(seed), n)
-    pairs = neighbour_pairs(labels, n)
+    sizes, boxes, _, pairs = regions(planes, segment(planes, (20.0,), (3,)))[0]
+    assert len(sizes) > 5
+    histograms = random_histograms(np.random.default_rng(seed), len(sizes))
     assert_same_as_naive(sizes, boxes, histograms, pairs, 12 * 17, "CTSF")
 
 
@@ -143,9 +139,9 @@ def test_with_ties_each_merge_still_joins_two_earlier_boxes_and_ends_with_the_wh
     height, width = 6, 9
     n = height * width
     labels = np.arange(n, dtype=np.int32).reshape(height, width)
-    codes = pixel_codes(np.full((3, height, width), 50, np.float32))
-    sizes, boxes, histograms = region_statistics(labels, n, codes)
-    pairs = neighbour_pairs(labels, n)
+    alone = Segmentation(labels, (np.arange(n, dtype=np.int32),), (n,))
+    planes = np.full((3, height, width), 50, np.float32)
+    sizes, boxes, histograms, pairs = regions(planes, alone)[0]
     got = group(sizes, boxes, histograms, pairs, n, flags(letters))
     assert len(got) == 2 * n - 1
     np.testing.assert_array_equal(got[:n], boxes)

@@ -1,10 +1,11 @@
+import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from frcnn_cli.config import SelectiveSearchConfig
+from frcnn_cli.config import SEARCH_MODES, SelectiveSearchConfig
 from frcnn_cli.proposers import colour
 from frcnn_cli.proposers.segmentation import segment
 from frcnn_cli.proposers.selective_search import selective_search
@@ -139,7 +140,7 @@ def test_late_merges_rank_before_the_first_regions(picture):
     ranks = []
     areas = []
     for seed in range(20):
-        boxes = selective_search(picture, replace(FINE, seed=seed)).boxes
+        boxes = selective_search(picture, replace(FINE, seed=seed, near_duplicate=1.0)).boxes
         ranks.append(boxes.tolist().index([0, 0, 72, 56]) / len(boxes))
         area = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
         half = len(boxes) // 2
@@ -225,8 +226,8 @@ def test_boxes_are_the_union_over_the_groupings(picture, setting, first, second)
 def test_each_region_of_the_segmentation_is_among_the_boxes(picture, space):
     config = replace(FINE, colour_spaces=(space,), scales=(20.0,), sigma=0.8)
     planes = colour.smooth(getattr(colour, space)(picture), 0.8)
-    [(labels, n)] = segment(planes, (20.0,), (20,))
-    regions = region_boxes(labels, n)
+    found = segment(planes, (20.0,), (20,))
+    regions = region_boxes(found.labels(0), found.counts[0])
     wide = ((regions[:, 2:] - regions[:, :2]) >= FINE.min_box_side).all(axis=1)
     assert wide.sum() > 5
     assert {tuple(box) for box in regions[wide].tolist()} <= box_set(
@@ -239,3 +240,34 @@ def test_each_region_of_the_segmentation_is_among_the_boxes(picture, space):
 )
 def test_settings_change_the_boxes(picture, found, change):
     assert box_set(selective_search(picture, replace(FINE, **change))) != box_set(found)
+
+
+@pytest.mark.parametrize("mode", SEARCH_MODES)
+@pytest.mark.parametrize("threads", [2, 7])
+def test_threads_within_an_image_change_nothing(picture, mode, threads):
+    config = replace(SEARCH_MODES[mode], min_box_side=3)
+    alone = selective_search(picture, config)
+    assert selective_search(picture, config, threads).boxes.tobytes() == alone.boxes.tobytes()
+
+
+def test_the_modes_give_more_boxes_in_turn(picture):
+    modes = (replace(config, min_box_side=3) for config in SEARCH_MODES.values())
+    single, fast, quality = (len(selective_search(picture, mode).boxes) for mode in modes)
+    assert 1 < single < fast < quality
+
+
+# Taken when the kernels were checked against the loops above; caches hold these very bits.
+def test_the_bits_of_version_1_stay_as_they_are(picture):
+    plain = replace(DEFAULT, near_duplicate=1.0)
+    boxes = selective_search(rectangles(), plain).boxes
+    assert hashlib.sha256(boxes.astype("<i4").tobytes()).hexdigest()[:16] == "8fd4e4e066480efd"
+    boxes = selective_search(noisy(300, 400, 5), plain).boxes
+    assert hashlib.sha256(boxes.astype("<i4").tobytes()).hexdigest()[:16] == "42713f0110b850f5"
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.8])
+def test_near_duplicates_change_the_order_alone(picture, threshold):
+    plain = selective_search(picture, replace(FINE, near_duplicate=1.0))
+    found = selective_search(picture, replace(FINE, near_duplicate=threshold))
+    assert box_set(found) == box_set(plain)
+    assert found.boxes.tolist() != plain.boxes.tolist()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from json import dumps
 from pathlib import Path
@@ -14,7 +15,7 @@ from ..config import DetectConfig
 from ..errors import DataError, FrcnnError
 from ..paths import DEFAULT_WEIGHTS, find_weights
 from .console import ProgressLine, stderr, stdout
-from .options import Config, Device, Json, Quiet, Weights, image_files, proposal_source
+from .options import Config, Device, Json, Quiet, Source, Weights, image_files, proposal_source
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -43,6 +44,7 @@ def detect(
     classes: Annotated[
         str, typer.Option(help="Only these, by name: cat,dog [default: all].", show_default=False)
     ] = "",
+    proposals: Source = "fast",
     device: Device = "auto",
     json: Json = False,
     quiet: Quiet = False,
@@ -60,7 +62,9 @@ def detect(
     from ..engine.draw import draw
 
     target = _Folder(out, paths) if out is not None else None
-    detector = Detector.load(file, proposal_source(quiet), settings, device)
+    threads = os.cpu_count() or 1 if len(paths) == 1 else 1
+    source = proposal_source(quiet, proposals, threads)
+    detector = Detector.load(file, source, settings, device)
     begun = time.perf_counter()
     results, failed, drawn = [], [], []
     with ProgressLine("detecting", len(paths), "images", quiet) as progress:

@@ -16,7 +16,7 @@ from ..paths import DEFAULT_WEIGHTS, find_weights
 from .console import ProgressLine
 from .eval_input import RUNS, Found, Place, from_file, from_network, only, place_of
 from .eval_tables import by_class, comparison_rows, number, show_comparison, show_evaluation
-from .options import Config, Data, Device, Jobs, Json, Limit, Quiet, Split, Weights
+from .options import Config, Data, Device, Jobs, Json, Limit, Quiet, Source, Split, Weights
 
 if TYPE_CHECKING:
     from ..engine.evaluate import Evaluation, Metric
@@ -79,6 +79,7 @@ def evaluate(
     fail_under: Annotated[
         float | None, typer.Option(help="Exit with status 1 where the mean AP is lower.")
     ] = None,
+    proposals: Source = "fast",
     device: Device = "auto",
     jobs: Jobs = None,
     json: Json = False,
@@ -110,8 +111,8 @@ def evaluate(
         settings = DetectConfig(max_proposals=max_proposals)
         workers = jobs or os.cpu_count() or 1
         found = from_network(
-            find_weights(weights), whole, limit, place.describe(whole), settings, save, device,
-            workers, quiet,
+            find_weights(weights), whole, limit, place.describe(whole), settings, proposals, save,
+            device, workers, quiet,
         )  # fmt: skip
     found = only(found, wanted)
     from ..engine import evaluate as engine

@@ -96,6 +96,7 @@ def from_network(
     limit: int | None,
     place: dict[str, str | None],
     settings: DetectConfig,
+    proposals: str,
     save: Path | None,
     device: str,
     workers: int,
@@ -106,7 +107,7 @@ def from_network(
     from ..engine.detect import Detector
     from ..engine.evaluate import detect_all, known_detections, source_of
 
-    detector = Detector.load(weights, proposal_source(quiet), settings, device)
+    detector = Detector.load(weights, proposal_source(quiet, proposals), settings, device)
     images = whole.limited(limit).with_classes(detector.classes)
     if not quiet:
         _say_classes(whole, detector.classes, weights.stem)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..data.datasets import open_dataset
-from ..errors import ConfigError, DataError, ImageError
+from ..errors import ConfigError, DataError, ImageError, unknown_name
 from ..paths import proposals_dir
 from .console import stderr
 
@@ -61,24 +61,54 @@ Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N
 Jobs = Annotated[
     int | None, typer.Option("--jobs", "-j", min=1, help="Threads [default: one for each core].")
 ]
+Source = Annotated[
+    str,
+    typer.Option(
+        "--proposals",
+        metavar="METHOD|FILE",
+        help="fast, single or quality (selective search), dense (sliding windows), or a file of "
+        "boxes that `frcnn propose` has taken in.",
+    ),
+]
 Weights = Annotated[str, typer.Option("--weights", "-w", help="Name or path of a weights file.")]
 
 
-def proposal_source(quiet: bool) -> ProposalSource:
-    """The default method with the cache in the usual place, its kernels compiled."""
+def find_source(proposals: str = "fast", threads: int = 1) -> ProposalSource:
+    """A method with the cache in the usual place.
+
+    Args:
+        proposals: a row of PROPOSERS, or the path of a file. threads: within one image.
+    Raises:
+        ConfigError: no such method. DataError: the file cannot be read.
+    """
+    from ..proposers.cache import ProposalSource
+    from ..proposers.methods import PROPOSERS, from_file
+
+    path = Path(os.path.expanduser(proposals))
+    if proposals in PROPOSERS:
+        method = PROPOSERS[proposals](threads)
+    elif path.suffix or path.exists():
+        method = from_file(path)
+    else:
+        raise unknown_name("method", proposals, PROPOSERS)
+    return ProposalSource(method, proposals_dir())
+
+
+def proposal_source(quiet: bool, proposals: str = "fast", threads: int = 1) -> ProposalSource:
+    """What `find_source` gives, its kernels compiled."""
     import numpy as np
 
-    from ..proposers.cache import PROPOSERS, ProposalSource
+    from ..proposers.methods import FILE
 
-    method = PROPOSERS["selective_search"]()
-    told = threading.Timer(
-        2.0, stderr.print, ["compiling the kernels, this once: about half a minute"]
-    )
-    if not quiet:
-        told.start()
-    method.propose(np.zeros((8, 8, 3), np.uint8))
-    told.cancel()
-    return ProposalSource(method, proposals_dir())
+    source = find_source(proposals, threads)
+    if source.method.name != FILE:
+        words = "compiling the kernels, this once: about half a minute"
+        told = threading.Timer(3.0, stderr.print, [words])
+        if not quiet:
+            told.start()
+        source.method.propose(np.zeros((8, 8, 3), np.uint8))
+        told.cancel()
+    return source
 
 
 def open_named(

@@ -25,6 +25,7 @@ from .options import (
     Json,
     Limit,
     Quiet,
+    Source,
     Split,
     load_config,
     open_named,
@@ -87,6 +88,7 @@ def train(
         Path | None,
         typer.Option(callback=_load_run, is_eager=True, help="Go on with the run in this folder."),
     ] = None,
+    proposals: Source = "fast",
     device: Device = "auto",
     jobs: Jobs = None,
     json: Json = False,
@@ -118,7 +120,7 @@ def train(
     from ..engine.train import prepare, read_state
 
     state = None if resume is None else read_state(resume)
-    source = proposal_source(quiet)
+    source = proposal_source(quiet, proposals)
     workers = jobs or os.cpu_count() or 1
     with ProgressLine("looking at the images", len(images), "images", quiet) as progress:
         trainer, facts = prepare(
@@ -140,6 +142,7 @@ def train(
                 "pixels": pixels,
                 "recipe": recipe,
                 "backbone": backbone,
+                "proposals": proposals,
                 **{key: getattr(settings, key) for key in overrides},
             },
         )

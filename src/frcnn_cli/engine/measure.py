@@ -16,11 +16,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..config import DetectConfig, SelectiveSearchConfig
+from ..config import DetectConfig
 from ..data.batching import prepare
 from ..models.fast_rcnn import FastRCNN
 from ..models.low_rank import low_rank_layer
-from ..proposers.cache import ProposalSource, selective_search
+from ..proposers.cache import ProposalSource
+from ..proposers.methods import selective_search
 from .checkpoint import load_weights
 from .detect import Detector
 from .ranks import Ranks
@@ -55,7 +56,7 @@ def cost(weights: Path, device: str, threads: int) -> Cost:
     """Measure a weights file in this process; for the image see `measure`."""
     torch.set_num_threads(threads)
     model, header = load_weights(weights)
-    nowhere = ProposalSource(selective_search(SelectiveSearchConfig()), Path())
+    nowhere = ProposalSource(selective_search(), Path())
     detector = Detector(model, header, nowhere, DetectConfig(), device)
     rng = np.random.default_rng(0)
     height, width = header.scale, min(header.scale * 4 // 3, header.max_size)

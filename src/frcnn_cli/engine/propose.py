@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from .prefetch import prefetch
 class Proposed:
     """What became of one image file: proposals, or an error."""
 
+    index: int  # among the files
     path: Path
     proposals: Proposals | None
     cached: bool
@@ -25,24 +26,41 @@ class Proposed:
     error: FrcnnError | None = None
 
 
-def propose_files(paths: Iterable[Path], source: ProposalSource, jobs: int) -> Iterator[Proposed]:
-    """Proposals of each file, in order; a file that cannot be read does not stop the others.
+def propose_files(paths: Sequence[Path], source: ProposalSource, jobs: int) -> Iterator[Proposed]:
+    """Proposals of each file; one that cannot be read does not stop the others.
+
+    Files that another process is at come at the end, all others in order. Each thread reads,
+    decodes and searches an image of its own, so that decoding and search overlap.
 
     Args:
         jobs: threads; the kernels run side by side.
     """
 
-    def propose(path: Path) -> Proposed:
+    def propose(index: int, wait: bool) -> Proposed | None:
+        path = paths[index]
         start = time.perf_counter()
         content = images.read_bytes(path)
         found = source.cached(content)
-        if found is not None:
-            return Proposed(path, found, True, 0.0)
-        image = images.decode(content, str(path))
-        return Proposed(path, source(content, image), False, time.perf_counter() - start)
+        if found is None:
+            with source.claim(content, wait) as mine:
+                if not mine:
+                    return None
+                found = source.cached(content)  # made since, by the one that had the claim
+                if found is None:
+                    image = images.decode(content, str(path))
+                    found = source.make(content, image)
+                    return Proposed(index, path, found, False, time.perf_counter() - start)
+        return Proposed(index, path, found, True, 0.0)
 
-    for path, future in prefetch(propose, paths, jobs):
-        try:
-            yield future.result()
-        except FrcnnError as error:
-            yield Proposed(path, None, False, 0.0, error)
+    busy: list[int] = []
+    for wait in (False, True):
+        todo = busy if wait else range(len(paths))
+        for index, future in prefetch(lambda index: propose(index, wait), todo, jobs):  # noqa: B023
+            try:
+                result = future.result()
+            except FrcnnError as error:
+                result = Proposed(index, paths[index], None, False, 0.0, error)
+            if result is None:
+                busy.append(index)
+            else:
+                yield result

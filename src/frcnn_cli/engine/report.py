@@ -22,14 +22,14 @@ from ..evaluation.diagnosis import (
     Diagnosis,
     by_size,
     diagnose,
-    mean_best_overlap,
     score_histogram,
 )
 from ..evaluation.matching import Floats
 from ..evaluation.page import ClassRow, ErrorRow, Page
-from ..evaluation.recall import best_overlaps
+from ..evaluation.recall import best_overlaps, recall_table
 from ..paths import proposals_dir
-from ..proposers.cache import PROPOSERS, ProposalSource
+from ..proposers.cache import ProposalSource
+from ..proposers.methods import DEFAULT, PROPOSERS
 from ..structures import GroundTruth
 from .checkpoint import write_atomically
 from .evaluate import Evaluation, Metric
@@ -200,7 +200,7 @@ def _proposal_recall(
     dataset: Dataset, truths: Sequence[GroundTruth], on_image: Callable[[], None]
 ) -> tuple[list[tuple[str, list[float]]], str]:
     """Recall at IoU 0.5 and 0.7 and MABO, of the proposals that are in the cache."""
-    source = ProposalSource(PROPOSERS["selective_search"](), proposals_dir())
+    source = ProposalSource(PROPOSERS[DEFAULT](1), proposals_dir())
     overlaps, labels = [np.zeros((0, len(COUNTS)), np.float32)], [np.zeros(0, np.int64)]
     images = 0
     for path, truth in zip(dataset.paths, truths, strict=True):
@@ -213,14 +213,11 @@ def _proposal_recall(
             images += 1
             overlaps.append(best_overlaps(proposals, truth, COUNTS))
             labels.append(truth.labels[~truth.difficult])
-    best, label = np.concatenate(overlaps).astype(np.float64), np.concatenate(labels)
+    best = np.concatenate(overlaps)
     if not len(best):
         return [], "There are no proposals of these images in the cache."
-    mabo = mean_best_overlap(best, label)
-    rows = [
-        (str(count), [float((best[:, c] >= t).mean()) for t in (0.5, 0.7)] + [float(mabo[c])])
-        for c, count in enumerate(COUNTS)
-    ]
+    table = recall_table(best, np.concatenate(labels), COUNTS)
+    rows = [(count, [row["0.5"], row["0.7"], row["mabo"]]) for count, row in table.items()]
     return rows, (
         f"Share of {len(best):,} objects that the first proposals of an image cover "
         f"(selective search, {images:,} of {len(dataset):,} images), and the mean over the classes "

@@ -146,15 +146,3 @@ def score_histogram(judged: Judged, bins: int) -> tuple[Floats, Ints, Ints]:
     false = ~matches.hit & ~matches.ignored
     hits, wrong = (np.histogram(scores[own], edges)[0] for own in (matches.hit, false))
     return edges, hits, wrong
-
-
-def mean_best_overlap(overlaps: Floats, labels: Ints) -> Floats:
-    """MABO: the mean over the classes of the mean best overlap of their objects.
-
-    Args:
-        overlaps: [G, C], of each object with any of the first so many proposals. labels: [G].
-    Returns:
-        [C].
-    """
-    means = [overlaps[labels == label].mean(axis=0) for label in np.unique(labels)]
-    return np.mean(means, axis=0) if means else np.full(overlaps.shape[1], np.nan)

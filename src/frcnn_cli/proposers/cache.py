@@ -11,60 +11,36 @@ It is written beside its place and renamed, so it is there whole or not at all.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import mmap
 import os
 import struct
 import threading
 import zlib
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..config import SelectiveSearchConfig
 from ..errors import DataError
 from ..structures import Proposals
-from . import selective_search as search
+from .claims import Claims
+from .methods import Method
 
 MAGIC = b"FRCNNP1\n"
+SUFFIX = ".boxes"
+PART = ".part"  # what is being written
+ABOUT = "method.json"  # in the folder of a method: its name and settings
 _HEADER = struct.Struct("<8sIIIIc3x")
 _TYPES: dict[bytes, np.dtype[Any]] = {
     b"h": np.dtype("<i2"),
     b"i": np.dtype("<i4"),
     b"f": np.dtype("<f4"),
 }
-
-
-@dataclass(frozen=True)
-class Method:
-    """A way to propose regions: the function and everything its result depends on."""
-
-    name: str
-    propose: Callable[[NDArray[np.uint8]], Proposals]
-    settings: dict[str, object]
-
-    @property
-    def digest(self) -> str:
-        """Names the method with its settings, in a folder name."""
-        text = json.dumps([self.name, self.settings], sort_keys=True)
-        return f"{self.name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
-
-
-def selective_search(config: SelectiveSearchConfig | None = None) -> Method:
-    """Selective search with these settings (the default ones for None)."""
-    settings = config or SelectiveSearchConfig()
-    return Method(
-        "selective_search",
-        lambda image: search.selective_search(image, settings),
-        {"version": search.VERSION, **asdict(settings)},
-    )
-
-
-PROPOSERS: dict[str, Callable[[], Method]] = {"selective_search": selective_search}
 
 
 def encode(proposals: Proposals) -> bytes:
@@ -78,38 +54,56 @@ def encode(proposals: Proposals) -> bytes:
     return MAGIC + struct.pack("<I", zlib.crc32(rest)) + rest
 
 
-def decode(content: bytes) -> Proposals | None:
+def decode(content: bytes | mmap.mmap) -> Proposals | None:
     """The proposals of an entry, or None if it is damaged."""
     if len(content) < _HEADER.size:
         return None
     magic, checksum, count, height, width, code = _HEADER.unpack_from(content)
-    rest = content[len(MAGIC) + 4 :]
+    rest = memoryview(content)[len(MAGIC) + 4 :]
     if magic != MAGIC or zlib.crc32(rest) != checksum or code not in _TYPES:
         return None
-    values = np.frombuffer(content, _TYPES[code], offset=_HEADER.size)
-    if len(values) != 4 * count:
+    if len(content) != _HEADER.size + 4 * count * _TYPES[code].itemsize:
         return None
+    values = np.frombuffer(content, _TYPES[code], offset=_HEADER.size)
     return Proposals(values.reshape(count, 4).astype(np.float32), None, (height, width))
 
 
+def key_of(content: bytes) -> str:
+    """The name of an image file with this content."""
+    return hashlib.sha256(content).hexdigest()[:40]
+
+
+def path_of(folder: Path, key: str) -> Path:
+    """The entry of an image in the folder of a method."""
+    return folder / key[:2] / f"{key[2:]}{SUFFIX}"
+
+
 class ProposalSource:
-    """Proposals of any image: from the cache, or made and put there."""
+    """Proposals of any image: from the cache, or made and put there.
+
+    Many threads and processes may share a cache; each entry is made by one of them.
+    """
 
     def __init__(self, method: Method, folder: Path) -> None:
         self.method = method
         self.folder = folder / method.digest
+        self.damaged: list[Path] = []  # entries that were found so, and are made again
+        self._claims = Claims(self.folder)
 
     def path(self, content: bytes) -> Path:
         """Where the entry of an image file with this content is or would be."""
-        key = hashlib.sha256(content).hexdigest()
-        return self.folder / key[:2] / f"{key[2:40]}.boxes"
+        return path_of(self.folder, key_of(content))
 
     def cached(self, content: bytes) -> Proposals | None:
         """The entry of an image file; None where there is none or it is damaged."""
+        path = self.path(content)
         try:
-            return decode(self.path(content).read_bytes())
+            found = decode(_mapped(path))
         except OSError:
             return None
+        if found is None:
+            self.damaged.append(path)
+        return found
 
     def __call__(self, content: bytes, image: NDArray[np.uint8]) -> Proposals:
         """The proposals of an image file, whose decoded form is `image` [H, W, 3].
@@ -117,22 +111,74 @@ class ProposalSource:
         Raises:
             DataError: the cache cannot be written to.
         """
-        found = self.cached(content)
-        if found is None or found.image_size != image.shape[:2]:
-            found = self.method.propose(image)
-            self._store(content, found)
-        return found
+        found = self._fitting(content, image)
+        if found is not None:
+            return found
+        with self.claim(content, wait=True):
+            # another may have made it meanwhile
+            return self._fitting(content, image) or self.make(content, image)
 
-    def _store(self, content: bytes, proposals: Proposals) -> None:
-        path = self.path(content)
-        part = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.part")
+    @contextlib.contextmanager
+    def claim(self, content: bytes, wait: bool = False) -> Iterator[bool]:
+        """Keep others from making the entry of an image file within a `with` block.
+
+        Gives False where another is at it, unless told to wait.
+
+        Raises:
+            DataError: the cache cannot be written to.
+        """
+        with contextlib.ExitStack() as stack:
+            try:
+                mine = stack.enter_context(self._claims.claim(key_of(content), wait))
+            except OSError as error:
+                raise self._failure(error) from None
+            yield mine
+
+    def make(self, content: bytes, image: NDArray[np.uint8]) -> Proposals:
+        """Make and keep the proposals of an image file that this thread has claimed."""
+        made = self.method.propose(image)
+        self.store(content, made)
+        return made
+
+    def store(self, content: bytes, proposals: Proposals) -> None:
+        """Put an entry in its place, whole or not at all.
+
+        Raises:
+            DataError: the cache cannot be written to.
+        """
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part.write_bytes(encode(proposals))
-            os.replace(part, path)
+            about = self.folder / ABOUT
+            if not about.exists():
+                text = json.dumps({"name": self.method.name, "settings": self.method.settings})
+                _write(about, text.encode())
+            _write(self.path(content), encode(proposals))
         except OSError as error:
-            part.unlink(missing_ok=True)
-            raise DataError(
-                f"cannot keep proposals in {self.folder}: {error.strerror}",
-                "make room, or name another folder in FRCNN_HOME",
-            ) from None
+            raise self._failure(error) from None
+
+    def _fitting(self, content: bytes, image: NDArray[np.uint8]) -> Proposals | None:
+        found = self.cached(content)
+        return found if found is not None and found.image_size == image.shape[:2] else None
+
+    def _failure(self, error: OSError) -> DataError:
+        return DataError(
+            f"cannot keep proposals in {self.folder}: {error.strerror}",
+            "make room, or name another folder in FRCNN_HOME",
+        )
+
+
+def _mapped(path: Path) -> bytes | mmap.mmap:
+    with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size == 0:  # which cannot be mapped
+            return b""
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def _write(path: Path, content: bytes) -> None:
+    part = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}{PART}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(content)
+        os.replace(part, path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise

@@ -93,6 +93,26 @@ def lab(image: NDArray[np.uint8]) -> Planes:
     return _lab(image, _LINEAR, _LAB_CURVE)
 
 
+@njit(cache=True, nogil=True, error_model="numpy")
+def _rgi(image):
+    height, width = image.shape[:2]
+    planes = np.empty((3, height, width), np.float32)
+    for y in range(height):
+        for x in range(width):
+            r, g, b = np.int32(image[y, x, 0]), np.int32(image[y, x, 1]), np.int32(image[y, x, 2])
+            total = np.float32(r + g + b)
+            share = np.float32(255) / max(total, np.float32(1))
+            planes[0, y, x] = np.float32(r) * share
+            planes[1, y, x] = np.float32(g) * share
+            planes[2, y, x] = total / np.float32(3)
+    return planes
+
+
+def rgi(image: NDArray[np.uint8]) -> Planes:
+    """Shares of red and green in the sum of the channels, each in 0..255, and the intensity."""
+    return _rgi(image)
+
+
 def gaussian_taps(sigma: float) -> NDArray[np.float32]:
     """The normalised one-dimensional Gaussian, [2 * SMOOTHING_RADIUS + 1]; sigma in pixels."""
     offsets = np.arange(-SMOOTHING_RADIUS, SMOOTHING_RADIUS + 1)
@@ -100,33 +120,29 @@ def gaussian_taps(sigma: float) -> NDArray[np.float32]:
     return (taps / taps.sum()).astype(np.float32)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _smooth(planes, taps):
     channels, height, width = planes.shape
-    radius = len(taps) // 2
     out = np.empty_like(planes)
-    row = np.empty(width + 2 * radius, np.float32)
-    total = np.empty(width, np.float32)
+    row = np.empty(width + 6, np.float32)
+    t0, t1, t2, t3 = taps[3], taps[4], taps[5], taps[6]
     for c in range(channels):
+        plane = planes[c]
         for y in range(height):
-            # down the columns, a row at a time, edges repeated
-            total[:] = taps[radius] * planes[c, y]
-            for t in range(1, radius + 1):
-                above = planes[c, max(y - t, 0)]
-                below = planes[c, min(y + t, height - 1)]
-                weight = taps[radius + t]
-                for x in range(width):
-                    total[x] += weight * (above[x] + below[x])
-            row[radius : radius + width] = total
-            row[:radius] = total[0]
-            row[radius + width :] = total[width - 1]
+            # down the columns first, then along the row; edge pixels are repeated
+            here = plane[y]
+            up1, down1 = plane[max(y - 1, 0)], plane[min(y + 1, height - 1)]
+            up2, down2 = plane[max(y - 2, 0)], plane[min(y + 2, height - 1)]
+            up3, down3 = plane[max(y - 3, 0)], plane[min(y + 3, height - 1)]
+            for x in range(width):
+                near = t0 * here[x] + t1 * (up1[x] + down1[x])
+                row[x + 3] = near + t2 * (up2[x] + down2[x]) + t3 * (up3[x] + down3[x])
+            row[:3] = row[3]
+            row[width + 3 :] = row[width + 2]
             target = out[c, y]
             for x in range(width):
-                target[x] = taps[radius] * row[x + radius]
-            for t in range(1, radius + 1):
-                weight = taps[radius + t]
-                for x in range(width):
-                    target[x] += weight * (row[x + radius - t] + row[x + radius + t])
+                near = t0 * row[x + 3] + t1 * (row[x + 2] + row[x + 4])
+                target[x] = near + t2 * (row[x + 1] + row[x + 5]) + t3 * (row[x] + row[x + 6])
     return out
 
 

@@ -9,13 +9,23 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from .regions import COLOUR_LENGTH, FIXED_ONE
+from .regions import COLOUR_LENGTH, FIXED_ONE, HISTOGRAM_LENGTH
 
 BLOCK = 64  # regions in a block of the blocked maximum
 DEAD = np.float32(-1.0)  # below every similarity
 
 
-@njit(cache=True, nogil=True)
+@njit(inline="always")
+def _shared(first, second):
+    """Intersection of two histograms."""
+    total = np.uint32(0)
+    for i in range(len(first)):
+        # cast back: numba would add in 64 bits, half as many at a time
+        total = np.uint32(total + np.uint32(min(first[i], second[i])))
+    return total
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def similarity(a, b, sizes, boxes, histograms, pixels, terms):
     """Mean of the chosen similarity terms of regions `a` and `b`, in 0..1 (equations 1 to 4).
 
@@ -23,17 +33,12 @@ def similarity(a, b, sizes, boxes, histograms, pixels, terms):
         pixels: size of the image. terms: 4 flags, (colour, texture, size, fill).
     """
     total = np.float32(0)
-    first, second = histograms[a], histograms[b]
     one = np.float32(1)
     if terms[0]:
-        shared = np.uint32(0)
-        for i in range(COLOUR_LENGTH):
-            shared += np.uint32(min(first[i], second[i]))
+        shared = _shared(histograms[a, :COLOUR_LENGTH], histograms[b, :COLOUR_LENGTH])
         total += np.float32(shared) / np.float32(FIXED_ONE)
     if terms[1]:
-        shared = np.uint32(0)
-        for i in range(COLOUR_LENGTH, len(first)):
-            shared += np.uint32(min(first[i], second[i]))
+        shared = _shared(histograms[a, COLOUR_LENGTH:], histograms[b, COLOUR_LENGTH:])
         total += np.float32(shared) / np.float32(FIXED_ONE)
     together = sizes[a] + sizes[b]
     if terms[2]:
@@ -70,7 +75,7 @@ def _set_best(best, block_best, region, value):
         block_best[block] = largest
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def group(sizes0, boxes0, histograms0, pairs, pixels, terms):
     """Merge regions down to one.
 
@@ -90,8 +95,13 @@ def group(sizes0, boxes0, histograms0, pairs, pixels, terms):
     regions = 2 * n - 1
     sizes = np.zeros(regions, np.int32)
     boxes = np.zeros((regions, 4), np.int32)
-    histograms = np.zeros((regions, histograms0.shape[1]), np.uint16)
-    sizes[:n], boxes[:n], histograms[:n] = sizes0, boxes0, histograms0
+    sizes[:n], boxes[:n] = sizes0, boxes0
+    # only the bins that a chosen term looks at are kept up
+    low = 0 if terms[0] else COLOUR_LENGTH
+    high = HISTOGRAM_LENGTH if terms[1] else COLOUR_LENGTH
+    histograms = np.empty((regions if low < high else 0, HISTOGRAM_LENGTH), np.uint16)
+    if low < high:
+        histograms[:n] = histograms0
 
     half_edges = 2 * len(pairs)
     target = np.empty(half_edges, np.int32)
@@ -138,8 +148,10 @@ def group(sizes0, boxes0, histograms0, pairs, pixels, terms):
             boxes[new, 2 + i] = max(boxes[a, 2 + i], boxes[b, 2 + i])
         share_a = np.float32(size_a) / np.float32(size_a + size_b)
         share_b = np.float32(1) - share_a
-        for i in range(histograms.shape[1]):
-            histograms[new, i] = np.uint16(histograms[a, i] * share_a + histograms[b, i] * share_b)
+        if low < high:
+            mean, of_a, of_b = histograms[new], histograms[a], histograms[b]
+            for i in range(low, high):
+                mean[i] = np.uint16(of_a[i] * share_a + of_b[i] * share_b)
         parent[a] = parent[b] = new
         _set_best(best, block_best, a, DEAD)
         _set_best(best, block_best, b, DEAD)

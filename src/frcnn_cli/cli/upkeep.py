@@ -1,0 +1,95 @@
+"""frcnn propose --status, --verify and --clean"""
+
+from __future__ import annotations
+
+from json import dumps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from ..errors import DataError
+from .console import ProgressLine, stderr, stdout
+
+if TYPE_CHECKING:
+    from ..proposers.cache import ProposalSource
+
+
+def look_after_the_cache(
+    source: ProposalSource,
+    paths: list[Path],
+    verify: bool,
+    clean: bool,
+    json: bool,
+    quiet: bool,
+) -> None:
+    """Do what was asked of the cache that `source` is in.
+
+    Args:
+        paths: images that --verify expects to find.
+    Raises:
+        DataError: --verify found damage, or an image without proposals.
+    """
+    from ..data.images import read_bytes
+    from ..proposers import upkeep
+
+    cache = source.folder.parent
+    folders = upkeep.status(cache)
+    answer: dict[str, Any] = {
+        "cache": str(cache),
+        "methods": [
+            {
+                "method": each.name,
+                "folder": each.path.name,
+                "in_use": each.current,
+                "entries": each.entries,
+                "bytes": each.size,
+            }
+            for each in folders
+        ],
+    }
+    bad: list[Path] = []
+    missing: list[Path] = []
+    if verify or clean:
+        total = sum(each.entries for each in folders)
+        with ProgressLine("verifying", total, "entries", quiet) as progress:
+            bad = list(upkeep.damaged(cache, progress.advance))
+        answer |= {"damaged": len(bad), "leftovers": len(upkeep.leftovers(cache))}
+        missing = [path for path in paths if source.cached(read_bytes(path)) is None]
+        answer |= {"images": len(paths), "missing": len(missing)}
+    if clean:
+        files, size = upkeep.clean(cache, bad)
+        answer |= {"removed": files, "freed_bytes": size}
+    if json:
+        print(dumps(answer))
+    else:
+        stdout.print(_table(answer))
+        stdout.print(_words(answer, clean), soft_wrap=True)
+    for path in [*bad, *missing][:20]:
+        stderr.print(f"  {'damaged' if path in bad else 'no entry for'}: {path}")
+    if verify and not clean and (bad or missing):
+        raise DataError(
+            f"{len(bad)} entries are damaged, {len(missing)} images have none",
+            "frcnn propose with the same images makes them again; --clean removes damaged ones",
+        )
+
+
+def _table(answer: dict[str, Any]) -> Table:
+    table = Table("method", "folder", "entries", "MB", "")
+    for row in answer["methods"]:
+        note = "" if row["in_use"] else "not used by this version"
+        size = f"{row['bytes'] / 1e6:.1f}"
+        table.add_row(row["method"], row["folder"], str(row["entries"]), size, note)
+    return table
+
+
+def _words(answer: dict[str, Any], clean: bool) -> str:
+    parts = [f"in {answer['cache']}"]
+    if "damaged" in answer:
+        parts.append(f"{answer['damaged']} damaged")
+        parts.append(f"{answer['leftovers']} half-written")
+    if answer.get("images"):
+        parts.append(f"{answer['missing']} of {answer['images']} images without proposals")
+    if clean:
+        parts.append(f"removed {answer['removed']} files, {answer['freed_bytes'] / 1e6:.1f} MB")
+    return "; ".join(parts)

@@ -1,0 +1,77 @@
+"""The order of the boxes: so that the first k cover as much as k boxes can.
+
+N: boxes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+
+def random_numbers(seed: int, grouping: int, count: int) -> NDArray[np.float64]:
+    """`count` numbers in [0, 1) that depend on the arguments alone (splitmix64 of a counter)."""
+    start = ((seed << 40) + (grouping << 32)) % 2**64
+    x = np.arange(count, dtype=np.uint64) + np.uint64(start)
+    x = (x + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return (x ^ (x >> np.uint64(31))).astype(np.float64) / 2.0**64
+
+
+def first_occurrences(boxes: NDArray[np.int32]) -> NDArray[np.intp]:
+    """Indices of the rows [N, 4] that have not come before, ascending."""
+    shifts = np.array([48, 32, 16, 0], dtype=np.uint64)
+    keys = np.bitwise_or.reduce(boxes.astype(np.uint64) << shifts, axis=1)
+    return np.sort(np.unique(keys, return_index=True)[1])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _originals(boxes, areas, groups, threshold):
+    """Which boxes overlap no original before them by more than the threshold."""
+    n = len(boxes)
+    original = np.zeros(n, np.bool_)
+    latest = np.full(groups.max() + 3, -1, np.int32)  # of each group, one further on
+    earlier = np.empty(n, np.int32)
+    for i in range(n):
+        box = boxes[i]
+        found = False
+        for group in range(groups[i], groups[i] + 3):
+            j = latest[group]
+            while j >= 0 and not found:
+                other = boxes[j]
+                width = min(box[2], other[2]) - max(box[0], other[0])
+                height = min(box[3], other[3]) - max(box[1], other[1])
+                if width > 0 and height > 0:
+                    shared = np.float64(width) * np.float64(height)
+                    found = shared > threshold * (areas[i] + areas[j] - shared)
+                j = earlier[j]
+        if not found:
+            original[i] = True
+            earlier[i] = latest[groups[i] + 1]
+            latest[groups[i] + 1] = i
+    return original
+
+
+def spread(boxes: NDArray[np.int32], threshold: float) -> NDArray[np.intp]:
+    """An order that puts near duplicates behind all others.
+
+    A near duplicate overlaps a box before it, itself none, with an IoU above the threshold. Within
+    both parts the order stays.
+
+    Args:
+        boxes: [N, 4], N >= 1, best first. threshold: IoU; from 1 on nothing changes.
+    Returns:
+        [N] indices.
+    """
+    if threshold >= 1:
+        return np.arange(len(boxes))
+    sides = (boxes[:, 2:] - boxes[:, :2]).astype(np.float64)
+    areas = sides[:, 0] * sides[:, 1]
+    # Areas of two such boxes differ by less than a factor of 1 / threshold, so only boxes of the
+    # same group or the next ones need a look. A little wider, so that rounding decides nothing.
+    step = np.log(1.02 / max(threshold, 0.01))
+    groups = np.floor(np.log(areas) / step).astype(np.int32)
+    original = _originals(boxes, areas, groups, threshold)
+    return np.concatenate([np.flatnonzero(original), np.flatnonzero(~original)])

@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from frcnn_cli.cli.app import app
+from frcnn_cli.cli.exchange import FORMATS
+from frcnn_cli.cli.options import Source
+from frcnn_cli.proposers.interchange import WRITERS
+from frcnn_cli.proposers.methods import PROPOSERS
+
+COUNTS = ["100", "200", "500", "1000", "2000", "5000", "10000"]
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(monkeypatch, tmp_path):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+
+def run(*arguments: object):
+    words = [word for each in arguments for word in shlex.split(str(each))]
+    return CliRunner().invoke(app, words)
+
+
+def answer(*arguments: object):
+    result = run(*arguments, "--json")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def error(*arguments: object) -> str:
+    result = run(*arguments)
+    assert result.exit_code == 1, (result.output, result.exception)
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    return line
+
+
+def test_help_names_every_method_and_format() -> None:
+    text = Source.__metadata__[0].help
+    assert all(re.search(rf"\b{name}\b", text) for name in PROPOSERS)
+    assert set(FORMATS) == set(WRITERS)
+
+
+def test_recall_as_json(voc_folder) -> None:
+    found = answer(f"propose voc --data {voc_folder} --recall")
+    assert found["images"] == 8
+    assert list(found["recall"]) == COUNTS
+    for row in found["recall"].values():
+        assert set(row) == {"0.5", "0.7", "abo", "mabo"}
+        assert 0 <= row["0.7"] <= row["0.5"] <= 1
+    best = found["recall"]["10000"]
+    assert best["0.5"] > 0.9
+    # once more from the cache alone
+    again = answer(f"propose voc --data {voc_folder} --recall")
+    assert (again["cached"], again["recall"]) == (8, found["recall"])
+
+
+def test_recall_as_table_and_picture(voc_folder) -> None:
+    result = run(f"propose voc --data {voc_folder} --recall --plot curve.png --quiet")
+    assert result.exit_code == 0, result.output
+    rows = [line.split() for line in result.stdout.splitlines()]
+    assert ["boxes", "R", "0.5", "R", "0.7", "ABO", "MABO"] in rows
+    assert [row[0] for row in rows if row[0].isdigit() and len(row) == 5] == COUNTS
+    with Image.open("curve.png") as picture:
+        colours = picture.convert("RGB").getcolors(2**20)
+        assert picture.size == (900, 560)
+        assert len(colours) > 50
+
+
+def test_recall_counts_the_first_boxes_of_each_image(voc_folder) -> None:
+    dense = answer(f"propose voc --data {voc_folder} --recall --proposals dense")
+    values = [dense["recall"][count]["abo"] for count in COUNTS]
+    assert values == sorted(values)
+    assert values[0] < values[-1]
+
+
+@pytest.mark.parametrize("source", ["voc --data V", "V/JPEGImages"])
+def test_show_draws_each_image(voc_folder, source) -> None:
+    found = answer(f"propose {source.replace('V', str(voc_folder))} --limit 3 --show out")
+    assert found["images"] == 3
+    pictures = sorted(Path("out").iterdir())
+    assert [path.name for path in pictures] == ["000001.jpg", "000002.jpg", "000003.jpg"]
+    with Image.open(pictures[0]) as picture:
+        doubled = picture.width > 2 * 120
+        assert doubled == source.startswith("voc ")
+
+
+def test_show_does_not_draw_over_a_source(voc_folder) -> None:
+    folder = voc_folder / "JPEGImages"
+    assert "is one of the images" in error(f"propose {folder} --show {folder}")
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_export_and_import_give_the_same_boxes(voc_folder, name) -> None:
+    if name == "mat":
+        pytest.importorskip("scipy")
+    ending = {"detectron2": "pkl", "mmdetection": "pkl"}.get(name, name)
+    images = f"voc --data {voc_folder}"
+    ours = answer(f"propose {images} --recall --export x.{ending} --format {name}")
+    theirs = answer(f"propose {images} --proposals x.{ending}")
+    assert theirs["recall"] == ours["recall"]
+    assert theirs["boxes_per_image"] == ours["boxes_per_image"]
+    expected = "y1 x1 y2 x2, 1-based, inclusive" if name == "mat" else "x1 y1 x2 y2, 0-based"
+    assert expected in theirs["layout"]
+
+
+def test_the_layout_of_an_imported_file_is_said(voc_folder) -> None:
+    run(f"propose {voc_folder}/JPEGImages --export x.npz")
+    result = run(f"propose {voc_folder}/JPEGImages --proposals x.npz")
+    assert "columns x1 y1 x2 y2, 0-based, half-open; boxes for 8 images" in result.stderr
+
+
+def test_imported_boxes_serve_other_commands_and_only_for_their_images(voc_folder) -> None:
+    images = f"{voc_folder}/JPEGImages"
+    run(f"propose {images} --limit 2 --export x.npz")
+    line = error(f"train --data {voc_folder} --proposals x.npz --init none.pth")
+    assert "no boxes for one of the images" in line or "none.pth" in line
+    assert answer(f"propose {images} --limit 2 --proposals x.npz")["images"] == 2
+    result = run(f"propose {images} --proposals x.npz --json")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["failed"] == 6
+
+
+def test_status_verify_clean(voc_folder, frcnn_home) -> None:
+    images = f"{voc_folder}/JPEGImages"
+    assert answer("propose --status")["methods"] == []
+    run(f"propose {images} --limit 5")
+    (method,) = answer("propose --status")["methods"]
+    assert (method["method"], method["entries"], method["in_use"]) == (
+        "selective_search, fast", 5, True,
+    )  # fmt: skip
+    fine = answer("propose --verify")
+    assert (fine["damaged"], fine["leftovers"]) == (0, 0)
+    assert "0 entries are damaged, 3 images have none" in error(f"propose {images} --verify")
+
+    entry = sorted((frcnn_home / "proposals").rglob("*.boxes"))[0]
+    good = entry.read_bytes()
+    entry.write_bytes(good[:-2])
+    assert "1 entries are damaged" in error("propose --verify")
+    again = answer(f"propose {images}")
+    assert (again["damaged"], again["cached"]) == (1, 4)
+    assert entry.read_bytes() == good
+    assert answer(f"propose {images} --verify")["missing"] == 0
+
+    entry.write_bytes(b"")
+    assert answer("propose --clean")["removed"] == 1
+    assert not entry.exists()
+    assert run("propose --status").stdout.count("selective_search, fast") == 1
+
+
+def test_an_interrupted_run_says_what_is_kept(voc_folder, monkeypatch) -> None:
+    def interrupted(*_):
+        raise KeyboardInterrupt
+        yield
+
+    monkeypatch.setattr("frcnn_cli.engine.propose.propose_files", interrupted)
+    result = run(f"propose {voc_folder}/JPEGImages")
+    assert result.exit_code == 130
+    assert "stopped after 0 of 8 images; the same command goes on there" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("propose", "no images given"),
+        ("propose V --recall", "recall needs annotations"),
+        ("propose V --plot c.png", "recall needs annotations"),
+        ("propose V --layout xyxy", "--layout is for a file of boxes"),
+        ("propose V --proposals fats", "unknown method 'fats'"),
+        ("propose V --proposals none.mat", "cannot read none.mat"),
+        ("propose V --proposals V/000001.jpg", "unknown kind of file"),
+        ("propose V --proposals x.npz --layout abcd", "unknown layout 'abcd'"),
+        ("propose V --export x.txt", "unknown format 'txt'"),
+        ("propose V --export x.npz --format yaml", "unknown format 'yaml'"),
+        ("propose V/nothing", "no such file or folder"),
+    ],
+)
+def test_wrong_use_gives_one_line(voc_folder, arguments, message) -> None:
+    np.savez("x.npz", boxes=np.zeros((0, 4)))
+    assert message in error(arguments.replace("V", f"{voc_folder}/JPEGImages"))
