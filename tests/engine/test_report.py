@@ -17,7 +17,8 @@ from frcnn_cli.data.voc import load_voc
 from frcnn_cli.engine.evaluate import METRICS, evaluate, ground_truths
 from frcnn_cli.engine.report import write_report
 from frcnn_cli.errors import FrcnnError
-from frcnn_cli.proposers.cache import PROPOSERS, ProposalSource
+from frcnn_cli.proposers.cache import ProposalSource
+from frcnn_cli.proposers.methods import DEFAULT, PROPOSERS
 from frcnn_cli.structures import Detections, Proposals
 
 BROWSER = (
@@ -152,11 +153,11 @@ def test_names_from_files_are_not_believed(tmp_path: Path, dataset) -> None:
 
 @pytest.mark.parametrize("cached", [0, 8])
 def test_recall_of_the_proposals_in_the_cache(tmp_path, dataset, frcnn_home, cached) -> None:
-    source = ProposalSource(PROPOSERS["selective_search"](), frcnn_home / "proposals")
+    source = ProposalSource(PROPOSERS[DEFAULT](1), frcnn_home / "proposals")
     for index in range(cached):
         content, image, truth = dataset.read(index)
         boxes = np.rint(truth.boxes[:1])
-        source._store(content, Proposals(boxes, None, image.shape[:2]))
+        source.store(content, Proposals(boxes, None, image.shape[:2]))
     page, _ = write(tmp_path, dataset)
     text = page.read_text()
     assert ("There are no proposals of these images" in text) == (not cached)

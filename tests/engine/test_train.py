@@ -88,7 +88,7 @@ def test_training_lowers_the_loss_and_leaves_frozen_layers(
     dataset, source, init, tmp_path, optimizer
 ) -> None:
     lr = 0.02 if optimizer == "sgd" else 0.002
-    config = replace(CONFIG, iterations=150, optimizer=optimizer, lr=lr, lr_schedule="cosine")
+    config = replace(CONFIG, iterations=300, optimizer=optimizer, lr=lr, lr_schedule="cosine")
     trainer = make_trainer(dataset, source, init, tmp_path / "run", config)
     frozen = trainer.model.features[0].weight.clone()
     free = trainer.model.features[2].weight.clone()

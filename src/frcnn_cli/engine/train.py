@@ -220,7 +220,9 @@ def prepare(
     if start is not None:
         model, given = start
         statistics = PixelStatistics(given.pixel_mean, given.pixel_std)
-        history, ranks = given.provenance, given.ranks
+        earlier = dict(given.provenance)
+        history = {"compression": earlier.pop("compression", None), "trained_from": earlier}
+        ranks = given.ranks
         origin = "a trained detector"
     else:
         model = build(config.backbone, len(dataset.classes))
