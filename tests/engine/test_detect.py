@@ -11,6 +11,7 @@ from frcnn_cli.data.voc import load_voc
 from frcnn_cli.engine.detect import Detector
 from frcnn_cli.engine.draw import class_colour, draw
 from frcnn_cli.engine.evaluate import evaluate_dataset
+from frcnn_cli.engine.result import Failure, Result
 from frcnn_cli.errors import ConfigError, ImageError
 from frcnn_cli.models.postprocess import postprocess
 from frcnn_cli.structures import Detections
@@ -42,8 +43,8 @@ def test_a_broken_file_does_not_stop_the_others(detector, voc_folder, tmp_path) 
     broken.write_bytes(b"no picture")
     good = sorted((voc_folder / "JPEGImages").glob("*.jpg"))[:2]
     results = list(detector.run([good[0], broken, good[1]]))
-    assert [each.path for each in results] == [good[0], broken, good[1]]
-    assert [each.error is None for each in results] == [True, False, True]
+    assert [each.name for each in results] == [str(good[0]), str(broken), str(good[1])]
+    assert [type(each) for each in results] == [Result, Failure, Result]
     assert isinstance(results[1].error, ImageError)
 
 

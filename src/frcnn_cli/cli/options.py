@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import glob
-import os
 import threading
 import tomllib
 from pathlib import Path
@@ -13,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..data.datasets import open_dataset
-from ..errors import ConfigError, DataError, ImageError
+from ..errors import ConfigError
 from ..paths import proposals_dir
 from .console import stderr
 
@@ -99,21 +97,6 @@ def image_files(sources: list[str]) -> list[Path]:
         ImageError: a file does not exist. DataError: a folder or pattern gives no image.
     """
     from ..data.images import SUFFIXES
+    from ..data.sources import expand
 
-    found: dict[Path, None] = {}
-    for source in sources:
-        path = Path(os.path.expanduser(source))
-        if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
-            if not inside:
-                raise DataError(f"no images in the folder {path}", "expected .jpg, .png, …")
-        elif path.exists():
-            inside = [path]
-        elif glob.has_magic(source):
-            inside = sorted(p for p in map(Path, glob.glob(source, recursive=True)) if p.is_file())
-            if not inside:
-                raise DataError(f"no files match {source}", "check the pattern")
-        else:
-            raise ImageError(f"no such file or folder: {source}", "check the path")
-        found |= dict.fromkeys(inside)
-    return list(found)
+    return expand(sources, SUFFIXES)
