@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import time
-from http.client import HTTPException, HTTPMessage
+from http.client import HTTPException, HTTPMessage, HTTPResponse
 from pathlib import PurePosixPath
-from typing import IO
-from urllib.parse import unquote, urlsplit
+from urllib.error import HTTPError
+from urllib.parse import unquote, urljoin, urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from .. import __version__
@@ -16,7 +16,8 @@ from ..errors import ImageError, reason
 MAX_BYTES = 64 * 2**20
 SILENCE_SECONDS = 15.0  # without a byte
 TOTAL_SECONDS = 120.0
-_SCHEMES = ("http", "https")
+MAX_REDIRECTIONS = 5
+_REDIRECTIONS = (301, 302, 303, 307, 308)
 _CHUNK = 2**16
 
 
@@ -40,9 +41,7 @@ def fetch(url: str) -> bytes:
     deadline = time.monotonic() + TOTAL_SECONDS
     content = bytearray()
     try:
-        agent = {"User-Agent": f"frcnn/{__version__}", "Accept": "image/*"}
-        opener = build_opener(_HttpOnly)
-        with opener.open(Request(url, headers=agent), timeout=SILENCE_SECONDS) as response:
+        with _open(url) as response:
             _check_type(url, response.headers)
             while part := response.read1(_CHUNK):
                 content += part
@@ -61,24 +60,32 @@ def fetch(url: str) -> bytes:
     return bytes(content)
 
 
+def _open(url: str) -> HTTPResponse:
+    """The answer at an address, or where it leads."""
+    opener = build_opener(_NoRedirection)
+    agent = {"User-Agent": f"frcnn/{__version__}", "Accept": "image/*"}
+    for _ in range(MAX_REDIRECTIONS):
+        try:
+            return opener.open(Request(url, headers=agent), timeout=SILENCE_SECONDS)
+        except HTTPError as error:
+            error.close()
+            target = error.headers.get("Location")
+            if error.code not in _REDIRECTIONS or not target:
+                raise
+            url = urljoin(url, target)
+            if not is_url(url):
+                raise ValueError(f"it leads to {url}") from None
+    raise ValueError("it leads on and on")
+
+
+class _NoRedirection(HTTPRedirectHandler):
+    """Leaves it to `_open`: urllib would follow to ftp, and read all of what it leaves behind."""
+
+    def redirect_request(self, *arguments: object) -> None:
+        """None follows nothing."""
+
+
 def _check_type(url: str, headers: HTTPMessage) -> None:
     kind = headers.get_content_type() if "Content-Type" in headers else "image/unknown"
     if not kind.startswith("image/") and not kind.endswith("/octet-stream"):
         raise ImageError(f"{url} is {kind}, not a picture", "give the address of the picture")
-
-
-class _HttpOnly(HTTPRedirectHandler):
-    """Follows no redirection to another scheme."""
-
-    def redirect_request(
-        self,
-        req: Request,
-        fp: IO[bytes],
-        code: int,
-        msg: str,
-        headers: HTTPMessage,
-        newurl: str,
-    ) -> Request | None:
-        if urlsplit(newurl).scheme.lower() not in _SCHEMES:
-            raise ValueError(f"it leads to {newurl}")
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
