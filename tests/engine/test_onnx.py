@@ -112,6 +112,7 @@ def test_boxes_are_those_of_the_box_coder(weights) -> None:
         np.testing.assert_allclose(boxes[:, label], expected, rtol=1e-5, atol=1e-3)
 
 
+@pytest.mark.slow  # two exports of some ten seconds
 def test_a_file_that_differs_is_not_kept(weights, tmp_path, monkeypatch) -> None:
     pytest.importorskip("onnxscript")
     pytest.importorskip("onnxruntime")
