@@ -160,3 +160,29 @@ def test_memory_does_not_grow_and_a_broken_one_is_reported_at_the_end(monkeypatc
     assert len(names(result)) == 39
     assert "many/0020.png is not a picture" in result.stderr
     assert len(Path("o/detections.csv").read_text().splitlines()) == 1
+
+
+def test_profile() -> None:
+    picture("a.png")
+    Path("b.png").write_bytes(b"broken")
+    about = json.loads(run("a.png b.png --profile --json").stdout)
+    names = [stage["name"] for stage in about["stages"]]
+    assert names == [
+        "decode", "propose", "scale", "conv", "RoI pool", "fc6", "fc7", "heads", "NMS", "draw",
+    ]  # fmt: skip
+    assert all(stage["milliseconds"] > 0 for stage in about["stages"])
+    floors = {stage["name"]: stage["floor"] for stage in about["stages"]}
+    assert {name for name, floor in floors.items() if floor is not None} == {
+        "conv", "RoI pool", "fc6", "fc7", "heads",
+    }  # fmt: skip
+    second = 1000 * about["distinct"] / about["gemm_flops"]
+    assert floors["fc6"] == pytest.approx(2 * 144 * 32 * second)
+    assert floors["heads"] == pytest.approx(2 * 24 * 20 * second)
+    # scaled to 100×150; strides 4 and 16
+    convolutions = 2 * (25 * 38 * 8 * 27 + 7 * 10 * 16 * 72)
+    assert floors["conv"] == pytest.approx(1000 * convolutions / about["gemm_flops"])
+    assert (about["pictures"], 0 < about["distinct"] <= about["rois"]) == (1, True)
+    lines = run("a.png --profile").stdout.splitlines()
+    assert [line.split()[0] for line in lines[1:11]] == [name.split()[0] for name in names]
+    assert "is not a picture" in run("b.png --profile", status=1).stderr
+    assert "--profile writes nothing" in run("a.png --profile --out o", status=1).stderr

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
+from collections.abc import Iterable
+from dataclasses import asdict
 from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +20,8 @@ from .console import ProgressLine, stderr
 from .options import Config, Device, Json, Quiet, Weights, proposal_source
 
 if TYPE_CHECKING:
+    from ..data.sources import Source
+    from ..engine.detect import Detector
     from ..engine.result import Result
 
 DEFAULTS = DetectConfig()
@@ -68,6 +72,9 @@ def detect(
     classes: Annotated[
         str, typer.Option(help="Only these, by name: cat,dog [default: all].", show_default=False)
     ] = "",
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Show instead where the time of a detection goes.")
+    ] = False,
     device: Device = "auto",
     json: Json = False,
     quiet: Quiet = False,
@@ -85,6 +92,8 @@ def detect(
     wanted = _listed(formats)
     if out is None and wanted != ["picture"]:
         raise ConfigError("--format needs a folder", "give one with --out")
+    if out is not None and profile:
+        raise ConfigError("--profile writes nothing", "leave --out out")
     settings = DetectConfig(score, nms, top, max_proposals, tuple(_listed(classes)), soft_nms)
     file = find_weights(weights)
     from ..engine.detect import Detector
@@ -92,6 +101,9 @@ def detect(
     from ..engine.writers import Output
 
     detector = Detector.load(file, proposal_source(quiet), settings, device)
+    if profile:
+        _show_profile(detector, open_sources(found, frames), json)
+        return
     output = None if out is None else Output(out, wanted, detector.classes, found)
     begun = time.perf_counter()
     done, failed = 0, []
@@ -123,6 +135,29 @@ def detect(
     if failed:
         count = done + len(failed)
         raise DataError(f"{len(failed)} of {count} images failed", "they are named above")
+
+
+def _show_profile(detector: Detector, sources: Iterable[Source], json: bool) -> None:
+    from ..engine.profile import profile
+
+    result = profile(detector, sources)
+    if json:
+        print(dumps(asdict(result)))
+        return
+    total = sum(stage.milliseconds for stage in result.stages)
+    print(f"{'stage':<10}{'ms':>9}{'share':>8}{'floor ms':>10}{'of floor':>10}")
+    for stage in result.stages:
+        floor = "" if stage.floor is None else f"{stage.floor:>10.1f}"
+        if stage.floor is not None and stage.milliseconds:
+            floor += f"{stage.floor / stage.milliseconds:>10.0%}"
+        share = stage.milliseconds / total
+        print(f"{stage.name:<10}{stage.milliseconds:>9.1f}{share:>8.0%}{floor}")
+    print(f"{'all':<10}{total:>9.1f}")
+    print(
+        f"medians of {result.pictures} pictures, {result.rois:.0f} RoIs each, "
+        f"{result.distinct:.0f} of them distinct; floor at {result.gemm_flops / 1e9:.0f} GFLOP/s "
+        f"and {result.copy_bytes / 1e9:.1f} GB/s, measured just now on {detector.device}"
+    )
 
 
 def _listed(text: str) -> list[str]:
