@@ -40,6 +40,32 @@ def nms(
     return kept
 
 
+def soft_nms(
+    boxes: Sequence[Box],
+    scores: Sequence[float],
+    labels: Sequence[int],
+    threshold: float,
+    least: float,
+) -> list[tuple[int, float]]:
+    """Bodla et al. 2017, algorithm 1 with equation 2."""
+    left = list(enumerate(scores))
+    taken = []
+    while left:
+        best, score = max(left, key=lambda each: each[1])
+        if score <= least:
+            break
+        taken.append((best, score))
+        overlaps = {
+            i: iou(boxes[i], boxes[best]) if labels[i] == labels[best] else 0.0 for i, _ in left
+        }
+        left = [
+            (i, s * (1 - overlaps[i]) if overlaps[i] > threshold else s)
+            for i, s in left
+            if i != best
+        ]
+    return taken
+
+
 def encode(proposal: Box, target: Box) -> list[float]:
     """R-CNN (Girshick et al. 2014), appendix C, equations 6 to 9."""
     p_w, p_h = proposal[2] - proposal[0], proposal[3] - proposal[1]

@@ -121,6 +121,9 @@ def check(config: TrainConfig) -> None:
             raise ConfigError(f"--{flag} is out of range", f"expected {wanted}")
 
 
+SHOWN_SCORE = 0.5  # what people are shown; evaluation wants weaker detections too
+
+
 @dataclass(frozen=True)
 class DetectConfig:
     """Detection; the caps are those of py-faster-rcnn's test code."""
@@ -130,6 +133,7 @@ class DetectConfig:
     max_detections: int = 100  # an image
     max_proposals: int = 2000  # an image; paper 4.1
     classes: tuple[str, ...] = ()  # names of those to look for; all of them when empty
+    soft_nms: bool = False  # lower the scores of boxes above nms_threshold instead
 
 
 COMPRESSION_RANK = 256  # of every layer where nothing else is asked for

@@ -11,6 +11,7 @@ from frcnn_cli.data.voc import load_voc
 from frcnn_cli.engine.detect import Detector
 from frcnn_cli.engine.draw import class_colour, draw
 from frcnn_cli.engine.evaluate import evaluate_dataset
+from frcnn_cli.engine.result import Failure, Result
 from frcnn_cli.errors import ConfigError, ImageError
 from frcnn_cli.models.postprocess import postprocess
 from frcnn_cli.structures import Detections
@@ -42,8 +43,8 @@ def test_a_broken_file_does_not_stop_the_others(detector, voc_folder, tmp_path) 
     broken.write_bytes(b"no picture")
     good = sorted((voc_folder / "JPEGImages").glob("*.jpg"))[:2]
     results = list(detector.run([good[0], broken, good[1]]))
-    assert [each.path for each in results] == [good[0], broken, good[1]]
-    assert [each.error is None for each in results] == [True, False, True]
+    assert [each.name for each in results] == [str(good[0]), str(broken), str(good[1])]
+    assert [type(each) for each in results] == [Result, Failure, Result]
     assert isinstance(results[1].error, ImageError)
 
 
@@ -82,6 +83,49 @@ def test_drawing_on_one_pixel() -> None:
     assert draw(image, found, CLASSES).size == (1, 1)
 
 
-def test_neighbouring_classes_differ_in_colour() -> None:
-    colours = [class_colour(label) for label in range(1, 21)]
-    assert len(set(colours)) == 20
+def test_classes_differ_in_colour() -> None:
+    colours = np.array([class_colour(label) for label in range(1, 21)])
+    distances = np.linalg.norm(colours[:, None] - colours, axis=2) + 999 * np.eye(20)
+    assert distances.min() > 30
+    assert np.diagonal(distances, 1).min() > 100
+
+
+def labels_in(picture: np.ndarray, colour: tuple[int, int, int]) -> int:
+    """Pixels of a colour."""
+    return int((picture == colour).all(axis=2).sum())
+
+
+def test_labels_do_not_cover_one_another() -> None:
+    image = np.full((300, 300, 3), 128, np.uint8)
+    boxes = np.array([[50, 100, 250, 250]] * 3, np.float32)
+    counts = []
+    for labels in ([1], [2], [3], [1, 2, 3]):
+        found = Detections(
+            boxes[: len(labels)],
+            np.full(len(labels), 0.9, np.float32),
+            np.array(labels),
+            (300, 300),
+        )
+        picture = np.asarray(draw(image, found, CLASSES))
+        # without the box, whose lines are those of the best one
+        picture = np.concatenate([picture[:98], picture[252:], picture[104:246, 54:246]], axis=None)
+        picture = picture.reshape(-1, 1, 3)
+        counts.append([labels_in(picture, class_colour(label)) for label in (1, 2, 3)])
+    alone = np.array(counts[:3]).sum(axis=0)
+    assert (alone > 200).all()
+    np.testing.assert_allclose(counts[3], alone, rtol=0.35)
+
+
+@pytest.mark.parametrize("side", [20, 200, 4000])
+def test_a_label_is_inside_the_picture_and_grows_with_it(side) -> None:
+    image = np.full((side, side, 3), 128, np.uint8)
+    for x, y in ((0, 0), (side - 5, 0), (0, side - 5), (side - 5, side - 5)):
+        found = Detections(
+            np.array([[x, y, x + 5, y + 5]], np.float32),
+            np.array([0.5], np.float32),
+            np.array([1]),
+            (side, side),
+        )
+        picture = np.asarray(draw(image, found, CLASSES))
+        letters = (picture < 20).all(axis=2).sum() + (picture > 250).all(axis=2).sum()
+        assert letters > max(10, (side / 50) ** 2)

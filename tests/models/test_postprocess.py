@@ -178,3 +178,15 @@ def test_only_the_labels_wanted():
     for wanted in ([1], [2], [1, 2], []):
         found = postprocess(output, rois, IMAGE_SIZE, 0.05, 0.3, 9, wanted)
         assert sorted(found.labels.tolist()) == wanted
+
+
+def test_soft_nms_lowers_where_nms_drops():
+    logits = torch.tensor([[0.1, 0.9], [0.2, 0.8]]).log()
+    rois = np.array([(0, 0, 20, 10), (0, 0, 10, 10)], np.float32)
+    output = HeadOutput(logits, torch.zeros(2, 2, 4))
+    hard = postprocess(output, rois, IMAGE_SIZE, 0.05, 0.3, 100, [1])
+    soft = postprocess(output, rois, IMAGE_SIZE, 0.05, 0.3, 100, [1], soft=True)
+    np.testing.assert_allclose(hard.scores, [0.9], rtol=1e-6)
+    np.testing.assert_allclose(soft.scores, [0.9, 0.4], rtol=1e-6)
+    assert len(postprocess(output, rois, IMAGE_SIZE, 0.4001, 0.3, 100, [1], soft=True)) == 1
+    assert len(postprocess(output, rois, IMAGE_SIZE, 0.05, 0.3, 1, [1], soft=True)) == 1

@@ -4,7 +4,7 @@ import torch
 import torchvision
 
 import reference
-from frcnn_cli.ops.nms import nms
+from frcnn_cli.ops.nms import nms, soft_nms
 
 
 def suppress(boxes, scores, labels, threshold):
@@ -94,3 +94,60 @@ def test_boxes_too_small_for_an_area_stay():
     tiny = np.array([[0, 0, 1e-30, 1e-30]] * 2, np.float32)
     kept = nms(tiny, np.array([0.9, 0.8], np.float32), np.array([1, 1]), 0.5)
     assert kept.tolist() == [0, 1]
+
+
+def soften(boxes, scores, labels, threshold, least=0.0):
+    taken, new = soft_nms(
+        np.array(boxes, np.float32).reshape(-1, 4),
+        np.array(scores, np.float32),
+        np.array(labels, np.int64),
+        threshold,
+        least,
+    )
+    return taken.tolist(), new.tolist()
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.3, 0.7, 1.0])
+@pytest.mark.parametrize("classes", [1, 3])
+@pytest.mark.parametrize("least", [0.0, 0.3])
+def test_soft_equals_the_reference(threshold, classes, least):
+    rng = np.random.default_rng(classes)
+    for count in (1, 2, 30, 80):
+        boxes = random_boxes(rng, count)
+        scores = rng.uniform(0.05, 1, count).astype(np.float32)
+        labels = rng.integers(1, classes + 1, count)
+        expected = reference.soft_nms(
+            boxes.tolist(), scores.tolist(), labels.tolist(), threshold, least
+        )
+        taken, new = soft_nms(boxes, scores, labels, threshold, least)
+        assert taken.tolist() == [index for index, _ in expected]
+        np.testing.assert_allclose(new, [score for _, score in expected], rtol=1e-5)
+
+
+def test_soft_lowers_by_the_overlap():
+    boxes = [(0, 0, 2, 1), (0, 0, 1, 1), (5, 5, 6, 6)]
+    assert soften(boxes, [0.75, 0.5, 0.125], [1, 1, 1], 0.25) == ([0, 1, 2], [0.75, 0.25, 0.125])
+    assert soften(boxes, [0.75, 0.5, 0.375], [1, 1, 1], 0.25)[0] == [0, 2, 1]
+
+
+def test_soft_leaves_a_box_at_equality_and_other_classes():
+    boxes = [(0, 0, 2, 1), (0, 0, 1, 1)]
+    assert soften(boxes, [0.75, 0.5], [1, 1], 0.5)[1] == [0.75, 0.5]
+    assert soften(boxes, [0.75, 0.5], [1, 2], 0.1)[1] == [0.75, 0.5]
+
+
+def test_soft_drops_what_falls_to_the_least():
+    boxes = [(0, 0, 2, 1), (0, 0, 1, 1), (0, 0, 2, 1)]
+    assert soften(boxes, [0.75, 0.5, 0.5], [1, 1, 1], 0.1, 0.25) == ([0], [0.75])
+
+
+def test_soft_without_boxes_and_without_areas():
+    assert soften([], [], [], 0.5) == ([], [])
+    assert soften([(1, 1, 1, 1)] * 2, [0.5, 0.75], [1, 1], 0.1) == ([1, 0], [0.75, 0.5])
+
+
+def test_soft_does_not_change_its_arguments():
+    boxes = np.array([[0, 0, 2, 1], [0, 0, 1, 1]], np.float32)
+    scores = np.array([0.75, 0.5], np.float32)
+    soft_nms(boxes, scores, np.array([1, 1]), 0.1, 0.0)
+    assert scores.tolist() == [0.75, 0.5]

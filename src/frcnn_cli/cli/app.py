@@ -16,6 +16,7 @@ from .detect import detect
 from .eval import evaluate
 from .propose import propose
 from .train import train
+from .weights import weights
 
 
 class Group(TyperGroup):
@@ -70,6 +71,7 @@ app.command("train")(train)
 app.command("compress")(compress)
 app.command("detect")(detect)
 app.command("eval")(evaluate)
+app.add_typer(weights, name="weights")
 
 
 def main() -> None:

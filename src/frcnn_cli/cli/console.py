@@ -26,10 +26,11 @@ class ProgressLine:
     """Progress of one loop: a bar on a terminal, a plain line now and then elsewhere.
 
     Args:
-        label: what is being done. total: how many. unit: of what. quiet: say nothing.
+        label: what is being done. total: how many, None where nobody knows. unit: of what.
+        quiet: say nothing.
     """
 
-    def __init__(self, label: str, total: int, unit: str, quiet: bool = False) -> None:
+    def __init__(self, label: str, total: int | None, unit: str, quiet: bool = False) -> None:
         self.label, self.total, self.unit, self.quiet = label, total, unit, quiet
         self.done = 0
         self._begun = self._said = time.monotonic()
@@ -46,6 +47,7 @@ class ProgressLine:
                 TimeRemainingColumn(),
                 console=stderr,
                 transient=True,
+                redirect_stdout=False,  # results belong there, whatever stderr is
             )
             self._task = self._bar.add_task(self.label, total=self.total, rate="")
             self._bar.start()
@@ -59,12 +61,20 @@ class ProgressLine:
         text = f"{rate:.1f} {self.unit}/s {note}".strip()
         if self._bar is not None:
             self._bar.update(self._task, completed=self.done, rate=text)
-        elif not self.quiet and self.done < self.total and now - self._said > PLAIN_SECONDS:
-            left = (self.total - self.done) / rate
-            stderr.print(
-                f"{self.label}: {self.done}/{self.total}, {text}, {left / 60:.1f} min left"
-            )
+        elif not self.quiet and self.done != self.total and now - self._said > PLAIN_SECONDS:
+            count, left = f"{self.done}", ""
+            if self.total is not None:
+                count = f"{self.done}/{self.total}"
+                left = f", {(self.total - self.done) / rate / 60:.1f} min left"
+            stderr.print(f"{self.label}: {count}, {text}{left}")
             self._said = now
+
+    def result(self, line: str) -> None:
+        """A line of results while the loop runs: on stdout, above the bar where there is one."""
+        if self._bar is not None and stdout.is_terminal:
+            self._bar.console.print(line)
+        else:
+            stdout.print(line, soft_wrap=True)
 
     def __exit__(
         self,

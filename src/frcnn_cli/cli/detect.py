@@ -2,39 +2,68 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 import time
+from collections.abc import Iterable
+from dataclasses import asdict
 from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
-from ..config import DetectConfig
-from ..errors import DataError, FrcnnError
+from ..config import SHOWN_SCORE, DetectConfig
+from ..errors import ConfigError, DataError
 from ..paths import DEFAULT_WEIGHTS, find_weights
-from .console import ProgressLine, stderr, stdout
-from .options import Config, Device, Json, Quiet, Source, Weights, image_files, proposal_source
+from .console import ProgressLine, stderr
+from .options import Config, Device, Json, Method, Quiet, Weights, proposal_source
 
 if TYPE_CHECKING:
-    from PIL import Image
-
-    from ..engine.detect import Found
+    from ..data.sources import Source
+    from ..engine.detect import Detector
+    from ..engine.result import Result
 
 DEFAULTS = DetectConfig()
+_NAME_COLUMNS = 40  # of the table, at most
 
 
 def detect(
-    sources: Annotated[list[str], typer.Argument(help="Images, folders or glob patterns.")],
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            help="Images, videos, folders, glob patterns, http(s) addresses; - for a list on stdin."
+        ),
+    ],
     weights: Weights = DEFAULT_WEIGHTS,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder for the pictures with boxes drawn.")
+        Path | None, typer.Option("--out", "-o", help="Folder for what --format names.")
     ] = None,
-    score: Annotated[float, typer.Option(min=0, max=1, help="Show detections above it.")] = 0.5,
+    formats: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            "-f",
+            help="What goes there, one or more: picture (with boxes drawn), coco, voc, yolo, csv, "
+            "crops.",
+        ),
+    ] = "picture",
+    recursive: Annotated[
+        bool, typer.Option("--recursive", "-r", help="Look into the folders of folders too.")
+    ] = False,
+    every: Annotated[
+        str, typer.Option(help="Frames of a video: one in so many (10), or seconds (0.5s).")
+    ] = "1s",
+    score: Annotated[
+        float, typer.Option(min=0, max=1, help="Show detections above it.")
+    ] = SHOWN_SCORE,
     nms: Annotated[
         float, typer.Option(min=0, max=1, help="IoU above which the weaker of two boxes goes.")
     ] = DEFAULTS.nms_threshold,
+    soft_nms: Annotated[
+        bool, typer.Option("--soft-nms", help="Lower its score by the overlap instead.")
+    ] = DEFAULTS.soft_nms,
     top: Annotated[
         int, typer.Option(min=1, help="At most so many detections an image.")
     ] = DEFAULTS.max_detections,
@@ -44,129 +73,149 @@ def detect(
     classes: Annotated[
         str, typer.Option(help="Only these, by name: cat,dog [default: all].", show_default=False)
     ] = "",
-    proposals: Source = "fast",
+    proposals: Method = "fast",
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Show instead where the time of a detection goes.")
+    ] = False,
     device: Device = "auto",
     json: Json = False,
     quiet: Quiet = False,
     config: Config = None,
 ) -> None:
-    """Detect objects in images.
+    """Detect objects in images and videos.
 
     Example: frcnn detect photo.jpg --out found
     """
-    paths = image_files(sources)
-    names = tuple(name.strip() for name in classes.split(",") if name.strip())
-    settings = DetectConfig(score, nms, top, max_proposals, names)
+    from ..data.sources import is_video, names, open_sources
+    from ..data.video import parse_every
+
+    frames = parse_every(every)
+    found = names(sources, sys.stdin, recursive)
+    wanted = _listed(formats)
+    if out is None and wanted != ["picture"]:
+        raise ConfigError("--format needs a folder", "give one with --out")
+    if out is not None and profile:
+        raise ConfigError("--profile writes nothing", "leave --out out")
+    settings = DetectConfig(score, nms, top, max_proposals, tuple(_listed(classes)), soft_nms)
     file = find_weights(weights)
     from ..engine.detect import Detector
-    from ..engine.draw import draw
+    from ..engine.result import Failure
+    from ..engine.writers import Output
 
-    target = _Folder(out, paths) if out is not None else None
-    threads = os.cpu_count() or 1 if len(paths) == 1 else 1
+    threads = os.cpu_count() or 1 if len(found) == 1 else 1
     source = proposal_source(quiet, proposals, threads)
     detector = Detector.load(file, source, settings, device)
+    if profile:
+        _show_profile(detector, open_sources(found, frames), json)
+        return
+    output = None if out is None else Output(out, wanted, detector.classes, found)
     begun = time.perf_counter()
-    results, failed, drawn = [], [], []
-    with ProgressLine("detecting", len(paths), "images", quiet) as progress:
-        for found in detector.run(paths):
+    done, failed = 0, []
+    report: _Json | _Table = _Json() if json else _Table(found, detector.classes)
+    total = None if any(map(is_video, found)) else len(found)
+    progress = ProgressLine("detecting", total, "images", quiet)
+    with output or contextlib.nullcontext(), progress, report:
+        for result in detector.run(open_sources(found, frames)):
+            if isinstance(result, Failure):
+                failed.append(result)
+            else:
+                if output is not None:
+                    output.add(result)
+                report.add(result, progress)
+                done += 1
             progress.advance()
-            if found.error is not None or found.detections is None or found.image is None:
-                failed.append(found)
-                continue
-            results.append(_as_json(found, detector.classes))
-            if target is not None:
-                picture = draw(found.image, found.detections, detector.classes)
-                drawn.append(target.save(picture, found.path))
-    if json:
-        print(dumps(results))
-    else:
-        stdout.print(_table(results))
-        for path in drawn:
-            stdout.print(f"wrote {path}", soft_wrap=True)
-        if not quiet:
-            seconds = time.perf_counter() - begun
-            stderr.print(
-                f"{len(results)} of {len(paths)} pictures in {seconds:.2f} s "
-                f"with {file.stem} on {detector.device}"
-            )
-    for found in failed:
-        assert found.error is not None
-        if len(paths) == 1:
-            raise found.error
-        stderr.print(f"  {found.error.message}")
+    if not quiet:
+        seconds = time.perf_counter() - begun
+        total = done + len(failed)
+        where = f"; wrote {', '.join(wanted)} to {out}" if output is not None and done else ""
+        stderr.print(
+            f"{done} of {total} pictures in {seconds:.2f} s "
+            f"with {file.stem} on {detector.device}{where}"
+        )
+    if len(failed) == 1 and not done:
+        raise failed[0].error
+    for each in failed:
+        stderr.print(f"  {each.error.message}")
     if failed:
-        raise DataError(f"{len(failed)} of {len(paths)} images failed", "they are named above")
+        count = done + len(failed)
+        raise DataError(f"{len(failed)} of {count} images failed", "they are named above")
 
 
-class _Folder:
-    """Where pictures go; made with the first one, so that a failure leaves nothing behind.
+def _show_profile(detector: Detector, sources: Iterable[Source], json: bool) -> None:
+    from ..engine.profile import profile
 
-    A picture takes the name of its source, numbered where two sources share it.
-    """
-
-    def __init__(self, folder: Path, sources: list[Path]) -> None:
-        self._targets: dict[Path, Path] = {}
-        taken: set[Path] = set()
-        originals = {path.resolve() for path in sources}
-        for source in sources:
-            target, number = folder / f"{source.stem}.jpg", 1
-            while target in taken:
-                number += 1
-                target = folder / f"{source.stem}-{number}.jpg"
-            if target.resolve() in originals:
-                hint = "choose another --out"
-                raise FrcnnError(f"{target} is one of the pictures to detect in", hint)
-            taken.add(target)
-            self._targets[source] = target
-
-    def save(self, picture: Image.Image, source: Path) -> Path:
-        """Write the picture of a source, whole or not at all."""
-        from ..engine.checkpoint import write_atomically
-
-        target = self._targets[source]
-        write_atomically(target, lambda part: picture.save(part, format="JPEG", quality=92))
-        return target
-
-
-def _as_json(found: Found, classes: tuple[str, ...]) -> dict[str, object]:
-    assert found.detections is not None
-    height, width = found.detections.image_size
-    rows = zip(
-        found.detections.labels.tolist(),
-        found.detections.scores.tolist(),
-        found.detections.boxes.tolist(),
-        strict=True,
+    result = profile(detector, sources)
+    if json:
+        print(dumps(asdict(result)))
+        return
+    total = sum(stage.milliseconds for stage in result.stages)
+    print(f"{'stage':<10}{'ms':>9}{'share':>8}{'floor ms':>10}{'of floor':>10}")
+    for stage in result.stages:
+        floor = "" if stage.floor is None else f"{stage.floor:>10.1f}"
+        if stage.floor is not None and stage.milliseconds:
+            floor += f"{stage.floor / stage.milliseconds:>10.0%}"
+        share = stage.milliseconds / total
+        print(f"{stage.name:<10}{stage.milliseconds:>9.1f}{share:>8.0%}{floor}")
+    print(f"{'all':<10}{total:>9.1f}")
+    print(
+        f"medians of {result.pictures} pictures, {result.rois:.0f} RoIs each, "
+        f"{result.distinct:.0f} of them distinct; floor at {result.gemm_flops / 1e9:.0f} GFLOP/s "
+        f"and {result.copy_bytes / 1e9:.1f} GB/s, measured just now on {detector.device}"
     )
-    return {
-        "image": str(found.path),
-        "width": width,
-        "height": height,
-        "proposals": found.proposals,
-        "seconds": round(found.seconds, 4),
-        "detections": [
-            {
-                "label": classes[label - 1],
-                "score": round(score, 4),
-                "box": [round(v, 1) for v in box],
-            }
-            for label, score, box in rows
-        ],
-    }
 
 
-def _table(results: list[dict[str, object]]) -> Table:
-    table = Table("image", "class", "score", "x1", "y1", "x2", "y2")
-    for column in table.columns[2:]:
-        column.justify = "right"
-    for result in results:
-        name = Path(str(result["image"])).name
-        detections = result["detections"]
-        assert isinstance(detections, list)
-        if not detections:
-            table.add_row(name, "nothing found", *[""] * 5, style="dim")
-        for each in detections:
-            box = (f"{value:.0f}" for value in each["box"])
-            table.add_row(name, each["label"], f"{each['score']:.2f}", *box)
+def _listed(text: str) -> list[str]:
+    """The words between commas."""
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+class _Json:
+    """One list, an image a line, as they come."""
+
+    def __init__(self) -> None:
+        self._before = "["
+
+    def add(self, result: Result, progress: ProgressLine) -> None:
+        """One more image."""
+        print(self._before + dumps(result.to_dict()), flush=True)
+        self._before = ","
+
+    def __enter__(self) -> _Json:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if kind is None:
+            print("[]" if self._before == "[" else "]")
+
+
+class _Table:
+    """A line for each detection, as they come."""
+
+    def __init__(self, names: list[str], classes: tuple[str, ...]) -> None:
+        shown = max(len(Path(name).name) for name in names)
+        self._image = min(max(shown, len("image")), _NAME_COLUMNS)
+        self._label = max(len("nothing found"), *(len(name) for name in classes))
+        self._begun = False
+
+    def add(self, result: Result, progress: ProgressLine) -> None:
+        """One more image."""
+        if not self._begun:
+            self._begun = True
+            progress.result(self._line("image", "class", "score", "x1", "y1", "x2", "y2"))
+        name = Path(result.name).name
+        if not len(result):
+            progress.result(self._line(name, "nothing found").rstrip())
+        for label, score, box in result:
+            numbers = (f"{value:.0f}" for value in box)
+            progress.result(self._line(name, label, f"{score:.2f}", *numbers))
             name = ""
-        table.add_section()
-    return table
+
+    def _line(self, name: str, label: str, *numbers: str) -> str:
+        columns = "".join(f"{number:>7}" for number in numbers)
+        return f"{name:<{self._image}}  {label:<{self._label}}{columns}"
+
+    def __enter__(self) -> _Table:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Nothing is left to say."""

@@ -16,7 +16,7 @@ from ..paths import DEFAULT_WEIGHTS, find_weights
 from .console import ProgressLine
 from .eval_input import RUNS, Found, Place, from_file, from_network, only, place_of
 from .eval_tables import by_class, comparison_rows, number, show_comparison, show_evaluation
-from .options import Config, Data, Device, Jobs, Json, Limit, Quiet, Source, Split, Weights
+from .options import Config, Data, Device, Jobs, Json, Limit, Method, Quiet, Split, Weights
 
 if TYPE_CHECKING:
     from ..engine.evaluate import Evaluation, Metric
@@ -79,7 +79,7 @@ def evaluate(
     fail_under: Annotated[
         float | None, typer.Option(help="Exit with status 1 where the mean AP is lower.")
     ] = None,
-    proposals: Source = "fast",
+    proposals: Method = "fast",
     device: Device = "auto",
     jobs: Jobs = None,
     json: Json = False,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import glob
 import os
 import threading
 import tomllib
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..data.datasets import open_dataset
-from ..errors import ConfigError, DataError, ImageError, unknown_name
+from ..errors import ConfigError, unknown_name
 from ..paths import proposals_dir
 from .console import stderr
 
@@ -61,7 +60,7 @@ Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N
 Jobs = Annotated[
     int | None, typer.Option("--jobs", "-j", min=1, help="Threads [default: one for each core].")
 ]
-Source = Annotated[
+Method = Annotated[
     str,
     typer.Option(
         "--proposals",
@@ -129,21 +128,6 @@ def image_files(sources: list[str]) -> list[Path]:
         ImageError: a file does not exist. DataError: a folder or pattern gives no image.
     """
     from ..data.images import SUFFIXES
+    from ..data.sources import expand
 
-    found: dict[Path, None] = {}
-    for source in sources:
-        path = Path(os.path.expanduser(source))
-        if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
-            if not inside:
-                raise DataError(f"no images in the folder {path}", "expected .jpg, .png, …")
-        elif path.exists():
-            inside = [path]
-        elif glob.has_magic(source):
-            inside = sorted(p for p in map(Path, glob.glob(source, recursive=True)) if p.is_file())
-            if not inside:
-                raise DataError(f"no files match {source}", "check the pattern")
-        else:
-            raise ImageError(f"no such file or folder: {source}", "check the path")
-        found |= dict.fromkeys(inside)
-    return list(found)
+    return expand(sources, SUFFIXES)

@@ -21,8 +21,8 @@ from .options import (
     Jobs,
     Json,
     Limit,
+    Method,
     Quiet,
-    Source,
     Split,
     find_source,
     image_files,
@@ -45,7 +45,7 @@ def propose(
     data: Data = None,
     split: Split = None,
     limit: Limit = None,
-    proposals: Source = "fast",
+    proposals: Method = "fast",
     layout: Annotated[
         str | None,
         typer.Option(

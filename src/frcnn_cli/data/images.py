@@ -72,9 +72,36 @@ def decode(content: bytes, name: str) -> NDArray[np.uint8]:
         ImageError: not a picture, cut off, or too large to be meant.
     """
     with _explained(name), Image.open(io.BytesIO(content), formats=FORMATS) as file:
-        file.load()  # turns a TIFF by itself, and forgets its orientation
-        turn = _TURNS.get(_orientation(file))
-        return np.asarray(_to_rgb(file if turn is None else file.transpose(turn)))
+        return _upright(file)
+
+
+def from_memory(picture: Image.Image | NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
+    """A picture of Pillow, or an array [H, W], [H, W, 3] (RGB) or [H, W, 4], as `decode` gives it.
+
+    Raises:
+        ImageError: the array is of another type or shape, or the picture cannot be read.
+    """
+    if not isinstance(picture, Image.Image):
+        array = np.asarray(picture)
+        shape = array.shape[2:]
+        if array.dtype != np.uint8 or array.ndim not in (2, 3) or shape not in ((), (3,), (4,)):
+            raise ImageError(
+                f"{name}: an array of type {array.dtype} and shape {array.shape} is no picture",
+                "expected uint8 [height, width, 3], RGB",
+            )
+        if not array.size:
+            raise ImageError(f"{name} has no pixels", "expected uint8 [height, width, 3], RGB")
+        if shape == (3,):
+            return np.ascontiguousarray(array)
+        picture = Image.fromarray(array)
+    with _explained(name):
+        return _upright(picture)
+
+
+def _upright(file: Image.Image) -> NDArray[np.uint8]:
+    file.load()  # turns a TIFF by itself, and forgets its orientation
+    turn = _TURNS.get(_orientation(file))
+    return np.asarray(_to_rgb(file if turn is None else file.transpose(turn)))
 
 
 def layout(path: Path) -> tuple[tuple[int, int], int]:

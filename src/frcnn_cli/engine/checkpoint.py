@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from ..config import MAX_SIDE
 from ..errors import FrcnnError, WeightsError, reason
 from ..models import fast_rcnn, low_rank
-from ..models.backbones import BACKBONES, backbone
+from ..models.backbones import BACKBONES, Backbone, backbone
 from ..models.fast_rcnn import FastRCNN
 
 FORMAT = "frcnn-1"
@@ -109,6 +109,22 @@ def load_weights(path: Path) -> tuple[FastRCNN, WeightsHeader]:
     if not all(tensor.isfinite().all() for tensor in tensors.values()):
         raise WeightsError(f"{path} holds NaN or infinite weights", "train again")
     return model.eval(), header
+
+
+def read_header(path: Path) -> WeightsHeader:
+    """What a weights file says of itself; its tensors are not looked at.
+
+    Raises:
+        WeightsError: not such a file.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return _parse_header(path, (file.metadata() or {}).get(_KEY, ""))
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(
+            f"{path} is not a weights file that can be read: {reason(error)}",
+            "expected a .safetensors file",
+        ) from None
 
 
 def _parse_header(path: Path, text: str) -> WeightsHeader:
@@ -203,6 +219,13 @@ def load_state_dict(path: Path) -> dict[str, Tensor]:
     return state
 
 
+def bins_first(weight: Tensor, row: Backbone) -> Tensor:
+    """Weights of fc6 [U, C * P * P] that read channel by channel, reordered to (P, P, C)."""
+    bins = row.pooled_size
+    by_bin = weight.view(-1, row.channels, bins, bins).permute(0, 2, 3, 1)
+    return by_bin.reshape(weight.shape)
+
+
 def initialise(model: FastRCNN, state: Mapping[str, Tensor], backbone_name: str) -> list[str]:
     """Copy ImageNet weights into a new network.
 
@@ -237,9 +260,7 @@ def initialise(model: FastRCNN, state: Mapping[str, Tensor], backbone_name: str)
         if weight is None or bias is None or shapes != [layer.weight.shape, layer.bias.shape]:
             continue
         if name == "fc6":
-            bins = row.pooled_size
-            by_bin = weight.view(-1, row.channels, bins, bins).permute(0, 2, 3, 1)
-            weight = by_bin.reshape(layer.weight.shape)
+            weight = bins_first(weight, row)
         with torch.no_grad():
             layer.weight.copy_(weight)
             layer.bias.copy_(bias)

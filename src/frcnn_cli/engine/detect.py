@@ -1,41 +1,34 @@
-"""From image files to detections."""
+"""From pictures to detections."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
-from ..config import DetectConfig
-from ..data import images
+from ..config import SHOWN_SCORE, DetectConfig
 from ..data.batching import PixelStatistics, Prepared, collate, prepare
+from ..data.sources import Source, as_source
 from ..errors import FrcnnError, unknown_name
 from ..models.fast_rcnn import FastRCNN
 from ..models.postprocess import postprocess
 from ..ops.roi_pool import distinct_cells
+from ..paths import DEFAULT_WEIGHTS, find_weights, proposals_dir
 from ..proposers.cache import ProposalSource
+from ..proposers.methods import selective_search
 from ..structures import Detections, HeadOutput
 from .checkpoint import WeightsHeader, load_weights
 from .device import pick_device
 from .prefetch import prefetch
+from .result import Failure, Result
 
-
-@dataclass(frozen=True)
-class Found:
-    """What came of one image file: detections, or an error."""
-
-    path: Path
-    image: NDArray[np.uint8] | None  # H×W×3
-    detections: Detections | None
-    proposals: int
-    seconds: float  # of the network and the postprocessing
-    error: FrcnnError | None = None
+Picture = str | Path | Image.Image | NDArray[np.uint8]
 
 
 class Detector:
@@ -65,21 +58,55 @@ class Detector:
 
     @classmethod
     def load(
-        cls, weights: Path, source: ProposalSource, config: DetectConfig, device: str
+        cls,
+        weights: str | Path = DEFAULT_WEIGHTS,
+        source: ProposalSource | None = None,
+        config: DetectConfig | None = None,
+        device: str = "auto",
     ) -> Detector:
-        """Read a weights file; for errors see `load_weights`."""
-        model, header = load_weights(weights)
-        return cls(model, header, source, config, device)
+        """Read a weights file.
+
+        Args:
+            weights: name or path.
+            source: of the proposals; None for selective search with the cache in its usual place.
+            config: None for the defaults, with the scores that `frcnn detect` shows.
+            device: auto, cpu, cuda or cuda:N.
+        Raises:
+            WeightsError, ConfigError: see `find_weights` and `load_weights`.
+        """
+        model, header = load_weights(find_weights(str(weights)))
+        source = source or ProposalSource(selective_search(), proposals_dir())
+        return cls(model, header, source, config or DetectConfig(SHOWN_SCORE), device)
+
+    def __call__(self, picture: Picture) -> Result:
+        """Detect in one picture: a path, an address, a picture of Pillow, or an array.
+
+        Args:
+            picture: an array is uint8 [H, W, 3], RGB.
+        Raises:
+            ImageError: it cannot be read.
+        """
+        (found,) = self.run([picture])
+        if isinstance(found, Failure):
+            raise found.error
+        return found
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the labels 1..K."""
         return self.header.classes
 
-    def prepare(self, content: bytes, image: NDArray[np.uint8]) -> Prepared:
-        """Proposals and scaled image of an image file, whose decoded form is `image`."""
-        proposals = self.source(content, image).top(self.config.max_proposals)
-        return prepare(image, proposals.boxes, self.header.scale, self.header.max_size)
+    def prepare(self, content: bytes | None, image: NDArray[np.uint8]) -> Prepared:
+        """Proposals and scaled image of a picture.
+
+        Args:
+            content: of the image file; its proposals are kept. None: made anew.
+            image: its decoded form, [H, W, 3].
+        """
+        propose = self.source.method.propose
+        proposals = propose(image) if content is None else self.source(content, image)
+        rois = proposals.top(self.config.max_proposals).boxes
+        return prepare(image, rois, self.header.scale, self.header.max_size)
 
     @torch.inference_mode()
     def infer(self, prepared: Prepared) -> Detections:
@@ -110,26 +137,28 @@ class Detector:
             self.config.nms_threshold,
             self.config.max_detections,
             self._labels,
+            self.config.soft_nms,
         )
 
-    def run(self, paths: Iterable[Path]) -> Iterator[Found]:
-        """Detect in each file, in order; a file that cannot be read does not stop the others.
+    def run(self, pictures: Iterable[Picture | Source]) -> Iterator[Result | Failure]:
+        """Detect in each picture, in order; one that cannot be read does not stop the others.
 
-        The next images are decoded and proposed for while the network runs.
+        The next pictures are read and proposed for while the network runs; memory does not grow
+        with their number.
         """
 
-        def read(path: Path) -> tuple[NDArray[np.uint8], Prepared]:
-            content = images.read_bytes(path)
-            image = images.decode(content, str(path))
+        def read(source: Source) -> tuple[NDArray[np.uint8], Prepared]:
+            content, image = source.read()
             return image, self.prepare(content, image)
 
-        for path, future in prefetch(read, paths, workers=1):
+        for source, future in prefetch(read, map(as_source, pictures), workers=1):
             try:
                 image, prepared = future.result()
             except FrcnnError as error:
-                yield Found(path, None, None, 0, 0.0, error)
+                yield Failure(source.name, error)
                 continue
             start = time.perf_counter()
-            detections = self.infer(prepared)
+            found = self.infer(prepared)
             seconds = time.perf_counter() - start
-            yield Found(path, image, detections, len(prepared.rois), seconds)
+            count = len(prepared.rois)
+            yield Result(source.name, source.stem, image, found, self.classes, count, seconds)

@@ -13,35 +13,48 @@ from ..ops import boxes as box_ops
 from ..structures import Detections, GroundTruth, Proposals
 
 _GOLDEN = 0.618034  # of the colour circle: neighbouring labels get distant hues
+_TONES = ((0.85, 0.95), (0.5, 1.0), (0.95, 0.68))  # saturation and value, in turn
+_EDGE = (20, 20, 20)  # around lines, so that they show on their own colour
+
+Colour = tuple[int, int, int]
+Area = tuple[float, float, float, float]  # x1, y1, x2, y2
 
 
-def class_colour(label: int) -> tuple[int, int, int]:
+def class_colour(label: int) -> Colour:
     """The RGB colour of a class, the same in every picture."""
-    red, green, blue = colorsys.hsv_to_rgb(label * _GOLDEN % 1.0, 0.85, 0.95)
+    saturation, value = _TONES[label % len(_TONES)]
+    red, green, blue = colorsys.hsv_to_rgb(label * _GOLDEN % 1.0, saturation, value)
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
 def draw(image: NDArray[np.uint8], detections: Detections, classes: Sequence[str]) -> Image.Image:
-    """Boxes with class name and score on a copy of `image` [H, W, 3]; best ones on top."""
+    """Boxes with class name and score on a copy of `image` [H, W, 3]; best ones on top.
+
+    Lines and letters grow with the picture. Labels stand where they cover no better one, as far
+    as there is room.
+    """
     picture = Image.fromarray(image)
     canvas = ImageDraw.Draw(picture)
     unit = max(picture.size) / 500
     line = max(2, round(2 * unit))
     font = ImageFont.load_default(size=max(11, round(13 * unit)))
-    for index in reversed(range(len(detections))):
-        colour = class_colour(int(detections.labels[index]))
-        x1, y1 = (float(value) for value in detections.boxes[index, :2])
-        _outline(canvas, detections.boxes[index], colour, line)
-        text = f"{classes[detections.labels[index] - 1]} {detections.scores[index]:.2f}"
+    found = list(zip(detections.labels.tolist(), detections.scores.tolist(), strict=True))
+    for (label, _), box in reversed(list(zip(found, detections.boxes, strict=True))):
+        _outline(canvas, box, class_colour(label), line)
+    areas: list[Area] = []
+    for (label, score), box in zip(found, detections.boxes.tolist(), strict=True):
+        text = f"{classes[label - 1]} {score:.2f}"
         left, top, right, bottom = canvas.textbbox((0, 0), text, font=font)
-        width, height = right - left + 2 * line, bottom - top + 2 * line
-        x = min(max(0.0, x1), max(0.0, picture.width - width))
-        y = y1 - height if y1 >= height else y1  # inside the box where there is no room above
-        canvas.rectangle((x, y, x + width, y + height), fill=colour)
+        size = right - left + 2 * line, bottom - top + 2 * line
+        area = _free_area(box, size, picture.size, areas)
+        areas.append(area)
+    for (label, score), area in reversed(list(zip(found, areas, strict=True))):
+        text, colour = f"{classes[label - 1]} {score:.2f}", class_colour(label)
+        left, top, _, _ = canvas.textbbox((0, 0), text, font=font)
+        canvas.rectangle(area, fill=colour)
         light = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] > 140
-        canvas.text(
-            (x + line - left, y + line - top), text, font=font, fill="black" if light else "white"
-        )
+        corner = area[0] + line - left, area[1] + line - top
+        canvas.text(corner, text, font=font, fill="black" if light else "white")
     return picture
 
 
@@ -81,10 +94,36 @@ def draw_proposals(
 
 
 def _outline(
-    canvas: ImageDraw.ImageDraw,
-    box: NDArray[np.float32],
-    colour: tuple[int, int, int],
-    line: int,
+    canvas: ImageDraw.ImageDraw, box: NDArray[np.float32], colour: Colour, line: int
 ) -> None:
     x1, y1, x2, y2 = (float(value) for value in box)
-    canvas.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), outline=colour, width=line)
+    corners = x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)
+    edge = max(1, line // 3)
+    around = corners[0] - edge, corners[1] - edge, corners[2] + edge, corners[3] + edge
+    canvas.rectangle(around, outline=_EDGE, width=edge)
+    canvas.rectangle(corners, outline=colour, width=line)
+
+
+def _free_area(
+    box: Sequence[float], size: tuple[float, float], picture: tuple[int, int], taken: Sequence[Area]
+) -> Area:
+    """Where a label of `size` (width, height) goes: above its box, or inside, or below.
+
+    Args:
+        picture: (width, height). taken: what it should not cover.
+    """
+    (width, height), (x1, y1, x2, y2) = size, box
+    places = []
+    for y in (y1 - height, y1, y2, y2 - height):
+        for x in (x1, x2 - width):
+            left = min(max(0.0, x), max(0.0, picture[0] - width))
+            upper = min(max(0.0, y), max(0.0, picture[1] - height))
+            places.append((left, upper, left + width, upper + height))
+    return min(places, key=lambda area: sum(_shared(area, other) for other in taken))
+
+
+def _shared(area: Area, other: Area) -> float:
+    """Pixels that two areas have in common."""
+    width = min(area[2], other[2]) - max(area[0], other[0])
+    height = min(area[3], other[3]) - max(area[1], other[1])
+    return max(width, 0.0) * max(height, 0.0)

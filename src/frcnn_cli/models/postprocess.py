@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..ops import box_coder
 from ..ops import boxes as box_ops
-from ..ops.nms import nms
+from ..ops.nms import nms, soft_nms
 from ..structures import Detections, HeadOutput
 
 
@@ -22,6 +22,7 @@ def postprocess(
     nms_threshold: float,
     max_detections: int,
     labels_wanted: Sequence[int],
+    soft: bool = False,
 ) -> Detections:
     """Detections of one image.
 
@@ -33,6 +34,7 @@ def postprocess(
         output: of R RoIs. rois: [R, 4], pixels of the original image.
         image_size: (height, width) of the original image.
         labels_wanted: in 1..K; the background is no object.
+        soft: soft-NMS instead of NMS; what falls to the score threshold is dropped.
     """
     scores = output.class_logits.float().softmax(dim=1)
     wanted = torch.zeros(scores.shape[1], dtype=torch.bool, device=scores.device)
@@ -45,5 +47,10 @@ def postprocess(
 
     whole = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
     boxes, chosen_scores, labels = boxes[whole], chosen_scores[whole], labels[whole]
-    keep = nms(boxes, chosen_scores, labels, nms_threshold)[:max_detections]
-    return Detections(boxes[keep], chosen_scores[keep], labels[keep], image_size)
+    if soft:
+        keep, kept = soft_nms(boxes, chosen_scores, labels, nms_threshold, score_threshold)
+    else:
+        keep = nms(boxes, chosen_scores, labels, nms_threshold)
+        kept = chosen_scores[keep]
+    keep, kept = keep[:max_detections], kept[:max_detections]
+    return Detections(boxes[keep], kept, labels[keep], image_size)

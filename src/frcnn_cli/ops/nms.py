@@ -1,4 +1,4 @@
-"""Greedy non-maximum suppression, each class by itself."""
+"""Greedy non-maximum suppression, and the soft kind; each class by itself."""
 
 from __future__ import annotations
 
@@ -7,6 +7,13 @@ from numba import njit
 from numpy.typing import NDArray
 
 from .boxes import Boxes
+
+
+@njit(inline="always")
+def _intersection(boxes, i, j):
+    width = min(boxes[i, 2], boxes[j, 2]) - max(boxes[i, 0], boxes[j, 0])
+    height = min(boxes[i, 3], boxes[j, 3]) - max(boxes[i, 1], boxes[j, 1])
+    return width * height if width > 0 and height > 0 else np.float32(0)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")  # 0 / 0 is not above any threshold
@@ -20,11 +27,7 @@ def _greedy(boxes, labels, threshold):
         for j in range(i + 1, n):
             if not keep[j] or labels[j] != labels[i]:
                 continue
-            width = min(boxes[i, 2], boxes[j, 2]) - max(boxes[i, 0], boxes[j, 0])
-            height = min(boxes[i, 3], boxes[j, 3]) - max(boxes[i, 1], boxes[j, 1])
-            if width <= 0 or height <= 0:
-                continue
-            intersection = width * height
+            intersection = _intersection(boxes, i, j)
             if intersection / (areas[i] + areas[j] - intersection) > threshold:
                 keep[j] = False
     return keep
@@ -43,3 +46,51 @@ def nms(
     """
     order = np.argsort(-scores, kind="stable")
     return order[_greedy(boxes[order], labels[order], np.float32(threshold))]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _soften(boxes, scores, labels, threshold, least):
+    """Lowers `scores` in place; returns the boxes taken, in their order."""
+    n = boxes.shape[0]
+    taken = np.empty(n, np.int64)
+    left = np.ones(n, np.bool_)
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    for step in range(n):
+        best = -1
+        for i in range(n):
+            if left[i] and scores[i] > least and (best < 0 or scores[i] > scores[best]):
+                best = i
+        if best < 0:
+            return taken[:step]
+        taken[step] = best
+        left[best] = False
+        for j in range(n):
+            if left[j] and labels[j] == labels[best]:
+                intersection = _intersection(boxes, best, j)
+                overlap = intersection / (areas[best] + areas[j] - intersection)
+                if overlap > threshold:
+                    scores[j] *= np.float32(1) - overlap
+    return taken
+
+
+def soft_nms(
+    boxes: Boxes,
+    scores: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    threshold: float,
+    least: float,
+) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """Soft-NMS (Bodla et al. 2017), the linear kind: boxes lose score instead of being dropped.
+
+    The best box is taken; each that is left and overlaps it by IoU > `threshold` has its score
+    multiplied by 1 - IoU; and so on with the best of the rest. Of equal scores the first is taken.
+
+    Args:
+        boxes: [N, 4]. scores: [N]. labels: [N], the class of each box.
+        least: only boxes whose score stays above it are taken.
+    Returns:
+        Indices of the boxes taken, best score first, and their new scores.
+    """
+    lowered = scores.astype(np.float32)
+    taken = _soften(boxes, lowered, labels, np.float32(threshold), np.float32(least))
+    return taken, lowered[taken]

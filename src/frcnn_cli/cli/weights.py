@@ -1,0 +1,193 @@
+"""frcnn weights"""
+
+from __future__ import annotations
+
+from json import dumps
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..config import TrainConfig
+from ..errors import ConfigError, FrcnnError
+from ..paths import WEIGHTS_SUFFIX, find_weights, home, weights_dirs
+from .console import stdout
+from .options import Json
+
+weights = typer.Typer(no_args_is_help=True)
+DEFAULTS = TrainConfig()
+
+Name = Annotated[str, typer.Argument(help="Name or path of a weights file.")]
+
+
+@weights.callback()
+def explain() -> None:
+    """List, explain, import and export weights files.
+
+    Example: frcnn weights show squeezenet1_1-voc07
+    """
+
+
+@weights.command("list")
+def list_weights(json: Json = False) -> None:
+    """Weights that are known by name.
+
+    Example: frcnn weights list
+    """
+    from ..engine.checkpoint import read_header
+    from ..errors import WeightsError
+
+    rows: dict[str, dict[str, Any]] = {}
+    for folder in weights_dirs():
+        for path in sorted(folder.glob(f"*{WEIGHTS_SUFFIX}")):
+            row: dict[str, Any] = {"name": path.stem, "path": str(path)}
+            row["bytes"] = path.stat().st_size
+            try:
+                header = read_header(path)
+                row |= {"backbone": header.backbone, "classes": len(header.classes)}
+                row["ranks"] = header.ranks
+            except WeightsError:
+                row["backbone"] = None
+            rows.setdefault(path.stem, row)
+    if json:
+        print(dumps(list(rows.values())))
+        return
+    for row in rows.values():
+        about = "no detector; for --init, or of another program"
+        if row["backbone"] is not None:
+            about = f"{row['backbone']}, {row['classes']} classes{_ranks(row['ranks'])}"
+        stdout.print(f"{row['name']}: {about}, {row['bytes'] / 1e6:.1f} MB", soft_wrap=True)
+        stdout.print(f"  {row['path']}", soft_wrap=True)
+    if not rows:
+        stdout.print(f"none in {', '.join(map(str, weights_dirs()))}", soft_wrap=True)
+
+
+def _ranks(ranks: dict[str, int]) -> str:
+    return f", rank {', '.join(f'{k} {v}' for k, v in ranks.items())}" if ranks else ""
+
+
+@weights.command("show")
+def show(name: Name, json: Json = False) -> None:
+    """What a weights file holds, where it comes from, and what it costs.
+
+    Example: frcnn weights show squeezenet1_1-voc07 --json
+    """
+    path = find_weights(name)
+    from ..engine.describe import describe
+
+    about = describe(path)
+    if json:
+        print(dumps(about))
+        return
+    parameters, flops = about["parameters"], about["flops"]
+    low, high = about["input"]["short_side"], about["input"]["long_side"]
+    lines = {
+        "file": f"{path}, {about['bytes'] / 1e6:.1f} MB, {about['dtype']}",
+        "sha256": about["sha256"],
+        "backbone": about["backbone"],
+        "classes": f"{len(about['classes'])}: {', '.join(about['classes'])}",
+        "input": f"short side {low} pixels, long side at most {high}",
+        "pixels": f"RGB minus {about['input']['mean']}, over {about['input']['std']}",
+        "ranks": _ranks(about["ranks"])[len(", rank ") :] or "none: not compressed",
+        "parameters": f"{sum(parameters.values()):,}: "
+        + ", ".join(f"{part} {count:,}" for part, count in parameters.items()),
+        "FLOPs": f"convolutions {flops['features'] / 1e9:.1f} G for an image of "
+        f"{low}×{min(low * 4 // 3, high)}, heads {flops['roi'] / 1e6:.2f} M for a RoI, "
+        f"{2000 * flops['roi'] / 1e9:.1f} G for 2,000 RoIs",
+        **{f"  {key}": _short(value) for key, value in about["provenance"].items()},
+    }
+    width = max(map(len, lines))
+    for key, value in lines.items():
+        stdout.print(f"{key:<{width}}  {value}", soft_wrap=True)
+
+
+def _short(value: object) -> str:
+    text = value if isinstance(value, str) else dumps(value)
+    return text if len(text) < 300 else f"{text[:300]}… (--json has all of it)"
+
+
+@weights.command("import")
+def import_file(
+    file: Annotated[Path, typer.Argument(help="A .caffemodel, .pth or .safetensors file.")],
+    backbone: Annotated[
+        str | None, typer.Option(help="Its backbone [default: the one that fits].")
+    ] = None,
+    classes: Annotated[
+        str, typer.Option(help="Its classes in order: cat,dog [default: VOC's 20].")
+    ] = "",
+    pixels: Annotated[
+        str | None, typer.Option(help="Input it expects: caffe or torchvision [default: caffe].")
+    ] = None,
+    scale: Annotated[int, typer.Option(min=1, help="Short side of its input.")] = DEFAULTS.scale,
+    max_size: Annotated[
+        int, typer.Option(min=1, help="Long side of its input, at most.")
+    ] = DEFAULTS.max_size,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="File to write [default: weights/NAME].")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Make a weights file of another program's: Girshick's .caffemodel, a state dict of torch.
+
+    Example: frcnn weights import vgg16_fast_rcnn_iter_40000.caffemodel
+    """
+    target = out or home() / "weights" / f"{file.stem}{WEIGHTS_SUFFIX}"
+    _check_target(target, WEIGHTS_SUFFIX, file)
+    from ..config import MAX_SIDE
+    from ..engine.foreign import import_weights
+    from ..engine.pretrained import PIXELS
+    from ..errors import unknown_name
+    from ..models.backbones import BACKBONES
+
+    if backbone is not None and backbone not in BACKBONES:
+        raise unknown_name("backbone", backbone, BACKBONES)
+    if pixels is not None and pixels not in PIXELS:
+        raise unknown_name("pixels", pixels, PIXELS)
+    if not scale <= max_size <= MAX_SIDE:
+        raise ConfigError("--scale is larger than --max-size", f"and that at most {MAX_SIDE}")
+    names = [name.strip() for name in classes.split(",") if name.strip()]
+    if len(set(names)) < len(names):
+        raise ConfigError("--classes names one twice", "give each once, in order")
+    got = import_weights(file, target, backbone, names, pixels, scale, max_size)
+    kind = "detector" if got.header else "initial weights"
+    if json:
+        print(dumps({"path": str(target), "backbone": got.backbone, "kind": kind}))
+        return
+    stdout.print(f"{kind} of {got.backbone}: wrote {target}", soft_wrap=True)
+    use = f"frcnn detect photo.jpg --weights {target}"
+    if got.header is None:
+        use = f"frcnn train --backbone {got.backbone} --init {target}"
+    stdout.print(f"  {use}", soft_wrap=True)
+
+
+@weights.command("export")
+def export(
+    name: Name,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="File to write [default: NAME.onnx].")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Write ONNX: (image, rois) in, (probabilities, boxes) out.
+
+    Example: frcnn weights export squeezenet1_1-voc07 --out detector.onnx
+    """
+    path = find_weights(name)
+    target = out or Path(f"{path.stem}.onnx")
+    _check_target(target, ".onnx", path)
+    from ..engine.onnx import export_onnx
+
+    export_onnx(path, target)
+    size = target.stat().st_size
+    if json:
+        print(dumps({"path": str(target), "bytes": size}))
+    else:
+        stdout.print(f"wrote {target}, {size / 1e6:.1f} MB", soft_wrap=True)
+
+
+def _check_target(target: Path, suffix: str, source: Path) -> None:
+    if target.suffix != suffix:
+        raise ConfigError(f"{target} is no name for this", f"expected a name in {suffix}")
+    if target.exists():
+        where = "is the file itself" if target.resolve() == source.resolve() else "exists"
+        raise FrcnnError(f"{target} {where}", "name another file with --out")

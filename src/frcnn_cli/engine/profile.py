@@ -1,0 +1,175 @@
+"""Where the time of a detection goes, as Figure 2 of the paper, with the floor beside it."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from ..data.batching import PixelStatistics, Prepared, collate, prepare
+from ..data.sources import Source
+from ..errors import DataError, FrcnnError
+from ..ops.roi_pool import distinct_cells
+from ..structures import Batch, HeadOutput
+from .describe import feature_flops
+from .detect import Detector
+from .draw import draw
+
+PASSES = 3  # over each picture, after one that does not count
+_GEMM, _COPY = 2048, 2**26  # a side of the product; floats that are copied
+
+Given = TypeVar("Given")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a detection."""
+
+    name: str
+    milliseconds: float  # an image, median
+    floor: float | None  # milliseconds that its arithmetic (or bytes) takes at the measured rate
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What `frcnn detect --profile` shows."""
+
+    stages: list[Stage]
+    pictures: int
+    rois: float  # an image
+    distinct: float  # of them, that fall on cells of their own
+    gemm_flops: float  # floating-point operations per second of a large product
+    copy_bytes: float  # bytes read and written per second of a large copy
+
+
+class _Clock:
+    """Collects the milliseconds of stages, waiting for the device at their ends."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self.times: dict[str, list[float]] = {}
+        self.floors: dict[str, list[float]] = {}
+
+    def __call__(self, name: str, work: Callable[[], Given], floor: float | None = None) -> Given:
+        """Run a stage; `floor` in seconds."""
+        start = time.perf_counter()
+        result = work()
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        self.times.setdefault(name, []).append(1000 * (time.perf_counter() - start))
+        if floor is not None:
+            self.floors.setdefault(name, []).append(1000 * floor)
+        return result
+
+    def stages(self) -> list[Stage]:
+        """The median of each."""
+        return [
+            Stage(
+                name,
+                statistics.median(times),
+                statistics.median(self.floors[name]) if name in self.floors else None,
+            )
+            for name, times in self.times.items()
+        ]
+
+
+def gemm_rate(device: torch.device) -> float:
+    """Floating-point operations per second of a large float32 product."""
+    a = torch.rand(_GEMM, _GEMM, device=device)
+    return 2 * _GEMM**3 / _fastest(lambda: a @ a, device)
+
+
+def copy_rate(device: torch.device) -> float:
+    """Bytes per second, read and written, of a large copy."""
+    a = torch.rand(_COPY, device=device)
+    b = torch.empty_like(a)
+    return 2 * 4 * _COPY / _fastest(lambda: b.copy_(a), device)
+
+
+def _fastest(work: Callable[[], object], device: torch.device) -> float:
+    clock = _Clock(device)
+    for _ in range(6):
+        clock("work", work)
+    return min(clock.times["work"]) / 1000
+
+
+@torch.inference_mode()
+def profile(detector: Detector, sources: Iterable[Source]) -> Profile:
+    """Time every stage of detecting in the sources, one after the other, nothing overlapped.
+
+    Proposals are made anew, whatever is in the cache.
+
+    Raises:
+        DataError: no source can be read.
+    """
+    gemm, copy = gemm_rate(detector.device), copy_rate(detector.device)
+    clock, rois, distinct = _Clock(detector.device), list[int](), list[int]()
+    pictures, last = 0, None
+    for source in sources:
+        try:
+            source.read()
+        except FrcnnError as error:
+            last = error
+            continue
+        for number in range(PASSES + 1):
+            warm = _Clock(detector.device) if number == 0 else clock
+            counts = _one(detector, source, warm, gemm, copy)
+        rois.append(counts[0])
+        distinct.append(counts[1])
+        pictures += 1
+    if not pictures:
+        raise last or DataError("nothing to measure", "give a picture")
+    mean = statistics.fmean
+    return Profile(clock.stages(), pictures, mean(rois), mean(distinct), gemm, copy)
+
+
+def _one(
+    detector: Detector, source: Source, clock: _Clock, gemm: float, copy: float
+) -> tuple[int, int]:
+    """One picture; returns the number of its RoIs and of the distinct ones."""
+    model, header, device = detector.model, detector.header, detector.device
+    _, image = clock("decode", source.read)
+    proposals = clock("propose", lambda: detector.source.method.propose(image))
+    boxes = proposals.top(detector.config.max_proposals).boxes
+    pixels = PixelStatistics(header.pixel_mean, header.pixel_std)
+
+    def scale() -> tuple[Prepared, Batch, torch.Tensor]:
+        prepared = prepare(image, boxes, header.scale, header.max_size)
+        batch = collate([prepared], pixels)
+        return prepared, batch, batch.images.to(device, memory_format=torch.channels_last)
+
+    prepared, batch, images = clock("scale", scale)
+    flops = feature_flops(model, (images.shape[2], images.shape[3]))
+    features = clock("conv", lambda: model.features(images), flops / gemm)
+    bins = model.pooled_size**2 * features.shape[1]
+
+    def pool() -> tuple[torch.Tensor, torch.Tensor]:
+        chosen, kind = distinct_cells(batch.rois, 1 / model.stride)
+        return model.pool(features, batch.rois[chosen].to(device)), kind.to(device)
+
+    found, _ = pool()
+    bytes_ = 4 * (features.numel() + len(found) * bins)
+    x, kind = clock("RoI pool", pool, bytes_ / copy)
+    for name, layer in model.fc_layers.items():
+        x = clock(name, partial(_activated, layer, x), _flops(layer) * len(x) / gemm)
+    both = (_flops(model.cls_score) + _flops(model.bbox_pred)) * len(x) / gemm
+    logits, deltas = clock("heads", lambda: (model.cls_score(x), model.bbox_pred(x)), both)
+    output = HeadOutput(logits, deltas.view(len(x), logits.shape[1], 4))
+    detections = clock("NMS", lambda: detector.answer(output, kind, prepared))
+    clock("draw", lambda: draw(image, detections, detector.classes))
+    return len(kind), len(x)
+
+
+def _activated(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    return layer(x).relu()
+
+
+def _flops(module: nn.Module) -> int:
+    layers = [layer for layer in module.modules() if isinstance(layer, nn.Linear)]
+    return 2 * sum(layer.weight.numel() for layer in layers)

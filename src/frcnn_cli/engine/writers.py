@@ -1,0 +1,289 @@
+"""Results as files: pictures, crops, and the formats of COCO, VOC, YOLO and CSV.
+
+Files that are made for one picture are written with it; those that grow with every picture grow
+beside their place and are put there at the end. Nothing is kept in memory, and nothing is made
+before the first result.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import tempfile
+from collections.abc import Callable, Sequence, Set
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+import numpy as np
+from PIL import Image
+
+from ..errors import FrcnnError, reason, unknown_name
+from .checkpoint import write_atomically
+from .result import Result, coco_id
+
+
+class Writer(Protocol):
+    """One format."""
+
+    def add(self, result: Result, stem: str) -> None:
+        """Take in a result; `stem` is the name of files that are its own, no other has it."""
+
+    def finish(self) -> None:
+        """Put files that have grown in their place."""
+
+    def abandon(self) -> None:
+        """Remove what is not in its place."""
+
+
+class _Growing:
+    """A text file that grows beside its place."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._part: Path | None = None
+
+    def write(self, text: str) -> None:
+        """Append; opened and closed each time, since there may be thousands of classes."""
+        try:
+            if self._part is None:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                handle, name = tempfile.mkstemp(
+                    dir=self.path.parent, prefix=f".{self.path.name}.", suffix=".part"
+                )
+                os.close(handle)
+                self._part = Path(name)
+            with self._part.open("a", encoding="utf-8", newline="") as file:
+                file.write(text)
+        except OSError as error:
+            raise self._failure(error) from None
+
+    def finish(self) -> None:
+        """Put it in its place, if there is anything."""
+        if self._part is None:
+            return
+        try:
+            self._part.chmod(0o644)
+            os.replace(self._part, self.path)
+        except OSError as error:
+            raise self._failure(error) from None
+        self._part = None
+
+    def abandon(self) -> None:
+        """Remove it."""
+        if self._part is not None:
+            self._part.unlink(missing_ok=True)
+            self._part = None
+
+    def _failure(self, error: OSError) -> FrcnnError:
+        return FrcnnError(f"cannot write {self.path}: {reason(error)}", "choose another --out")
+
+
+class _EachPicture:
+    """Writers whose files are whole with each picture."""
+
+    def __init__(self, folder: Path, classes: Sequence[str], sources: Set[str]) -> None:
+        self.folder, self._sources = folder, sources
+
+    def _save(self, picture: Image.Image, path: Path) -> None:
+        """Without subsampling of colours, which would blur the lines of the boxes."""
+        _spare(path, self._sources)
+        write_atomically(
+            path, lambda part: picture.save(part, format="JPEG", quality=92, subsampling=0)
+        )
+
+    def finish(self) -> None:
+        """Nothing is left to do."""
+
+    def abandon(self) -> None:
+        """Nothing is half done."""
+
+
+class _Pictures(_EachPicture):
+    """<stem>.jpg: the picture with boxes, names and scores."""
+
+    def add(self, result: Result, stem: str) -> None:
+        self._save(result.plot(), self.folder / f"{stem}.jpg")
+
+
+class _Crops(_EachPicture):
+    """crops/<class>/<stem>-<number>.jpg: each object cut out, best one first."""
+
+    def add(self, result: Result, stem: str) -> None:
+        height, width = result.image.shape[:2]
+        for number, (label, _, box) in enumerate(result, start=1):
+            x1, y1 = np.floor(box[:2]).astype(int).tolist()
+            x2, y2 = np.ceil(box[2:]).astype(int).tolist()
+            cut = result.image[max(y1, 0) : min(y2, height), max(x1, 0) : min(x2, width)]
+            path = self.folder / "crops" / _safe(label) / f"{stem}-{number}.jpg"
+            self._save(Image.fromarray(cut), path)
+
+
+class _Yolo(_EachPicture):
+    """labels/<stem>.txt: class from 0, centre and size over the picture's, score."""
+
+    def add(self, result: Result, stem: str) -> None:
+        height, width = result.detections.image_size
+        boxes = result.detections.boxes.astype(np.float64) / [width, height, width, height]
+        centres, sizes = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
+        labels, scores = result.detections.labels - 1, result.detections.scores
+        lines = [
+            f"{label} {x:.6f} {y:.6f} {w:.6f} {h:.6f} {score:.5f}\n"
+            for label, (x, y), (w, h), score in zip(labels, centres, sizes, scores, strict=True)
+        ]
+        path = self.folder / "labels" / f"{stem}.txt"
+        write_atomically(path, lambda part: _write_text(part, "".join(lines)))
+
+
+class _Coco:
+    """coco.json: a results file, boxes (x, y, width, height), categories 1..K."""
+
+    def __init__(self, folder: Path, classes: Sequence[str], sources: Set[str]) -> None:
+        self._file, self._before = _Growing(folder / "coco.json"), "[\n"
+
+    def add(self, result: Result, stem: str) -> None:
+        for entry in result.to_coco(coco_id(stem)):
+            self._file.write(self._before + json.dumps(entry))
+            self._before = ",\n"
+
+    def finish(self) -> None:
+        self._file.write("[]\n" if self._before == "[\n" else "\n]\n")
+        self._file.finish()
+
+    def abandon(self) -> None:
+        self._file.abandon()
+
+
+class _Voc:
+    """voc/comp4_det_test_<class>.txt: image, score, 1-based inclusive box; one for each class."""
+
+    def __init__(self, folder: Path, classes: Sequence[str], sources: Set[str]) -> None:
+        self._files = {
+            name: _Growing(folder / "voc" / f"comp4_det_test_{_safe(name)}.txt") for name in classes
+        }
+        self._begun = False
+
+    def add(self, result: Result, stem: str) -> None:
+        if not self._begun:  # the devkit wants a file of every class
+            self._begun = True
+            for file in self._files.values():
+                file.write("")
+        image = "_".join(stem.split())  # columns are parted by spaces
+        for label, score, (x1, y1, x2, y2) in result:
+            line = f"{image} {score:.6f} {x1 + 1:.3f} {y1 + 1:.3f} {x2:.3f} {y2:.3f}\n"
+            self._files[label].write(line)
+
+    def finish(self) -> None:
+        for file in self._files.values():
+            file.finish()
+
+    def abandon(self) -> None:
+        for file in self._files.values():
+            file.abandon()
+
+
+class _Csv:
+    """detections.csv: one line a detection."""
+
+    def __init__(self, folder: Path, classes: Sequence[str], sources: Set[str]) -> None:
+        self._file, self._begun = _Growing(folder / "detections.csv"), False
+
+    def add(self, result: Result, stem: str) -> None:
+        text = io.StringIO()
+        rows = csv.writer(text, lineterminator="\n")
+        if not self._begun:
+            self._begun = True
+            rows.writerow(("image", "label", "score", "x1", "y1", "x2", "y2"))
+        for label, score, box in result:
+            rows.writerow((result.name, label, f"{score:.5f}", *(f"{v:.2f}" for v in box)))
+        self._file.write(text.getvalue())
+
+    def finish(self) -> None:
+        self._file.finish()
+
+    def abandon(self) -> None:
+        self._file.abandon()
+
+
+FORMATS: dict[str, Callable[[Path, Sequence[str], Set[str]], Writer]] = {
+    "picture": _Pictures,
+    "coco": _Coco,
+    "voc": _Voc,
+    "yolo": _Yolo,
+    "csv": _Csv,
+    "crops": _Crops,
+}
+
+
+class Output:
+    """A folder of results; used in a `with` block, at whose end the files are in place.
+
+    A picture's files take the name of its source, numbered where two sources share it. An
+    exception within the block removes the files that were growing.
+
+    Args:
+        formats: keys of FORMATS. classes: K names. sources: files that are never written over.
+    Raises:
+        ConfigError: no such format. FrcnnError: a picture would replace a source.
+    """
+
+    def __init__(
+        self, folder: Path, formats: Sequence[str], classes: Sequence[str], sources: Sequence[str]
+    ) -> None:
+        for name in formats:
+            if name not in FORMATS:
+                raise unknown_name("format", name, FORMATS)
+        self._taken: set[str] = set()
+        spared = {os.path.realpath(os.path.expanduser(source)) for source in sources}
+        if "picture" in formats:
+            for source in sources:
+                _spare(folder / f"{Path(source).stem}.jpg", spared)
+        self._writers = [FORMATS[name](folder, classes, spared) for name in dict.fromkeys(formats)]
+
+    def add(self, result: Result) -> None:
+        """Write what the formats make of a result.
+
+        Raises:
+            FrcnnError: a picture would replace a source, or the disk is full.
+        """
+        stem, number = result.stem, 1
+        while stem in self._taken:
+            number += 1
+            stem = f"{result.stem}-{number}"
+        self._taken.add(stem)
+        for writer in self._writers:
+            writer.add(result, stem)
+
+    def __enter__(self) -> Output:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None and self._taken:
+                for writer in self._writers:
+                    writer.finish()
+        finally:
+            for writer in self._writers:
+                writer.abandon()
+
+
+def _spare(path: Path, sources: Set[str]) -> None:
+    if os.path.realpath(path) in sources:
+        hint = "choose another --out"
+        raise FrcnnError(f"{path} is one of the pictures to detect in", hint)
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def _safe(name: str) -> str:
+    """A class as a file name."""
+    return name.replace("/", "_").replace("\\", "_").replace("\0", "_").lstrip(".") or "_"

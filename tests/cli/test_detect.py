@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import io
+import json
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from frcnn_cli.cli.app import app
+from frcnn_cli.engine.checkpoint import WeightsHeader, save_weights
+from frcnn_cli.models.backbones import CAFFE_MEAN, CAFFE_STD
+from frcnn_cli.models.fast_rcnn import build
+from tiny import CLASSES, NAME, add_tiny_backbone
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    add_tiny_backbone(monkeypatch, tmp_path)
+    torch.manual_seed(1)
+    model = build(NAME, 3)
+    torch.nn.init.normal_(model.cls_score.weight, std=0.5)
+    header = WeightsHeader(NAME, CLASSES, CAFFE_MEAN, CAFFE_STD, 100, 160)
+    save_weights(Path("w.safetensors"), model, header)
+
+
+def run(arguments: str, stdin: str | None = None, status: int = 0):
+    words = ["detect", *shlex.split(arguments), "-w", "w.safetensors"]
+    result = CliRunner().invoke(app, words, input=stdin)
+    assert result.exit_code == status, (result.output, result.exception)
+    assert "Traceback" not in result.output
+    return result
+
+
+def picture(name: str) -> Path:
+    rng = np.random.default_rng(len(name))
+    Path(name).parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(rng.integers(0, 256, (40, 60, 3), dtype=np.uint8)).save(name)
+    return Path(name)
+
+
+def names(result) -> list[str]:
+    return [each["image"] for each in json.loads(result.stdout)]
+
+
+def test_a_mixture_of_sources_in_order() -> None:
+    for name in ("a.png", "d/b.png", "d/in/c.png", "l/e.png"):
+        picture(name)
+    result = run("a.png d -r - 'l/*.png' --json", "a.png\nl/f f.png\n", status=1)
+    assert names(result) == ["a.png", "d/b.png", "d/in/c.png", "l/e.png"]
+    assert "cannot read l/f f.png" in result.stderr
+    assert "1 of 5 images failed" in result.stderr
+
+
+def test_a_list_of_nothing_that_can_be_read() -> None:
+    result = run("- --json", "x.png\ny.png\n", status=1)
+    assert json.loads(result.stdout) == []
+    assert "2 of 2 images failed" in result.stderr
+
+
+def test_a_video(tmp_path) -> None:
+    av = pytest.importorskip("av")
+    with av.open("clip.mp4", "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        for number in range(12):
+            level = np.full((48, 64, 3), number, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(level, format="rgb24")))
+        container.mux(stream.encode())
+    picture("a.png")
+    result = run("clip.mp4 a.png --every 5 --out o --json")
+    assert names(result) == ["clip.mp4#0", "clip.mp4#5", "clip.mp4#10", "a.png"]
+    assert sorted(path.name for path in Path("o").iterdir()) == [
+        "a.jpg", "clip-000000.jpg", "clip-000005.jpg", "clip-000010.jpg",
+    ]  # fmt: skip
+
+
+def test_formats_and_where_they_go() -> None:
+    picture("000007.png")
+    result = run("000007.png --out o --format coco,voc,yolo,csv --score 0.1 --json")
+    found = json.loads(result.stdout)[0]["detections"]
+    assert found
+    assert {path.name for path in Path("o").iterdir()} == {
+        "coco.json", "voc", "labels", "detections.csv",
+    }  # fmt: skip
+    entries = json.loads(Path("o/coco.json").read_text())
+    assert [CLASSES[each["category_id"] - 1] for each in entries] == [e["label"] for e in found]
+    assert {each["image_id"] for each in entries} == {7}
+    assert "wrote coco, voc, yolo, csv to o" in result.stderr
+
+
+def test_a_format_needs_a_folder() -> None:
+    picture("a.png")
+    assert "--format needs a folder" in run("a.png -f coco", status=1).stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--out o --format cooc", "did you mean 'coco'?"),
+        ("--every 2minutes", "--every 2minutes is not understood"),
+    ],
+)
+def test_bad_flags(flags, message) -> None:
+    picture("a.png")
+    assert message in run(f"a.png {flags}", status=1).stderr
+    assert not Path("o").exists()
+
+
+def test_the_table_is_printed_as_it_comes() -> None:
+    picture("a.png")
+    lines = run("a.png -q --score 0.1 --top 2").stdout.splitlines()
+    assert lines[0].split() == ["image", "class", "score", "x1", "y1", "x2", "y2"]
+    assert len(lines) == 3
+    assert lines[1].split()[0] == "a.png"
+    assert lines[2].split()[0] in CLASSES
+    assert len({len(line) for line in lines}) == 1
+
+
+def test_soft_nms_finds_at_least_as_much() -> None:
+    picture("a.png")
+    hard, soft = (
+        json.loads(run(f"a.png --score 0.05 --nms 0 --json {flag}").stdout)[0]["detections"]
+        for flag in ("", "--soft-nms")
+    )
+    assert len(soft) > len(hard)
+    assert soft[0] == hard[0]
+
+
+def test_memory_does_not_grow_and_a_broken_one_is_reported_at_the_end(monkeypatch) -> None:
+    """Every result is dropped before the one after the next is made."""
+    from frcnn_cli.engine import detect
+
+    alive = 0
+
+    class Counted(detect.Result):
+        def __init__(self, *arguments: object) -> None:
+            nonlocal alive
+            super().__init__(*arguments)
+            alive += 1
+            assert alive <= 2
+
+        def __del__(self) -> None:
+            nonlocal alive
+            alive -= 1
+
+    monkeypatch.setattr(detect, "Result", Counted)
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(buffer, format="PNG")
+    Path("many").mkdir()
+    for number in range(40):
+        Path("many", f"{number:04d}.png").write_bytes(buffer.getvalue())
+    Path("many", "0020.png").write_bytes(b"broken")
+    result = run("many --json --out o -f csv,coco,voc --score 1", status=1)
+    assert len(names(result)) == 39
+    assert "many/0020.png is not a picture" in result.stderr
+    assert len(Path("o/detections.csv").read_text().splitlines()) == 1
+
+
+def test_profile() -> None:
+    picture("a.png")
+    Path("b.png").write_bytes(b"broken")
+    about = json.loads(run("a.png b.png --profile --json").stdout)
+    names = [stage["name"] for stage in about["stages"]]
+    assert names == [
+        "decode", "propose", "scale", "conv", "RoI pool", "fc6", "fc7", "heads", "NMS", "draw",
+    ]  # fmt: skip
+    assert all(stage["milliseconds"] > 0 for stage in about["stages"])
+    floors = {stage["name"]: stage["floor"] for stage in about["stages"]}
+    assert {name for name, floor in floors.items() if floor is not None} == {
+        "conv", "RoI pool", "fc6", "fc7", "heads",
+    }  # fmt: skip
+    second = 1000 * about["distinct"] / about["gemm_flops"]
+    assert floors["fc6"] == pytest.approx(2 * 144 * 32 * second)
+    assert floors["heads"] == pytest.approx(2 * 24 * 20 * second)
+    # scaled to 100×150; strides 4 and 16
+    convolutions = 2 * (25 * 38 * 8 * 27 + 7 * 10 * 16 * 72)
+    assert floors["conv"] == pytest.approx(1000 * convolutions / about["gemm_flops"])
+    assert (about["pictures"], 0 < about["distinct"] <= about["rois"]) == (1, True)
+    lines = run("a.png --profile").stdout.splitlines()
+    assert [line.split()[0] for line in lines[1:11]] == [name.split()[0] for name in names]
+    assert "is not a picture" in run("b.png --profile", status=1).stderr
+    assert "--profile writes nothing" in run("a.png --profile --out o", status=1).stderr

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from frcnn_cli import paths
+from frcnn_cli.cli.app import app
+from frcnn_cli.engine.checkpoint import WeightsHeader, load_weights, make_low_rank, save_weights
+from frcnn_cli.models.backbones import CAFFE_MEAN, CAFFE_STD
+from frcnn_cli.models.fast_rcnn import build
+from tiny import CLASSES, NAME, add_tiny_backbone
+
+COMMANDS = get_command(app).commands["weights"].commands  # type: ignore[attr-defined]
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, frcnn_home: Path) -> Path:
+    """One compressed detector, `a`, in the home's weights."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(paths, "checkout", lambda: None)
+    monkeypatch.setattr(paths, "PACKAGE", tmp_path / "nowhere")
+    add_tiny_backbone(monkeypatch, tmp_path)
+    model = build(NAME, 3)
+    make_low_rank(model, {"fc6": 4})
+    header = WeightsHeader(
+        NAME, CLASSES, CAFFE_MEAN, CAFFE_STD, 96, 160, {"fc6": 4}, {"data": "drawn"}
+    )
+    path = frcnn_home / "weights" / "a.safetensors"
+    save_weights(path, model, header, half=True)
+    return path
+
+
+def run(arguments: str, status: int = 0):
+    result = CliRunner().invoke(app, ["weights", *shlex.split(arguments)])
+    assert result.exit_code == status, (result.output, result.exception)
+    assert "Traceback" not in result.output
+    return result
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_with_an_example(name) -> None:
+    run(f"{name} --help")
+    example = re.search(r"Example: frcnn weights (\w+)(.*)", COMMANDS[name].help)
+    assert example is not None
+    assert example[1] == name
+    flags = {flag for option in COMMANDS[name].params for flag in option.opts}
+    assert all(word in flags for word in shlex.split(example[2]) if word.startswith("-"))
+
+
+def test_list(here, frcnn_home) -> None:
+    (frcnn_home / "weights" / "other.safetensors").write_bytes(b"something else")
+    rows = json.loads(run("list --json").stdout)
+    assert rows == [
+        {
+            "name": "a", "path": str(here), "bytes": here.stat().st_size, "backbone": NAME,
+            "classes": 3, "ranks": {"fc6": 4},
+        },
+        {
+            "name": "other", "path": str(here.with_name("other.safetensors")), "bytes": 14,
+            "backbone": None,
+        },
+    ]  # fmt: skip
+    text = run("list").stdout
+    assert "a: tiny, 3 classes, rank fc6 4" in text
+    assert "other: no detector" in text
+
+
+def test_list_of_nothing(here) -> None:
+    here.unlink()
+    assert json.loads(run("list --json").stdout) == []
+    assert "none in" in run("list").stdout
+
+
+def test_show(here) -> None:
+    about = json.loads(run("show a --json").stdout)
+    assert about["sha256"] == hashlib.sha256(here.read_bytes()).hexdigest()
+    assert (about["backbone"], about["classes"]) == (NAME, list(CLASSES))
+    assert (about["ranks"], about["dtype"]) == ({"fc6": 4}, "F16")
+    assert about["parameters"] == {
+        "convolutions": 8 * 27 + 8 + 16 * 72 + 16,
+        "fc6": 4 * 144 + 32 * 4 + 32,
+        "fc7": 24 * 32 + 24,
+        "cls_score": 4 * 24 + 4,
+        "bbox_pred": 16 * 24 + 16,
+    }
+    assert about["flops"]["roi"] == 2 * (4 * 144 + 32 * 4 + 24 * 32 + 20 * 24)
+    # 96×128 pixels, strides 4 and 16
+    assert about["flops"]["features"] == 2 * (24 * 32 * 8 * 27 + 6 * 8 * 16 * 72)
+    assert about["provenance"] == {"data": "drawn"}
+    text = run("show a").stdout
+    for words in (about["sha256"], "fc6 4", "drawn", "3: ball, box, tile"):
+        assert words in text
+
+
+def test_show_an_unknown_name() -> None:
+    assert "unknown weights 'b'" in run("show b", status=1).stderr
+
+
+def state_dict(path: Path) -> Path:
+    torch.manual_seed(3)
+    torch.save(build(NAME, 3).state_dict(), path)
+    return path
+
+
+def test_import_and_detect_by_name(here, frcnn_home) -> None:
+    state_dict(Path("mine.pth"))
+    answer = json.loads(
+        run("import mine.pth --classes ball,box,tile --scale 96 --max-size 160 --json").stdout
+    )
+    target = frcnn_home / "weights" / "mine.safetensors"
+    assert answer == {"path": str(target), "backbone": NAME, "kind": "detector"}
+    _, header = load_weights(target)
+    assert (header.classes, header.scale, header.max_size) == (CLASSES, 96, 160)
+    assert header.provenance == {"imported from": "mine.pth"}
+    assert "mine: tiny, 3 classes" in run("list").stdout
+    again = run("import mine.pth --classes ball,box,tile", status=1)
+    assert "exists" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("import nothere.pth", "no weights file nothere.pth"),
+        ("import nothere.caffemodel", "cannot be read"),
+        ("import mine.pth", "not of 20 classes"),
+        ("import mine.pth --classes a,b,a", "--classes names one twice"),
+        ("import mine.pth --classes a,b,c --backbone vgg61", "unknown backbone 'vgg61'"),
+        ("import mine.pth --classes a,b,c --backbone alexnet", "is of shape"),
+        ("import mine.pth --classes a,b,c --pixels bgr", "unknown pixels 'bgr'"),
+        ("import mine.pth --classes a,b,c --scale 9 --max-size 8", "--scale is larger"),
+        ("import mine.pth --classes a,b,c --out x.pth", "x.pth is no name for this"),
+        ("import mine.pth --classes a,b,c --out mine.safetensors", "mine.safetensors exists"),
+        ("export b", "unknown weights 'b'"),
+        ("export a --out a.pb", "a.pb is no name for this"),
+        ("export a --out there.onnx", "there.onnx exists"),
+    ],
+)
+def test_bad_input_is_one_line_and_writes_nothing(arguments, message, frcnn_home) -> None:
+    state_dict(Path("mine.pth"))
+    Path("mine.safetensors").touch()
+    Path("there.onnx").touch()
+    before = set(Path().rglob("*")) | set(frcnn_home.rglob("*"))
+    result = run(arguments, status=1)
+    lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    assert message in lines[0]
+    assert set(Path().rglob("*")) | set(frcnn_home.rglob("*")) == before
+
+
+def test_export_without_the_exporter(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    result = run("export a", status=1)
+    assert "onnx is not installed" in result.stderr
+    assert "pip install onnx onnxscript" in result.stderr

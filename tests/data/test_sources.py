@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from frcnn_cli.data.sources import Source, as_source, expand, names, open_sources
+from frcnn_cli.data.video import Every
+from frcnn_cli.errors import DataError, ImageError
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("many/b.PNG", "many/a.jpg", "many/notes.txt", "many/clip.mp4", "many/in/c.webp"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return tmp_path
+
+
+def listed(*arguments: str, stdin: tuple[str, ...] = (), recursive: bool = False) -> list[str]:
+    return names(arguments, stdin, recursive)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["many"], ["many/a.jpg", "many/b.PNG", "many/clip.mp4"]),
+        (["many/in", "many/a.jpg"], ["many/in/c.webp", "many/a.jpg"]),
+        (["many/a.jpg", "many"], ["many/a.jpg", "many/b.PNG", "many/clip.mp4"]),
+        (["many/*.jpg"], ["many/a.jpg"]),
+        (["many/**/*.[jw]*"], ["many/a.jpg", "many/in/c.webp"]),
+        (["many/notes.txt"], ["many/notes.txt"]),
+        (["HTTP://a/b.jpg", "http://a/b.jpg"], ["HTTP://a/b.jpg", "http://a/b.jpg"]),
+        (["https://a/b c?d=1"], ["https://a/b c?d=1"]),
+    ],
+)
+def test_what_arguments_stand_for(arguments, expected) -> None:
+    assert listed(*arguments) == expected
+
+
+def test_home(folder) -> None:
+    assert listed("~/many/a.jpg", "~/many/*.jpg") == [str(folder / "many/a.jpg")]
+
+
+def test_recursive() -> None:
+    expected = ["many/a.jpg", "many/b.PNG", "many/clip.mp4", "many/in/c.webp"]
+    assert listed("many", recursive=True) == expected
+
+
+def test_a_list_on_stdin_mixed_with_arguments() -> None:
+    lines = ("x y.jpg\n", "\n", "many/a.jpg\r\n", "http://h/p.png")
+    assert listed("many/in/c.webp", "-", "many/a.jpg", stdin=lines) == [
+        "many/in/c.webp", "x y.jpg", "many/a.jpg", "http://h/p.png",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("argument", "error", "words"),
+    [
+        ("nothere.jpg", ImageError, "no such file or folder: nothere.jpg"),
+        ("no*.jpg", DataError, r"no files match no\*.jpg"),
+        ("-", DataError, "the list is empty"),
+        ("ftp://a/b.jpg", ImageError, "no such file"),
+        ("file:///etc/passwd", ImageError, "no such file"),
+    ],
+)
+def test_arguments_that_stand_for_nothing(argument, error, words) -> None:
+    with pytest.raises(error, match=words):
+        listed(argument)
+
+
+def test_a_folder_of_folders_offers_recursive(folder) -> None:
+    (folder / "outer" / "inner").mkdir(parents=True)
+    with pytest.raises(DataError) as error:
+        listed("outer")
+    assert "--recursive" in error.value.hint
+
+
+def test_a_folder_for_pictures_alone_has_no_videos() -> None:
+    assert expand(["many"], {".jpg", ".mp3"}) == [Path("many/a.jpg")]
+
+
+def test_nothing_is_read_before_its_turn() -> None:
+    sources = open_sources(["nothere.jpg", "many/a.jpg", "http://127.0.0.1:9/x.png"], Every(1.0))
+    assert [source.stem for source in sources] == ["nothere", "a", "x"]
+
+
+def test_a_source_gives_content_and_picture(folder) -> None:
+    pixels = np.arange(60, dtype=np.uint8).reshape(4, 5, 3)
+    Image.fromarray(pixels).save("p.png")
+    for given in ("p.png", Path("p.png"), "~/p.png"):
+        source = as_source(given)
+        content, image = source.read()
+        assert content == Path("p.png").read_bytes()
+        np.testing.assert_array_equal(image, pixels)
+        assert source.stem == "p"
+    for given in (Image.open("p.png"), pixels):
+        content, image = as_source(given).read()
+        assert content is None
+        np.testing.assert_array_equal(image, pixels)
+    source = Source("a", "a", lambda: (None, pixels))
+    assert as_source(source) is source
