@@ -114,10 +114,9 @@ def test_check_takes_the_limits(changes: dict) -> None:
 
 
 def test_detection_caps() -> None:
-    assert asdict(DetectConfig()) == {
-        "score_threshold": 0.05,
-        "nms_threshold": 0.3,
-        "max_detections": 100,
-        "max_proposals": 2000,
-        "classes": (),
-    }
+    """Those of the reference code, and nothing else unless it is asked for."""
+    detect = DetectConfig()
+    assert (detect.score_threshold, detect.nms_threshold) == (0.05, 0.3)
+    assert (detect.max_detections, detect.max_proposals) == (100, 2000)
+    assert detect.classes == ()
+    assert not detect.soft_nms

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from frcnn_cli.cli.app import app
 from frcnn_cli.cli.exchange import FORMATS
-from frcnn_cli.cli.options import Source
+from frcnn_cli.cli.options import Method
 from frcnn_cli.proposers.interchange import WRITERS
 from frcnn_cli.proposers.methods import PROPOSERS
 
@@ -44,7 +44,7 @@ def error(*arguments: object) -> str:
 
 
 def test_help_names_every_method_and_format() -> None:
-    text = Source.__metadata__[0].help
+    text = Method.__metadata__[0].help
     assert all(re.search(rf"\b{name}\b", text) for name in PROPOSERS)
     assert set(FORMATS) == set(WRITERS)
 
