@@ -30,9 +30,9 @@ def answer(*arguments: object) -> dict:
 def infers(monkeypatch: pytest.MonkeyPatch) -> list:
     """Counts the images that go through the network."""
     calls: list = []
-    before = Detector.infer
+    before = Detector.infer_batch
     monkeypatch.setattr(
-        Detector, "infer", lambda self, given: calls.append(1) or before(self, given)
+        Detector, "infer_batch", lambda self, given: calls.append(1) or before(self, given)
     )
     return calls
 
@@ -92,7 +92,7 @@ def test_a_killed_evaluation_goes_on(done, weights, voc_folder, infers, cut) -> 
 def test_an_evaluation_that_is_interrupted_goes_on(
     weights, voc_folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before, calls = Detector.infer, []
+    before, calls = Detector.infer_batch, []
 
     def stop_at_the_third(self, given):
         calls.append(1)
@@ -100,7 +100,7 @@ def test_an_evaluation_that_is_interrupted_goes_on(
             raise KeyboardInterrupt
         return before(self, given)
 
-    monkeypatch.setattr(Detector, "infer", stop_at_the_third)
+    monkeypatch.setattr(Detector, "infer_batch", stop_at_the_third)
     command = f"--data {voc_folder} -w {weights} {VAL} --save mine.jsonl"
     result = run("eval", command)
     assert result.exit_code == 130

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from frcnn_cli.data.batching import collate
 from frcnn_cli.data.voc import load_voc
 from frcnn_cli.engine.detect import Detector
 from frcnn_cli.engine.draw import class_colour, draw
-from frcnn_cli.engine.evaluate import evaluate_dataset
+from frcnn_cli.engine.evaluate import detect_all, evaluate_dataset
 from frcnn_cli.engine.result import Failure, Result
 from frcnn_cli.errors import ConfigError, ImageError
 from frcnn_cli.models.postprocess import postprocess
@@ -129,3 +130,31 @@ def test_a_label_is_inside_the_picture_and_grows_with_it(side) -> None:
         picture = np.asarray(draw(image, found, CLASSES))
         letters = (picture < 20).all(axis=2).sum() + (picture > 250).all(axis=2).sum()
         assert letters > max(10, (side / 50) ** 2)
+
+
+def test_images_of_one_size_in_a_pass_give_the_same(detector, voc_folder) -> None:
+    dataset = load_voc(voc_folder, "voc", "trainval", ())
+    seen: list[int] = []
+    passes: list[int] = []
+    alone = detect_all(detector, dataset, None, 1, lambda: None)
+    infer_batch = detector.infer_batch
+
+    def counted(images):
+        passes.append(len(images))
+        return infer_batch(images)
+
+    detector.infer_batch = counted
+    # the folder's images have three sizes in turn, so each is alone unless two are put together
+    twice = replace(
+        dataset,
+        ids=tuple(f"{name}{part}" for name in dataset.ids for part in "ab"),
+        paths=tuple(path for path in dataset.paths for _ in "ab"),
+        annotations=tuple(each for each in dataset.annotations for _ in "ab"),
+    )
+    together = detect_all(detector, twice, None, 1, lambda: seen.append(1), batch=4)
+    assert passes == [2] * len(dataset)
+    assert len(seen) == len(together) == 2 * len(dataset)
+    for index, found in enumerate(together):
+        np.testing.assert_array_equal(found.labels, alone[index // 2].labels)
+        np.testing.assert_allclose(found.scores, alone[index // 2].scores, atol=1e-5)
+        np.testing.assert_allclose(found.boxes, alone[index // 2].boxes, atol=1e-2)

@@ -80,6 +80,9 @@ def evaluate(
         float | None, typer.Option(help="Exit with status 1 where the mean AP is lower.")
     ] = None,
     proposals: Method = "fast",
+    batch: Annotated[
+        int, typer.Option(min=1, help="Images of one size in a pass; more serves a GPU.")
+    ] = 1,
     device: Device = "auto",
     jobs: Jobs = None,
     json: Json = False,
@@ -112,7 +115,7 @@ def evaluate(
         workers = jobs or os.cpu_count() or 1
         found = from_network(
             find_weights(weights), whole, limit, place.describe(whole), settings, proposals, save,
-            device, workers, quiet,
+            device, workers, batch, quiet,
         )  # fmt: skip
     found = only(found, wanted)
     from ..engine import evaluate as engine

@@ -100,6 +100,7 @@ def from_network(
     save: Path | None,
     device: str,
     workers: int,
+    batch: int,
     quiet: bool,
 ) -> Found:
     """Detections of a network, those of an earlier run that was stopped among them."""
@@ -123,7 +124,7 @@ def from_network(
         start = time.perf_counter()
         with ProgressLine("detecting", new, "images", quiet) as progress:
             try:
-                detections = detect_all(detector, images, log, workers, progress.advance)
+                detections = detect_all(detector, images, log, workers, progress.advance, batch)
             except KeyboardInterrupt:
                 done = len(images) - new + progress.done
                 say_error(f"stopped: {done} of {len(images)} images are in {save}", GO_ON)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -108,20 +108,31 @@ class Detector:
         rois = proposals.top(self.config.max_proposals).boxes
         return prepare(image, rois, self.header.scale, self.header.max_size)
 
-    @torch.inference_mode()
     def infer(self, prepared: Prepared) -> Detections:
         """One pass of the network over one image."""
-        pooled, kind = self.pool(prepared)
-        return self.answer(self.model.heads(pooled), kind, prepared)
+        return self.infer_batch([prepared])[0]
 
     @torch.inference_mode()
-    def pool(self, prepared: Prepared) -> tuple[Tensor, Tensor]:
-        """Pooled features of one image; RoIs on the same cells are pooled once.
+    def infer_batch(self, images: Sequence[Prepared]) -> list[Detections]:
+        """One pass of the network over images of one scaled size.
+
+        Images of other sizes would be padded, and then what is found in one would depend on the
+        others.
+        """
+        pooled, kind = self.pool(*images)
+        output = self.model.heads(pooled)
+        kinds = torch.split(kind, [len(each.rois) for each in images])
+        return [self.answer(output, own, each) for own, each in zip(kinds, images, strict=True)]
+
+    @torch.inference_mode()
+    def pool(self, *images: Prepared) -> tuple[Tensor, Tensor]:
+        """Pooled features of images; RoIs on the same cells of one are pooled once.
 
         Returns:
-            features [U, P * P * C] of the distinct RoIs, and which of them each of the R RoIs has.
+            features [U, P * P * C] of the distinct RoIs, and which of them each of the R RoIs of
+            all images has.
         """
-        batch = collate([prepared], self._pixels)
+        batch = collate(images, self._pixels)
         pixels = batch.images.to(self.device, memory_format=torch.channels_last)
         chosen, kind = distinct_cells(batch.rois, 1 / self.model.stride)
         pooled = self.model.pool(self.model.features(pixels), batch.rois[chosen].to(self.device))

@@ -131,6 +131,7 @@ def detect_all(
     log: DetectionLog | None,
     workers: int,
     on_image: Callable[[], None],
+    batch: int = 1,
 ) -> list[Detections]:
     """Detections of every image, each written to `log` as it comes.
 
@@ -139,6 +140,7 @@ def detect_all(
 
     Args:
         workers: threads that read ahead. on_image: called after each image that is looked at.
+        batch: images in a pass at most; those that follow each other and have one scaled size.
     Raises:
         ImageError: an image is missing or damaged.
     """
@@ -148,13 +150,27 @@ def detect_all(
         return len(content), detector.prepare(content, image)
 
     known = {} if log is None else known_detections(log, dataset)
+    waiting: list[tuple[int, int, Prepared]] = []
+
+    def detect_waiting() -> None:
+        found = detector.infer_batch([prepared for _, _, prepared in waiting])
+        for (index, file_size, _), detections in zip(waiting, found, strict=True):
+            known[index] = detections
+            if log is not None:
+                log.add(dataset.image_id(index), file_size, detections)
+            on_image()
+        waiting.clear()
+
     todo = [index for index in range(len(dataset)) if index not in known]
     for index, future in prefetch(read, todo, workers):
         file_size, prepared = future.result()
-        known[index] = detector.infer(prepared)
-        if log is not None:
-            log.add(dataset.image_id(index), file_size, known[index])
-        on_image()
+        if waiting and waiting[0][2].image.shape != prepared.image.shape:
+            detect_waiting()
+        waiting.append((index, file_size, prepared))
+        if len(waiting) == batch:
+            detect_waiting()
+    if waiting:
+        detect_waiting()
     return [known[index] for index in range(len(dataset))]
 
 
