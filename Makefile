@@ -1,31 +1,32 @@
-# Everything runs in .venv, which `make` builds when pyproject.toml changes.
+# Everything runs in .venv, which `make` builds when pyproject.toml changes; `make demo` needs less of it.
 PYTHON ?= python3
 BIN := .venv/bin
-READY := .venv/.ready
+DEMO := .venv/.with-demo
+ALL := .venv/.with-demo,dev
 
 .PHONY: demo test test-all check bench clean
 
-demo: $(READY)
+demo: $(DEMO)
 	$(BIN)/frcnn detect $$($(BIN)/python examples/photographs.py) --out demo
 
-test: $(READY)
+test: $(ALL)
 	$(BIN)/pytest
 
-test-all: $(READY)
+test-all: $(ALL)
 	$(BIN)/pytest -m ""
 
-check: $(READY)
+check: $(ALL)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: $(READY)
+bench: $(ALL)
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
 clean:
 	rm -rf .venv demo build dist
 
-$(READY): pyproject.toml
+.venv/.with-%: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --editable '.[demo,dev]'
+	$(BIN)/pip install --quiet --editable '.[$*]'
 	touch $@
