@@ -107,8 +107,8 @@ def compress(
     """Make a network smaller and faster: its fully connected layers at low rank.
 
     The result is in half precision and is used like any other weights file. With calibration
-    images it keeps the layers' outputs instead of their weights, which costs less accuracy at
-    equal rank. --split and --limit are of the curve's data.
+    images it keeps the layers' outputs on them instead of their weights. --split and --limit are
+    of the curve's data.
 
     Example: frcnn compress --weights runs/train/run/last.safetensors --rank 256
     """

@@ -14,7 +14,7 @@ from ..paths import WEIGHTS_SUFFIX, find_weights, home, weights_dirs
 from .console import stdout
 from .options import Json
 
-weights = typer.Typer(no_args_is_help=True)
+weights = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 DEFAULTS = TrainConfig()
 
 Name = Annotated[str, typer.Argument(help="Name or path of a weights file.")]
