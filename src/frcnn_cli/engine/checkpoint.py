@@ -94,8 +94,7 @@ def load_weights(path: Path) -> tuple[FastRCNN, WeightsHeader]:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             header = _parse_header(path, metadata.get(_KEY, ""))
-            with torch.device("meta"):
-                model = _skeleton(header)
+            model = _skeleton(header)
             keys = file.keys()
             shapes = {key: tuple(file.get_slice(key).get_shape()) for key in keys}
             _check_shapes(path, model, shapes)
@@ -105,7 +104,7 @@ def load_weights(path: Path) -> tuple[FastRCNN, WeightsHeader]:
             f"{path} is not a weights file that can be read: {error}",
             "expected a .safetensors file written by frcnn train or frcnn compress",
         ) from None
-    model.load_state_dict(tensors, assign=True)
+    model.load_state_dict(tensors)
     if not all(tensor.isfinite().all() for tensor in tensors.values()):
         raise WeightsError(f"{path} holds NaN or infinite weights", "train again")
     return model.eval(), header
@@ -160,7 +159,7 @@ def _parse_header(path: Path, text: str) -> WeightsHeader:
 
 
 def _skeleton(header: WeightsHeader) -> FastRCNN:
-    """The network that a header describes, without memory for its weights yet."""
+    """The network that a header describes, not filled yet."""
     model = fast_rcnn.build(header.backbone, len(header.classes))
     make_low_rank(model, header.ranks)
     return model
