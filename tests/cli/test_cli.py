@@ -65,6 +65,20 @@ def test_help_is_quick_to_import() -> None:
     assert result.stdout.strip() == "[]"
 
 
+def test_detection_imports_no_compiler() -> None:
+    """torch._dynamo takes seconds; initialising weights on the meta device would import it."""
+    code = (
+        "import sys\n"
+        "from frcnn_cli import Detector\n"
+        "Detector.load()\n"
+        "print([name for name in ('torch._dynamo', 'torchvision') if name in sys.modules])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "[]"
+
+
 def test_version() -> None:
     assert run("--version").stdout.startswith("frcnn 0.")
 
