@@ -17,12 +17,14 @@ PAPER = {
     "bg_low": 0.1,
     "bg_high": 0.5,
     "max_proposals": 2000,
-    "scale": 600,
+    "scales": (600,),
     "max_size": 1000,
     "optimizer": "sgd",
     "lr": 0.001,
     "lr_schedule": "step",
-    "lr_step": 0.75,
+    "lr_steps": (0.75,),
+    "clip_norm": 0.0,
+    "loc_weight": 1.0,
     "warmup": 0.0,
     "momentum": 0.9,
     "weight_decay": 0.0005,
@@ -30,7 +32,7 @@ PAPER = {
     "backbone_lr": 1.0,
     "seed": 3,
 }
-NOT_IN_THE_PAPER = {"backbone"}
+NOT_IN_THE_PAPER = {"backbone", "train_from"}  # the second is a matter of the backbone
 
 
 @pytest.mark.parametrize(("field", "value"), PAPER.items())
@@ -44,7 +46,7 @@ def test_paper_recipe_has_no_other_fields() -> None:
 
 def test_learning_rate_drops_after_thirty_thousand_iterations() -> None:
     paper = config.recipe("paper")
-    assert paper.lr_step * paper.iterations == 30_000
+    assert paper.lr_steps[0] * paper.iterations == 30_000
 
 
 def test_paper_recipe_is_the_default() -> None:
@@ -86,8 +88,11 @@ def test_every_recipe_is_sound(name: str) -> None:
         ({"lr": 0.0}, "lr"),
         ({"lr": -0.1}, "lr"),
         ({"lr": float("nan")}, "lr"),
-        ({"scale": 0}, "scale"),
-        ({"scale": 601, "max_size": 600}, "scale"),
+        ({"scales": (0,)}, "scales"),
+        ({"scales": (480, 601), "max_size": 600}, "scales"),
+        ({"scales": ()}, "scales"),
+        ({"loc_weight": -1.0}, "loc-weight"),
+        ({"clip_norm": -1.0}, "clip-norm"),
         ({"max_proposals": 0}, "max-proposals"),
     ],
 )
@@ -104,8 +109,8 @@ def test_check_names_the_flag(changes: dict, flag: str) -> None:
         {"images_per_batch": 1},
         {"images_per_batch": 4, "rois_per_batch": 4},
         {"lr": 1e-9},
-        {"scale": 1},
-        {"scale": 700, "max_size": 700},
+        {"scales": (1,)},
+        {"scales": (700, 600), "max_size": 700},
         {"max_proposals": 1},
     ],
 )

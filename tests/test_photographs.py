@@ -71,7 +71,7 @@ def test_voc2007_is_read_whole() -> None:
 @needs_shared
 def test_training_on_a_users_own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    flags = "--recipe modern --iterations 2 --limit 4 --scale 240 --max-size 320 --json"
+    flags = "--recipe modern --iterations 2 --limit 4 --scales 240 --max-size 320 --json"
     data = ["--data", str(SHARED / "data" / "BCCD")]
     init = ["--init", str(SHARED / "weights" / "squeezenet1_1_imagenet.pth")]
     result = CliRunner().invoke(app, ["train", *data, *init, *flags.split()])

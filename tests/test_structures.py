@@ -152,7 +152,7 @@ def test_choosing_objects():
 
 
 def test_total_loss_and_length():
-    assert Losses(torch.tensor(1.5), torch.tensor(0.25)).total.item() == 1.75
+    assert Losses(torch.tensor(1.5), torch.tensor(0.25)).total().item() == 1.75
     assert len(Detections(boxes(2), np.ones(2, np.float32), np.ones(2, int), SIZE)) == 2
 
 

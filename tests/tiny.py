@@ -29,7 +29,8 @@ def _features() -> nn.Sequential:
 
 def add_tiny_backbone(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Path:
     """Make the backbone `tiny` known; returns a file of weights for --init."""
-    row = Backbone(_features, 16, 16, 3, (32, 24), 1, CAFFE_MEAN, CAFFE_STD, None)
+    layers = {"conv1": 0, "conv2": 2}
+    row = Backbone(_features, 16, 16, 3, (32, 24), layers, "conv2", CAFFE_MEAN, CAFFE_STD, None)
     monkeypatch.setitem(BACKBONES, NAME, row)
     torch.manual_seed(0)
     state = {f"features.{key}": value for key, value in _features().state_dict().items()}

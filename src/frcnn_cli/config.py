@@ -6,7 +6,8 @@ line takes its defaults from here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 from .errors import ConfigError, unknown_name
 
@@ -52,14 +53,19 @@ class TrainConfig:
     bg_low: float = 0.1  # IoU; paper 2.3: [0.1, 0.5) is background
     bg_high: float = 0.5
     max_proposals: int = 2000  # an image; paper 4.1: about 2,000
-    scale: int = 600  # pixels of the shorter side; paper 5.2
+    # pixels of the shorter side, drawn for each image; paper 5.2. Of more than one, (480, 576, 688,
+    # 864, 1200) with a max_size of 2000: multiscale.yml in code
+    scales: tuple[int, ...] = (600,)
     max_size: int = 1000  # pixels of the longer side at most; paper 5.2
+    train_from: str | None = None  # first layer that learns; None: the backbone's; paper 4.5
+    loc_weight: float = 1.0  # lambda of equation 1; 0 trains classification only (paper 5.1)
     optimizer: str = "sgd"  # "sgd" (paper) or "adamw"
     lr: float = 0.001  # paper 2.3
     lr_schedule: str = "step"  # "step" (paper) or "cosine", both after the warm-up
-    lr_step: float = 0.75  # share of the iterations before lr / 10: 30k of 40k in the paper
+    lr_steps: tuple[float, ...] = (0.75,)  # lr / 10 after these shares: 30k of 40k; paper 2.3
     warmup: float = 0.0  # share of the iterations; the paper has none
     momentum: float = 0.9  # paper 2.3
+    clip_norm: float = 0.0  # largest norm of the gradient; 0: any. The paper does not clip
     weight_decay: float = 0.0005  # paper 2.3; on weights alone, decay_mult 0 for biases in code
     bias_lr: float = 2.0  # learning-rate factor of biases; paper 2.3
     backbone_lr: float = 1.0  # learning-rate factor of the convolutions; the paper has one rate
@@ -69,7 +75,7 @@ class TrainConfig:
 # What gives more mAP in fewer iterations on `val`; the model card has the figures.
 _MODERN = TrainConfig(
     iterations=6000,
-    scale=480,
+    scales=(480,),
     max_size=800,
     optimizer="adamw",
     lr=2e-4,
@@ -85,15 +91,30 @@ FINETUNE_LR = 1e-4  # AdamW, for the factors of a compressed network; half of mo
 RECIPES: dict[str, TrainConfig] = {"paper": TrainConfig(), "modern": _MODERN}
 
 
-def recipe(name: str) -> TrainConfig:
+# Iterations, and the shares of them after which the rate falls, where the paper has others for the
+# data (sections 5.3 and 5.6; for COCO the step is the code's).
+SCHEDULES: dict[str, tuple[int, tuple[float, ...]]] = {
+    "voc2007+voc2012": (60_000, (0.5,)),
+    "coco": (240_000, (0.8333,)),
+}
+
+
+def recipe(name: str, data: str = "") -> TrainConfig:
     """The settings of a recipe.
 
+    Args:
+        data: what will be trained on; the paper's schedule depends on it (`SCHEDULES`).
     Raises:
         ConfigError: there is none of that name.
     """
     if name not in RECIPES:
         raise unknown_name("recipe", name, RECIPES)
-    return RECIPES[name]
+    settings = RECIPES[name]
+    kind = data.partition(":")[0]
+    if name == "paper" and kind in SCHEDULES:
+        iterations, steps = SCHEDULES[kind]
+        return replace(settings, iterations=iterations, lr_steps=steps)
+    return settings
 
 
 def check(config: TrainConfig) -> None:
@@ -111,7 +132,13 @@ def check(config: TrainConfig) -> None:
             "one an image or more",
         ),
         (0 < config.lr < 10, "lr", "above 0 and below 10"),
-        (1 <= config.scale <= config.max_size, "scale", "from 1 to --max-size"),
+        (0 <= config.loc_weight <= 100, "loc-weight", "from 0 to 100"),
+        (0 <= config.clip_norm < math.inf, "clip-norm", "0 or more"),
+        (
+            config.scales and all(1 <= scale <= config.max_size for scale in config.scales),
+            "scales",
+            "from 1 to --max-size",
+        ),
         (config.max_size <= MAX_SIDE, "max-size", f"at most {MAX_SIDE}"),
         (0 <= config.seed < 2**32, "seed", "from 0 to 2**32 - 1"),
         (config.max_proposals >= 1, "max-proposals", "at least 1"),

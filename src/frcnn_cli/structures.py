@@ -121,6 +121,14 @@ class Batch:
         if self.targets is not None:
             _check_shape("Batch", "targets", self.targets.labels, len(self.rois))
 
+    def pin_memory(self) -> Batch:
+        """The same in memory from which a GPU copies while the program goes on."""
+        targets = self.targets
+        if targets is not None:
+            targets = RoiTargets(targets.labels.pin_memory(), targets.deltas.pin_memory())
+        images, rois = self.images.pin_memory(), self.rois.pin_memory()
+        return Batch(images, rois, self.scales, self.image_sizes, targets)
+
 
 @dataclass(frozen=True)
 class HeadOutput:
@@ -142,10 +150,9 @@ class Losses:
     cls: Tensor
     loc: Tensor
 
-    @property
-    def total(self) -> Tensor:
-        """L = L_cls + L_loc, with lambda = 1."""
-        return self.cls + self.loc
+    def total(self, loc_weight: float = 1.0) -> Tensor:
+        """L = L_cls + lambda L_loc; the paper's lambda is 1."""
+        return self.cls + loc_weight * self.loc
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from frcnn_cli.engine import measure
 from frcnn_cli.engine.checkpoint import load_weights
 
 COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
-TRAIN = "train --iterations 4 --backbone tiny --scale 100 --max-size 160 --rois-per-batch 16"
+TRAIN = "train --iterations 4 --backbone tiny --scales 100 --max-size 160 --rois-per-batch 16"
 
 
 @pytest.fixture(autouse=True)

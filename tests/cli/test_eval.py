@@ -271,7 +271,7 @@ def test_a_report(saved) -> None:
 def test_training_takes_every_format(init, voc_folder, tmp_path) -> None:
     coco = write_coco(voc_folder, tmp_path / "coco")
     write_yolo(voc_folder, tmp_path / "yolo")
-    flags = "--iterations 1 --backbone tiny --scale 100 --max-size 160 --rois-per-batch 16"
+    flags = "--iterations 1 --backbone tiny --scales 100 --max-size 160 --rois-per-batch 16"
     for spec in (f"coco:{coco}", "yolo:yolo"):
         result = run(f"train {spec} {flags} --init {init} --json")
         assert result.exit_code == 0, result.output

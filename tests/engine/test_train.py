@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from dataclasses import replace
@@ -16,16 +17,20 @@ from frcnn_cli.engine import train as train_module
 from frcnn_cli.engine.batches import epoch_order
 from frcnn_cli.engine.checkpoint import load_weights
 from frcnn_cli.engine.optim import learning_rate, parameter_groups
-from frcnn_cli.engine.train import InterruptedRun, Trainer, prepare, read_state
-from frcnn_cli.errors import DataError, FrcnnError
+from frcnn_cli.engine.train import InterruptedRun, Origin, Runtime, Trainer, prepare, read_state
+from frcnn_cli.engine.validate import mean_average_precision
+from frcnn_cli.errors import ConfigError, DataError, FrcnnError, ImageError
 from frcnn_cli.models.fast_rcnn import build, freeze
 from frcnn_cli.proposers.cache import ProposalSource
-from frcnn_cli.proposers.methods import selective_search
+from frcnn_cli.proposers.methods import Method, selective_search
+from frcnn_cli.structures import Proposals
 from tiny import NAME, add_tiny_backbone
 
 CONFIG = TrainConfig(
-    backbone=NAME, iterations=6, rois_per_batch=32, scale=120, max_size=200, lr=0.01, seed=5
+    backbone=NAME, iterations=6, rois_per_batch=32, scales=(120,), max_size=200, lr=0.01, seed=5
 )
+
+RUNTIME = Runtime("cpu", workers=0)
 
 
 @pytest.fixture
@@ -50,9 +55,11 @@ def make_trainer(
     run: Path,
     config: TrainConfig = CONFIG,
     resume: bool = False,
+    runtime: Runtime = RUNTIME,
 ) -> Trainer:
     state = read_state(run) if resume else None
-    trainer, _ = prepare(dataset, source, config, init, None, state, None, "cpu", 1, lambda: None)
+    origin = Origin(init, state=state)
+    trainer = prepare(dataset, source, config, origin, runtime, 1, lambda: None)
     run.mkdir(exist_ok=True)
     trainer.run = run
     return trainer
@@ -123,6 +130,182 @@ def test_signal_ends_with_a_checkpoint(dataset, source, init, tmp_path) -> None:
     assert signal.getsignal(signal.SIGINT) is handler
     again = make_trainer(dataset, source, init, tmp_path / "run", resume=True)
     assert again.iteration == 2
+
+
+def test_batches_of_other_processes_are_the_same(dataset, source, init, tmp_path) -> None:
+    for name, workers in (("none", 0), ("two", 2)):
+        runtime = replace(RUNTIME, workers=workers)
+        list(make_trainer(dataset, source, init, tmp_path / name, runtime=runtime).steps())
+    first, second = tensors_of(tmp_path / "none"), tensors_of(tmp_path / "two")
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_the_best_weights_are_kept(dataset, source, init, tmp_path) -> None:
+    trainer = make_trainer(
+        dataset, source, init, tmp_path / "run", runtime=replace(RUNTIME, eval_every=2)
+    )
+    answers, judged = iter([0.2, 0.5, 0.4]), []
+
+    def judge(model, header):
+        assert not model.training
+        judged.append({key: value.clone() for key, value in model.state_dict().items()})
+        return next(answers)
+
+    trainer.judge = judge
+    list(trainer.steps())
+    best, header = load_weights(tmp_path / "run" / train_module.BEST_FILE)
+    assert len(judged) == 3
+    assert all(torch.equal(best.state_dict()[key], judged[1][key]) for key in judged[1])
+    assert header.provenance["validation_mean_ap"] == 0.5
+    assert header.provenance["iterations"] == 4
+    again = make_trainer(dataset, source, init, tmp_path / "run", resume=True)
+    assert again.best == 0.5
+    rows = (tmp_path / "run" / "validation.csv").read_text().split()
+    assert rows == ["iteration,mean_ap", "2,0.2", "4,0.5", "6,0.4"]
+
+
+def test_judging_changes_nothing(dataset, source, init, tmp_path) -> None:
+    list(make_trainer(dataset, source, init, tmp_path / "plain").steps())
+    trainer = make_trainer(
+        dataset, source, init, tmp_path / "judged", runtime=replace(RUNTIME, eval_every=1)
+    )
+    trainer.judge = lambda model, header: mean_average_precision(
+        model, header, source, dataset, "cpu", 1, lambda: None
+    )
+    list(trainer.steps())
+    first, second = tensors_of(tmp_path / "plain"), tensors_of(tmp_path / "judged")
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_cached_features_train_as_the_convolutions_would(dataset, source, init, tmp_path) -> None:
+    config = replace(CONFIG, train_from="fc6", images_per_batch=1, rois_per_batch=16)
+    losses = []
+    for cached in (False, True):
+        runtime = replace(RUNTIME, cache_features=cached)
+        trainer = make_trainer(
+            dataset, source, init, tmp_path / f"cached-{cached}", config, runtime=runtime
+        )
+        losses.append([step.cls + step.loc for step in trainer.steps()])
+    assert np.allclose(*losses, rtol=2e-3)  # kept in half precision
+    entries = list((tmp_path / "cached-True" / "features").iterdir())
+    assert len(entries) == 6
+    for entry in entries[:3]:
+        entry.write_bytes(b"damaged")
+    again = make_trainer(dataset, source, init, tmp_path / "cached-True", config, runtime=runtime)
+    assert [step.cls + step.loc for step in again.steps()] == losses[1]
+
+
+def test_features_that_are_trained_cannot_be_cached(dataset, source, init, tmp_path) -> None:
+    with pytest.raises(ConfigError, match="not trained"):
+        make_trainer(dataset, source, init, tmp_path, runtime=replace(RUNTIME, cache_features=True))
+
+
+def test_bfloat16_trains_nearly_the_same(dataset, source, init, tmp_path) -> None:
+    losses = []
+    for precision in ("fp32", "bf16"):
+        trainer = make_trainer(
+            dataset,
+            source,
+            init,
+            tmp_path / precision,
+            runtime=replace(RUNTIME, precision=precision),
+        )
+        losses.append([step.cls + step.loc for step in trainer.steps()])
+        assert all(p.dtype == torch.float32 for p in trainer.model.parameters())
+    assert losses[0] != losses[1]
+    assert np.allclose(*losses, rtol=0.05)
+
+
+def test_several_scales(dataset, source, init, tmp_path) -> None:
+    config = replace(CONFIG, scales=(60, 90, 120), iterations=20, images_per_batch=1)
+    trainer = make_trainer(dataset, source, init, tmp_path / "run", config)
+    seen = [trainer.batches.scales(iteration)[0] for iteration in range(200)]
+    assert {scale: seen.count(scale) > 40 for scale in seen} == dict.fromkeys((60, 90, 120), True)
+    for iteration in range(5):
+        batch = trainer.batches(iteration)
+        assert min(batch.images.shape[2:]) == seen[iteration]
+    assert trainer.header.scale == 120
+
+
+def test_classification_alone_leaves_the_boxes(dataset, source, init, tmp_path) -> None:
+    config = replace(CONFIG, loc_weight=0.0, weight_decay=0.0)
+    trainer = make_trainer(dataset, source, init, tmp_path / "run", config)
+    before = {key: value.clone() for key, value in trainer.model.state_dict().items()}
+    list(trainer.steps())
+    after = trainer.model.state_dict()
+    assert torch.equal(after["bbox_pred.weight"], before["bbox_pred.weight"])
+    assert not torch.equal(after["cls_score.weight"], before["cls_score.weight"])
+
+
+def test_gradients_are_clipped(dataset, source, init, tmp_path) -> None:
+    config = replace(CONFIG, clip_norm=1e-3, momentum=0.0, weight_decay=0.0, bias_lr=1.0)
+    trainer = make_trainer(dataset, source, init, tmp_path / "run", replace(config, iterations=1))
+    before = [p.detach().clone() for p in trainer.model.parameters()]
+    list(trainer.steps())
+    changes = [p - old for p, old in zip(trainer.model.parameters(), before, strict=True)]
+    norm = torch.stack([change.norm() for change in changes]).norm().item()
+    assert norm == pytest.approx(config.lr * 1e-3, rel=0.01)
+
+
+def test_proposals_that_miss_the_objects_stop_the_run(dataset, init, tmp_path) -> None:
+    def corner(image):
+        return Proposals(np.array([[0, 0, 3, 3]], np.float32), None, image.shape[:2])
+
+    source = ProposalSource(Method("corner", corner, {}), tmp_path / "cache")
+    with pytest.raises(DataError, match="cover 0% of the objects") as error:
+        make_trainer(dataset, source, init, tmp_path / "run")
+    assert "order of the columns" in error.value.hint
+
+
+def test_memory_that_runs_out_names_the_knob(dataset, source, init, tmp_path, monkeypatch) -> None:
+    trainer = make_trainer(dataset, source, init, tmp_path / "run")
+    list(trainer.steps())
+    kept = (tmp_path / "run" / train_module.STATE_FILE).read_bytes()
+
+    def full(*arguments):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    again = make_trainer(
+        dataset, source, init, tmp_path / "run", replace(CONFIG, iterations=9), resume=True
+    )
+    monkeypatch.setattr(again.model, "forward", full)
+    with pytest.raises(FrcnnError, match="out of memory in iteration 7") as error:
+        list(again.steps())
+    assert "--rois-per-batch" in error.value.hint
+    assert (tmp_path / "run" / train_module.STATE_FILE).read_bytes() == kept
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(
+    dataset, source, init, tmp_path, monkeypatch
+) -> None:
+    trainer = make_trainer(dataset, source, init, tmp_path / "run")
+    list(trainer.steps())
+    kept = {path.name: path.read_bytes() for path in (tmp_path / "run").glob("*.[ps]*")}
+
+    def full(state, part):
+        Path(part).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(FrcnnError, match="No space left") as error:
+        trainer.save()
+    assert "space on the disk" in error.value.hint
+    assert kept == {path.name: path.read_bytes() for path in (tmp_path / "run").glob("*.[ps]*")}
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_missing_image_is_named_and_the_work_kept(
+    dataset, source, init, tmp_path, voc_folder, workers
+) -> None:
+    runtime = replace(RUNTIME, workers=workers)
+    trainer = make_trainer(dataset, source, init, tmp_path / "run", runtime=runtime)
+    name = trainer.batches.names(2)[0]
+    earlier = trainer.batches.names(0) + trainer.batches.names(1)
+    (voc_folder / "JPEGImages" / f"{name}.jpg").unlink()
+    done = 2 if name not in earlier else (0 if name in earlier[:2] else 1)
+    with pytest.raises(ImageError, match=f"{name}.jpg"):
+        list(trainer.steps())
+    assert read_state(tmp_path / "run")["iteration"] == done
 
 
 def test_non_finite_loss_names_the_images(dataset, source, init, tmp_path) -> None:
@@ -206,7 +389,7 @@ def test_cosine_with_warm_up() -> None:
 
 def test_biases_learn_twice_as_fast_and_do_not_decay(init) -> None:
     model = build(NAME, 2)
-    freeze(model, 1)
+    freeze(model, NAME, None)
     config = recipe("paper")
     settings = {
         id(parameter): (group["factor"], group["weight_decay"])

@@ -6,7 +6,7 @@ from torch import nn
 
 from frcnn_cli.errors import ConfigError
 from frcnn_cli.models.backbones import BACKBONES, backbone
-from frcnn_cli.models.fast_rcnn import build, freeze
+from frcnn_cli.models.fast_rcnn import ImageDropout, build, freeze, layer_names
 
 ROIS = torch.tensor([[0.0, 0, 0, 95, 63], [1, 16, 16, 80, 60], [1, 0, 0, 4, 4]])
 
@@ -20,8 +20,10 @@ def test_every_row_describes_its_features(name: str) -> None:
     assert out.shape[1] == row.channels
     for cells, pixels in zip(out.shape[2:], (256, 320), strict=True):
         assert abs(cells - pixels / row.stride) <= 1.5
-    assert 0 < row.frozen < len(features)
-    assert any(parameter.requires_grad for parameter in features[: row.frozen].parameters())
+    assert list(row.layers.values()) == sorted(row.layers.values())
+    assert 0 < row.layers[row.trained_from] < len(features)
+    for first in row.layers.values():  # each name stands for a module with weights
+        assert any(parameter.requires_grad for parameter in features[first].parameters())
     assert len(row.classifier) <= len(row.fc_sizes)
 
 
@@ -72,17 +74,50 @@ def test_dropout_only_while_training() -> None:
     model = build("squeezenet1_1", 2)
     x = torch.rand(3, 512 * 36)
     model.train()
+    model.dropout.reseed([7], [3], x.device)
     assert not torch.equal(model.heads(x).class_logits, model.heads(x).class_logits)
     model.eval()
     assert torch.equal(model.heads(x).class_logits, model.heads(x).class_logits)
 
 
+def test_dropout_of_an_image_is_the_same_in_any_batch() -> None:
+    dropout = ImageDropout(0.5).train()
+    x = torch.rand(50, 400) + 1
+    dropout.reseed([3, 8], [20, 30], x.device)
+    first, second = dropout(x), dropout(x)
+    dropout.reseed([8], [30], x.device)
+    assert torch.equal(dropout(x[20:]), first[20:])
+    assert torch.equal(dropout(x[20:]), second[20:])
+    assert not torch.equal(first, second)
+    kept = first > 0
+    assert torch.equal(first[kept], 2 * x[kept])
+    assert kept.float().mean().item() == pytest.approx(0.5, abs=0.02)
+
+
 def test_frozen_layers_take_no_gradient() -> None:
-    model = build("vgg16", 2)
-    freeze(model, backbone("vgg16").frozen)
+    with torch.device("meta"):  # VGG16's weights are large
+        model = build("vgg16", 2)
+    freeze(model, "vgg16", None)
     convolutions = [module for module in model.features if isinstance(module, nn.Conv2d)]
     frozen = [not module.weight.requires_grad for module in convolutions]
     assert frozen == [True] * 4 + [False] * 9  # conv1_x and conv2_x
+
+
+@pytest.mark.parametrize("first", layer_names("squeezenet1_1"))
+def test_training_can_start_from_any_layer(first: str) -> None:
+    model = build("squeezenet1_1", 2)
+    freeze(model, "squeezenet1_1", first)
+    learning = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    frozen = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
+    start = f"features.{backbone('squeezenet1_1').layers.get(first)}."
+    assert learning[0].startswith((start, first, f"fc_layers.{first}"))
+    assert frozen + learning == [name for name, _ in model.named_parameters()]
+
+
+def test_unknown_layer_offers_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="unknown layer 'fire5'") as error:
+        freeze(build("squeezenet1_1", 2), "squeezenet1_1", "fire5")
+    assert "fc6" in error.value.hint
 
 
 def test_unknown_backbone_offers_the_nearest() -> None:

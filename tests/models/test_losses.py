@@ -44,7 +44,7 @@ def test_equals_the_formula(labels):
         )
         assert losses.cls.item() == pytest.approx(cls, rel=1e-5)
         assert losses.loc.item() == pytest.approx(loc, rel=1e-5)
-        assert losses.total.item() == pytest.approx(cls + loc, rel=1e-5)
+        assert losses.total().item() == pytest.approx(cls + loc, rel=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_all_background_has_no_localisation():
     output, targets = random_case([0, 0, 0])
     losses = fast_rcnn_loss(output, targets)
     assert losses.loc.item() == 0
-    losses.total.backward()
+    losses.total().backward()
     assert output.box_deltas.grad.count_nonzero() == 0
     assert output.class_logits.grad.count_nonzero() == 15
 
@@ -86,7 +86,7 @@ def test_no_rois():
     output, targets = random_case([])
     losses = fast_rcnn_loss(output, targets)
     assert losses.cls.item() == losses.loc.item() == 0
-    losses.total.backward()
+    losses.total().backward()
     assert output.box_deltas.grad.shape == (0, CLASSES + 1, 4)
 
 
@@ -105,7 +105,7 @@ def test_the_background_targets_do_not_matter():
     changed = targets.deltas.clone()
     changed[0] = 1e6
     other = fast_rcnn_loss(output, RoiTargets(targets.labels, changed))
-    assert other.total.item() == fast_rcnn_loss(output, targets).total.item()
+    assert other.total.item() == fast_rcnn_loss(output, targets).total().item()
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])

@@ -15,7 +15,7 @@ from .console import say_error
 from .detect import detect
 from .eval import evaluate
 from .propose import propose
-from .train import train
+from .train import TrainCommand, train
 from .weights import weights
 
 
@@ -68,7 +68,7 @@ def frcnn(
 
 
 app.command("propose")(propose)
-app.command("train")(train)
+app.command("train", cls=TrainCommand)(train)
 app.command("compress")(compress)
 app.command("detect")(detect)
 app.command("eval")(evaluate)

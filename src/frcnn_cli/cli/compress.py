@@ -219,7 +219,7 @@ def _finetune(
     """Train the compressed network of `detector` with the usual engine, in a run folder."""
     from ..engine import runs
     from ..engine.checkpoint import load_weights
-    from ..engine.train import WEIGHTS_FILE, prepare
+    from ..engine.train import WEIGHTS_FILE, Origin, Runtime, prepare
 
     dataset = open_named(name, data, None, ("train", "trainval"), None)
     settings = replace(
@@ -227,20 +227,17 @@ def _finetune(
         backbone=header.backbone,
         iterations=iterations,
         lr=FINETUNE_LR,
-        scale=header.scale,
+        scales=(header.scale,),
         max_size=header.max_size,
     )
-    start = detector.model, header
+    origin = Origin(detector=(detector.model, header))
     with ProgressLine("looking at the images", len(dataset), "images", quiet) as progress:
-        trainer, _ = prepare(
+        trainer = prepare(
             dataset.with_classes(header.classes),
             detector.source,
             settings,
-            None,
-            None,
-            None,
-            start,
-            device,
+            origin,
+            Runtime(device),
             workers,
             progress.advance,
         )
@@ -253,7 +250,7 @@ def _finetune(
         "backbone": settings.backbone,
         "iterations": iterations,
         "lr": settings.lr,
-        "scale": settings.scale,
+        "scales": f"{header.scale}",
         "max_size": settings.max_size,
     }
     runs.describe(trainer.run, described)

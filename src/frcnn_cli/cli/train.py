@@ -11,11 +11,13 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from typer.core import TyperCommand
 
 from ..config import RECIPES, TrainConfig, check
 from ..config import recipe as recipe_settings
 from ..data.datasets import HELP, absolute
 from ..errors import ConfigError
+from ..paths import find_weights
 from .console import ProgressLine, say_error, stderr
 from .options import (
     Config,
@@ -33,10 +35,27 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from ..engine.train import Step, Trainer
+    from ..data.dataset import Dataset
+    from ..engine.checkpoint import WeightsHeader
+    from ..engine.metrics import Step
+    from ..engine.train import Judge, Origin, Trainer
+    from ..models.fast_rcnn import FastRCNN
 
 RUNS = Path("runs/train")
 PAPER = TrainConfig()
+LATEST = "latest"
+MOST_WORKERS = 8  # processes that make batches; more keep no GPU busier
+
+
+class TrainCommand(TyperCommand):
+    """Lets --resume stand alone, which takes the last run."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Give a lone --resume its value."""
+        given = []
+        for arg, behind in zip(args, [*args[1:], "-"], strict=True):
+            given += [arg, LATEST] if arg == "--resume" and behind.startswith("-") else [arg]
+        return super().parse_args(ctx, given)
 
 
 def _setting(text: str) -> object:
@@ -46,16 +65,33 @@ def _setting(text: str) -> object:
 
 def _load_run(ctx: typer.Context, folder: Path | None) -> Path | None:
     """Take the settings of the run that is resumed."""
-    if folder is not None:
-        settings = folder / "config.toml"
-        if not settings.is_file():
-            raise ConfigError(f"no run in {folder}", f"expected a folder such as {RUNS}/run")
-        load_config(ctx, settings)
+    if folder is None:
+        return None
+    if str(folder) == LATEST:
+        from ..engine.runs import latest
+        from ..engine.train import STATE_FILE
+
+        folder = latest(RUNS, STATE_FILE)
+    settings = folder / "config.toml"
+    if not settings.is_file():
+        raise ConfigError(f"no run in {folder}", f"expected a folder such as {RUNS}/run")
+    load_config(ctx, settings)
     return folder
 
 
+def _numbers(text: str, flag: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(
+            f"--{flag} {text!r} is not understood", "expected numbers, as in 480,600"
+        ) from None
+
+
 def train(
-    dataset: Annotated[str, typer.Argument(help=HELP)] = "voc",
+    dataset: Annotated[
+        str, typer.Argument(help=f"{HELP} Several with + between them: voc2007+voc2012.")
+    ] = "voc",
     data: Data = None,
     split: Split = None,
     limit: Limit = None,
@@ -74,20 +110,67 @@ def train(
             show_default=False,
         ),
     ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option("--weights", "-w", help="A detector to train further, with its classes."),
+    ] = None,
     recipe: Annotated[str, typer.Option(help=f"{', '.join(RECIPES)}.")] = "paper",
     iterations: Annotated[int | None, _setting("Batches to train")] = None,
     images_per_batch: Annotated[int | None, _setting("Images in a batch")] = None,
     rois_per_batch: Annotated[int | None, _setting("RoIs in a batch, over its images")] = None,
-    scale: Annotated[int | None, _setting("Shorter side, pixels")] = None,
+    scales: Annotated[
+        str | None, _setting("Shorter side, pixels; of several (480,576,688) each image draws one")
+    ] = None,
     max_size: Annotated[int | None, _setting("Longer side at most, pixels")] = None,
     lr: Annotated[float | None, _setting("Learning rate")] = None,
+    lr_steps: Annotated[
+        str | None, _setting("Shares of the iterations after which the rate falls to a tenth")
+    ] = None,
+    train_from: Annotated[
+        str | None,
+        typer.Option(
+            help="First layer that learns: conv3_1, fc6, bbox_pred … [default: the backbone's].",
+            show_default=False,
+        ),
+    ] = None,
+    loc_weight: Annotated[
+        float | None, _setting("Weight of the box loss; 0: classification only")
+    ] = None,
+    clip_norm: Annotated[float | None, _setting("Largest norm of the gradient; 0: any")] = None,
     max_proposals: Annotated[int | None, _setting("Proposals an image")] = None,
     seed: Annotated[int | None, _setting("Seed of all that is random")] = None,
+    eval_every: Annotated[
+        int, typer.Option(min=0, help="Iterations between validations; the best weights are kept.")
+    ] = 0,
+    eval_split: Annotated[str, typer.Option(help="Split to validate on.")] = "val",
+    eval_limit: Annotated[
+        int | None, typer.Option(min=1, help="Validate on the first N images.")
+    ] = None,
+    checkpoint_minutes: Annotated[
+        float, typer.Option(min=0, help="Minutes between checkpoints.")
+    ] = 5.0,
+    precision: Annotated[
+        str, typer.Option(help="fp32, bf16, or auto: bf16 where the processor has it.")
+    ] = "auto",
+    compile: Annotated[
+        bool, typer.Option("--compile", help="Compile the convolutions with torch.compile.")
+    ] = False,
+    cache_features: Annotated[
+        bool,
+        typer.Option("--cache-features", help="Keep the features of frozen convolutions on disk."),
+    ] = False,
     name: Annotated[str, typer.Option(help=f"Folder in {RUNS}.")] = "run",
     resume: Annotated[
         Path | None,
-        typer.Option(callback=_load_run, is_eager=True, help="Go on with the run in this folder."),
+        typer.Option(
+            callback=_load_run,
+            is_eager=True,
+            help="Go on with the run in this folder; alone: with the last one.",
+        ),
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be trained, and stop.")
+    ] = False,
     proposals: Method = "fast",
     device: Device = "auto",
     jobs: Jobs = None,
@@ -97,89 +180,192 @@ def train(
 ) -> None:
     """Train the network on a data set; the defaults are the paper's.
 
-    Writes runs/train/NAME: last.safetensors (the weights), metrics.csv, config.toml,
-    environment.json and the state for --resume.
+    Writes runs/train/NAME: last.safetensors (the weights), metrics.csv, losses.svg, config.toml,
+    environment.json, the state for --resume, and TensorBoard's events where it is installed.
 
     Example: frcnn train --data BCCD --recipe modern --iterations 500
     """
-    overrides: dict[str, Any] = {
+    chosen: dict[str, Any] = {
         "iterations": iterations,
         "images_per_batch": images_per_batch,
         "rois_per_batch": rois_per_batch,
-        "scale": scale,
+        "scales": scales and tuple(int(each) for each in _numbers(scales, "scales")),
         "max_size": max_size,
         "lr": lr,
+        "lr_steps": lr_steps and _numbers(lr_steps, "lr-steps"),
+        "train_from": train_from,
+        "loc_weight": loc_weight,
+        "clip_norm": clip_norm,
         "max_proposals": max_proposals,
         "seed": seed,
     }
-    given = {key: value for key, value in overrides.items() if value is not None}
-    settings = replace(recipe_settings(recipe), backbone=backbone, **given)
+    given = {key: value for key, value in chosen.items() if value is not None}
+    settings = replace(recipe_settings(recipe, dataset), backbone=backbone, **given)
     check(settings)
     images = open_named(dataset, data, split, ("trainval", "train"), limit)
     from ..engine import runs
-    from ..engine.train import prepare, read_state
+    from ..engine.distributed import world
+    from ..engine.train import Origin, Runtime, prepare, read_state
 
-    state = None if resume is None else read_state(resume)
-    source = proposal_source(quiet, proposals)
+    origin = Origin(init, pixels, None if resume is None else read_state(resume))
+    if weights is not None and resume is None:
+        origin, settings, images = _further(weights, settings, images, bool(scales))
     workers = jobs or os.cpu_count() or 1
-    with ProgressLine("looking at the images", len(images), "images", quiet) as progress:
-        trainer, facts = prepare(
-            images, source, settings, init, pixels, state, None, device, workers, progress.advance
+    with world(device) as (place, own_device):
+        runtime = Runtime(
+            own_device,
+            precision,
+            min(workers, MOST_WORKERS) if own_device.startswith("cuda") else 1,
+            checkpoint_minutes,
+            eval_every,
+            compile,
+            cache_features,
         )
-    if not quiet:
-        for line in facts:
-            stderr.print(line)
-    if resume is None:
-        trainer.run = runs.create(RUNS, name)
-        runs.describe(
-            trainer.run,
-            {
-                "dataset": absolute(dataset),
-                "data": data and data.resolve(),
-                "split": split,
-                "limit": limit,
-                "init": init and init.resolve(),
-                "pixels": pixels,
-                "recipe": recipe,
-                "backbone": backbone,
-                "proposals": proposals,
-                **{key: getattr(settings, key) for key in overrides},
-            },
-        )
-    else:
-        trainer.run = resume
-    step = train_to_the_end(trainer, quiet)
-    weights = trainer.run / "last.safetensors"
+        measured = dry_run or not quiet
+        quiet = quiet or not place.first
+        source = proposal_source(quiet, proposals)
+        with ProgressLine("looking at the images", len(images), "images", quiet) as progress:
+            trainer = prepare(
+                images, source, settings, origin, runtime, workers, progress.advance, place
+            )
+        seconds, held = trainer.trial() if measured else (0.0, 0)
+        if not quiet:
+            _say_facts(trainer, seconds, held)
+        if dry_run:
+            if json and place.first:
+                print(dumps({"seconds_per_iteration": seconds, "bytes": held}))
+            return
+        if eval_every and place.first:
+            validation = open_named(dataset, data, eval_split, (), eval_limit)
+            trainer.judge = _judge(trainer, validation, workers, quiet)
+        if resume is not None:
+            trainer.run = resume if place.first else None
+        elif place.first:
+            trainer.run = runs.create(RUNS, name)
+            runs.describe(
+                trainer.run,
+                {
+                    "dataset": absolute(dataset),
+                    "data": data and data.resolve(),
+                    "split": split,
+                    "limit": limit,
+                    "init": init and init.resolve(),
+                    "pixels": pixels,
+                    "weights": weights and find_weights(weights).resolve(),
+                    "recipe": recipe,
+                    "backbone": settings.backbone,
+                    "proposals": proposals,
+                    "eval_every": eval_every,
+                    "eval_split": eval_split,
+                    "eval_limit": eval_limit,
+                    "checkpoint_minutes": checkpoint_minutes,
+                    "precision": precision,
+                    "compile": compile,
+                    "cache_features": cache_features,
+                    **{key: _as_flag(getattr(settings, key)) for key in chosen},
+                },
+            )
+        result = train_to_the_end(trainer, quiet)
+    if not place.first:
+        return
+    assert trainer.run is not None
+    weights_file = trainer.run / "last.safetensors"
     if json:
-        print(dumps({"run": str(trainer.run), "weights": str(weights), **step}))
-    else:
-        stderr.print(f"weights: {weights}")
+        print(dumps({"run": str(trainer.run), "weights": str(weights_file), **result}))
+    elif not quiet:
+        stderr.print(f"waited for data {result['waited']:.1%} of the time")
+        if trainer.best >= 0:
+            best = trainer.run / "best.safetensors"
+            stderr.print(f"best on {eval_split}: mAP {trainer.best:.1%}, {best}")
+        stderr.print(f"weights: {weights_file}")
+
+
+def _as_flag(value: object) -> object:
+    return ",".join(f"{each:g}" for each in value) if isinstance(value, tuple) else value
+
+
+def _further(
+    weights: str, settings: TrainConfig, images: Dataset, scaled: bool
+) -> tuple[Origin, TrainConfig, Dataset]:
+    """Start from a detector: with its backbone, its classes and, unless others are given, its
+    scale."""
+    from ..engine.checkpoint import load_weights
+    from ..engine.train import Origin
+
+    model, header = load_weights(find_weights(weights))
+    settings = replace(settings, backbone=header.backbone)
+    if not scaled:
+        settings = replace(settings, scales=(header.scale,), max_size=header.max_size)
+    return Origin(detector=(model, header)), settings, images.with_classes(header.classes)
+
+
+def _say_facts(trainer: Trainer, seconds: float, held: int) -> None:
+    from ..engine.train import facts
+
+    for line in facts(trainer):
+        stderr.print(line)
+    left = trainer.config.iterations - trainer.iteration
+    stderr.print(
+        f"a trial step took {seconds:.2f} s and {held / 1e9:.1f} GB: about "
+        f"{_duration(seconds * left)} for {left:,} iterations"
+    )
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{max(seconds / 60, 1):.0f} min"
+
+
+def _judge(trainer: Trainer, validation: Dataset, workers: int, quiet: bool) -> Judge:
+    """Mean average precision of the network as it is on these images, with progress."""
+    from ..engine.validate import mean_average_precision
+
+    def judge(model: FastRCNN, header: WeightsHeader) -> float:
+        with ProgressLine("validating", len(validation), "images", quiet) as progress:
+            value = mean_average_precision(
+                model,
+                header,
+                trainer.batches.source,
+                validation,
+                str(trainer.device),
+                workers,
+                progress.advance,
+            )
+        if not quiet:
+            stderr.print(f"iteration {trainer.iteration}: mAP {value:.1%}")
+        return value
+
+    return judge
 
 
 def train_to_the_end(trainer: Trainer, quiet: bool) -> dict[str, float]:
     """Train with progress; when stopped, say how to go on and exit with 130.
 
     Returns:
-        The iterations and the averages of the last ones.
+        The iterations, the averages of the last ones, and the share of the time spent waiting for
+        data.
     """
     from ..engine.train import InterruptedRun
 
     recent: deque[Step] = deque(maxlen=100)
     left = trainer.config.iterations - trainer.iteration
     means: dict[str, float] = {}
+    waited = seconds = 0.0
     try:
         with ProgressLine("training", left, "it", quiet) as progress:
             for step in trainer.steps():
                 recent.append(step)
+                waited, seconds = waited + step.waited, seconds + step.seconds
                 means = {
                     "cls": round(fmean(each.cls for each in recent), 4),
                     "loc": round(fmean(each.loc for each in recent), 4),
                 }
                 progress.advance(f"cls {means['cls']:.3f} loc {means['loc']:.3f} lr {step.lr:.1e}")
     except InterruptedRun:
-        say_error(
-            f"stopped after {trainer.iteration} of {trainer.config.iterations} iterations",
-            f"go on with: frcnn train --resume {trainer.run}",
-        )
+        if trainer.world.first:
+            say_error(
+                f"stopped after {trainer.iteration} of {trainer.config.iterations} iterations",
+                f"go on with: frcnn train --resume {trainer.run}",
+            )
         raise typer.Exit(130) from None
-    return {"iterations": trainer.iteration, **means}
+    share = round(waited / seconds, 4) if seconds else 0.0
+    return {"iterations": trainer.iteration, **means, "waited": share}

@@ -118,7 +118,9 @@ def import_file(
     pixels: Annotated[
         str | None, typer.Option(help="Input it expects: caffe or torchvision [default: caffe].")
     ] = None,
-    scale: Annotated[int, typer.Option(min=1, help="Short side of its input.")] = DEFAULTS.scale,
+    scale: Annotated[int, typer.Option(min=1, help="Short side of its input.")] = DEFAULTS.scales[
+        0
+    ],
     max_size: Annotated[
         int, typer.Option(min=1, help="Long side of its input, at most.")
     ] = DEFAULTS.max_size,

@@ -175,3 +175,29 @@ class Dataset:
         if size is not None and not path.exists():
             return size, 1
         return images.layout(path)
+
+
+def joined(datasets: Sequence[Dataset]) -> Dataset:
+    """The images of several data sets as one; its classes are those of all of them.
+
+    Raises:
+        DataError: two of them call different images by the same name.
+    """
+    first = datasets[0]
+    classes = tuple(dict.fromkeys(name for each in datasets for name in each.classes))
+    ids = tuple(image_id for each in datasets for image_id in each.ids)
+    if len(set(ids)) < len(ids):
+        raise DataError(
+            f"{' and '.join(each.name for each in datasets)} share names of images",
+            "rename the images of one of them",
+        )
+    return replace(
+        first,
+        name="+".join(each.name for each in datasets),
+        split="+".join(dict.fromkeys(each.split for each in datasets)),
+        classes=classes,
+        ids=ids,
+        paths=tuple(path for each in datasets for path in each.paths),
+        annotations=tuple(each for dataset in datasets for each in dataset.annotations),
+        category_ids={},
+    )

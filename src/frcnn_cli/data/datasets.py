@@ -20,11 +20,14 @@ DATASETS: dict[str, str | None] = {"voc2007": "2007", "voc2012": "2012", "voc": 
 FORMATS = {"voc": "DIR", "coco": "FILE", "yolo": "DIR"}
 SPECS = (*DATASETS, *(f"{kind}:{place}" for kind, place in FORMATS.items()))
 HELP = f"One of {', '.join(SPECS)}."
+JOINT = "+"  # between data sets that are taken together
 VOC_SPLITS = ("train", "val", "trainval", "test")
 
 
 def names_dataset(text: str) -> bool:
     """Whether a data set is meant, and not a file."""
+    if JOINT in text:
+        return all(map(names_dataset, text.split(JOINT)))
     return text in DATASETS or _parts(text) is not None
 
 
@@ -38,6 +41,8 @@ def _parts(text: str) -> tuple[str, Path] | None:
 
 def absolute(name: str) -> str:
     """The same data set, whatever the working folder."""
+    if JOINT in name:
+        return JOINT.join(map(absolute, name.split(JOINT)))
     parts = _parts(name)
     return name if parts is None else f"{parts[0]}:{parts[1].resolve()}"
 
@@ -53,7 +58,7 @@ def open_dataset(
 
     Args:
         name: a key of DATASETS, where "voc" is any folder in VOC layout; or voc:DIR, coco:FILE,
-            yolo:DIR.
+            yolo:DIR; or several with + between them, which become one.
         data: the folder of the data set; with coco:FILE the one of its pictures.
         split: a list of the data set; None takes the first of `default_splits` that it has.
         say: told what is about to be downloaded.
@@ -61,6 +66,12 @@ def open_dataset(
         ConfigError: unknown name, or a folder or split too many. DataError: not found, or nothing
             in it.
     """
+    if JOINT in name:
+        from .dataset import joined
+
+        return joined(
+            [open_dataset(each, data, split, default_splits, say) for each in name.split(JOINT)]
+        )
     parts = _parts(name)
     if parts is not None:
         return _open_place(*parts, data, split, default_splits)

@@ -17,11 +17,15 @@ def resize_factor(size: tuple[int, int], short_side: int, max_side: int) -> floa
     return min(short_side / min(size), max_side / max(size))
 
 
+def resized_size(size: tuple[int, int], factor: float) -> tuple[int, int]:
+    """(height, width) after `resize`; no side falls below one pixel."""
+    return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
+
+
 def resize(image: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
-    """The image [H, W, 3], bilinearly resized by `factor`; no side falls below one pixel."""
-    height, width = image.shape[:2]
-    size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
+    """The image [H, W, 3], bilinearly resized by `factor`."""
+    height, width = resized_size(image.shape[:2], factor)
+    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
 
 
 def to_tensor(image: NDArray[np.uint8], mean: Sequence[float], std: Sequence[float]) -> Tensor:

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import signal
+import sys
+
 import numpy as np
 from numpy.typing import NDArray
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
 
 from ..config import TrainConfig
-from ..data.batching import PixelStatistics, Sampling, collate, mirror, prepare_training
+from ..data import transforms
+from ..data.batching import (
+    MIN_SIDE,
+    PixelStatistics,
+    Sampling,
+    collate,
+    mirror,
+    prepare_training,
+)
 from ..data.dataset import Dataset
+from ..errors import FrcnnError
 from ..proposers.cache import ProposalSource
 from ..structures import Batch
 from .samples import Survey, read_sample
@@ -43,8 +57,12 @@ def epoch_order(
     return rng.permutation(order)
 
 
-class BatchMaker:
-    """Batch number `iteration` of a run, made from nothing but the seed and the number."""
+class BatchMaker(TorchDataset[Batch | FrcnnError]):
+    """Batch number `iteration` of a run, made from nothing but the seed and the number.
+
+    Args:
+        slots: which images of each batch are made here; the others are another process's.
+    """
 
     def __init__(
         self,
@@ -53,9 +71,10 @@ class BatchMaker:
         survey: Survey,
         pixels: PixelStatistics,
         config: TrainConfig,
+        slots: range,
     ) -> None:
         self.dataset, self.source, self.survey = dataset, source, survey
-        self.pixels, self.config = pixels, config
+        self.pixels, self.config, self.slots = pixels, config, slots
         first = epoch_order(config.seed, 0, survey.landscape, config.images_per_batch)
         self._orders = {0: first}
 
@@ -77,6 +96,35 @@ class BatchMaker:
             for index, _ in self.entries(iteration)
         ]
 
+    def scales(self, iteration: int) -> list[int]:
+        """Shorter side of each image of the batch, drawn anew each time it is seen."""
+        rng = np.random.default_rng([self.config.seed, iteration])
+        return rng.choice(self.config.scales, self.config.images_per_batch).tolist()
+
+    def padded_size(self, iteration: int) -> tuple[int, int]:
+        """(height, width) that holds every image of the batch, whoever makes it."""
+        sizes = [
+            transforms.resized_size(
+                self.survey.sizes[index],
+                transforms.resize_factor(self.survey.sizes[index], scale, self.config.max_size),
+            )
+            for (index, _), scale in zip(
+                self.entries(iteration), self.scales(iteration), strict=True
+            )
+        ]
+        height, width = (max(MIN_SIDE, *sides) for sides in zip(*sizes, strict=True))
+        return height, width
+
+    def __len__(self) -> int:
+        return self.config.iterations
+
+    def __getitem__(self, iteration: int) -> Batch | FrcnnError:
+        """The batch, or why there is none: an error that crosses from one process to another."""
+        try:
+            return self(iteration)
+        except FrcnnError as error:
+            return error
+
     def __call__(self, iteration: int) -> Batch:
         """Read the images, draw the RoIs, put them together."""
         config = self.config
@@ -86,19 +134,42 @@ class BatchMaker:
             config.fg_threshold,
             (config.bg_low, config.bg_high),
         )
+        entries, scales = self.entries(iteration), self.scales(iteration)
         prepared = []
-        for slot, (index, mirrored) in enumerate(self.entries(iteration)):
+        for slot in self.slots:
+            index, mirrored = entries[slot]
             image_index = int(self.survey.usable[index])
             sample = read_sample(self.dataset, self.source, image_index, config.max_proposals)
             rng = np.random.default_rng([config.seed, iteration, slot])
             prepared.append(
                 prepare_training(
                     mirror(sample) if mirrored else sample,
-                    config.scale,
+                    scales[slot],
                     config.max_size,
                     sampling,
                     self.survey.deltas,
                     rng,
                 )
             )
-        return collate(prepared, self.pixels)
+        return collate(prepared, self.pixels, self.padded_size(iteration))
+
+    def ahead(self, begin: int, workers: int, pinned: bool) -> DataLoader[Batch | FrcnnError]:
+        """The batches from `begin` on, made ahead of time in processes of their own.
+
+        Where there is no fork that is safe, they are made when they are asked for.
+        """
+        forks = sys.platform == "linux"
+        return DataLoader(
+            self,
+            batch_size=None,
+            sampler=range(begin, self.config.iterations),
+            num_workers=workers if forks else 0,
+            multiprocessing_context="fork" if forks and workers else None,
+            pin_memory=pinned,
+            worker_init_fn=_ignore_interrupts,
+        )
+
+
+def _ignore_interrupts(worker: int) -> None:
+    """Ctrl-C reaches every process of a terminal; only the one that trains answers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

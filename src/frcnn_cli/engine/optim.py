@@ -17,7 +17,8 @@ def learning_rate(config: TrainConfig, iteration: int) -> float:
     if iteration < warmup:
         return config.lr * (iteration + 1) / warmup
     if config.lr_schedule == "step":
-        return config.lr * (0.1 if iteration >= config.lr_step * config.iterations else 1.0)
+        passed = sum(iteration >= share * config.iterations for share in config.lr_steps)
+        return config.lr * 0.1**passed
     progress = (iteration - warmup) / max(config.iterations - warmup, 1)
     return config.lr * 0.5 * (1 + math.cos(math.pi * progress))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import platform
 import signal
@@ -18,7 +17,6 @@ from .. import __version__
 from ..errors import DataError
 
 SETTINGS_FILE = "config.toml"
-METRICS_FILE = "metrics.csv"
 
 
 def create(parent: Path, name: str) -> Path:
@@ -39,6 +37,18 @@ def create(parent: Path, name: str) -> Path:
             raise DataError(
                 f"cannot make {folder}: {error.strerror}", "choose another --name"
             ) from None
+
+
+def latest(parent: Path, state_file: str) -> Path:
+    """The run that was last written to.
+
+    Raises:
+        DataError: there is none.
+    """
+    states = sorted(parent.glob(f"*/{state_file}"), key=lambda path: path.stat().st_mtime)
+    if not states:
+        raise DataError(f"no run to go on with in {parent}", "name its folder: --resume FOLDER")
+    return states[-1].parent
 
 
 def describe(folder: Path, settings: Mapping[str, object]) -> None:
@@ -82,34 +92,3 @@ class StopSignal:
     def __exit__(self, *exception: object) -> None:
         while self._before:
             signal.signal(*self._before.popitem())  # type: ignore[arg-type]
-
-
-class MetricsLog:
-    """metrics.csv, one row an iteration; rows of iterations that will be done again are dropped.
-
-    Args:
-        keep: iterations done already, whose rows stay.
-    """
-
-    def __init__(self, folder: Path, keep: int) -> None:
-        self.path, self.keep = folder / METRICS_FILE, keep
-
-    def __enter__(self) -> MetricsLog:
-        rows: list[list[str]] = []
-        if self.path.exists():
-            with self.path.open(newline="") as file:
-                rows = [row for row in csv.reader(file) if row and row[0].isdigit()]
-        self._file = self.path.open("w", newline="")
-        self._writer = csv.writer(self._file)
-        self._writer.writerow(("iteration", "cls", "loc", "lr", "seconds"))
-        self._writer.writerows(row for row in rows if int(row[0]) <= self.keep)
-        return self
-
-    def write(self, iteration: int, *values: float) -> None:
-        """Append one row: the two losses, the learning rate, seconds."""
-        self._writer.writerow([iteration, *(f"{value:.6g}" for value in values)])
-        if iteration % 20 == 0:
-            self._file.flush()
-
-    def __exit__(self, *exception: object) -> None:
-        self._file.close()

@@ -25,16 +25,24 @@ def read_sample(dataset: Dataset, source: ProposalSource, index: int, max_propos
     return Sample(dataset.image_id(index), image, proposals, ground_truth)
 
 
+RECALL_AT = (0.5, 0.7)  # IoU
+
+
 @dataclass(frozen=True)
 class Survey:
     """What a data set and its proposals offer."""
 
     usable: NDArray[np.intp]  # images with at least one foreground or background RoI
-    landscape: NDArray[np.bool_]  # of each usable image: at least as wide as high
+    sizes: NDArray[np.int64]  # (height, width) of each usable image
     deltas: DeltaStatistics
-    objects: int  # that are not difficult
-    recall: float  # share of them that a proposal overlaps by the foreground threshold
+    objects: NDArray[np.int64]  # of each class, that are not difficult
+    recall: dict[float, float]  # IoU -> share of them that a proposal overlaps by as much
     foreground: float  # RoIs an image
+
+    @property
+    def landscape(self) -> NDArray[np.bool_]:
+        """Of each usable image: whether it is at least as wide as high."""
+        return self.sizes[:, 1] >= self.sizes[:, 0]
 
 
 @dataclass(frozen=True)
@@ -42,11 +50,11 @@ class _Facts:
     """One image's part of a survey."""
 
     usable: bool
-    landscape: bool
+    size: tuple[int, int]
     labels: NDArray[np.int64]  # of the foreground RoIs
     deltas: NDArray[np.float32]
-    objects: int
-    covered: int
+    objects: NDArray[np.int64]  # label of each
+    best: NDArray[np.float32]  # IoU of each with the proposal that covers it best
 
 
 def survey(
@@ -80,14 +88,13 @@ def survey(
         if foreground.any():
             deltas = box_coder.encode(boxes[foreground], objects.boxes[target])
         best = box_ops.iou(sample.proposals.boxes, objects.boxes).max(axis=0, initial=0)
-        height, width = sample.proposals.image_size
         return _Facts(
             bool((foreground | background).any()),
-            width >= height,
+            sample.proposals.image_size,
             objects.labels[target],
             deltas,
-            len(objects.boxes),
-            int((best >= fg_threshold).sum()),
+            objects.labels,
+            best,
         )
 
     facts = []
@@ -95,18 +102,19 @@ def survey(
         facts.append(future.result())
         on_image()
     usable = np.array([each.usable for each in facts])
-    objects = sum(each.objects for each in facts)
     if not usable.any():
         raise DataError(
             f"{dataset.name} {dataset.split}: no image has a proposal that overlaps an object",
             "check that the annotations belong to these images",
         )
+    labels = np.concatenate([each.objects for each in facts])
+    best = np.concatenate([each.best for each in facts])
     return Survey(
         np.flatnonzero(usable),
-        np.array([each.landscape for each in facts])[usable],
+        np.array([each.size for each in facts])[usable],
         _statistics(facts, len(dataset.classes)),
-        objects,
-        sum(each.covered for each in facts) / max(objects, 1),
+        np.bincount(labels, minlength=len(dataset.classes) + 1)[1:],
+        {iou: float((best >= iou).mean()) if len(best) else 0.0 for iou in RECALL_AT},
         sum(len(each.labels) for each in facts) / len(facts),
     )
 

@@ -1,15 +1,18 @@
 """Single-stage training (Fast R-CNN, section 2.3).
 
-Everything random is a function of the seed and the iteration, so a run that is resumed goes on
-exactly as it would have (on the CPU, with as many threads).
+Everything random is a function of the seed, the iteration and the image's place in the batch, so a
+run that is resumed goes on exactly as it would have (on the CPU, with as many threads), and several
+processes that share its batches do what one would.
 """
 
 from __future__ import annotations
 
 import copy
+import math
+import resource
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,37 +23,47 @@ import torch
 from ..config import TrainConfig
 from ..data.batching import DeltaStatistics, PixelStatistics
 from ..data.dataset import Dataset
-from ..errors import DataError, FrcnnError, reason
-from ..models.backbones import backbone
+from ..errors import ConfigError, DataError, FrcnnError, reason
 from ..models.fast_rcnn import FastRCNN, build, freeze
 from ..models.losses import fast_rcnn_loss
 from ..proposers.cache import ProposalSource
-from ..structures import Batch
+from ..structures import Batch, HeadOutput, Losses, RoiTargets
 from .batches import BatchMaker
 from .checkpoint import WeightsHeader, make_low_rank, save_weights, write_atomically
-from .device import pick_device
+from .device import pick_device, pick_precision
+from .distributed import World
+from .feature_cache import FeatureCache
+from .metrics import MetricsLog, Step
 from .optim import learning_rate, make_optimizer
-from .prefetch import prefetch
 from .pretrained import start_from_imagenet
-from .runs import MetricsLog, StopSignal
+from .runs import StopSignal
 from .samples import survey
 
 WEIGHTS_FILE = "last.safetensors"
+BEST_FILE = "best.safetensors"
 STATE_FILE = "state.pt"
-STATE_KEYS = {"iteration", "classes", "pixels", "init", "ranks", "deltas", "model", "optimizer"}
+FEATURES_FOLDER = "features"
+STATE_KEYS = {
+    "iteration", "best", "classes", "pixels", "init", "ranks", "deltas", "model", "optimizer",
+}  # fmt: skip
 RESUME_HINT = "start again without --resume"
-CHECKPOINT_SECONDS = 300
+LOW_RECALL = 0.5  # of the proposals at IoU 0.5; with less something is wrong with them
+
+# Judges the network as it is: mean average precision, 0..1.
+Judge = Callable[[FastRCNN, WeightsHeader], float]
 
 
 @dataclass(frozen=True)
-class Step:
-    """One finished iteration."""
+class Runtime:
+    """How a run is done on this machine; of the result it changes nothing but rounding."""
 
-    iteration: int  # counted from 1
-    cls: float
-    loc: float
-    lr: float
-    seconds: float
+    device: str = "auto"
+    precision: str = "auto"  # auto, fp32 or bf16
+    workers: int = 1  # processes that make batches ahead of time
+    checkpoint_minutes: float = 5.0
+    eval_every: int = 0  # iterations between two judgements; 0: none
+    compiled: bool = False  # the convolutions, by torch.compile
+    cache_features: bool = False  # of frozen convolutions, in the folder of the run
 
 
 class InterruptedRun(Exception):  # noqa: N818 - a request, not an error
@@ -58,7 +71,7 @@ class InterruptedRun(Exception):  # noqa: N818 - a request, not an error
 
 
 class Trainer:
-    """A training run; `run` is its folder.
+    """A training run; `run` is its folder, None in the processes that do not write.
 
     Weights in the folder predict true deltas: the normalisation of the targets is folded into
     bbox_pred. The training state keeps the layer as it is trained.
@@ -69,72 +82,215 @@ class Trainer:
         model: FastRCNN,
         batches: BatchMaker,
         header: WeightsHeader,
-        device: torch.device,
+        runtime: Runtime,
+        world: World,
     ) -> None:
-        self.model = model.to(device).to(memory_format=torch.channels_last).train()
-        self.batches, self.header, self.device = batches, header, device
-        self.run = Path()
+        self.device = pick_device(runtime.device)
+        self.model = model.to(self.device).to(memory_format=torch.channels_last).train()
+        self.batches, self.header, self.runtime, self.world = batches, header, runtime, world
+        self.run: Path | None = None
+        self.judge: Judge | None = None
         self.config = batches.config
-        freeze(self.model, backbone(self.config.backbone).frozen)
+        self.precision = pick_precision(runtime.precision, self.device)
+        freeze(self.model, self.config.backbone, self.config.train_from)
         self.optimizer = make_optimizer(self.model, self.config)
+        self.cache: FeatureCache | None = None
+        learning = any(p.requires_grad for p in self.model.features.parameters())
+        if runtime.cache_features and (learning or world.size > 1):
+            raise ConfigError(
+                "--cache-features needs convolutions that are not trained, and one process",
+                "add --train-from fc6",
+            )
+        if runtime.compiled:
+            self.model.features.compile()
+        self.network = world.wrap(self.model)
         self.iteration = 0
+        self.best = -1.0  # mean average precision of BEST_FILE
 
     def steps(self) -> Iterator[Step]:
         """Train to the end, yielding each iteration; checkpoints on the way and at the end.
 
         Raises:
             InterruptedRun: SIGINT or SIGTERM came; the checkpoint holds everything up to it.
-            FrcnnError: the loss is not finite; the images are named.
+            FrcnnError: the loss is not finite, an image is missing, the memory or the disk is
+                full; the last checkpoint is intact.
         """
-        stop = StopSignal()
-        saved = time.monotonic()
-        ahead = prefetch(self.batches, range(self.iteration, self.config.iterations), workers=1)
-        with stop, MetricsLog(self.run, self.iteration) as log, closing(ahead):
-            for iteration, future in ahead:
-                start = time.monotonic()
-                step = self._step(iteration, future.result(), start)
-                self.iteration = iteration + 1
-                log.write(step.iteration, step.cls, step.loc, step.lr, step.seconds)
+        assert self.run is not None or not self.world.first
+        if self.runtime.cache_features:
+            assert self.run is not None
+            self.cache = FeatureCache(self.run / FEATURES_FOLDER, self.model)
+        stop, saved = StopSignal(), time.monotonic()
+        ahead = self.batches.ahead(self.iteration, self.runtime.workers, self.device.type == "cuda")
+        with stop, self._log() as log:
+            begun = time.monotonic()
+            for batch in ahead:
+                waited = time.monotonic() - begun
+                if isinstance(batch, FrcnnError):
+                    self.save(log)
+                    raise batch
+                step = self._step(self.iteration, batch, waited, begun)
+                self.iteration += 1
+                if log is not None:
+                    log.write(step)
                 yield step
-                if stop.asked or time.monotonic() - saved > CHECKPOINT_SECONDS:
-                    self.save()
+                every = self.runtime.eval_every
+                if every and (self.iteration % every == 0 or self._ended):
+                    self._validate(log)
+                stopping = self.world.any(stop.asked)
+                late = time.monotonic() - saved > 60 * self.runtime.checkpoint_minutes
+                if stopping or late or self._ended:
+                    self.save(log)
                     saved = time.monotonic()
-                if stop.asked:
+                if stopping and not self._ended:
                     raise InterruptedRun
-            self.save()
+                begun = time.monotonic()
 
-    def _step(self, iteration: int, batch: Batch, start: float) -> Step:
+    @property
+    def _ended(self) -> bool:
+        return self.iteration == self.config.iterations
+
+    @contextmanager
+    def _log(self) -> Iterator[MetricsLog | None]:
+        if self.run is None:
+            yield None
+            return
+        with MetricsLog(self.run, self.iteration) as log:
+            yield log
+
+    def _step(self, iteration: int, batch: Batch, waited: float, begun: float) -> Step:
         config = self.config
-        torch.manual_seed(config.seed * 1_000_003 + iteration)  # dropout
         lr = learning_rate(config, iteration)
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group["factor"]
-        assert batch.targets is not None
-        images = batch.images.to(self.device, memory_format=torch.channels_last)
-        output = self.model(images, batch.rois.to(self.device))
-        targets = replace(
-            batch.targets,
-            labels=batch.targets.labels.to(self.device),
-            deltas=batch.targets.deltas.to(self.device),
-        )
-        losses = fast_rcnn_loss(output, targets)
-        cls, loc = float(losses.cls.detach()), float(losses.loc.detach())
-        if not np.isfinite(cls + loc):
-            raise FrcnnError(
-                f"the loss is not finite in iteration {iteration + 1}, images "
-                f"{', '.join(self.batches.names(iteration))}",
-                "try a smaller --lr; an earlier checkpoint in the run's folder is intact",
+        with self._explained(iteration):
+            output, targets, losses = self._forward(iteration, batch)
+            foreground = targets.labels > 0
+            right = (output.class_logits.argmax(dim=1) == targets.labels) & foreground
+            sums = self.world.add(
+                torch.stack(
+                    [
+                        losses.cls.detach() / self.world.size,
+                        losses.loc.detach() / self.world.size,
+                        right.sum().float(),
+                        foreground.sum().float(),
+                        (~foreground).sum().float(),
+                    ]
+                )
             )
-        self.optimizer.zero_grad(set_to_none=False)
-        torch.autograd.backward(losses.total)
-        self.optimizer.step()
-        return Step(iteration + 1, cls, loc, lr, time.monotonic() - start)
+            cls, loc, correct, fg, bg = sums.tolist()
+            if not math.isfinite(cls + loc):
+                raise FrcnnError(
+                    f"the loss is not finite in iteration {iteration + 1}, images "
+                    f"{', '.join(self.batches.names(iteration))}",
+                    "try a smaller --lr; an earlier checkpoint in the run's folder is intact",
+                )
+            self.optimizer.zero_grad(set_to_none=False)
+            torch.autograd.backward(losses.total(config.loc_weight))
+            if config.clip_norm:
+                torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm)
+            self.optimizer.step()
+        seconds = time.monotonic() - begun
+        return Step(
+            iteration + 1,
+            cls,
+            loc,
+            lr,
+            int(fg),
+            int(bg),
+            correct / max(fg, 1),
+            config.images_per_batch / seconds,
+            waited,
+            seconds,
+        )
 
-    def save(self) -> None:
+    def _forward(self, iteration: int, batch: Batch) -> tuple[HeadOutput, RoiTargets, Losses]:
+        """The losses of a batch, or of this process's part of it, such that their mean over the
+        processes is the loss of the batch."""
+        assert batch.targets is not None
+        rois = batch.rois.to(self.device, non_blocking=True)
+        targets = RoiTargets(
+            batch.targets.labels.to(self.device, non_blocking=True),
+            batch.targets.deltas.to(self.device, non_blocking=True),
+        )
+        first = (self.config.seed * 1_000_003 + iteration) * self.config.images_per_batch
+        seeds = [first + slot for slot in self.batches.slots]
+        counts = torch.bincount(batch.rois[:, 0].long(), minlength=len(seeds)).tolist()
+        self.model.dropout.reseed(seeds, counts, self.device)
+        count = float(self.world.add(torch.tensor([float(len(rois))], device=self.device)))
+        half = self.precision != torch.float32
+        with torch.autocast(self.device.type, self.precision, enabled=half):
+            if self.cache is not None:
+                features = self.cache(batch, self.batches.entries(iteration))
+                output = self.model.heads(self.model.pool(features.to(self.device), rois))
+            else:
+                images = batch.images.to(
+                    self.device, non_blocking=True, memory_format=torch.channels_last
+                )
+                output = self.network(images, rois)
+        return output, targets, fast_rcnn_loss(output, targets, max(count, 1) / self.world.size)
+
+    @contextmanager
+    def _explained(self, iteration: int) -> Iterator[None]:
+        """Within the block, memory that runs out is an error that names the knob."""
+        try:
+            yield
+        except (MemoryError, RuntimeError) as error:
+            out = isinstance(error, MemoryError | torch.OutOfMemoryError)
+            if not out and "can't allocate memory" not in str(error):
+                raise
+            config = self.config
+            raise FrcnnError(
+                f"out of memory in iteration {iteration + 1}: {config.images_per_batch} images, "
+                f"scale {max(config.scales)}, {config.rois_per_batch} RoIs",
+                "lower --scales, --rois-per-batch or --images-per-batch; the last checkpoint is "
+                "intact",
+            ) from None
+
+    def trial(self) -> tuple[float, int]:
+        """Do the first step without its consequences.
+
+        Returns:
+            Seconds, and the most bytes that the program has held so far (on a GPU, in its memory).
+        """
+        batch = self.batches(self.iteration)
+        seconds = []
+        for _ in range(2):  # the first one makes buffers, and compiles kernels
+            start = time.monotonic()
+            with self._explained(self.iteration):
+                losses = self._forward(self.iteration, batch)[2]
+                torch.autograd.backward(losses.total(self.config.loc_weight))
+                if self.device.type == "cuda":
+                    torch.cuda.synchronize()
+            seconds.append(time.monotonic() - start)
+        self.optimizer.zero_grad(set_to_none=False)
+        held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        if self.device.type == "cuda":
+            held = torch.cuda.max_memory_allocated()
+        return seconds[-1], held
+
+    def _validate(self, log: MetricsLog | None) -> None:
+        """Judge the network, and keep it if it is the best so far."""
+        if log is None or self.judge is None:
+            return
+        assert self.run is not None
+        with folded(self.model, self.batches.survey.deltas):
+            self.model.eval()
+            mean_ap = self.judge(self.model, self._header())
+            log.validated(self.iteration, mean_ap)
+            if mean_ap > self.best:
+                self.best = mean_ap
+                header = self._header({"validation_mean_ap": round(mean_ap, 4)})
+                save_weights(self.run / BEST_FILE, self.model, header)
+            self.model.train()
+
+    def save(self, log: MetricsLog | None = None) -> None:
         """Write the training state, then the weights, each whole or not at all."""
+        if self.run is None:
+            return
         deltas = self.batches.survey.deltas
         state = {
             "iteration": self.iteration,
+            "best": self.best,
             "classes": list(self.header.classes),
             "pixels": [self.header.pixel_mean, self.header.pixel_std],
             "init": self.header.provenance["init"],
@@ -146,9 +302,11 @@ class Trainer:
         write_atomically(self.run / STATE_FILE, lambda part: torch.save(state, part))
         with folded(self.model, deltas):
             save_weights(self.run / WEIGHTS_FILE, self.model, self._header())
+        if log is not None:
+            log.draw()
 
-    def _header(self) -> WeightsHeader:
-        history = {"iterations": self.iteration, "settings": asdict(self.config)}
+    def _header(self, more: dict[str, object] | None = None) -> WeightsHeader:
+        history = {"iterations": self.iteration, "settings": asdict(self.config), **(more or {})}
         return replace(self.header, provenance={**self.header.provenance, **history})
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -169,7 +327,7 @@ class Trainer:
         except (RuntimeError, ValueError, KeyError) as error:
             message = f"the state is of another network: {reason(error)}"
             raise DataError(message, RESUME_HINT) from None
-        self.iteration = state["iteration"]
+        self.iteration, self.best = state["iteration"], state["best"]
 
 
 def read_state(run: Path) -> dict[str, Any]:
@@ -190,87 +348,125 @@ def read_state(run: Path) -> dict[str, Any]:
     return state
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Where the weights of a run come from: one of a state, a detector, or ImageNet's."""
+
+    init: Path | None = None  # see `start_from_imagenet`
+    pixels: str | None = None
+    state: dict[str, Any] | None = None  # of a run that is resumed
+    detector: tuple[FastRCNN, WeightsHeader] | None = None  # to train further, with its classes
+
+
 def prepare(
     dataset: Dataset,
     source: ProposalSource,
     config: TrainConfig,
-    init: Path | None,
-    pixels: str | None,
-    state: dict[str, Any] | None,
-    start: tuple[FastRCNN, WeightsHeader] | None,
-    device: str,
+    origin: Origin,
+    runtime: Runtime,
     workers: int,
     on_image: Callable[[], None],
-) -> tuple[Trainer, list[str]]:
+    world: World | None = None,
+) -> Trainer:
     """Everything before the first step: the network, its weights, the survey of the data.
 
     Args:
-        init, pixels: see `start_from_imagenet`. state: of a run to resume, start: a detector to
-            train further, for the classes of the data set; these two need neither.
-        device: see `pick_device`.
         workers: threads for the survey. on_image: called after each image of it.
-    Returns:
-        The trainer, and lines that say what it is about to do.
+    Raises:
+        DataError: the proposals cover so few of the objects that something is wrong with them.
     """
+    world = world or World()
+    slots = world.share(config.images_per_batch)
     torch.manual_seed(config.seed)
-    place = pick_device(device)
     history: dict[str, object] = {}
     ranks: dict[str, int] = {}
     fresh = False  # fc6 starts from random
-    if start is not None:
-        model, given = start
+    if origin.detector is not None:
+        model, given = origin.detector
         statistics = PixelStatistics(given.pixel_mean, given.pixel_std)
         earlier = dict(given.provenance)
         history = {"compression": earlier.pop("compression", None), "trained_from": earlier}
         ranks = given.ranks
-        origin = "a trained detector"
+        told = "a trained detector"
     else:
         model = build(config.backbone, len(dataset.classes))
-        if state is None:
-            statistics, filled, origin = start_from_imagenet(model, config.backbone, init, pixels)
+        if origin.state is None:
+            statistics, filled, told = start_from_imagenet(
+                model, config.backbone, origin.init, origin.pixels
+            )
             fresh = "fc6" not in filled
         else:
-            mean, std = state["pixels"]
-            statistics, origin = PixelStatistics(tuple(mean), tuple(std)), state["init"]
-            ranks = state["ranks"]
+            mean, std = origin.state["pixels"]
+            statistics, told = PixelStatistics(tuple(mean), tuple(std)), origin.state["init"]
+            ranks = origin.state["ranks"]
             make_low_rank(model, ranks)
     background = (config.bg_low, config.bg_high)
-    facts = survey(
+    found = survey(
         dataset, source, config.max_proposals, config.fg_threshold, background, workers, on_image
     )
+    if found.recall[0.5] < LOW_RECALL:
+        raise DataError(
+            f"the proposals cover {found.recall[0.5]:.0%} of the objects at IoU 0.5: too few to "
+            "train with",
+            "of imported boxes, the order of the columns, their base (0 or 1) or their scale is "
+            "the usual cause: look at them with frcnn propose --show",
+        )
     header = WeightsHeader(
         config.backbone,
         dataset.classes,
         statistics.mean,
         statistics.std,
-        config.scale,
+        nearest_scale(config.scales),
         config.max_size,
         ranks,
         provenance={
             **history,
-            "data": f"{dataset.name} {dataset.split}, {len(facts.usable)} images",
-            "init": origin,
+            "data": f"{dataset.name} {dataset.split}, {len(found.usable)} images",
+            "init": told,
             "proposals": source.method.digest,
         },
     )
-    batches = BatchMaker(dataset, source, facts, statistics, config)
+    batches = BatchMaker(dataset, source, found, statistics, config, slots)
     if fresh:
-        model.fit_feature_scale(batches(0).images)
-    if start is not None:
-        unfold(model, facts.deltas)
-    trainer = Trainer(model, batches, header, place)
-    if state is not None:
-        trainer.restore(state)
+        whole = BatchMaker(
+            dataset, source, found, statistics, config, range(config.images_per_batch)
+        )
+        model.fit_feature_scale(whole(0).images)
+    if origin.detector is not None:
+        unfold(model, found.deltas)
+    trainer = Trainer(model, batches, header, runtime, world)
+    if origin.state is not None:
+        trainer.restore(origin.state)
+    return trainer
+
+
+def nearest_scale(scales: tuple[int, ...]) -> int:
+    """The scale to detect at: of several, the one nearest to the paper's 600 pixels."""
+    return min(scales, key=lambda scale: abs(scale - TrainConfig().scales[0]))
+
+
+def facts(trainer: Trainer) -> list[str]:
+    """Lines that say what a run is about to do."""
+    batches, header = trainer.batches, trainer.header
+    data, found, config = batches.dataset, batches.survey, trainer.config
     count = {True: 0, False: 0}
     for parameter in trainer.model.parameters():
         count[parameter.requires_grad] += parameter.numel()
-    return trainer, [
-        f"{dataset.name} {dataset.split}: {len(facts.usable)} of {len(dataset)} images usable, "
-        f"{facts.objects} objects of {len(dataset.classes)} classes",
-        f"proposals cover {facts.recall:.1%} of the objects at IoU {config.fg_threshold}, "
-        f"{facts.foreground:.0f} foreground RoIs an image",
-        f"{config.backbone}: {origin}; {count[True] / 1e6:.1f} M parameters trained, "
-        f"{count[False] / 1e6:.2f} M frozen; on {place}",
+    objects = ", ".join(
+        f"{name} {number}" for name, number in zip(data.classes, found.objects, strict=True)
+    )
+    recall = ", ".join(f"{share:.1%} at IoU {iou:g}" for iou, share in found.recall.items())
+    half = "" if trainer.precision == torch.float32 else " in bfloat16"
+    processes = "" if trainer.world.size == 1 else f", {trainer.world.size} processes"
+    epochs = config.iterations * config.images_per_batch / len(found.usable)
+    return [
+        f"{data.name} {data.split}: {len(found.usable)} of {len(data)} images usable, "
+        f"{found.objects.sum()} objects: {objects}",
+        f"proposals cover {recall}; {found.foreground:.0f} foreground RoIs an image",
+        f"{config.backbone}: {header.provenance['init']}; {count[True] / 1e6:.1f} M parameters "
+        f"trained, {count[False] / 1e6:.2f} M frozen; on {trainer.device}{half}{processes}",
+        f"{config.iterations:,} iterations of {config.images_per_batch} images and "
+        f"{config.rois_per_batch} RoIs: every image {epochs:.1f} times",
     ]
 
 

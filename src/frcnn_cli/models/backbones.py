@@ -6,13 +6,14 @@ SqueezeNet are written out here: importing torchvision costs more than detecting
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import unknown_name
+from ..ops.conv2d import conv2d
 
 TORCHVISION_MEAN, TORCHVISION_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 CAFFE_MEAN, CAFFE_STD = (122.7717, 115.9465, 102.9801), (1.0, 1.0, 1.0)
@@ -27,7 +28,8 @@ class Backbone:
     stride: int  # input pixels per feature cell
     pooled_size: int  # bins a side
     fc_sizes: tuple[int, ...]  # outputs of fc6, fc7, ...
-    frozen: int  # how many leading modules of `features` keep their ImageNet weights
+    layers: Mapping[str, int]  # a group of convolutions -> its first module in `features`
+    trained_from: str  # the first layer that training changes; those before it stay
     pixel_mean: tuple[float, float, float]  # of the weights that `torchvision` names
     pixel_std: tuple[float, float, float]
     torchvision: str | None  # the name of torchvision's weights, or None
@@ -35,19 +37,28 @@ class Backbone:
     classifier: tuple[str, ...] = ()  # the layers of such a file that become fc6, fc7
 
 
+class Conv2d(nn.Conv2d):
+    """torch's with the weight gradient of `ops.conv2d`; one group, no dilation."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, in_channels, H, W] to [B, out_channels, H', W']."""
+        assert not isinstance(self.padding, str)
+        return conv2d(x, self.weight, self.bias, self.stride, self.padding)
+
+
 def _alexnet() -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(3, 64, 11, stride=4, padding=2),
+        Conv2d(3, 64, 11, stride=4, padding=2),
         nn.ReLU(inplace=True),
         nn.MaxPool2d(3, 2),
-        nn.Conv2d(64, 192, 5, padding=2),
+        Conv2d(64, 192, 5, padding=2),
         nn.ReLU(inplace=True),
         nn.MaxPool2d(3, 2),
-        nn.Conv2d(192, 384, 3, padding=1),
+        Conv2d(192, 384, 3, padding=1),
         nn.ReLU(inplace=True),
-        nn.Conv2d(384, 256, 3, padding=1),
+        Conv2d(384, 256, 3, padding=1),
         nn.ReLU(inplace=True),
-        nn.Conv2d(256, 256, 3, padding=1),
+        Conv2d(256, 256, 3, padding=1),
         nn.ReLU(inplace=True),
     )
 
@@ -59,26 +70,26 @@ def _vgg16() -> nn.Sequential:
         if width == 0:
             layers.append(nn.MaxPool2d(2, 2))
             continue
-        layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(inplace=True)]
+        layers += [Conv2d(channels, width, 3, padding=1), nn.ReLU(inplace=True)]
         channels = width
     return nn.Sequential(*layers)
 
 
 def _vgg_cnn_m_1024() -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(3, 96, 7, stride=2),
+        Conv2d(3, 96, 7, stride=2),
         nn.ReLU(inplace=True),
         nn.LocalResponseNorm(5, alpha=5e-4, k=2.0),
         nn.MaxPool2d(3, 2, ceil_mode=True),
-        nn.Conv2d(96, 256, 5, stride=2, padding=1),
+        Conv2d(96, 256, 5, stride=2, padding=1),
         nn.ReLU(inplace=True),
         nn.LocalResponseNorm(5, alpha=5e-4, k=2.0),
         nn.MaxPool2d(3, 2, ceil_mode=True),
-        nn.Conv2d(256, 512, 3, padding=1),
+        Conv2d(256, 512, 3, padding=1),
         nn.ReLU(inplace=True),
-        nn.Conv2d(512, 512, 3, padding=1),
+        Conv2d(512, 512, 3, padding=1),
         nn.ReLU(inplace=True),
-        nn.Conv2d(512, 512, 3, padding=1),
+        Conv2d(512, 512, 3, padding=1),
         nn.ReLU(inplace=True),
     )
 
@@ -88,9 +99,9 @@ class Fire(nn.Module):
 
     def __init__(self, channels: int, squeeze: int, expand: int) -> None:
         super().__init__()
-        self.squeeze = nn.Conv2d(channels, squeeze, 1)
-        self.expand1x1 = nn.Conv2d(squeeze, expand, 1)
-        self.expand3x3 = nn.Conv2d(squeeze, expand, 3, padding=1)
+        self.squeeze = Conv2d(channels, squeeze, 1)
+        self.expand1x1 = Conv2d(squeeze, expand, 1)
+        self.expand3x3 = Conv2d(squeeze, expand, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, channels, H, W] to [B, 2 * expand, H, W]."""
@@ -100,7 +111,7 @@ class Fire(nn.Module):
 
 def _squeezenet1_1() -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(3, 64, 3, stride=2),
+        Conv2d(3, 64, 3, stride=2),
         nn.ReLU(inplace=True),
         nn.MaxPool2d(3, 2, ceil_mode=True),
         Fire(64, 16, 64),
@@ -134,29 +145,41 @@ def _resnet(depth: int) -> Callable[[], nn.Sequential]:
 BACKBONES: dict[str, Backbone] = {
     # the paper's S
     "alexnet": Backbone(
-        _alexnet, 256, 16, 6, (4096, 4096), 2, TORCHVISION_MEAN, TORCHVISION_STD,
+        _alexnet, 256, 16, 6, (4096, 4096),
+        {"conv1": 0, "conv2": 3, "conv3": 6, "conv4": 8, "conv5": 10}, "conv2",
+        TORCHVISION_MEAN, TORCHVISION_STD,
         "AlexNet_Weights.IMAGENET1K_V1", classifier=("classifier.1", "classifier.4"),
     ),
     # the paper's L; conv1_x and conv2_x stay frozen (section 4.5)
     "vgg16": Backbone(
-        _vgg16, 512, 16, 7, (4096, 4096), 10, TORCHVISION_MEAN, TORCHVISION_STD,
+        _vgg16, 512, 16, 7, (4096, 4096),
+        {"conv1_1": 0, "conv2_1": 5, "conv3_1": 10, "conv4_1": 17, "conv5_1": 24}, "conv3_1",
+        TORCHVISION_MEAN, TORCHVISION_STD,
         "VGG16_Weights.IMAGENET1K_V1", classifier=("classifier.0", "classifier.3"),
     ),
     # the paper's M; Caffe's weights are the only ones, by --init
     "vgg_cnn_m_1024": Backbone(
-        _vgg_cnn_m_1024, 512, 16, 6, (4096, 1024), 4, CAFFE_MEAN, CAFFE_STD, None,
+        _vgg_cnn_m_1024, 512, 16, 6, (4096, 1024),
+        {"conv1": 0, "conv2": 4, "conv3": 8, "conv4": 10, "conv5": 12}, "conv2",
+        CAFFE_MEAN, CAFFE_STD, None,
         classifier=("classifier.0", "classifier.3"),
     ),
     "squeezenet1_1": Backbone(
-        _squeezenet1_1, 512, 16, 6, (1024, 1024), 3, TORCHVISION_MEAN, TORCHVISION_STD,
+        _squeezenet1_1, 512, 16, 6, (1024, 1024),
+        {"conv1": 0, "fire2": 3, "fire4": 6, "fire6": 9, "fire8": 11}, "fire2",
+        TORCHVISION_MEAN, TORCHVISION_STD,
         "SqueezeNet1_1_Weights.IMAGENET1K_V1",
     ),
     "resnet18": Backbone(
-        _resnet(18), 256, 16, 7, (1024, 1024), 5, TORCHVISION_MEAN, TORCHVISION_STD,
+        _resnet(18), 256, 16, 7, (1024, 1024),
+        {"conv1": 0, "layer1": 4, "layer2": 5, "layer3": 6}, "layer2",
+        TORCHVISION_MEAN, TORCHVISION_STD,
         "ResNet18_Weights.IMAGENET1K_V1", prefix="",
     ),
     "resnet50": Backbone(
-        _resnet(50), 1024, 16, 7, (1024, 1024), 5, TORCHVISION_MEAN, TORCHVISION_STD,
+        _resnet(50), 1024, 16, 7, (1024, 1024),
+        {"conv1": 0, "layer1": 4, "layer2": 5, "layer3": 6}, "layer2",
+        TORCHVISION_MEAN, TORCHVISION_STD,
         "ResNet50_Weights.IMAGENET1K_V2", prefix="",
     ),
 }  # fmt: skip

@@ -5,14 +5,47 @@ B: images, R: RoIs, K: classes, C: channels, P: bins a side.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
+from ..errors import unknown_name
 from ..ops.roi_pool import roi_pool
 from ..structures import HeadOutput
 from .backbones import backbone
 
 DROPOUT = 0.5  # on fc6 and fc7, as in the original's prototxt
+
+
+class ImageDropout(nn.Module):
+    """Dropout whose mask for the RoIs of an image depends on nothing but a seed of that image.
+
+    So a batch that is shared out among processes is trained on as it is in one.
+    """
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+        self._draws: list[tuple[torch.Generator, int]] = []
+
+    def reseed(self, seeds: Sequence[int], counts: Sequence[int], device: torch.device) -> None:
+        """Begin a batch: a seed and a number of RoIs for each image, in the order of the RoIs."""
+        generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
+        self._draws = list(zip(generators, counts, strict=True))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Drop entries of x [R, U] while training, and make up for them."""
+        if not self.training:
+            return x
+        keep = 1 - self.share
+        masks = [
+            torch.empty((count, x.shape[1]), device=x.device, dtype=x.dtype).bernoulli_(
+                keep, generator=generator
+            )
+            for generator, count in self._draws
+        ]
+        return x * torch.cat(masks).div_(keep)
 
 
 class FastRCNN(nn.Module):
@@ -38,7 +71,7 @@ class FastRCNN(nn.Module):
         self.fc_layers = nn.ModuleDict(fc_layers)
         self.cls_score = cls_score
         self.bbox_pred = bbox_pred
-        self.dropout = nn.Dropout(DROPOUT)
+        self.dropout = ImageDropout(DROPOUT)
         self.feature_scale: Tensor
         self.register_buffer("feature_scale", torch.ones(()))
 
@@ -64,7 +97,7 @@ class FastRCNN(nn.Module):
         """Fixed-size features of every RoI, [R, P * P * C]."""
         size = (self.pooled_size, self.pooled_size)
         pooled = roi_pool(
-            features * self.feature_scale, rois, size, 1 / self.stride
+            features.float() * self.feature_scale, rois, size, 1 / self.stride
         )  # [R, C, P, P]
         return pooled.permute(0, 2, 3, 1).flatten(1)
 
@@ -100,7 +133,27 @@ def build(backbone_name: str, class_count: int) -> FastRCNN:
     return FastRCNN(row.features(), row.stride, row.pooled_size, fc_layers, cls_score, bbox_pred)
 
 
-def freeze(model: FastRCNN, modules: int) -> None:
-    """Keep the first `modules` modules of the features as they are."""
-    for module in list(model.features)[:modules]:
+def layer_names(backbone_name: str) -> list[str]:
+    """The layers that training can start from, in the order of the network."""
+    row = backbone(backbone_name)
+    fully_connected = [f"fc{number}" for number in range(6, 6 + len(row.fc_sizes))]
+    return [*row.layers, *fully_connected, "cls_score", "bbox_pred"]
+
+
+def freeze(model: FastRCNN, backbone_name: str, first: str | None) -> None:
+    """Keep all layers before `first` as they are (section 4.5); None: those of the backbone's row.
+
+    Raises:
+        ConfigError: the network has no such layer.
+    """
+    row, names = backbone(backbone_name), layer_names(backbone_name)
+    first = first or row.trained_from
+    if first not in names:
+        raise unknown_name("layer", first, names)
+    for module in list(model.features)[: row.layers.get(first)]:
         module.requires_grad_(False)
+    if first in row.layers:
+        return
+    for name in names[len(row.layers) : names.index(first)]:
+        layers = {**model.fc_layers, "cls_score": model.cls_score}
+        layers[name].requires_grad_(False)

@@ -1,0 +1,32 @@
+"""Judging a network while it is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..config import DetectConfig
+from ..data.dataset import Dataset
+from ..models.fast_rcnn import FastRCNN
+from ..proposers.cache import ProposalSource
+from .checkpoint import WeightsHeader
+from .detect import Detector
+from .evaluate import evaluate_dataset
+
+
+def mean_average_precision(
+    model: FastRCNN,
+    header: WeightsHeader,
+    source: ProposalSource,
+    dataset: Dataset,
+    device: str,
+    workers: int,
+    on_image: Callable[[], None],
+) -> float:
+    """VOC2007 mean average precision of a network, 0..1, which is left in evaluation mode.
+
+    Args:
+        workers: threads that read ahead. on_image: called after each image.
+    """
+    detector = Detector(model, header, source, DetectConfig(), device)
+    classes = dataset.with_classes(header.classes)
+    return evaluate_dataset(detector, classes, workers, on_image).mean_ap
