@@ -49,6 +49,21 @@ def test_learning_rate_drops_after_thirty_thousand_iterations() -> None:
     assert paper.lr_steps[0] * paper.iterations == 30_000
 
 
+@pytest.mark.parametrize(
+    ("data", "iterations", "drops"),
+    [
+        ("voc2007", 40_000, [30_000]),
+        ("voc2007+voc2012", 60_000, [30_000]),
+        ("coco:instances_train2014.json", 240_000, [200_000]),
+    ],
+)
+def test_schedules_of_the_paper(data: str, iterations: int, drops: list[int]) -> None:
+    paper = config.recipe("paper", data)
+    assert paper.iterations == iterations
+    assert [round(share * iterations, -2) for share in paper.lr_steps] == drops
+    assert config.recipe("modern", data) == config.recipe("modern")
+
+
 def test_paper_recipe_is_the_default() -> None:
     assert config.recipe("paper") == TrainConfig()
 

@@ -1,4 +1,4 @@
-"""Processes that are killed while they fill a cache together."""
+"""Processes that are killed while they fill a cache together, or train."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from shutil import rmtree
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from tiny import add_tiny_backbone
 
 # Notes each entry behind its place, so that what was made twice is seen.
 WORKER = """
@@ -84,3 +87,69 @@ def test_kills_damage_nothing_and_nothing_is_made_twice(tmp_path: Path) -> None:
     assert found["methods"][0]["entries"] == 300
     # a kill loses at most what was in flight: one image for each thread, before it was stored
     assert found["made"] <= 300
+
+
+TRAINER = """
+import sys
+from pathlib import Path
+import pytest, torch
+from frcnn_cli.cli.app import app
+from tiny import add_tiny_backbone
+torch.set_num_threads(1)
+add_tiny_backbone(pytest.MonkeyPatch(), Path(sys.argv.pop(1)))
+app()
+"""
+
+
+def killed_training(folder: Path, flags: list[str], kills: int, seconds: float, seed: int) -> int:
+    """Train in `folder`, killed at random moments and resumed each time, to the end.
+
+    Args:
+        seconds: between two kills, at most, after the first checkpoint.
+    Returns:
+        How often it was killed; fewer than `kills` where it ended before.
+    """
+    folder.mkdir()
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path]),
+        "FRCNN_HOME": str(folder.parent / "home"),
+    }
+    rng = random.Random(seed)
+    state = folder / "runs" / "train" / "run" / "state.pt"
+    done = 0
+    while True:
+        what = ["--resume"] if state.exists() else flags
+        command = [sys.executable, "-c", TRAINER, str(folder.parent), "train", *what, "--quiet"]
+        before = state.stat().st_mtime if state.exists() else 0.0
+        worker = subprocess.Popen(command, env=environment, cwd=folder, stderr=subprocess.PIPE)
+        while done < kills and worker.poll() is None:
+            # a run that never reaches a checkpoint would never end
+            if state.exists() and state.stat().st_mtime > before:
+                time.sleep(rng.uniform(0, seconds))
+                worker.kill()
+                done += 1
+                break
+            time.sleep(0.01)
+        _, errors = worker.communicate()
+        if worker.returncode == 0:
+            return done
+        assert worker.returncode == -9, errors.decode()
+        if not state.exists():
+            rmtree(folder / "runs", ignore_errors=True)
+
+
+@pytest.mark.slow
+def test_training_that_is_killed_ends_with_the_same_bits(
+    voc_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_tiny_backbone(monkeypatch, tmp_path)
+    flags = (
+        f"--data {voc_folder} --init {tmp_path}/tiny.pth --backbone tiny --iterations 1500 "
+        "--scales 60,120 --max-size 200 --lr 0.01 --device cpu --checkpoint-minutes 0.002"
+    ).split()
+    weights = []
+    for name, kills in (("whole", 0), ("killed", 20)):
+        assert killed_training(tmp_path / name, flags, kills, 0.5, seed=1) == kills
+        weights.append(tmp_path / name / "runs" / "train" / "run" / "last.safetensors")
+    assert weights[0].read_bytes() == weights[1].read_bytes()

@@ -143,23 +143,26 @@ def test_counts_equal_those_of_a_loop(dataset: Dataset) -> None:
     assert found.foreground == pytest.approx(sum(map(len, slow)) / 2 / len(dataset))
     truths = [dataset.ground_truth(index) for index in range(len(dataset))]
     easy = [(i, box) for i, t in enumerate(truths) for box in t.boxes[~t.difficult]]
-    assert found.objects == len(easy) == 11
-    covered = 0
+    assert found.objects.sum() == len(easy) == 11
+    labels = [label for t in truths for label in t.labels[~t.difficult]]
+    assert found.objects.tolist() == [labels.count(label) for label in (1, 2, 3)]
+    best = []
     for index, box in easy:
         _, image, _ = dataset.read(index)
-        covered += max(overlap(tuple(box), tuple(p)) for p in grid(image)) >= 0.5
-    assert found.recall == pytest.approx(covered / len(easy))
-    assert found.recall > 0.5
+        best.append(max(overlap(tuple(box), tuple(p)) for p in grid(image)))
+    for iou, share in found.recall.items():
+        assert share == pytest.approx(sum(each >= iou for each in best) / len(easy))
+    assert found.recall[0.5] > 0.5
 
 
 def test_recall_is_of_the_proposals_alone(dataset: Dataset) -> None:
-    assert look(dataset, nothing).recall == 0
+    assert look(dataset, nothing).recall == {0.5: 0.0, 0.7: 0.0}
 
 
 def test_only_the_best_proposals_count(dataset: Dataset) -> None:
     few, many = look(dataset, grid, max_proposals=5), look(dataset, grid)
     assert few.foreground < many.foreground
-    assert few.recall < many.recall
+    assert few.recall[0.5] < many.recall[0.5]
 
 
 def test_image_of_difficult_objects_is_not_usable(dataset: Dataset) -> None:

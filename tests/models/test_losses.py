@@ -93,7 +93,7 @@ def test_no_rois():
 def test_only_the_true_class_of_foreground_gets_a_box_gradient():
     labels = [0, 3, 1, 0]
     output, targets = random_case(labels)
-    fast_rcnn_loss(output, targets).total.backward()
+    fast_rcnn_loss(output, targets).total().backward()
     touched = output.box_deltas.grad.abs().sum(dim=2).nonzero().tolist()
     assert touched == [[1, 3], [2, 1]]
     difference = (output.box_deltas[1, 3] - targets.deltas[1]).detach()
@@ -105,7 +105,7 @@ def test_the_background_targets_do_not_matter():
     changed = targets.deltas.clone()
     changed[0] = 1e6
     other = fast_rcnn_loss(output, RoiTargets(targets.labels, changed))
-    assert other.total.item() == fast_rcnn_loss(output, targets).total().item()
+    assert other.total().item() == fast_rcnn_loss(output, targets).total().item()
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])

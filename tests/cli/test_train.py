@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from commands import failure, run
+from frcnn_cli.engine.checkpoint import load_weights, read_header
+
+TRAIN = "train --iterations 4 --backbone tiny --scales 100 --max-size 160 --rois-per-batch 16"
+
+
+def test_dry_run_says_all_and_writes_nothing(init, voc_folder) -> None:
+    before = set(Path().rglob("*"))
+    result = run(TRAIN, f"--data {voc_folder} --init {init} --dry-run --json")
+    assert result.exit_code == 0, result.output
+    assert set(Path().rglob("*")) == before
+    answer = json.loads(result.stdout)
+    assert answer["seconds_per_iteration"] > 0
+    assert answer["bytes"] > 1e6
+    said = " ".join(result.stderr.split())
+    for pattern in (
+        r"7 of 8 images usable, 11 objects: ball \d, box \d, tile \d",
+        r"proposals cover [\d.]+% at IoU 0.5, [\d.]+% at IoU 0.7; \d+ foreground RoIs an image",
+        r"[\d.]+ M parameters trained, 0.00 M frozen; on cpu",
+        r"4 iterations of 2 images and 16 RoIs: every image 1.1 times",
+        r"a trial step took [\d.]+ s and [\d.]+ GB: about 1 min for 4 iterations",
+    ):
+        assert re.search(pattern, said), (pattern, said)
+
+
+def test_resume_alone_takes_the_last_run(init, voc_folder) -> None:
+    flags = f"--data {voc_folder} --init {init} --json"
+    runs = [json.loads(run(TRAIN, flags).stdout)["run"] for _ in range(2)]
+    for folder, iterations in ((runs[1], 5), (runs[0], 6)):
+        (Path(folder) / "state.pt").touch()
+        result = run(f"train --resume --iterations {iterations} --json")
+        assert result.exit_code == 0, result.output
+        answer = json.loads(result.stdout)
+        assert (answer["run"], answer["iterations"]) == (folder, iterations)
+
+
+def test_resume_without_a_run(init) -> None:
+    assert "no run to go on with in runs/train" in failure(run("train --resume"))
+
+
+def test_validation_keeps_the_best(init, voc_folder) -> None:
+    flags = f"--data {voc_folder} --init {init} --eval-every 2 --eval-limit 3"
+    result = run(TRAIN, flags)
+    assert result.exit_code == 0, result.output
+    assert len(re.findall(r"iteration \d: mAP [\d.]+%", result.stderr)) == 2
+    assert "best on val: mAP" in result.stderr
+    header = read_header(Path("runs/train/run/best.safetensors"))
+    assert header.provenance["iterations"] in (2, 4)
+    assert len(Path("runs/train/run/validation.csv").read_text().splitlines()) == 3
+    assert tomllib.loads(Path("runs/train/run/config.toml").read_text())["eval_limit"] == 3
+
+
+def test_boxes_can_be_trained_after_classes(init, voc_folder) -> None:
+    """The stage-wise training of the paper's Table 6."""
+    flags = f"--data {voc_folder} --init {init} --json"
+    first = json.loads(run(TRAIN, flags, "--loc-weight 0").stdout)
+    second = run(TRAIN, flags, f"--weights {first['weights']} --train-from bbox_pred")
+    assert second.exit_code == 0, second.output
+    one, two = (load_weights(Path(each["weights"])) for each in (first, json.loads(second.stdout)))
+    assert two[1].provenance["trained_from"]["settings"]["loc_weight"] == 0
+    for key, value in one[0].state_dict().items():
+        assert value.equal(two[0].state_dict()[key]) == (not key.startswith("bbox_pred")), key
+
+
+def test_training_further_keeps_the_classes_and_the_scale(weights, voc_folder) -> None:
+    flags = f"train --data {voc_folder} --weights {weights} --iterations 2 --rois-per-batch 16"
+    result = run(flags, "--json")
+    assert result.exit_code == 0, result.output
+    before, after = read_header(weights), read_header(Path(json.loads(result.stdout)["weights"]))
+    assert (after.classes, after.backbone) == (before.classes, before.backbone)
+    assert (after.scale, after.max_size) == (before.scale, before.max_size)
+    resumed = run("train --resume --iterations 3 --json")
+    assert resumed.exit_code == 0, resumed.output
+
+
+def test_two_data_sets_as_one(init, voc_folder, tmp_path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(voc_folder, other)
+    assert "share names of images" in failure(
+        run(TRAIN, f"--init {init} voc:{voc_folder}+voc:{other}")
+    )
+    for path in sorted(other.rglob("0000*")):
+        path.rename(path.with_name("x" + path.name))
+    for path in (other / "ImageSets" / "Main").glob("*.txt"):
+        path.write_text(re.sub(r"(?m)^0", "x0", path.read_text()))
+    result = run(TRAIN, f"--init {init} voc:{voc_folder}+voc:{other} --dry-run")
+    assert result.exit_code == 0, result.output
+    assert "14 of 16 images usable, 22 objects" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--scales big", "--scales 'big' is not understood"),
+        ("--scales 100,5000", "--scales is out of range"),
+        ("--lr-steps a", "--lr-steps 'a' is not understood"),
+        ("--train-from conv9", "unknown layer 'conv9'"),
+        ("--loc-weight -1", "--loc-weight is out of range"),
+        ("--precision fp8", "unknown precision 'fp8'"),
+        ("--cache-features", "--cache-features needs convolutions that are not trained"),
+        ("--weights nothing", "unknown weights 'nothing'"),
+        ("--eval-every 2 --eval-split nosplit", "voc has no split 'nosplit'"),
+    ],
+)
+def test_bad_settings_are_one_line(init, voc_folder, flags, message) -> None:
+    before = set(Path().rglob("*"))
+    assert message in failure(run(TRAIN, f"--data {voc_folder} --init {init} {flags}"))
+    assert set(Path().rglob("*")) == before
