@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -409,3 +410,24 @@ def test_no_image_waits_for_ever() -> None:
     landscape = np.array([True] * 20 + [False])
     order = epoch_order(1, 0, landscape, 4)
     assert 20 in order[..., 0]
+
+
+@pytest.mark.slow
+def test_four_images_can_be_learned_by_heart(dataset, source, init, tmp_path) -> None:
+    four = dataset.limited(4)
+    config = replace(
+        CONFIG,
+        iterations=600,
+        optimizer="adamw",
+        lr=3e-3,
+        lr_schedule="cosine",
+        warmup=0.05,
+        rois_per_batch=64,
+        train_from="conv1",
+    )
+    start = time.process_time()
+    trainer = make_trainer(four, source, init, tmp_path / "run", config)
+    list(trainer.steps())
+    assert time.process_time() - start < 240  # two minutes of two cores
+    model, header = load_weights(tmp_path / "run" / train_module.WEIGHTS_FILE)
+    assert mean_average_precision(model, header, source, four, "cpu", 1, lambda: None) == 1.0

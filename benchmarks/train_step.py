@@ -1,0 +1,225 @@
+"""Iterations per second of training, against a plain loop with torchvision's `roi_pool`.
+
+    python benchmarks/train_step.py [--data VOCdevkit] [--init-folder FOLDER] [--backbone NAME ...]
+
+The plain loop is what one writes first: one process, Pillow in the loop, float32, contiguous maps,
+`torchvision.ops.roi_pool`, torch's SGD. Both train the same network on the same batches with the
+paper's settings, in turns of a few iterations; afterwards their losses are compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import statistics
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torchvision.ops import roi_pool
+
+from frcnn_cli.config import recipe
+from frcnn_cli.data.datasets import open_dataset
+from frcnn_cli.engine.batches import BatchMaker
+from frcnn_cli.engine.optim import learning_rate, parameter_groups
+from frcnn_cli.engine.train import Origin, Runtime, Trainer, prepare
+from frcnn_cli.models.fast_rcnn import FastRCNN
+from frcnn_cli.proposers.cache import ProposalSource
+from frcnn_cli.proposers.methods import selective_search
+
+FILES = {"squeezenet1_1": "squeezenet1_1_imagenet.pth", "vgg16": "vgg16_features_imagenet.pth"}
+SHARED = Path(__file__).parents[2] / "shared"
+
+
+class PlainLoop:
+    """The peer: nothing is overlapped, cached or fused."""
+
+    def __init__(self, model: FastRCNN, batches: BatchMaker) -> None:
+        self.model = model.to(memory_format=torch.contiguous_format).train()
+        self.batches, self.config = batches, batches.config
+        groups = parameter_groups(self.model, self.config)
+        self.optimizer = torch.optim.SGD(groups, lr=self.config.lr, momentum=self.config.momentum)
+
+    def step(self, iteration: int) -> float:
+        """One iteration; the loss."""
+        batch = self.batches(iteration)
+        model, targets = self.model, batch.targets
+        assert targets is not None
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.config, iteration) * group["factor"]
+        features = model.features(batch.images.contiguous()) * model.feature_scale
+        bins = model.pooled_size
+        x = roi_pool(features, batch.rois, (bins, bins), 1 / model.stride)
+        x = x.permute(0, 2, 3, 1).flatten(1)  # the order of the weights
+        for layer in model.fc_layers.values():
+            x = F.dropout(layer(x).relu())
+        scores, deltas = model.cls_score(x), model.bbox_pred(x)
+        loss = F.cross_entropy(scores, targets.labels)
+        chosen = deltas.view(len(deltas), -1, 4)[torch.arange(len(deltas)), targets.labels]
+        distance = F.smooth_l1_loss(chosen, targets.deltas, reduction="none").sum(1)
+        loss = loss + (distance * (targets.labels > 0)).sum() / len(deltas)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return loss.item()
+
+
+def plain_convolutions(model: FastRCNN) -> FastRCNN:
+    """The same network with torch's own convolutions."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            module.__class__ = nn.Conv2d
+    return model
+
+
+def stages(trainer: Trainer) -> dict[str, float]:
+    """Milliseconds of the parts of a step, each by itself."""
+    model, batch = trainer.model, trainer.batches(0)
+    times: dict[str, float] = {}
+
+    def timed(name: str, start: float) -> None:
+        times[name] = times.get(name, 0.0) + 1000 * (time.perf_counter() - start)
+
+    for turn in range(2):
+        times.clear()
+        start = time.perf_counter()
+        trainer.batches(turn)
+        timed("data, where nothing is overlapped", start)
+        counts = torch.bincount(batch.rois[:, 0].long()).tolist()
+        model.dropout.reseed(range(len(counts)), counts, trainer.device)
+        images = batch.images.to(memory_format=torch.channels_last)
+        start = time.perf_counter()
+        features = model.features(images)
+        timed("convolutions", start)
+        leaf = features.detach().requires_grad_()
+        start = time.perf_counter()
+        pooled = model.pool(leaf, batch.rois)
+        timed("RoI pooling", start)
+        flat = pooled.detach().requires_grad_()
+        start = time.perf_counter()
+        output = model.heads(flat)
+        (output.class_logits.sum() + output.box_deltas.sum()).backward()
+        timed("fully connected", start)
+        assert flat.grad is not None
+        start = time.perf_counter()
+        pooled.backward(flat.grad)
+        timed("RoI pooling", start)
+        assert leaf.grad is not None
+        start = time.perf_counter()
+        features.backward(leaf.grad)
+        timed("convolutions", start)
+        start = time.perf_counter()
+        trainer.optimizer.zero_grad(set_to_none=False)
+        trainer.optimizer.step()
+        timed("optimiser", start)
+    return times
+
+
+def gemm_rate() -> float:
+    """Floating-point operations a second of a large product of matrices."""
+    a, b = torch.randn(2000, 2000), torch.randn(2000, 2000)
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        a @ b
+        seconds.append(time.perf_counter() - start)
+    return 2 * 2000**3 / statistics.median(seconds)
+
+
+def arithmetic(trainer: Trainer) -> float:
+    """Floating-point operations of a step: forward, and for what learns twice as much again."""
+    total = 0.0
+    learning = False  # whether gradients must flow through a layer's input
+
+    def count(module: nn.Module, inputs: tuple[torch.Tensor, ...], out: torch.Tensor) -> None:
+        nonlocal total, learning
+        assert isinstance(module, nn.Conv2d | nn.Linear)
+        forward = 2.0 * module.weight[0].numel() * out.numel()
+        trained = module.weight.requires_grad
+        total += forward * (1 + trained + (trained and learning))
+        learning = learning or trained
+
+    layers = [m for m in trainer.model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    hooks = [layer.register_forward_hook(count) for layer in layers]
+    batch = trainer.batches(0)
+    with torch.no_grad():
+        trainer.model.eval()(batch.images, batch.rois)
+    trainer.model.train()
+    for hook in hooks:
+        hook.remove()
+    return total
+
+
+def compare(name: str, args: argparse.Namespace) -> float:
+    """Print the table of a backbone; the ratio of the medians."""
+    config = recipe("paper")
+    config = type(config)(backbone=name, iterations=args.iterations)
+    dataset = open_dataset("voc2007", args.data, "train", (), print).limited(args.limit)
+    source = ProposalSource(selective_search(), args.proposals)
+    origin = Origin(args.init_folder / FILES[name])
+    runtime = Runtime(args.device)
+    trainer = prepare(dataset, source, config, origin, runtime, 2, lambda: None)
+    peer = PlainLoop(plain_convolutions(copy.deepcopy(trainer.model)), trainer.batches)
+    ours: list[float] = []
+    theirs: list[float] = []
+    losses: tuple[list[float], list[float]] = ([], [])
+    with TemporaryDirectory() as folder:
+        trainer.run = Path(folder)
+        steps = trainer.steps()
+        for iteration, step in enumerate(steps):
+            ours.append(step.seconds)
+            losses[0].append(step.cls + step.loc)
+            if iteration < args.peer_iterations:
+                start = time.perf_counter()
+                losses[1].append(peer.step(iteration))
+                theirs.append(time.perf_counter() - start)
+        waited = statistics.mean(_column(trainer.run, "waited"))
+    first = min(len(theirs), 5) // 2  # both warm up
+    mine, plain = statistics.median(ours[first:]), statistics.median(theirs[first:])
+    print(f"\n{name}: {len(ours)} iterations of ours, {len(theirs)} of the plain loop, medians")
+    print(f"  plain loop {1000 * plain:9.1f} ms   ours {1000 * mine:9.1f} ms   {plain / mine:.2f}")
+    count = len(losses[1])
+    means = [statistics.mean(each[:count]) for each in losses]
+    apart = max(abs(a - b) for a, b in zip(*losses, strict=False))
+    print(f"  mean loss: plain {means[1]:.4f}, ours {means[0]:.4f}; dropout differs ({apart:.2f})")
+    table = stages(trainer)
+    floor = arithmetic(trainer) / gemm_rate()
+    for label, value in table.items():
+        print(f"  {label:34s} {value:9.1f} ms  {value / sum(table.values()):6.1%}")
+    print(f"  waiting for data, of the time: {waited / statistics.mean(ours):.1%}")
+    print(f"  arithmetic floor {1000 * floor:.1f} ms: {floor / mine:.0%} of it reached")
+    return plain / mine
+
+
+def _column(run: Path, name: str) -> Iterator[float]:
+    from frcnn_cli.engine.metrics import COLUMNS, METRICS_FILE, read_rows
+
+    return (row[COLUMNS.index(name)] for row in read_rows(run / METRICS_FILE))
+
+
+def main() -> None:
+    """Compare the backbones asked for; the last line is the lower ratio."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=SHARED / "data" / "VOCdevkit")
+    parser.add_argument("--init-folder", type=Path, default=SHARED / "weights")
+    parser.add_argument("--proposals", type=Path, default=Path("proposals"))
+    parser.add_argument("--backbone", nargs="*", choices=FILES, default=list(FILES))
+    parser.add_argument("--iterations", type=int, default=30)
+    parser.add_argument("--peer-iterations", type=int, default=30)
+    parser.add_argument("--limit", type=int, default=100, help="images")
+    parser.add_argument("--device", default="cpu")
+    args = parser.parse_args()
+    ratios = [compare(name, args) for name in args.backbone]
+    print(
+        f"{torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads, "
+        f"torch {torch.__version__}, float32"
+    )
+    print(f"ratio {min(ratios):.2f} training, plain loop / ours, the lower of {args.backbone}")
+
+
+if __name__ == "__main__":
+    main()
