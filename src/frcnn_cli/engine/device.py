@@ -1,10 +1,16 @@
-"""Where the network runs."""
+"""Where the network runs, and in what precision."""
 
 from __future__ import annotations
 
+import copy
+
 import torch
 
-from ..errors import ConfigError
+from ..config import PRECISIONS
+from ..errors import ConfigError, unknown_name
+from ..models.fast_rcnn import FastRCNN
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def pick_device(name: str) -> torch.device:
@@ -26,3 +32,40 @@ def pick_device(name: str) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ConfigError(f"there is no {name!r} here", "use --device cpu")
     return device
+
+
+def pick_precision(name: str, device: torch.device) -> torch.dtype:
+    """The type in which convolutions and fully connected layers compute.
+
+    "auto" is bfloat16 where the device multiplies matrices of it faster than of float32: on
+    processors with AVX512_BF16 or AMX, and on GPUs from Ampere on; elsewhere float32.
+
+    Raises:
+        ConfigError: no such precision, or float16 on the CPU.
+    """
+    if name not in PRECISIONS:
+        raise unknown_name("precision", name, PRECISIONS)
+    if name == "fp16" and device.type == "cpu":
+        raise ConfigError("--precision fp16 is for GPUs", "use bf16 or fp32")
+    if name != "auto":
+        return _DTYPES[name]
+    if device.type == "cuda":
+        fast = torch.cuda.get_device_capability(device) >= (8, 0)
+    else:
+        able = torch.cpu.get_capabilities()
+        fast = bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+    return torch.bfloat16 if fast else torch.float32
+
+
+def cast(model: FastRCNN, dtype: torch.dtype) -> FastRCNN:
+    """The network with the weights of its layers in a type; the same one where they are already.
+
+    RoI pooling, softmax and all that follows stay in float32.
+    """
+    if model.cls_score.weight.dtype == dtype:
+        return model
+    model = copy.deepcopy(model)
+    scale = model.feature_scale.float()
+    model.to(dtype)
+    model.feature_scale = scale
+    return model

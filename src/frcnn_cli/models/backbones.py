@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import unknown_name
+from ..ops.conv import Conv2d, MaxPool2d
 
 TORCHVISION_MEAN, TORCHVISION_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 CAFFE_MEAN, CAFFE_STD = (122.7717, 115.9465, 102.9801), (1.0, 1.0, 1.0)
@@ -37,17 +38,17 @@ class Backbone:
 
 def _alexnet() -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(3, 64, 11, stride=4, padding=2),
+        Conv2d(3, 64, 11, stride=4, padding=2),
         nn.ReLU(inplace=True),
         nn.MaxPool2d(3, 2),
-        nn.Conv2d(64, 192, 5, padding=2),
+        Conv2d(64, 192, 5, padding=2),
         nn.ReLU(inplace=True),
         nn.MaxPool2d(3, 2),
-        nn.Conv2d(192, 384, 3, padding=1),
+        Conv2d(192, 384, 3, padding=1),
         nn.ReLU(inplace=True),
-        nn.Conv2d(384, 256, 3, padding=1),
+        Conv2d(384, 256, 3, padding=1),
         nn.ReLU(inplace=True),
-        nn.Conv2d(256, 256, 3, padding=1),
+        Conv2d(256, 256, 3, padding=1),
         nn.ReLU(inplace=True),
     )
 
@@ -57,28 +58,28 @@ def _vgg16() -> nn.Sequential:
     channels = 3
     for width in (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512):
         if width == 0:
-            layers.append(nn.MaxPool2d(2, 2))
+            layers.append(MaxPool2d(2, 2))
             continue
-        layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(inplace=True)]
+        layers += [Conv2d(channels, width, 3, padding=1), nn.ReLU(inplace=True)]
         channels = width
     return nn.Sequential(*layers)
 
 
 def _vgg_cnn_m_1024() -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(3, 96, 7, stride=2),
+        Conv2d(3, 96, 7, stride=2),
         nn.ReLU(inplace=True),
         nn.LocalResponseNorm(5, alpha=5e-4, k=2.0),
         nn.MaxPool2d(3, 2, ceil_mode=True),
-        nn.Conv2d(96, 256, 5, stride=2, padding=1),
+        Conv2d(96, 256, 5, stride=2, padding=1),
         nn.ReLU(inplace=True),
         nn.LocalResponseNorm(5, alpha=5e-4, k=2.0),
         nn.MaxPool2d(3, 2, ceil_mode=True),
-        nn.Conv2d(256, 512, 3, padding=1),
+        Conv2d(256, 512, 3, padding=1),
         nn.ReLU(inplace=True),
-        nn.Conv2d(512, 512, 3, padding=1),
+        Conv2d(512, 512, 3, padding=1),
         nn.ReLU(inplace=True),
-        nn.Conv2d(512, 512, 3, padding=1),
+        Conv2d(512, 512, 3, padding=1),
         nn.ReLU(inplace=True),
     )
 
