@@ -148,6 +148,8 @@ def check(config: TrainConfig) -> None:
             raise ConfigError(f"--{flag} is out of range", f"expected {wanted}")
 
 
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")  # of the network in detection
+
 SHOWN_SCORE = 0.5  # what people are shown; evaluation wants weaker detections too
 
 
@@ -161,6 +163,8 @@ class DetectConfig:
     max_proposals: int = 2000  # an image; paper 4.1
     classes: tuple[str, ...] = ()  # names of those to look for; all of them when empty
     soft_nms: bool = False  # lower the scores of boxes above nms_threshold instead
+    precision: str = "fp32"  # one of PRECISIONS
+    cascade: bool = True  # where the weights carry both heads
 
 
 COMPRESSION_RANK = 256  # of every layer where nothing else is asked for

@@ -79,7 +79,7 @@ def test_load_takes_a_path_and_defaults(detector, tmp_path) -> None:
     path = tmp_path / "w.safetensors"
     save_weights(path, detector.model, detector.header)
     loaded = Detector.load(path)
-    assert loaded.config == DetectConfig(score_threshold=0.5)
+    assert loaded.config == DetectConfig(score_threshold=0.5, precision="auto")
     assert loaded.device.type in ("cpu", "cuda")
     assert Detector.load(str(path), config=DetectConfig(0.1), device="cpu").config == DetectConfig(
         0.1

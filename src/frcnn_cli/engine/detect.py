@@ -24,9 +24,10 @@ from ..proposers.cache import ProposalSource
 from ..proposers.methods import selective_search
 from ..structures import Detections, HeadOutput
 from .checkpoint import WeightsHeader, load_weights
-from .device import pick_device
+from .device import cast, pick_device, pick_precision
 from .prefetch import prefetch
 from .result import Failure, Result
+from .scoring import candidates
 
 Picture = str | Path | Image.Image | NDArray[np.uint8]
 
@@ -47,13 +48,19 @@ class Detector:
         device: str,
     ) -> None:
         self.device = pick_device(device)
-        self.model = model.to(self.device).to(memory_format=torch.channels_last).eval()
+        self.dtype = pick_precision(config.precision, self.device)
+        self.model = cast(model.to(self.device).eval(), self.dtype)
+        if self.device.type != "cpu":  # there Winograd's weights are wanted as they come
+            self.model.to(memory_format=torch.channels_last)
+        self.cascade = config.cascade and len(model.screen) > 0
         self.header, self.source, self.config = header, source, config
         for name in config.classes:
             if name not in header.classes:
                 raise unknown_name("class", name, header.classes)
         wanted = config.classes or header.classes
         self._labels = [header.classes.index(name) + 1 for name in wanted]
+        self._wanted = torch.zeros(len(header.classes) + 1, dtype=torch.bool, device=self.device)
+        self._wanted[self._labels] = True
         self._pixels = PixelStatistics(header.pixel_mean, header.pixel_std)
 
     @classmethod
@@ -76,7 +83,9 @@ class Detector:
         """
         model, header = load_weights(find_weights(str(weights)))
         source = source or ProposalSource(selective_search(), proposals_dir())
-        return cls(model, header, source, config or DetectConfig(SHOWN_SCORE), device)
+        return cls(
+            model, header, source, config or DetectConfig(SHOWN_SCORE, precision="auto"), device
+        )
 
     def __call__(self, picture: Picture) -> Result:
         """Detect in one picture: a path, an address, a picture of Pillow, or an array.
@@ -119,30 +128,49 @@ class Detector:
         Images of other sizes would be padded, and then what is found in one would depend on the
         others.
         """
-        pooled, kind = self.pool(*images)
-        output = self.model.heads(pooled)
-        kinds = torch.split(kind, [len(each.rois) for each in images])
-        return [self.answer(output, own, each) for own, each in zip(kinds, images, strict=True)]
+        features, rois, kind = self.see(*images)
+        found = candidates(
+            self.model, features, rois, self._wanted, self.config.score_threshold, self.cascade
+        )
+        place = torch.full((len(rois),), -1, device=self.device)
+        place[found.index] = torch.arange(len(found.index), device=self.device)
+        kinds = torch.split(place[kind], [len(each.rois) for each in images])
+        return [
+            self.answer(found.output, own, each) for own, each in zip(kinds, images, strict=True)
+        ]
+
+    @torch.inference_mode()
+    def see(self, *images: Prepared) -> tuple[Tensor, Tensor, Tensor]:
+        """The convolutions over images, and their RoIs, those on the same cells of one once.
+
+        Returns:
+            features [B, C, H, W], scaled; the distinct RoIs [U, 5]; and which of them each of the
+            R RoIs of all images is.
+        """
+        batch = collate(images, self._pixels)
+        pixels = batch.images.to(self.device, self.dtype, memory_format=torch.channels_last)
+        chosen, kind = distinct_cells(batch.rois, 1 / self.model.stride)
+        features = self.model.features(pixels).float() * self.model.feature_scale
+        return features, batch.rois[chosen].to(self.device), kind.to(self.device)
 
     @torch.inference_mode()
     def pool(self, *images: Prepared) -> tuple[Tensor, Tensor]:
-        """Pooled features of images; RoIs on the same cells of one are pooled once.
-
-        Returns:
-            features [U, P * P * C] of the distinct RoIs, and which of them each of the R RoIs of
-            all images has.
-        """
-        batch = collate(images, self._pixels)
-        pixels = batch.images.to(self.device, memory_format=torch.channels_last)
-        chosen, kind = distinct_cells(batch.rois, 1 / self.model.stride)
-        pooled = self.model.pool(self.model.features(pixels), batch.rois[chosen].to(self.device))
-        return pooled, kind.to(self.device)
+        """Pooled features [U, P * P * C] of the distinct RoIs of images, and which of them each of
+        the R RoIs has."""
+        features, rois, kind = self.see(*images)
+        return self.model.pool_scaled(features, rois), kind
 
     def answer(self, output: HeadOutput, kind: Tensor, prepared: Prepared) -> Detections:
-        """Detections from what the heads said of the distinct RoIs."""
+        """Detections from what the heads said.
+
+        Args:
+            kind: [R], the row of `output` that each RoI has; -1 for one that no class keeps.
+        """
+        (scored,) = (kind >= 0).nonzero(as_tuple=True)
+        kind = kind[scored]
         return postprocess(
             HeadOutput(output.class_logits[kind], output.box_deltas[kind]),
-            prepared.rois,
+            prepared.rois[scored.cpu().numpy()],
             prepared.original_size,
             self.config.score_threshold,
             self.config.nms_threshold,

@@ -1,10 +1,16 @@
-"""Where the network runs."""
+"""Where the network runs, and in what precision."""
 
 from __future__ import annotations
 
+import copy
+
 import torch
 
-from ..errors import ConfigError
+from ..config import PRECISIONS
+from ..errors import ConfigError, unknown_name
+from ..models.fast_rcnn import FastRCNN
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def pick_device(name: str) -> torch.device:
@@ -29,21 +35,37 @@ def pick_device(name: str) -> torch.device:
 
 
 def pick_precision(name: str, device: torch.device) -> torch.dtype:
-    """What the network computes in; its weights and its losses stay in float32.
+    """The type in which convolutions and fully connected layers compute.
 
-    Args:
-        name: fp32, bf16, or auto: bf16 where the processor has instructions for it.
+    "auto" is bfloat16 where the device multiplies matrices of it faster than of float32: on
+    processors with AVX512_BF16 or AMX, and on GPUs from Ampere on; elsewhere float32.
+
     Raises:
-        ConfigError: no such precision.
+        ConfigError: no such precision, or float16 on the CPU.
     """
-    if name not in ("auto", "fp32", "bf16"):
-        raise ConfigError(f"unknown precision {name!r}", "expected auto, fp32 or bf16")
-    if name == "auto":
-        name = "bf16" if _has_bf16(device) else "fp32"
-    return torch.bfloat16 if name == "bf16" else torch.float32
-
-
-def _has_bf16(device: torch.device) -> bool:
+    if name not in PRECISIONS:
+        raise unknown_name("precision", name, PRECISIONS)
+    if name == "fp16" and device.type == "cpu":
+        raise ConfigError("--precision fp16 is for GPUs", "use bf16 or fp32")
+    if name != "auto":
+        return _DTYPES[name]
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        fast = torch.cuda.get_device_capability(device) >= (8, 0)
+    else:
+        able = torch.cpu.get_capabilities()
+        fast = bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+    return torch.bfloat16 if fast else torch.float32
+
+
+def cast(model: FastRCNN, dtype: torch.dtype) -> FastRCNN:
+    """The network with the weights of its layers in a type; the same one where they are already.
+
+    RoI pooling, softmax and all that follows stay in float32.
+    """
+    if model.cls_score.weight.dtype == dtype:
+        return model
+    model = copy.deepcopy(model)
+    scale = model.feature_scale.float()
+    model.to(dtype)
+    model.feature_scale = scale
+    return model

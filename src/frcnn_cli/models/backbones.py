@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import unknown_name
-from ..ops.conv2d import conv2d
+from ..ops.conv import Conv2d, MaxPool2d
 
 TORCHVISION_MEAN, TORCHVISION_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 CAFFE_MEAN, CAFFE_STD = (122.7717, 115.9465, 102.9801), (1.0, 1.0, 1.0)
@@ -35,15 +35,6 @@ class Backbone:
     torchvision: str | None  # the name of torchvision's weights, or None
     prefix: str = "features."  # of the feature keys in a file of ImageNet weights
     classifier: tuple[str, ...] = ()  # the layers of such a file that become fc6, fc7
-
-
-class Conv2d(nn.Conv2d):
-    """torch's with the weight gradient of `ops.conv2d`; one group, no dilation."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, in_channels, H, W] to [B, out_channels, H', W']."""
-        assert not isinstance(self.padding, str)
-        return conv2d(x, self.weight, self.bias, self.stride, self.padding)
 
 
 def _alexnet() -> nn.Sequential:
@@ -68,7 +59,7 @@ def _vgg16() -> nn.Sequential:
     channels = 3
     for width in (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512):
         if width == 0:
-            layers.append(nn.MaxPool2d(2, 2))
+            layers.append(MaxPool2d(2, 2))
             continue
         layers += [Conv2d(channels, width, 3, padding=1), nn.ReLU(inplace=True)]
         channels = width

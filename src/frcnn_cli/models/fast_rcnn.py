@@ -72,6 +72,8 @@ class FastRCNN(nn.Module):
         self.cls_score = cls_score
         self.bbox_pred = bbox_pred
         self.dropout = ImageDropout(DROPOUT)
+        # layers of low rank that may stand in for some of fc_layers, to choose RoIs in detection
+        self.screen = nn.ModuleDict()
         self.feature_scale: Tensor
         self.register_buffer("feature_scale", torch.ones(()))
 
@@ -95,16 +97,29 @@ class FastRCNN(nn.Module):
 
     def pool(self, features: Tensor, rois: Tensor) -> Tensor:
         """Fixed-size features of every RoI, [R, P * P * C]."""
+        return self.pool_scaled(features.float() * self.feature_scale, rois)
+
+    def pool_scaled(self, features: Tensor, rois: Tensor) -> Tensor:
+        """`pool`, of features that were multiplied by `feature_scale` already."""
         size = (self.pooled_size, self.pooled_size)
-        pooled = roi_pool(
-            features.float() * self.feature_scale, rois, size, 1 / self.stride
-        )  # [R, C, P, P]
+        pooled = roi_pool(features, rois, size, 1 / self.stride)  # [R, C, P, P]
         return pooled.permute(0, 2, 3, 1).flatten(1)
+
+    def hidden(self, x: Tensor) -> Tensor:
+        """What the last fully connected layer makes of pooled features [R, P * P * C]."""
+        for layer in self.fc_layers.values():
+            x = self.dropout(layer(x).relu_())
+        return x
+
+    def screen_hidden(self, x: Tensor) -> Tensor:
+        """`hidden`, with the layers of `screen` in the place of those that they stand for."""
+        for name, layer in self.fc_layers.items():
+            x = (self.screen[name] if name in self.screen else layer)(x).relu_()
+        return x
 
     def heads(self, x: Tensor) -> HeadOutput:
         """The fully connected part, from pooled features [R, P * P * C]."""
-        for layer in self.fc_layers.values():
-            x = self.dropout(layer(x).relu())
+        x = self.hidden(x)
         logits = self.cls_score(x)
         deltas = self.bbox_pred(x)
         return HeadOutput(logits, deltas.view(len(deltas), logits.shape[1], 4))

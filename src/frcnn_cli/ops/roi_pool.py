@@ -44,9 +44,14 @@ def distinct_cells(rois: Tensor, spatial_scale: float) -> tuple[Tensor, Tensor]:
     """
     array = rois.numpy()
     cells = to_cells(array[:, 1:], spatial_scale).astype(np.int64)
-    table = np.concatenate([array[:, :1].astype(np.int64), cells], axis=1)
-    _, chosen, kind = np.unique(table, axis=0, return_index=True, return_inverse=True)
-    return torch.from_numpy(chosen), torch.from_numpy(kind.reshape(-1))
+    table = np.concatenate([array[:, :1].astype(np.int64), cells], axis=1)  # [R, 5]
+    order = np.lexsort(table.T[::-1])  # many times quicker than np.unique over rows
+    rows = table[order]
+    first = np.ones(len(rows), np.bool_)
+    first[1:] = (rows[1:] != rows[:-1]).any(axis=1)
+    kind = np.empty(len(rows), np.int64)
+    kind[order] = first.cumsum() - 1
+    return torch.from_numpy(order[first]), torch.from_numpy(kind)
 
 
 def bin_limits(
@@ -155,6 +160,24 @@ def _share(kernel: Callable[..., None], arguments: tuple[Any, ...], count: int) 
     ]
     for job in jobs:
         job.result()
+
+
+def roi_pool_into(out: Tensor, features: Tensor, rois: Tensor, spatial_scale: float) -> None:
+    """Max-pool RoIs into memory that is there already; on the CPU, without a gradient.
+
+    Args:
+        out: [R, P, Q, C], contiguous; written. features: [B, C, H, W], channels-last in memory,
+        of the type of `out`. rois, spatial_scale: see `roi_pool`.
+    """
+    height, width = features.shape[2:]
+    boxes = rois.numpy()
+    rows, columns = out.shape[1:3]
+    ys = bin_limits(boxes[:, 2], boxes[:, 4], spatial_scale, rows, height)
+    xs = bin_limits(boxes[:, 1], boxes[:, 3], spatial_scale, columns, width)
+    cells = features.permute(0, 2, 3, 1).numpy()
+    no_argmax = np.empty((0, 0, 0, 0), np.int32)
+    arguments = (cells, boxes[:, 0].astype(np.int64), ys, xs, out.numpy(), no_argmax)
+    _share(_forward, arguments, len(boxes))
 
 
 class _RoIPoolCPU(torch.autograd.Function):

@@ -1,0 +1,104 @@
+"""Convolution and max pooling, quicker on the CPU."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+_INPUTS, _OUTPUTS = 64, 128  # channels from which on Winograd's transforms pay
+
+
+@cache
+def _nnpack() -> bool:
+    """Whether NNPACK, which torch brings along, works here; it has to be asked before its use."""
+    return torch.backends.nnpack.is_available()
+
+
+class Conv2d(nn.Conv2d):
+    """A convolution that in training and inference mode on the CPU, where it is 3×3 and wide, is
+    Winograd's.
+
+    NNPACK's F(6×6, 3×3) (Lavin and Gray 2016) takes a fifth of the multiplications in tiles of
+    8×8, and differs by rounding. Everything else is torch's own convolution.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, inputs, H, W] to [B, outputs, H', W']."""
+        if not self._wide(x):
+            return super().forward(x)
+        if torch.is_grad_enabled() and self.weight.requires_grad:
+            return _WideConvolution.apply(x, self.weight, self.bias)
+        return _winograd(x, self.weight, self.bias)
+
+    def _wide(self, x: Tensor) -> bool:
+        return (
+            x.device.type == "cpu"
+            and x.dtype == torch.float32
+            and (torch.is_inference_mode_enabled() or self.training)
+            and not torch.is_autocast_enabled("cpu")
+            and not torch.compiler.is_compiling()
+            and self.kernel_size == (3, 3)
+            and self.stride == self.padding == self.dilation == (1, 1)
+            and self.groups == 1
+            and self.in_channels >= _INPUTS
+            and self.out_channels >= _OUTPUTS
+            and _nnpack()
+        )
+
+
+def _winograd(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """3×3, image by image: for more of them NNPACK takes a slower way."""
+    weight = weight.contiguous()
+    images = x.contiguous().split(1)
+    return torch.cat([torch._nnpack_spatial_convolution(i, weight, bias, 1, 1) for i in images])
+
+
+class _WideConvolution(torch.autograd.Function):
+    """Winograd's also for the gradient of the input, which is a convolution with the weights
+    turned around. The gradient of the weights is oneDNN's, over maps that are not channels-last:
+    on processors without AVX-512 those take it four times as long."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        x = x.contiguous()
+        ctx.save_for_backward(x, weight)
+        ctx.biased = bias is not None
+        return _winograd(x, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        gradient = gradient.contiguous()
+        for_x = for_weight = for_bias = None
+        if ctx.needs_input_grad[0]:
+            for_x = _winograd(gradient, weight.flip(2, 3).transpose(0, 1), None)
+        if ctx.needs_input_grad[1]:
+            one = (1, 1)
+            for_weight = torch.ops.aten.convolution_backward(
+                gradient, x, weight.contiguous(), None, one, one, one, False, (0, 0), 1,
+                (False, True, False),
+            )[1]  # fmt: skip
+        if ctx.biased and ctx.needs_input_grad[2]:
+            for_bias = gradient.sum((0, 2, 3))
+        return for_x, for_weight, for_bias
+
+
+class MaxPool2d(nn.MaxPool2d):
+    """Max pooling whose inference, where windows of 2×2 tile the map, looks for no indices.
+
+    The values are the same.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] to [B, C, H', W']."""
+        halves = (self.kernel_size, self.stride, self.padding, self.dilation) == (2, 2, 0, 1)
+        if not (torch.is_inference_mode_enabled() and halves) or self.ceil_mode:
+            return super().forward(x)
+        height, width = x.shape[2] // 2 * 2, x.shape[3] // 2 * 2
+        rows = torch.maximum(x[:, :, 0:height:2], x[:, :, 1:height:2])
+        return torch.maximum(rows[..., 0:width:2], rows[..., 1:width:2])

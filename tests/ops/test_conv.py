@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from frcnn_cli.ops import conv
+from frcnn_cli.ops.conv import Conv2d, MaxPool2d
+
+LAYOUTS = [torch.contiguous_format, torch.channels_last]
+
+
+def noise(*shape, layout=torch.contiguous_format, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=generator).contiguous(memory_format=layout)
+
+
+@pytest.fixture
+def winograd_calls(monkeypatch):
+    """How often NNPACK was asked."""
+    calls, before = [], torch._nnpack_spatial_convolution
+    monkeypatch.setattr(
+        torch, "_nnpack_spatial_convolution", lambda *given: calls.append(1) or before(*given)
+    )
+    return calls
+
+
+@pytest.mark.skipif(not torch.backends.nnpack.is_available(), reason="needs NNPACK")
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 2, 3), (1, 6, 6), (1, 37, 50), (2, 13, 9)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_winograd_is_the_convolution(layout, shape, bias, winograd_calls) -> None:
+    torch.manual_seed(0)
+    layer = Conv2d(64, 128, 3, padding=1, bias=bias).to(memory_format=layout)
+    x = noise(shape[0], 64, *shape[1:], layout=layout)
+    exact = nn.functional.conv2d(
+        x.double(), layer.weight.double(), layer.bias.double() if bias else None, padding=1
+    )
+    with torch.inference_mode():
+        found = layer(x)
+    assert winograd_calls
+    torch.testing.assert_close(found.double(), exact, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        Conv2d(63, 128, 3, padding=1),
+        Conv2d(64, 127, 3, padding=1),
+        Conv2d(64, 128, 3),
+        Conv2d(64, 128, 3, padding=1, stride=2),
+        Conv2d(64, 128, 5, padding=1),
+        Conv2d(64, 128, 3, padding=1, groups=2),
+        Conv2d(64, 128, 3, padding=1, dtype=torch.float64),
+        Conv2d(64, 128, 3, padding=1, dtype=torch.bfloat16),
+    ],
+)
+def test_others_are_left_to_torch(layer, winograd_calls) -> None:
+    x = noise(1, layer.in_channels, 9, 11).to(layer.weight.dtype)
+    with torch.inference_mode():
+        found = layer(x)
+        plain = layer._conv_forward(x, layer.weight, layer.bias)
+    assert not winograd_calls
+    assert torch.equal(found, plain)
+
+
+@pytest.mark.skipif(not torch.backends.nnpack.is_available(), reason="needs NNPACK")
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("shape", [(1, 1, 1), (2, 13, 9), (1, 20, 30)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_gradients_of_winograd_are_the_convolutions(layout, shape, bias, winograd_calls) -> None:
+    torch.manual_seed(0)
+    layer = Conv2d(64, 128, 3, padding=1, bias=bias).to(memory_format=layout)
+    exact = nn.Conv2d(64, 128, 3, padding=1, bias=bias).double()
+    exact.load_state_dict(layer.state_dict())
+    x = noise(shape[0], 64, *shape[1:], layout=layout)
+    weight = noise(shape[0], 128, *shape[1:], layout=layout, seed=1)
+    gradients = []
+    for convolution, dtype in ((exact, torch.float64), (layer, torch.float32)):
+        leaf = x.to(dtype).requires_grad_()
+        (convolution(leaf) * weight.to(dtype)).sum().backward()
+        gradients.append([leaf.grad, *(p.grad for p in convolution.parameters())])
+    assert len(winograd_calls) == 2 * shape[0]
+    for expected, got in zip(*gradients, strict=True):
+        scale = expected.abs().max()
+        torch.testing.assert_close(got.double() / scale, expected / scale, rtol=0, atol=1e-4)
+
+
+def test_gradients_that_nobody_wants_are_not_made(winograd_calls) -> None:
+    layer = Conv2d(64, 128, 3, padding=1)
+    x = noise(1, 64, 5, 5)
+    layer(x).sum().backward()
+    assert x.grad is None
+    assert len(winograd_calls) == 1
+    layer.requires_grad_(False)
+    assert not layer(x).requires_grad
+
+
+def test_evaluation_with_gradients_is_left_to_torch(winograd_calls) -> None:
+    layer = Conv2d(64, 128, 3, padding=1).eval()
+    layer(noise(1, 64, 5, 5)).sum().backward()
+    with torch.no_grad():
+        layer(noise(1, 64, 5, 5))
+    assert not winograd_calls
+    assert layer.weight.grad is not None
+
+
+def test_without_nnpack(monkeypatch, winograd_calls) -> None:
+    monkeypatch.setattr(conv, "_nnpack", lambda: False)
+    layer = Conv2d(64, 128, 3, padding=1)
+    with torch.inference_mode():
+        assert layer(noise(1, 64, 5, 5)).shape == (1, 128, 5, 5)
+    assert not winograd_calls
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("size", [(2, 2), (3, 2), (2, 3), (7, 9), (36, 50)])
+@pytest.mark.parametrize(
+    "given", [(2, 2), (2, 2, 0, 1, False, True), (3, 2), (2, 1), (2, 2, 1), (2, 2, 0, 1)]
+)
+def test_max_pooling_gives_the_same(layout, size, given) -> None:
+    x = noise(2, 5, *size, layout=layout)
+    if min(size) < given[0]:
+        pytest.skip("nothing would be left")
+    with torch.inference_mode():
+        assert torch.equal(MaxPool2d(*given)(x), nn.MaxPool2d(*given)(x))
