@@ -180,6 +180,54 @@ def test_ranks_that_the_tensors_do_not_have(tmp_path: Path, model: FastRCNN) -> 
     assert "fc6" in refused(path).message
 
 
+def with_screen(model: FastRCNN, ranks: dict[str, int]) -> FastRCNN:
+    for name, rank in ranks.items():
+        layer = model.fc_layers[name]
+        assert isinstance(layer, nn.Linear)
+        model.screen[name] = low_rank.truncate(layer, low_rank.singular_basis(layer), rank)
+    return model
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_both_heads_round_trip(tmp_path: Path, model: FastRCNN, half: bool) -> None:
+    with_screen(model, {"fc6": 4})
+    path = tmp_path / "a.safetensors"
+    save_weights(path, model, replace(HEADER, screen={"fc6": 4}), half)
+    with safe_open(path, framework="pt") as file:
+        assert json.loads(file.metadata()["frcnn"])["format"] == "frcnn-2"
+    loaded, header = load_weights(path)
+    assert header.screen == {"fc6": 4}
+    assert header.ranks == {}
+    x = torch.rand(5, model.fc_layers["fc6"].in_features)
+    tolerance = {"rtol": 2e-2, "atol": 2e-3} if half else {"rtol": 0, "atol": 0}
+    torch.testing.assert_close(loaded.screen_hidden(x), model.eval().screen_hidden(x), **tolerance)
+    assert not torch.equal(loaded.screen_hidden(x), loaded.hidden(x))
+
+
+def test_a_screen_that_the_header_does_not_name_is_not_written(
+    tmp_path: Path, model: FastRCNN
+) -> None:
+    path = tmp_path / "a.safetensors"
+    save_weights(path, with_screen(model, {"fc6": 4}), HEADER)
+    loaded, header = load_weights(path)
+    assert header.screen == {}
+    assert not len(loaded.screen)
+
+
+@pytest.mark.parametrize("screen", [{"fc6": 0}, {"fc6": 17}, {"fc9": 2}, {"fc6": 3}])
+def test_a_screen_that_the_tensors_do_not_have(
+    tmp_path: Path, model: FastRCNN, screen: dict
+) -> None:
+    header = header_with(format="frcnn-2", screen=screen)
+    refused(store(tmp_path / "a.safetensors", with_screen(model, {"fc6": 4}), header))
+
+
+@pytest.mark.parametrize("changes", [{"screen": {"fc6": 4}}, {"screen": []}, {"screen": None}])
+def test_a_screen_in_another_format(tmp_path: Path, model: FastRCNN, changes: dict) -> None:
+    path = store(tmp_path / "a.safetensors", with_screen(model, {"fc6": 4}), header_with(**changes))
+    refused(path)
+
+
 def test_file_without_header(tmp_path: Path, model: FastRCNN) -> None:
     path = tmp_path / "a.safetensors"
     save_file(model.state_dict(), path)
@@ -200,8 +248,8 @@ def test_header_lacks_a_field(tmp_path: Path, model: FastRCNN, field: str) -> No
     header = header_with()
     del header[field]
     path = store(tmp_path / "a.safetensors", model, header)
-    if field == "provenance":
-        assert load_weights(path)[1].provenance == {}
+    if field in ("provenance", "screen"):
+        assert getattr(load_weights(path)[1], field) == {}
     else:
         assert "no header" in refused(path).message
 

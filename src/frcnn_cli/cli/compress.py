@@ -86,6 +86,13 @@ def compress(
         int | None,
         typer.Option(min=1, help="Iterations to train the result further, on --calibrate's data."),
     ] = None,
+    keep_full: Annotated[
+        bool,
+        typer.Option(
+            "--keep-full",
+            help="Keep the full layers too: detection scores with them what the small ones find.",
+        ),
+    ] = False,
     data: Data = None,
     split: Split = None,
     limit: Limit = None,
@@ -120,6 +127,11 @@ def compress(
             "--finetune needs a data set to train on, and weights to write",
             f"add --calibrate with one of: {', '.join(SPECS)}; leave out --dry-run",
         )
+    if finetune is not None and keep_full:
+        raise ConfigError(
+            "--finetune and --keep-full exclude each other",
+            "the small layers would no longer stand in for the full ones",
+        )
     source = find_weights(weights)
     ending = "small" if settings is None or settings.rank is None else f"r{settings.rank}"
     target = out or source.with_name(f"{source.stem}-{ending}{WEIGHTS_SUFFIX}")
@@ -150,7 +162,7 @@ def compress(
     reports = compressor.report(ranks)
     if curve is not None and not dry_run:
         _write_curve(target, points, ranks)
-    header = compressor.apply(reports)
+    header = compressor.apply(reports, keep_full)
     if finetune is not None:
         assert calibrate is not None
         model, header = _finetune(

@@ -18,7 +18,17 @@ from ..config import SHOWN_SCORE, DetectConfig
 from ..errors import ConfigError, DataError
 from ..paths import DEFAULT_WEIGHTS, find_weights
 from .console import ProgressLine, stderr
-from .options import Config, Device, Json, Method, Quiet, Weights, proposal_source
+from .options import (
+    Cascade,
+    Config,
+    Device,
+    Json,
+    Method,
+    Precision,
+    Quiet,
+    Weights,
+    proposal_source,
+)
 
 if TYPE_CHECKING:
     from ..data.sources import Source
@@ -74,6 +84,11 @@ def detect(
         str, typer.Option(help="Only these, by name: cat,dog [default: all].", show_default=False)
     ] = "",
     proposals: Method = "fast",
+    precision: Precision = "auto",
+    cascade: Cascade = DEFAULTS.cascade,
+    batch: Annotated[
+        int, typer.Option(min=1, help="Images of one size in a pass; more serves a GPU.")
+    ] = 1,
     profile: Annotated[
         bool, typer.Option("--profile", help="Show instead where the time of a detection goes.")
     ] = False,
@@ -96,7 +111,9 @@ def detect(
         raise ConfigError("--format needs a folder", "give one with --out")
     if out is not None and profile:
         raise ConfigError("--profile writes nothing", "leave --out out")
-    settings = DetectConfig(score, nms, top, max_proposals, tuple(_listed(classes)), soft_nms)
+    settings = DetectConfig(
+        score, nms, top, max_proposals, tuple(_listed(classes)), soft_nms, precision, cascade
+    )
     file = find_weights(weights)
     from ..engine.detect import Detector
     from ..engine.result import Failure
@@ -115,7 +132,7 @@ def detect(
     total = None if any(map(is_video, found)) else len(found)
     progress = ProgressLine("detecting", total, "images", quiet)
     with output or contextlib.nullcontext(), progress, report:
-        for result in detector.run(open_sources(found, frames)):
+        for result in detector.run(open_sources(found, frames), batch):
             if isinstance(result, Failure):
                 failed.append(result)
             else:

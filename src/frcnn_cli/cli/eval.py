@@ -16,7 +16,20 @@ from ..paths import DEFAULT_WEIGHTS, find_weights
 from .console import ProgressLine
 from .eval_input import RUNS, Found, Place, from_file, from_network, only, place_of
 from .eval_tables import by_class, comparison_rows, number, show_comparison, show_evaluation
-from .options import Config, Data, Device, Jobs, Json, Limit, Method, Quiet, Split, Weights
+from .options import (
+    Cascade,
+    Config,
+    Data,
+    Device,
+    Jobs,
+    Json,
+    Limit,
+    Method,
+    Precision,
+    Quiet,
+    Split,
+    Weights,
+)
 
 if TYPE_CHECKING:
     from ..engine.evaluate import Evaluation, Metric
@@ -80,6 +93,8 @@ def evaluate(
         float | None, typer.Option(help="Exit with status 1 where the mean AP is lower.")
     ] = None,
     proposals: Method = "fast",
+    precision: Precision = "fp32",
+    cascade: Cascade = DEFAULTS.cascade,
     batch: Annotated[
         int, typer.Option(min=1, help="Images of one size in a pass; more serves a GPU.")
     ] = 1,
@@ -111,7 +126,7 @@ def evaluate(
     if detections is not None:
         found = from_file(detections, whole, limit, quiet)
     else:
-        settings = DetectConfig(max_proposals=max_proposals)
+        settings = DetectConfig(max_proposals=max_proposals, precision=precision, cascade=cascade)
         workers = jobs or os.cpu_count() or 1
         found = from_network(
             find_weights(weights), whole, limit, place.describe(whole), settings, proposals, save,

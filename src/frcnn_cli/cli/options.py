@@ -7,7 +7,7 @@ import os
 import threading
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -57,6 +57,18 @@ Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only the firs
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but results and errors.")]
 Json = Annotated[bool, typer.Option("--json", help="Results as JSON on stdout.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+Precision = Annotated[
+    Literal["auto", "fp32", "bf16", "fp16"],
+    typer.Option(help="Of the network's arithmetic; auto is bf16 where that is faster."),
+]
+Cascade = Annotated[
+    bool,
+    typer.Option(
+        "--cascade/--no-cascade",
+        help="With weights that carry both heads (compress --keep-full): the small one chooses "
+        "the proposals that the full one scores.",
+    ),
+]
 Jobs = Annotated[
     int | None, typer.Option("--jobs", "-j", min=1, help="Threads [default: one for each core].")
 ]

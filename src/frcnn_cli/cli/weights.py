@@ -89,6 +89,7 @@ def show(name: Name, json: Json = False) -> None:
         "input": f"short side {low} pixels, long side at most {high}",
         "pixels": f"RGB minus {about['input']['mean']}, over {about['input']['std']}",
         "ranks": _ranks(about["ranks"])[len(", rank ") :] or "none: not compressed",
+        **({"screen": _ranks(about["screen"])[len(", rank ") :]} if about["screen"] else {}),
         "parameters": f"{sum(parameters.values()):,}: "
         + ", ".join(f"{part} {count:,}" for part, count in parameters.items()),
         "FLOPs": f"convolutions {flops['features'] / 1e9:.1f} G for an image of "

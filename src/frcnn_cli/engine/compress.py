@@ -130,15 +130,22 @@ class Compressor:
             )
         return reports
 
-    def apply(self, reports: Sequence[LayerReport]) -> WeightsHeader:
-        """Replace the layers in the network; the header that tells of it."""
+    def apply(self, reports: Sequence[LayerReport], keep_full: bool = False) -> WeightsHeader:
+        """Replace the layers in the network; the header that tells of it.
+
+        Args:
+            keep_full: leave them, and put the small ones beside them, to choose the RoIs that the
+                full ones score.
+        """
+        target = self.model.screen if keep_full else self.model.fc_layers
+        self.model.screen.clear()
         ranks, layers = {}, {}
         for report in reports:
             if report.rank is None or report.method is None:
                 continue
             basis = self.bases[report.method][report.name]
             pair = truncate(self.layers[report.name], basis, report.rank)
-            self.model.fc_layers[report.name] = pair.to(self.model.feature_scale.device)
+            target[report.name] = pair.to(self.model.feature_scale.device)
             ranks[report.name] = report.rank
             layers[report.name] = {
                 **asdict(report),
@@ -150,7 +157,8 @@ class Compressor:
                 f"{self.calibration.images} images of {self.calibration.source}"
             )
         provenance = {**self.header.provenance, "compression": history}
-        return replace(self.header, ranks=ranks, provenance=provenance)
+        whole, screen = (self.header.ranks, ranks) if keep_full else (ranks, {})
+        return replace(self.header, ranks=whole, screen=screen, provenance=provenance)
 
 
 def _error(weight: torch.Tensor, basis: Basis, rank: int) -> float:

@@ -41,11 +41,13 @@ def describe(path: Path) -> dict[str, Any]:
             "std": header.pixel_std,
         },
         "ranks": header.ranks,
+        "screen": header.screen,
         "parameters": {
             "convolutions": _count(model.features),
             **{name: _count(layer) for name, layer in model.fc_layers.items()},
             "cls_score": _count(model.cls_score),
             "bbox_pred": _count(model.bbox_pred),
+            **({"screen": _count(model.screen)} if header.screen else {}),
         },
         "flops": {"features": feature_flops(model, size), "roi": head_flops(model)},
         "provenance": header.provenance,

@@ -59,8 +59,8 @@ class Detector:
                 raise unknown_name("class", name, header.classes)
         wanted = config.classes or header.classes
         self._labels = [header.classes.index(name) + 1 for name in wanted]
-        self._wanted = torch.zeros(len(header.classes) + 1, dtype=torch.bool, device=self.device)
-        self._wanted[self._labels] = True
+        self.wanted = torch.zeros(len(header.classes) + 1, dtype=torch.bool, device=self.device)
+        self.wanted[self._labels] = True
         self._pixels = PixelStatistics(header.pixel_mean, header.pixel_std)
 
     @classmethod
@@ -76,7 +76,8 @@ class Detector:
         Args:
             weights: name or path.
             source: of the proposals; None for selective search with the cache in its usual place.
-            config: None for the defaults, with the scores that `frcnn detect` shows.
+            config: None for the defaults, with the scores that `frcnn detect` shows and the
+                precision that suits the device.
             device: auto, cpu, cuda or cuda:N.
         Raises:
             WeightsError, ConfigError: see `find_weights` and `load_weights`.
@@ -130,7 +131,7 @@ class Detector:
         """
         features, rois, kind = self.see(*images)
         found = candidates(
-            self.model, features, rois, self._wanted, self.config.score_threshold, self.cascade
+            self.model, features, rois, self.wanted, self.config.score_threshold, self.cascade
         )
         place = torch.full((len(rois),), -1, device=self.device)
         place[found.index] = torch.arange(len(found.index), device=self.device)
@@ -179,25 +180,49 @@ class Detector:
             self.config.soft_nms,
         )
 
-    def run(self, pictures: Iterable[Picture | Source]) -> Iterator[Result | Failure]:
+    def run(
+        self, pictures: Iterable[Picture | Source], batch: int = 1
+    ) -> Iterator[Result | Failure]:
         """Detect in each picture, in order; one that cannot be read does not stop the others.
 
         The next pictures are read and proposed for while the network runs; memory does not grow
         with their number.
+
+        Args:
+            batch: pictures in a pass at most; those that follow each other and have one scaled
+                size.
         """
 
         def read(source: Source) -> tuple[NDArray[np.uint8], Prepared]:
             content, image = source.read()
             return image, self.prepare(content, image)
 
+        waiting: list[tuple[Source, NDArray[np.uint8], Prepared]] = []
         for source, future in prefetch(read, map(as_source, pictures), workers=1):
             try:
                 image, prepared = future.result()
             except FrcnnError as error:
+                yield from self._results(waiting)
                 yield Failure(source.name, error)
                 continue
-            start = time.perf_counter()
-            found = self.infer(prepared)
-            seconds = time.perf_counter() - start
+            if waiting and waiting[0][2].image.shape != prepared.image.shape:
+                yield from self._results(waiting)
+            waiting.append((source, image, prepared))
+            if len(waiting) == batch:
+                yield from self._results(waiting)
+        yield from self._results(waiting)
+
+    def _results(
+        self, waiting: list[tuple[Source, NDArray[np.uint8], Prepared]]
+    ) -> Iterator[Result]:
+        """Detect in the pictures that wait, in one pass; none waits afterwards."""
+        if not waiting:
+            return
+        start = time.perf_counter()
+        found = self.infer_batch([prepared for _, _, prepared in waiting])
+        seconds = (time.perf_counter() - start) / len(waiting)
+        done = list(zip(waiting, found, strict=True))
+        waiting.clear()
+        for (source, image, prepared), detections in done:
             count = len(prepared.rois)
-            yield Result(source.name, source.stem, image, found, self.classes, count, seconds)
+            yield Result(source.name, source.stem, image, detections, self.classes, count, seconds)

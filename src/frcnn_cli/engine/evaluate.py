@@ -194,7 +194,7 @@ def source_of(detector: Detector, weights: Path) -> dict[str, Any]:
         "weights": weights.stem,
         "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
         "proposals": detector.source.method.digest,
-        "settings": asdict(detector.config),
+        "settings": asdict(detector.config) | {"precision": str(detector.dtype)},
         "device": detector.device.type,
         "code": code.hexdigest()[:16],
     }

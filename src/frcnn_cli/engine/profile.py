@@ -20,6 +20,7 @@ from ..structures import Batch, HeadOutput
 from .describe import feature_flops
 from .detect import Detector
 from .draw import draw
+from .scoring import SCREEN, above
 
 PASSES = 3  # over each picture, after one that does not count
 _GEMM, _COPY = 2048, 2**26  # a side of the product; floats that are copied
@@ -142,32 +143,57 @@ def _one(
     def scale() -> tuple[Prepared, Batch, torch.Tensor]:
         prepared = prepare(image, boxes, header.scale, header.max_size)
         batch = collate([prepared], pixels)
-        return prepared, batch, batch.images.to(device, memory_format=torch.channels_last)
+        images = batch.images.to(device, detector.dtype, memory_format=torch.channels_last)
+        return prepared, batch, images
 
     prepared, batch, images = clock("scale", scale)
     flops = feature_flops(model, (images.shape[2], images.shape[3]))
-    features = clock("conv", lambda: model.features(images), flops / gemm)
+    features = clock(
+        "conv", lambda: model.features(images).float() * model.feature_scale, flops / gemm
+    )
     bins = model.pooled_size**2 * features.shape[1]
 
     def pool() -> tuple[torch.Tensor, torch.Tensor]:
         chosen, kind = distinct_cells(batch.rois, 1 / model.stride)
-        return model.pool(features, batch.rois[chosen].to(device)), kind.to(device)
+        pooled = model.pool_scaled(features, batch.rois[chosen].to(device))
+        return pooled.to(detector.dtype), kind.to(device)
 
     found, _ = pool()
-    bytes_ = 4 * (features.numel() + len(found) * bins)
+    count = len(found)
+    bytes_ = 4 * (features.numel() + count * bins)
     x, kind = clock("RoI pool", pool, bytes_ / copy)
+    place = torch.arange(count, device=device)
+    if detector.cascade:
+        low = SCREEN * detector.config.score_threshold
+
+        def screen() -> torch.Tensor:
+            logits = model.cls_score(model.screen_hidden(x)).float()
+            return above(logits, detector.wanted, low)
+
+        layers = [*{**model.fc_layers, **model.screen}.values(), model.cls_score]
+        place = clock("screen", screen, sum(map(_flops, layers)) * count / gemm)
+        x = x[place]
     for name, layer in model.fc_layers.items():
         x = clock(name, partial(_activated, layer, x), _flops(layer) * len(x) / gemm)
-    both = (_flops(model.cls_score) + _flops(model.bbox_pred)) * len(x) / gemm
-    logits, deltas = clock("heads", lambda: (model.cls_score(x), model.bbox_pred(x)), both)
-    output = HeadOutput(logits, deltas.view(len(x), logits.shape[1], 4))
-    detections = clock("NMS", lambda: detector.answer(output, kind, prepared))
+
+    def heads() -> tuple[torch.Tensor, HeadOutput]:
+        logits = model.cls_score(x).float()
+        kept = above(logits, detector.wanted, detector.config.score_threshold)
+        deltas = model.bbox_pred(x[kept]).float()
+        return kept, HeadOutput(logits[kept], deltas.view(len(kept), len(detector.wanted), 4))
+
+    kept, output = heads()
+    both = _flops(model.cls_score) * len(x) + _flops(model.bbox_pred) * len(kept)
+    clock("heads", heads, both / gemm)
+    row = torch.full((count,), -1, device=device)
+    row[place[kept]] = torch.arange(len(kept), device=device)
+    detections = clock("NMS", lambda: detector.answer(output, row[kind], prepared))
     clock("draw", lambda: draw(image, detections, detector.classes))
-    return len(kind), len(x)
+    return len(kind), count
 
 
 def _activated(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
-    return layer(x).relu()
+    return layer(x).relu_()
 
 
 def _flops(module: nn.Module) -> int:

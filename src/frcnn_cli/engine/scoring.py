@@ -75,10 +75,15 @@ def _passing(
     for first in range(0, max(len(rois), 1), pool.count or 1):
         hidden = layers(pool(rois[first : first + pool.count]))
         logits = model.cls_score(hidden).float()
-        above = ((logits.softmax(dim=1) > threshold) & wanted).any(dim=1).nonzero().squeeze(1)
-        parts.append((first + above, hidden[above], logits[above]))
-    index, kept, scores = (torch.cat(each) for each in zip(*parts, strict=True))
-    return index, kept, scores
+        kept = above(logits, wanted, threshold)
+        parts.append((first + kept, hidden[kept], logits[kept]))
+    index, last, scores = (torch.cat(each) for each in zip(*parts, strict=True))
+    return index, last, scores
+
+
+def above(logits: Tensor, wanted: Tensor, threshold: float) -> Tensor:
+    """Rows of logits [R, K + 1] with a softmax score above the threshold for a class wanted."""
+    return ((logits.softmax(dim=1) > threshold) & wanted).any(dim=1).nonzero().squeeze(1)
 
 
 class _Pool:

@@ -113,8 +113,8 @@ class FastRCNN(nn.Module):
 
     def screen_hidden(self, x: Tensor) -> Tensor:
         """`hidden`, with the layers of `screen` in the place of those that they stand for."""
-        for name, layer in self.fc_layers.items():
-            x = (self.screen[name] if name in self.screen else layer)(x).relu_()
+        for layer in {**self.fc_layers, **self.screen}.values():  # in the order of fc_layers
+            x = layer(x).relu_()
         return x
 
     def heads(self, x: Tensor) -> HeadOutput:

@@ -15,7 +15,7 @@ _INPUTS, _OUTPUTS = 64, 128  # channels from which on Winograd's transforms pay
 @cache
 def _nnpack() -> bool:
     """Whether NNPACK, which torch brings along, works here; it has to be asked before its use."""
-    return torch.backends.nnpack.is_available()
+    return bool(torch._nnpack_available())
 
 
 class Conv2d(nn.Conv2d):
