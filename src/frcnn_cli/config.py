@@ -165,6 +165,11 @@ class DetectConfig:
     soft_nms: bool = False  # lower the scores of boxes above nms_threshold instead
     precision: str = "fp32"  # one of PRECISIONS
     cascade: bool = True  # where the weights carry both heads
+    # shorter sides, pixels; each RoI is pooled where it is nearest to 224² pixels, code: test.py.
+    # Empty: the weights' own
+    scales: tuple[int, ...] = ()
+    max_size: int | None = None  # pixels of the longer side at most; None: the weights' own
+    box_regression: bool = True  # else the proposals themselves are the boxes (paper 5.1)
 
 
 COMPRESSION_RANK = 256  # of every layer where nothing else is asked for

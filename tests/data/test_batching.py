@@ -300,3 +300,18 @@ def test_collate_refuses_a_mix_of_training_and_detection() -> None:
     )
     with pytest.raises(DataError):
         batching.collate([trained, prepared(4, 4, [[0, 0, 1, 1]])], PLAIN)
+
+
+def test_every_box_goes_to_the_scale_that_brings_it_nearest_to_224_pixels() -> None:
+    image = np.zeros((300, 400, 3), np.uint8)
+    rois = np.array(
+        [[0, 0, 224, 224], [0, 0, 112, 112], [5, 5, 9, 9], [0, 0, 400, 300]], np.float32
+    )
+    first = batching.prepare_scales(image, rois, (300, 600), 1000)
+    (second,) = first.others
+    assert (first.scale, second.scale) == (1.0, 2.0)
+    assert first.image.shape[:2] == (300, 400)
+    assert second.image.shape[:2] == (600, 800)
+    assert first.rois.tolist() == rois[[0, 3]].tolist()
+    assert second.rois.tolist() == rois[[1, 2]].tolist()
+    assert batching.prepare_scales(image, rois, (300,), 1000).others == ()

@@ -158,3 +158,34 @@ def test_images_of_one_size_in_a_pass_give_the_same(detector, voc_folder) -> Non
         np.testing.assert_array_equal(found.labels, alone[index // 2].labels)
         np.testing.assert_allclose(found.scores, alone[index // 2].scores, atol=1e-5)
         np.testing.assert_allclose(found.boxes, alone[index // 2].boxes, atol=1e-2)
+
+
+def test_boxes_at_several_scales(monkeypatch, tmp_path) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
+    plain = tiny_detector(monkeypatch, tmp_path)
+
+    def found(**settings) -> Detections:
+        config = replace(plain.config, **settings)
+        detector = Detector(plain.model, plain.header, plain.source, config, "cpu")
+        return detector.infer(detector.prepare(None, image))
+
+    own = plain.header.scale
+    for detections in (found(scales=(own,)), found(scales=(own, own))):
+        assert np.array_equal(detections.boxes, plain.infer(plain.prepare(None, image)).boxes)
+    # the largest scale serves every box of a small picture, the smallest none
+    assert np.array_equal(found(scales=(32, own)).boxes, found(scales=(own,)).boxes)
+    mixed = found(scales=(own, 2 * own), max_size=4 * own)
+    assert len(mixed) > 0
+    assert mixed.image_size == (120, 160)
+
+
+def test_without_regression_the_proposals_are_the_boxes(monkeypatch, tmp_path) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
+    plain = tiny_detector(monkeypatch, tmp_path)
+    config = replace(plain.config, box_regression=False)
+    detector = Detector(plain.model, plain.header, plain.source, config, "cpu")
+    prepared = detector.prepare(None, image)
+    proposals = {tuple(box) for box in np.round(prepared.rois, 2).tolist()}
+    boxes = np.round(detector.infer(prepared).boxes, 2).tolist()
+    assert len(boxes) > 0
+    assert all(tuple(box) in proposals for box in boxes)

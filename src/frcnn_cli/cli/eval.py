@@ -29,6 +29,7 @@ from .options import (
     Quiet,
     Split,
     Weights,
+    whole_numbers,
 )
 
 if TYPE_CHECKING:
@@ -95,6 +96,20 @@ def evaluate(
     proposals: Method = "fast",
     precision: Precision = "fp32",
     cascade: Cascade = DEFAULTS.cascade,
+    scales: Annotated[
+        str,
+        typer.Option(
+            help="Shorter side, pixels; of several (480,600) each box takes the one that brings it "
+            "nearest to 224² pixels [default: the weights'].",
+            show_default=False,
+        ),
+    ] = "",
+    max_size: Annotated[
+        int | None, typer.Option(min=1, help="Longer side at most [default: the weights'].")
+    ] = None,
+    box_regression: Annotated[
+        bool, typer.Option(help="Refine the boxes; without it the proposals are the boxes.")
+    ] = DEFAULTS.box_regression,
     batch: Annotated[
         int, typer.Option(min=1, help="Images of one size in a pass; more serves a GPU.")
     ] = 1,
@@ -126,7 +141,14 @@ def evaluate(
     if detections is not None:
         found = from_file(detections, whole, limit, quiet)
     else:
-        settings = DetectConfig(max_proposals=max_proposals, precision=precision, cascade=cascade)
+        settings = DetectConfig(
+            max_proposals=max_proposals,
+            precision=precision,
+            cascade=cascade,
+            scales=whole_numbers(scales, "scales"),
+            max_size=max_size,
+            box_regression=box_regression,
+        )
         workers = jobs or os.cpu_count() or 1
         found = from_network(
             find_weights(weights), whole, limit, place.describe(whole), settings, proposals, save,

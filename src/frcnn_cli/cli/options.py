@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from ..config import MAX_SIDE
 from ..data.datasets import open_dataset
 from ..errors import ConfigError, unknown_name
 from ..paths import proposals_dir
@@ -82,6 +83,30 @@ Method = Annotated[
     ),
 ]
 Weights = Annotated[str, typer.Option("--weights", "-w", help="Name or path of a weights file.")]
+
+
+def numbers(text: str, flag: str) -> tuple[float, ...]:
+    """The numbers in "480,600"; none in an empty text.
+
+    Raises:
+        ConfigError: one of them is none.
+    """
+    try:
+        return tuple(float(part) for part in text.split(",")) if text else ()
+    except ValueError:
+        raise ConfigError(
+            f"--{flag} {text!r} is not understood", "expected numbers, as in 480,600"
+        ) from None
+
+
+def whole_numbers(text: str, flag: str) -> tuple[int, ...]:
+    """`numbers` that are whole and above 0, as sides in pixels are."""
+    found = numbers(text, flag)
+    if not all(1 <= each <= MAX_SIDE and each == int(each) for each in found):
+        raise ConfigError(
+            f"--{flag} {text} is out of range", f"expected whole numbers from 1 to {MAX_SIDE}"
+        )
+    return tuple(int(each) for each in found)
 
 
 def find_source(proposals: str = "fast", threads: int = 1) -> ProposalSource:

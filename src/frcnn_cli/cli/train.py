@@ -30,8 +30,10 @@ from .options import (
     Quiet,
     Split,
     load_config,
+    numbers,
     open_named,
     proposal_source,
+    whole_numbers,
 )
 
 if TYPE_CHECKING:
@@ -77,15 +79,6 @@ def _load_run(ctx: typer.Context, folder: Path | None) -> Path | None:
         raise ConfigError(f"no run in {folder}", f"expected a folder such as {RUNS}/run")
     load_config(ctx, settings)
     return folder
-
-
-def _numbers(text: str, flag: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise ConfigError(
-            f"--{flag} {text!r} is not understood", "expected numbers, as in 480,600"
-        ) from None
 
 
 def train(
@@ -189,10 +182,10 @@ def train(
         "iterations": iterations,
         "images_per_batch": images_per_batch,
         "rois_per_batch": rois_per_batch,
-        "scales": scales and tuple(int(each) for each in _numbers(scales, "scales")),
+        "scales": scales and whole_numbers(scales, "scales"),
         "max_size": max_size,
         "lr": lr,
-        "lr_steps": lr_steps and _numbers(lr_steps, "lr-steps"),
+        "lr_steps": lr_steps and numbers(lr_steps, "lr-steps"),
         "train_from": train_from,
         "loc_weight": loc_weight,
         "clip_norm": clip_norm,

@@ -57,6 +57,7 @@ class Prepared:
     rois: NDArray[np.float32]  # R×4, pixels of the original image
     labels: NDArray[np.int64] | None = None  # R; None when detecting
     deltas: NDArray[np.float32] | None = None  # R×4
+    others: tuple[Prepared, ...] = ()  # the image at other scales, with RoIs of their own
 
 
 def prepare(
@@ -66,6 +67,24 @@ def prepare(
     height, width = image.shape[:2]
     factor = transforms.resize_factor((height, width), short_side, max_side)
     return Prepared(transforms.resize(image, factor), factor, (height, width), rois)
+
+
+def prepare_scales(
+    image: NDArray[np.uint8],
+    rois: NDArray[np.float32],
+    short_sides: Sequence[int],
+    max_side: int,
+) -> Prepared:
+    """Resize one image to several scales, each RoI going to the one where its area is nearest to
+    224² pixels (section 2.3's pyramid, from He et al. 2014)."""
+    factors = [transforms.resize_factor(image.shape[:2], side, max_side) for side in short_sides]
+    areas = box_ops.area(rois)[:, None] * np.square(factors)
+    level = np.abs(areas - 224**2).argmin(axis=1)
+    first, *others = (
+        prepare(image, rois[level == index], side, max_side)
+        for index, side in enumerate(short_sides)
+    )
+    return replace(first, others=tuple(others))
 
 
 def match(sample: Sample) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.intp]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..config import SHOWN_SCORE, DetectConfig
-from ..data.batching import PixelStatistics, Prepared, collate, prepare
+from ..data.batching import PixelStatistics, Prepared, collate, prepare_scales
 from ..data.sources import Source, as_source
 from ..errors import FrcnnError, unknown_name
 from ..models.fast_rcnn import FastRCNN
@@ -30,6 +31,30 @@ from .result import Failure, Result
 from .scoring import candidates
 
 Picture = str | Path | Image.Image | NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """RoIs [R, 4] in pixels of the original image, with what the heads said of them."""
+
+    output: HeadOutput
+    rois: NDArray[np.float32]
+
+    def joined(self, other: Scored) -> Scored:
+        """Both."""
+        logits = torch.cat([self.output.class_logits, other.output.class_logits])
+        deltas = torch.cat([self.output.box_deltas, other.output.box_deltas])
+        return Scored(HeadOutput(logits, deltas), np.concatenate([self.rois, other.rois]))
+
+
+def _rows(output: HeadOutput, kind: Tensor, rois: NDArray[np.float32]) -> Scored:
+    """The RoIs [R, 4] that have a row of `output`; `kind` [R] is which, -1 for none."""
+    (scored,) = (kind >= 0).nonzero(as_tuple=True)
+    kind = kind[scored]
+    return Scored(
+        HeadOutput(output.class_logits[kind], output.box_deltas[kind]),
+        rois[scored.cpu().numpy()],
+    )
 
 
 class Detector:
@@ -116,7 +141,8 @@ class Detector:
         propose = self.source.method.propose
         proposals = propose(image) if content is None else self.source(content, image)
         rois = proposals.top(self.config.max_proposals).boxes
-        return prepare(image, rois, self.header.scale, self.header.max_size)
+        scales = self.config.scales or (self.header.scale,)
+        return prepare_scales(image, rois, scales, self.config.max_size or self.header.max_size)
 
     def infer(self, prepared: Prepared) -> Detections:
         """One pass of the network over one image."""
@@ -129,6 +155,14 @@ class Detector:
         Images of other sizes would be padded, and then what is found in one would depend on the
         others.
         """
+        found = self._score(images)
+        for index, image in enumerate(images):
+            for other in image.others:
+                found[index] = found[index].joined(self._score([other])[0])
+        return [self._finish(own, each) for own, each in zip(found, images, strict=True)]
+
+    def _score(self, images: Sequence[Prepared]) -> list[Scored]:
+        """What the heads say of the RoIs of each image that could be kept, at its first scale."""
         features, rois, kind = self.see(*images)
         found = candidates(
             self.model, features, rois, self.wanted, self.config.score_threshold, self.cascade
@@ -137,7 +171,7 @@ class Detector:
         place[found.index] = torch.arange(len(found.index), device=self.device)
         kinds = torch.split(place[kind], [len(each.rois) for each in images])
         return [
-            self.answer(found.output, own, each) for own, each in zip(kinds, images, strict=True)
+            _rows(found.output, own, each.rois) for own, each in zip(kinds, images, strict=True)
         ]
 
     @torch.inference_mode()
@@ -167,11 +201,15 @@ class Detector:
         Args:
             kind: [R], the row of `output` that each RoI has; -1 for one that no class keeps.
         """
-        (scored,) = (kind >= 0).nonzero(as_tuple=True)
-        kind = kind[scored]
+        return self._finish(_rows(output, kind, prepared.rois), prepared)
+
+    def _finish(self, scored: Scored, prepared: Prepared) -> Detections:
+        logits, deltas = scored.output.class_logits, scored.output.box_deltas
+        if not self.config.box_regression:
+            deltas = torch.zeros_like(deltas)
         return postprocess(
-            HeadOutput(output.class_logits[kind], output.box_deltas[kind]),
-            prepared.rois[scored.cpu().numpy()],
+            HeadOutput(logits, deltas),
+            scored.rois,
             prepared.original_size,
             self.config.score_threshold,
             self.config.nms_threshold,

@@ -53,7 +53,7 @@ class Conv2d(nn.Conv2d):
 def _winograd(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """3×3, image by image: for more of them NNPACK takes a slower way."""
     weight = weight.contiguous()
-    images = x.contiguous().split(1)
+    images = torch.split(x.contiguous(), 1)
     return torch.cat([torch._nnpack_spatial_convolution(i, weight, bias, 1, 1) for i in images])
 
 
