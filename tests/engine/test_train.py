@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import multiprocessing
 import os
 import signal
 import time
@@ -120,15 +121,20 @@ def test_checkpoint_predicts_true_deltas(dataset, source, init, tmp_path) -> Non
     assert torch.allclose(saved.bbox_pred(x).view(4, -1, 4), expected, atol=1e-5)
 
 
-def test_signal_ends_with_a_checkpoint(dataset, source, init, tmp_path) -> None:
-    trainer = make_trainer(dataset, source, init, tmp_path / "run")
-    handler = signal.getsignal(signal.SIGINT)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_ends_with_a_checkpoint(dataset, source, init, tmp_path, number) -> None:
+    runtime = replace(RUNTIME, workers=1)
+    trainer = make_trainer(dataset, source, init, tmp_path / "run", runtime=runtime)
+    handler = signal.getsignal(number)
     steps = trainer.steps()
     assert [next(steps).iteration, next(steps).iteration] == [1, 2]
-    os.kill(os.getpid(), signal.SIGINT)
+    for child in multiprocessing.active_children():  # a whole group is often signalled
+        assert child.pid is not None
+        os.kill(child.pid, number)
+    os.kill(os.getpid(), number)
     with pytest.raises(InterruptedRun):
         next(steps)
-    assert signal.getsignal(signal.SIGINT) is handler
+    assert signal.getsignal(number) is handler
     again = make_trainer(dataset, source, init, tmp_path / "run", resume=True)
     assert again.iteration == 2
 

@@ -166,10 +166,12 @@ class BatchMaker(TorchDataset[Batch | FrcnnError]):
             num_workers=workers if forks else 0,
             multiprocessing_context="fork" if forks and workers else None,
             pin_memory=pinned,
-            worker_init_fn=_ignore_interrupts,
+            worker_init_fn=_ignore_signals,
         )
 
 
-def _ignore_interrupts(worker: int) -> None:
-    """Ctrl-C reaches every process of a terminal; only the one that trains answers."""
+def _ignore_signals(worker: int) -> None:
+    """Ctrl-C reaches every process of a terminal, and SIGTERM often a whole group; only the process
+    that trains answers, and ends the others."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
