@@ -92,6 +92,8 @@ class Trainer:
         self.judge: Judge | None = None
         self.config = batches.config
         self.precision = pick_precision(runtime.precision, self.device)
+        if self.precision == torch.float16:  # it would need its losses scaled
+            raise ConfigError("--precision fp16 is for detection alone", "train with bf16 or fp32")
         freeze(self.model, self.config.backbone, self.config.train_from)
         self.optimizer = make_optimizer(self.model, self.config)
         self.cache: FeatureCache | None = None
