@@ -184,9 +184,10 @@ class _Unfilled(TorchFunctionMode):
     def __torch_function__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        if function in (Tensor.uniform_, Tensor.normal_):
-            return args[0]
-        return function(*args, **(kwargs or {}))
+        given = kwargs or {}
+        if function in (nn.init.kaiming_uniform_, nn.init.uniform_, Tensor.normal_):
+            return given["tensor"] if "tensor" in given else args[0]
+        return function(*args, **given)
 
 
 def _skeleton(header: WeightsHeader) -> FastRCNN:
