@@ -185,7 +185,8 @@ class _Unfilled(TorchFunctionMode):
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         given = kwargs or {}
-        if function in (nn.init.kaiming_uniform_, nn.init.uniform_, Tensor.normal_):
+        init = nn.init
+        if function in (init.kaiming_uniform_, init.uniform_, init.normal_, Tensor.normal_):
             return given["tensor"] if "tensor" in given else args[0]
         return function(*args, **given)
 
