@@ -46,12 +46,17 @@ def detectors(weights: Path) -> dict[str, Detector]:
 def main() -> None:
     """Time the three and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("weights", type=Path, help="written by frcnn compress --keep-full")
+    parser.add_argument(
+        "weights", type=Path, nargs="?", help="written by frcnn compress --keep-full; none: skipped"
+    )
     data = Path(__file__).resolve().parents[2] / "shared/data"
     parser.add_argument("--data", type=Path, default=data, help="folder of VOCdevkit")
     parser.add_argument("--images", type=int, default=20)
     parser.add_argument("--repetitions", type=int, default=3)
     arguments = parser.parse_args()
+    if arguments.weights is None:
+        print("skipped: no weights with both heads given (frcnn compress --keep-full)")
+        return
     three = detectors(arguments.weights)
     images = open_dataset("voc2007", arguments.data, "val", ("val",), print)
     images = images.limited(arguments.images).with_classes(three["full"].classes)
