@@ -25,12 +25,13 @@ from torch import Tensor
 from torchvision.ops import batched_nms
 from torchvision.ops import roi_pool as torchvision_roi_pool
 
-from frcnn_cli.config import CompressConfig, DetectConfig
+from frcnn_cli.config import DetectConfig
 from frcnn_cli.data.batching import PixelStatistics, Prepared, collate, prepare
-from frcnn_cli.engine.checkpoint import WeightsHeader
-from frcnn_cli.engine.compress import Compressor
+from frcnn_cli.engine.checkpoint import WeightsHeader, make_low_rank
+from frcnn_cli.engine.describe import feature_flops
 from frcnn_cli.engine.detect import Detector
 from frcnn_cli.engine.measure import head_flops
+from frcnn_cli.engine.profile import copy_rate, gemm_rate
 from frcnn_cli.models.backbones import CAFFE_MEAN, CAFFE_STD
 from frcnn_cli.models.fast_rcnn import FastRCNN, build
 from frcnn_cli.proposers.cache import ProposalSource
@@ -102,15 +103,17 @@ def timed(
     return {name: statistics.median(each) for name, each in times.items()}
 
 
-def gemm_rate() -> float:
-    """Floating-point operations per second of a large product."""
-    a, b = torch.rand(2048, 2048), torch.rand(2048, 2048)
-    times = []
-    for _ in range(5):
-        start = time.perf_counter()
-        a @ b
-        times.append(time.perf_counter() - start)
-    return 2 * 2048**3 / min(times)
+def floor(ours: Detector, images: Sequence[Prepared], gemm: float, copy_bytes: float) -> float:
+    """Seconds an image that the arithmetic takes at the rate of a large product, and RoI pooling's
+    bytes at that of a copy; every distinct RoI through all layers."""
+    model = ours.model
+    seconds = []
+    for image in images:
+        features, rois, _ = ours.see(image)
+        pooled = len(rois) * features.shape[1] * model.pooled_size**2
+        flops = feature_flops(model, (HEIGHT, WIDTH)) + len(rois) * head_flops(model)
+        seconds.append(flops / gemm + 4 * (features.numel() + pooled) / copy_bytes)
+    return statistics.fmean(seconds)
 
 
 def detector(model: FastRCNN, name: str) -> Detector:
@@ -122,12 +125,11 @@ def detector(model: FastRCNN, name: str) -> Detector:
     return Detector(model, header, nowhere, DetectConfig(), "cpu")
 
 
-def compressed(whole: Detector) -> Detector:
-    """Ours at rank 256."""
+def at_rank(whole: Detector) -> Detector:
+    """Ours at rank 256, with weights of its own at random: they do not change the time."""
     model = copy.deepcopy(whole.model)
-    compressor = Compressor(model, whole.header, None)
-    header = compressor.apply(compressor.report(compressor.choose(CompressConfig(rank=RANK))))
-    return Detector(model, header, whole.source, whole.config, "cpu")
+    make_low_rank(model, {"fc6": RANK, "fc7": RANK})
+    return Detector(model, whole.header, whole.source, whole.config, "cpu")
 
 
 def agreement(ours: NDArray[np.float32], theirs: Tensor) -> float:
@@ -143,12 +145,12 @@ def main() -> None:
     parser.add_argument("--backbones", nargs="+", default=["vgg16", "squeezenet1_1", "alexnet"])
     arguments = parser.parse_args()
     images = photographs()
-    rate = gemm_rate()
-    print(f"{rate / 1e9:.0f} GFLOP/s in a product of 2048×2048")
+    device = torch.device("cpu")
+    gemm, copy_bytes = gemm_rate(device), copy_rate(device)
     print(
-        f"{'backbone':>14} {'plain s':>8} {'whole s':>8} {'rank 256 s':>10} {'heads floor s':>13} "
-        f"{'whole':>6} {'rank 256':>8}"
+        f"{gemm / 1e9:.0f} GFLOP/s in a product of 2048×2048, {copy_bytes / 1e9:.1f} GB/s in a copy"
     )
+    print(f"{'backbone':>14} {'':>9} {'seconds':>8} {'ratio':>6} {'floor s':>8} {'of floor':>8}")
     ratio = 0.0
     for name in arguments.backbones:
         torch.manual_seed(0)
@@ -156,18 +158,17 @@ def main() -> None:
         torch.nn.init.normal_(model.cls_score.weight, std=1e-4)  # few candidates, as trained ones
         model.cls_score.bias.data[0] = 6.0
         whole = detector(model, name)
-        small = compressed(whole)
+        small = at_rank(whole)
         plain = Plain(model, PixelStatistics(CAFFE_MEAN, CAFFE_STD))
         difference = agreement(whole.infer(images[0]).scores, plain(images[0])[1])
         assert difference < 1e-3, f"the two disagree by {difference}"
-        work = {"plain": plain, "whole": whole.infer, "small": small.infer}
+        work = {"plain": plain, "whole": whole.infer, f"rank {RANK}": small.infer}
         times = timed(work, images, arguments.repetitions)
-        floor = ROIS * head_flops(small.model) / rate
-        ratio = times["plain"] / times["small"]
-        print(
-            f"{name:>14} {times['plain']:>8.2f} {times['whole']:>8.2f} {times['small']:>10.2f} "
-            f"{floor:>13.2f} {times['plain'] / times['whole']:>6.1f} {ratio:>8.1f}"
-        )
+        floors = [floor(each, images, gemm, copy_bytes) for each in (whole, small)]
+        for kind, least in zip(work, (None, *floors), strict=True):
+            ratio = times["plain"] / times[kind]
+            line = f"{name:>14} {kind:>9} {times[kind]:>8.3f} {ratio:>6.1f}"
+            print(line if least is None else f"{line} {least:>8.3f} {least / times[kind]:>8.0%}")
     print(
         f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}, "
         f"{torch.get_num_threads()} threads, torch {torch.__version__}, float32"

@@ -435,6 +435,34 @@ def test_compress_and_train_further(init, voc_folder) -> None:
     assert run(f"train --resume {folder}").exit_code == 0  # nothing left to do, but it can
 
 
+def test_both_heads_in_one_file(weights, voc_folder) -> None:
+    result = run(f"compress -w {weights} --rank 8 --keep-full -o both.safetensors --json")
+    assert result.exit_code == 0, result.output
+    model, header = load_weights(Path("both.safetensors"))
+    assert (header.ranks, header.screen) == ({}, {"fc6": 8, "fc7": 8})
+    full = load_weights(Path(weights))[0]
+    torch.testing.assert_close(
+        model.fc_layers["fc6"].weight, full.fc_layers["fc6"].weight, rtol=1e-3, atol=1e-5
+    )
+    about = json.loads(run("weights show both.safetensors --json").stdout)
+    assert about["screen"] == {"fc6": 8, "fc7": 8}
+    assert about["parameters"]["screen"] == 8 * (144 + 32 + 32 + 24) + 32 + 24
+    assert "screen" in run("weights show both.safetensors").stdout
+    image = next((voc_folder / "JPEGImages").glob("*.jpg"))
+    common = f"detect {image} --score 0.01 --json -w"
+    without = json.loads(run(f"{common} both.safetensors --no-cascade").stdout)[0]
+    cascade = json.loads(run(f"{common} both.safetensors").stdout)[0]
+    assert len(cascade["detections"]) <= len(without["detections"])
+    profile = json.loads(run(f"detect {image} -w both.safetensors --profile --json").stdout)
+    names = [stage["name"] for stage in profile["stages"]]
+    assert names.index("RoI pool") + 1 == names.index("screen") == names.index("fc6") - 1
+
+
+def test_the_small_head_is_not_trained_without_the_full_one(weights) -> None:
+    line = failure(run(f"compress -w {weights} --keep-full --finetune 3 --calibrate voc"))
+    assert "--finetune and --keep-full exclude each other" in line
+
+
 def test_trained_weights_are_no_initial_weights(weights, voc_folder) -> None:
     line = failure(run(TRAIN, f"--data {voc_folder} --init {weights}"))
     assert "is a trained detector" in line

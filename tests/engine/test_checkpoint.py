@@ -637,3 +637,18 @@ def test_hostile_headers(tmp_path: Path, model: FastRCNN, change: dict) -> None:
     path = store(tmp_path / "a.safetensors", model, header_with(**change))
     with pytest.raises(WeightsError):
         load_weights(path)
+
+
+def test_reading_draws_no_random_numbers(saved: Path) -> None:
+    before = torch.get_rng_state()
+    load_weights(saved)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("value", [3e38, -3e38])
+def test_a_sum_that_overflows_is_no_fault(tmp_path: Path, model: FastRCNN, value: float) -> None:
+    with torch.no_grad():
+        model.features[0].weight.fill_(value)
+    path = tmp_path / "a.safetensors"
+    save_weights(path, model, HEADER)
+    assert (load_weights(path)[0].features[0].weight == value).all()

@@ -4,7 +4,7 @@ import torch
 import torchvision
 
 import reference
-from frcnn_cli.ops.roi_pool import bin_limits, distinct_cells, roi_pool
+from frcnn_cli.ops.roi_pool import bin_limits, distinct_cells, roi_pool, roi_pool_into
 
 DTYPES = [torch.float32, torch.float64]
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
@@ -242,6 +242,20 @@ def test_rois_on_the_same_cells_pool_the_same(count):
     features = distinct_features()
     some = roi_pool(features, rois[chosen], (3, 3), 1 / 16)
     assert torch.equal(some[kind], roi_pool(features, rois, (3, 3), 1 / 16))
+
+
+@pytest.mark.parametrize("count", [0, 1, 60])
+def test_pooling_into_memory_that_is_there(count):
+    features = distinct_features(layout=torch.channels_last)
+    rois = random_rois(60, 1 / 16, 8)[:count]
+    out = torch.full((count + 2, 3, 4, CHANNELS), torch.nan)
+    roi_pool_into(out[1:-1], features, rois, 1 / 16)
+    expected = reference.roi_max_pool(features.numpy(), rois.numpy(), (3, 4), 1 / 16)
+    assert torch.equal(
+        out[1:-1].permute(0, 3, 1, 2), torch.tensor(expected).view(-1, CHANNELS, 3, 4)
+    )
+    assert out[0].isnan().all()
+    assert out[-1].isnan().all()
 
 
 def test_distinct_cells_by_hand():

@@ -184,9 +184,11 @@ class _Unfilled(TorchFunctionMode):
     def __torch_function__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        if function in (Tensor.uniform_, Tensor.normal_):
-            return args[0]
-        return function(*args, **(kwargs or {}))
+        given = kwargs or {}
+        init = nn.init
+        if function in (init.kaiming_uniform_, init.uniform_, init.normal_, Tensor.normal_):
+            return given["tensor"] if "tensor" in given else args[0]
+        return function(*args, **given)
 
 
 def _skeleton(header: WeightsHeader) -> FastRCNN:

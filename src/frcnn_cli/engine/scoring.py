@@ -20,7 +20,7 @@ from ..structures import HeadOutput
 # pooling and a layer of low rank; a whole layer's weights are larger than they, and are packed anew
 # for each product, so there the memory alone sets the limit.
 _NARROW, _WIDE = 256, 2048
-SCREEN = 0.2  # share of the score threshold that the compressed head must give a RoI
+SCREEN = 0.8  # share of the score threshold that the small head must give a RoI; docs/detection.md
 
 
 @dataclass(frozen=True)

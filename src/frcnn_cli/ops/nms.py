@@ -18,6 +18,7 @@ def _intersection(boxes, i, j):
 
 @njit(cache=True, nogil=True, error_model="numpy")  # 0 / 0 is not above any threshold
 def _greedy(boxes, labels, threshold):
+    """Boxes are class by class, the best of each first."""
     n = boxes.shape[0]
     keep = np.ones(n, np.bool_)
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
@@ -25,11 +26,11 @@ def _greedy(boxes, labels, threshold):
         if not keep[i]:
             continue
         for j in range(i + 1, n):
-            if not keep[j] or labels[j] != labels[i]:
-                continue
-            intersection = _intersection(boxes, i, j)
-            if intersection / (areas[i] + areas[j] - intersection) > threshold:
-                keep[j] = False
+            if labels[j] != labels[i]:
+                break
+            if keep[j]:
+                intersection = _intersection(boxes, i, j)
+                keep[j] = not intersection / (areas[i] + areas[j] - intersection) > threshold
     return keep
 
 
@@ -44,8 +45,9 @@ def nms(
     Args:
         boxes: [N, 4]. scores: [N]. labels: [N], the class of each box.
     """
-    order = np.argsort(-scores, kind="stable")
-    return order[_greedy(boxes[order], labels[order], np.float32(threshold))]
+    order = np.lexsort((-scores, labels))  # class by class: none meets the boxes of another
+    kept = order[_greedy(boxes[order], labels[order], np.float32(threshold))]
+    return kept[np.lexsort((kept, -scores[kept]))]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
