@@ -18,12 +18,12 @@ class SelectiveSearchConfig:
     """Selective search (Uijlings et al. 2013). The values were chosen on VOC2007 `train`."""
 
     colour_spaces: tuple[str, ...] = ("hsv", "lab")
-    scales: tuple[float, ...] = (100.0, 200.0)  # k of the segmentation; also its minimum size
-    similarities: tuple[str, ...] = ("CTSF", "TSF", "F")  # one grouping each
-    sigma: float = 1.0  # smoothing, pixels
-    min_box_side: int = 12  # pixels of the working image
+    scales: tuple[float, ...] = (70.0, 200.0)  # k of the segmentation; also its minimum size
+    similarities: tuple[str, ...] = ("CTSF", "TSF", "F", "CF")  # one grouping each
+    sigma: float = 0.6  # smoothing, pixels
+    min_box_side: int = 10  # pixels of the working image
     near_duplicate: float = 0.8  # IoU; a box that overlaps an earlier one by more ranks last
-    max_side: int = 500  # the working image is at most this long, pixels
+    max_side: int = 400  # the working image is at most this long, pixels
     seed: int = 3  # of the ranking; RNG_SEED in code
 
 

@@ -32,13 +32,15 @@ def _originals(boxes, areas, groups, threshold):
     """Which boxes overlap no original before them by more than the threshold."""
     n = len(boxes)
     original = np.zeros(n, np.bool_)
-    latest = np.full(groups.max() + 3, -1, np.int32)  # of each group, one further on
+    # of each group, one further on: so every group has neighbours
+    latest = np.full((groups[:, 0].max() + 3, groups[:, 1].max() + 3), -1, np.int32)
     earlier = np.empty(n, np.int32)
     for i in range(n):
         box = boxes[i]
+        wide, high = groups[i]
         found = False
-        for group in range(groups[i], groups[i] + 3):
-            j = latest[group]
+        for near in range(9):
+            j = latest[wide + near // 3, high + near % 3]
             while j >= 0 and not found:
                 other = boxes[j]
                 width = min(box[2], other[2]) - max(box[0], other[0])
@@ -49,8 +51,8 @@ def _originals(boxes, areas, groups, threshold):
                 j = earlier[j]
         if not found:
             original[i] = True
-            earlier[i] = latest[groups[i] + 1]
-            latest[groups[i] + 1] = i
+            earlier[i] = latest[wide + 1, high + 1]
+            latest[wide + 1, high + 1] = i
     return original
 
 
@@ -68,10 +70,9 @@ def spread(boxes: NDArray[np.int32], threshold: float) -> NDArray[np.intp]:
     if threshold >= 1:
         return np.arange(len(boxes))
     sides = (boxes[:, 2:] - boxes[:, :2]).astype(np.float64)
-    areas = sides[:, 0] * sides[:, 1]
-    # Areas of two such boxes differ by less than a factor of 1 / threshold, so only boxes of the
+    # Sides of two such boxes differ by less than a factor of 1 / threshold, so only boxes of the
     # same group or the next ones need a look. A little wider, so that rounding decides nothing.
     step = np.log(1.02 / max(threshold, 0.01))
-    groups = np.floor(np.log(areas) / step).astype(np.int32)
-    original = _originals(boxes, areas, groups, threshold)
+    groups = np.floor(np.log(sides) / step).astype(np.int32)
+    original = _originals(boxes, sides[:, 0] * sides[:, 1], groups, threshold)
     return np.concatenate([np.flatnonzero(original), np.flatnonzero(~original)])
