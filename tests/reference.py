@@ -585,10 +585,12 @@ def whitened_low_rank(
     return truncated @ np.linalg.inv(factor)
 
 
-def near_duplicates_last(boxes, threshold):
-    """Indices: those that overlap no earlier one of their kind by more than the threshold first."""
-    originals, duplicates = [], []
+def near_duplicates_later(boxes, threshold, factor):
+    """Indices by rank; `factor` times it for those that overlap an earlier original by more."""
+    originals, ranks = [], []
     for index, box in enumerate(boxes):
         near = any(box_iou(box, boxes[other]) > threshold for other in originals)
-        (duplicates if near else originals).append(index)
-    return originals + duplicates
+        if not near:
+            originals.append(index)
+        ranks.append((index + 1) * (factor if near else 1))
+    return sorted(range(len(boxes)), key=lambda index: ranks[index])

@@ -19,23 +19,29 @@ class SelectiveSearchConfig:
     """Selective search (Uijlings et al. 2013). The values were chosen on VOC2007 `train`."""
 
     colour_spaces: tuple[str, ...] = ("hsv", "lab")
-    scales: tuple[float, ...] = (100.0, 200.0)  # k of the segmentation; also its minimum size
-    similarities: tuple[str, ...] = ("CTSF", "TSF", "F")  # one grouping each
-    sigma: float = 1.0  # smoothing, pixels
-    min_box_side: int = 12  # pixels of the working image
-    near_duplicate: float = 0.8  # IoU; a box that overlaps an earlier one by more ranks last
-    max_side: int = 500  # the working image is at most this long, pixels
+    scales: tuple[float, ...] = (60.0, 120.0, 240.0)  # k of the segmentation; also its minimum size
+    similarities: tuple[str, ...] = ("CTSF", "TSF", "F", "CF")  # one grouping each
+    sigma: float = 0.6  # smoothing, pixels
+    min_box_side: int = 10  # pixels of the working image
+    near_duplicate: float = 0.8  # IoU; above it with an earlier box, a box is a near duplicate
+    duplicate_rank: float = 6.0  # a near duplicate's rank counts so many times
+    max_boxes: int = 2550  # the best ones are kept; a cache entry is then just below 20 KiB
+    max_side: int = 400  # the working image is at most this long, pixels
     seed: int = 3  # of the ranking; RNG_SEED in code
 
 
 # `single` is one segmentation; `quality` gives more boxes that fit more closely, for more time.
 SEARCH_MODES: dict[str, SelectiveSearchConfig] = {
-    "single": SelectiveSearchConfig(colour_spaces=("hsv",), scales=(100.0,)),
+    "single": SelectiveSearchConfig(colour_spaces=("lab",), scales=(60.0,)),
     "fast": SelectiveSearchConfig(),
     "quality": SelectiveSearchConfig(
         colour_spaces=("hsv", "lab", "rgi"),
         scales=(50.0, 100.0, 150.0, 300.0),
         similarities=("CTSF", "TSF", "F", "S"),
+        sigma=1.0,
+        min_box_side=12,
+        max_boxes=20_000,
+        max_side=500,
     ),
 }
 

@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -13,9 +14,11 @@ from typer.testing import CliRunner
 from frcnn_cli.cli.app import app
 from frcnn_cli.cli.exchange import FORMATS
 from frcnn_cli.cli.options import Method
+from frcnn_cli.evaluation.recall import CURVE
 from frcnn_cli.proposers.interchange import WRITERS
 from frcnn_cli.proposers.methods import PROPOSERS
 
+DEMO = Path(__file__).resolve().parents[3] / "shared" / "data" / "fastrcnn_demo"
 COUNTS = ["100", "200", "500", "1000", "2000", "5000", "10000"]
 
 
@@ -64,15 +67,16 @@ def test_recall_as_json(voc_folder) -> None:
 
 
 def test_recall_as_table_and_picture(voc_folder) -> None:
-    result = run(f"propose voc --data {voc_folder} --recall --plot curve.png --quiet")
+    result = run(f"propose voc --data {voc_folder} --recall --plot curve.svg --quiet")
     assert result.exit_code == 0, result.output
     rows = [line.split() for line in result.stdout.splitlines()]
     assert ["boxes", "R", "0.5", "R", "0.7", "ABO", "MABO"] in rows
     assert [row[0] for row in rows if row[0].isdigit() and len(row) == 5] == COUNTS
-    with Image.open("curve.png") as picture:
-        colours = picture.convert("RGB").getcolors(2**20)
-        assert picture.size == (900, 560)
-        assert len(colours) > 50
+    root = ElementTree.parse("curve.svg").getroot()
+    texts = [node.text for node in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert {"recall at IoU 0.5", "recall at IoU 0.7", "MABO", "proposals an image"} <= set(texts)
+    lines = list(root.iter("{http://www.w3.org/2000/svg}polyline"))
+    assert [len(line.get("points").split()) for line in lines] == [len(CURVE)] * 3
 
 
 def test_recall_counts_the_first_boxes_of_each_image(voc_folder) -> None:
@@ -110,6 +114,32 @@ def test_export_and_import_give_the_same_boxes(voc_folder, name) -> None:
     assert theirs["boxes_per_image"] == ours["boxes_per_image"]
     expected = "y1 x1 y2 x2, 1-based, inclusive" if name == "mat" else "x1 y1 x2 y2, 0-based"
     assert expected in theirs["layout"]
+
+
+def test_recall_of_imported_boxes_stands_beside_our_own(voc_folder) -> None:
+    images = f"voc --data {voc_folder}"
+    ours = answer(f"propose {images} --recall")
+    run(f"propose {images} --proposals dense --export x.npz")
+    both = answer(f"propose {images} --proposals x.npz --recall")
+    assert both["recall_fast"] == ours["recall"]
+    assert both["recall"] != ours["recall"]
+    table = run(f"propose {images} --proposals x.npz --recall").stdout
+    assert table.count("R 0.5") == 2
+    assert "recall of our own boxes, mode fast, at IoU" in table
+    assert "recall_fast" not in answer(f"propose {images} --proposals x.npz")
+
+
+@pytest.mark.skipif(not DEMO.is_dir(), reason="the demo images of Fast R-CNN are not there")
+@pytest.mark.parametrize(("name", "objects"), [("000004", 7), ("001551", 3)])
+def test_the_demo_boxes_of_fast_rcnn_cover_what_is_in_the_images(name, objects) -> None:
+    pytest.importorskip("scipy")
+    annotations = Path(__file__).parents[1] / "fastrcnn_demo" / f"{name}.json"
+    boxes = DEMO / f"{name}_boxes.mat"
+    found = answer(f"propose coco:{annotations} --data {DEMO} --proposals {boxes} --recall")
+    assert found["layout"].startswith("columns x1 y1 x2 y2, 0-based, inclusive")
+    assert found["objects"] == objects
+    assert found["recall"]["10000"]["0.5"] == 1
+    assert found["recall_fast"]["10000"]["0.5"] == 1
 
 
 def test_the_layout_of_an_imported_file_is_said(voc_folder) -> None:
@@ -172,7 +202,8 @@ def test_an_interrupted_run_says_what_is_kept(voc_folder, monkeypatch) -> None:
     [
         ("propose", "no images given"),
         ("propose V --recall", "recall needs annotations"),
-        ("propose V --plot c.png", "recall needs annotations"),
+        ("propose V --plot c.svg", "recall needs annotations"),
+        ("propose voc --data D --plot c.png", "c.png does not end in .svg"),
         ("propose V --layout xyxy", "--layout is for a file of boxes"),
         ("propose V --proposals fats", "unknown method 'fats'"),
         ("propose V --proposals none.mat", "cannot read none.mat"),
@@ -185,4 +216,6 @@ def test_an_interrupted_run_says_what_is_kept(voc_folder, monkeypatch) -> None:
 )
 def test_wrong_use_gives_one_line(voc_folder, arguments, message) -> None:
     np.savez("x.npz", boxes=np.zeros((0, 4)))
-    assert message in error(arguments.replace("V", f"{voc_folder}/JPEGImages"))
+    assert message in error(
+        arguments.replace("V", f"{voc_folder}/JPEGImages").replace("D", str(voc_folder))
+    )

@@ -28,7 +28,7 @@ def test_no_two_methods_share_a_digest_and_threads_change_none():
 def test_the_default_is_the_mode_fast_and_its_cache_is_found_again():
     assert set(SEARCH_MODES) < set(PROPOSERS)
     # changes with the settings alone; caches lie in a folder of this name
-    assert PROPOSERS[DEFAULT](1).digest == "selective_search-9eaf85d2722d"
+    assert PROPOSERS[DEFAULT](1).digest == "selective_search-212a5dcb5edd"
 
 
 def test_a_file_is_known_by_its_content(tmp_path):

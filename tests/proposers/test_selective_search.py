@@ -83,11 +83,12 @@ def test_sides_are_long_enough(picture, min_box_side, max_side):
 
 
 def test_a_smaller_minimum_side_only_adds_boxes(picture, found):
-    more = box_set(selective_search(picture, replace(FINE, min_box_side=1)))
-    assert more > box_set(found)
-    assert found.boxes.tolist() == [
+    plain = replace(FINE, near_duplicate=1.0)
+    more = selective_search(picture, replace(plain, min_box_side=1))
+    assert box_set(more) > box_set(found)
+    assert selective_search(picture, plain).boxes.tolist() == [
         box
-        for box in selective_search(picture, replace(FINE, min_box_side=1)).boxes.tolist()
+        for box in more.boxes.tolist()
         if min(box[2] - box[0], box[3] - box[1]) >= FINE.min_box_side
     ]
 
@@ -250,19 +251,40 @@ def test_threads_within_an_image_change_nothing(picture, mode, threads):
     assert selective_search(picture, config, threads).boxes.tobytes() == alone.boxes.tobytes()
 
 
-def test_the_modes_give_more_boxes_in_turn(picture):
-    modes = (replace(config, min_box_side=3) for config in SEARCH_MODES.values())
-    single, fast, quality = (len(selective_search(picture, mode).boxes) for mode in modes)
+def test_the_modes_give_more_boxes_in_turn():
+    image = noisy(150, 200)
+    single, fast, quality = (
+        len(selective_search(image, mode).boxes) for mode in SEARCH_MODES.values()
+    )
     assert 1 < single < fast < quality
 
 
 # Taken when the kernels were checked against the loops above; caches hold these very bits.
-def test_the_bits_of_version_1_stay_as_they_are(picture):
+def test_the_bits_of_version_2_stay_as_they_are(picture):
     plain = replace(DEFAULT, near_duplicate=1.0)
     boxes = selective_search(rectangles(), plain).boxes
-    assert hashlib.sha256(boxes.astype("<i4").tobytes()).hexdigest()[:16] == "8fd4e4e066480efd"
+    assert hashlib.sha256(boxes.astype("<i4").tobytes()).hexdigest()[:16] == "b42cf69c80462ddb"
     boxes = selective_search(noisy(300, 400, 5), plain).boxes
-    assert hashlib.sha256(boxes.astype("<i4").tobytes()).hexdigest()[:16] == "42713f0110b850f5"
+    assert hashlib.sha256(boxes.astype("<i4").tobytes()).hexdigest()[:16] == "a239628c074739b7"
+
+
+@pytest.mark.parametrize("count", [1, 7, 50])
+def test_only_the_first_boxes_are_kept(picture, found, count):
+    few = selective_search(picture, replace(FINE, max_boxes=count))
+    assert few.boxes.tolist() == found.boxes[:count].tolist()
+    assert len(few.boxes) == count
+
+
+def test_a_coarser_scale_ranks_higher(picture):
+    """The same regions twice: the whole image of the larger k is drawn nearer to the top."""
+    means = []
+    for scale in (15.0, 60.0):
+        found = selective_search(picture, replace(FINE, scales=(scale, 30.0), near_duplicate=1.0))
+        alone = box_set(selective_search(picture, replace(FINE, scales=(scale,))))
+        other = box_set(selective_search(picture, replace(FINE, scales=(30.0,))))
+        places = [i for i, box in enumerate(found.boxes.tolist()) if tuple(box) in alone - other]
+        means.append(np.mean(places) / len(found.boxes))
+    assert means[1] < means[0]
 
 
 @pytest.mark.parametrize("threshold", [0.5, 0.8])

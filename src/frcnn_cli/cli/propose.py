@@ -58,7 +58,7 @@ def propose(
         bool, typer.Option("--recall", help="Recall of 100 to 10,000 boxes of a data set.")
     ] = False,
     plot: Annotated[
-        Path | None, typer.Option(help="Draw the curve of recall into this picture.")
+        Path | None, typer.Option(help="Draw the curve of recall into this SVG file.")
     ] = None,
     show: Annotated[
         Path | None,
@@ -78,7 +78,7 @@ def propose(
         bool, typer.Option("--verify", help="Read every entry, and look for those of the images.")
     ] = False,
     clean: Annotated[
-        bool, typer.Option("--clean", help="Remove what is damaged, half-written or out of use.")
+        bool, typer.Option("--clean", help="Remove what is damaged or half-written.")
     ] = False,
     jobs: Jobs = None,
     json: Json = False,
@@ -103,6 +103,8 @@ def propose(
         raise ConfigError("no images given", "name images, folders or a data set")
     if named is None and (recall or plot):
         raise ConfigError("recall needs annotations", f"name a data set: {', '.join(SPECS)}")
+    if plot is not None and plot.suffix.lower() != ".svg":
+        raise ConfigError(f"{plot} does not end in .svg", "the curve is drawn as SVG")
     workers = jobs or os.cpu_count() or 1
     if status or verify or clean:
         look_after_the_cache(find_source(proposals), paths, verify, clean, json, quiet)
@@ -119,6 +121,11 @@ def propose(
     with ProgressLine("proposals", len(paths), "images", quiet) as progress:
         run.over(paths, source, workers, progress, export is not None)
     summary = facts | run.summary(time.perf_counter() - start, source)
+    if recall and facts:  # imported boxes: ours beside them
+        own = _Run(named, True, None)
+        with ProgressLine("our own", len(paths), "images", quiet) as progress:
+            own.over(paths, proposal_source(quiet), workers, progress, False)
+        summary["recall_fast"] = own.summary(0, source).get("recall", {})
     if plot is not None:
         run.plot(plot, f"{proposals} on {sources and sources[0]}, {summary['images']} images")
     if write is not None:
@@ -237,15 +244,25 @@ class _Run:
 
     def plot(self, path: Path, title: str) -> None:
         """Write the curve of recall."""
+        from ..engine.chart import Axis, Series, axis, line_chart
         from ..engine.checkpoint import write_atomically
-        from ..engine.plot import plot_recall
         from ..evaluation.recall import CURVE
 
         if not self._objects():
             raise DataError("there is no object to find in these images", "choose another split")
-        picture = plot_recall(self._table(CURVE), title)
-        kind = {".jpg": "JPEG", ".jpeg": "JPEG"}.get(path.suffix.lower(), "PNG")
-        write_atomically(path, lambda part: picture.save(part, format=kind))
+        table = self._table(CURVE)
+        names = {"0.5": "recall at IoU 0.5", "0.7": "recall at IoU 0.7", "mabo": "MABO"}
+        lines = [
+            Series(name, [(int(count), row[key]) for count, row in table.items()])
+            for key, name in names.items()
+        ]
+        across = axis("proposals an image", CURVE, logarithmic=True)
+        picture = line_chart(title, across, Axis("share of the objects, overlap", 0, 1), lines)
+
+        def fill(part: Path) -> None:
+            part.write_text(picture, encoding="utf-8")
+
+        write_atomically(path, fill)
 
 
 def _print(summary: dict[str, Any]) -> None:
@@ -258,11 +275,14 @@ def _print(summary: dict[str, Any]) -> None:
     )
     if summary["damaged"]:
         stdout.print(f"{summary['damaged']} damaged entries were made again")
-    if "recall" in summary:
-        stdout.print(f"{summary['objects']} objects; recall at IoU 0.5 and 0.7:", soft_wrap=True)
+    for key, of in (("recall", ""), ("recall_fast", " of our own boxes, mode fast,")):
+        if not summary.get(key):
+            continue
+        words = f"{summary['objects']} objects; recall{of} at IoU 0.5 and 0.7:"
+        stdout.print(words, soft_wrap=True)
         stdout.print(f"{'boxes':>7} {'R 0.5':>7} {'R 0.7':>7} {'ABO':>7} {'MABO':>7}")
-        for count, row in summary["recall"].items():
-            figures = " ".join(f"{row[key]:7.3f}" for key in ("0.5", "0.7", "abo", "mabo"))
+        for count, row in summary[key].items():
+            figures = " ".join(f"{row[each]:7.3f}" for each in ("0.5", "0.7", "abo", "mabo"))
             stdout.print(f"{count:>7} {figures}")
     for key, words in (("export", "wrote"), ("cache", "kept in")):
         if key in summary:

@@ -67,6 +67,9 @@ def look_after_the_cache(
         stdout.print(_words(answer, clean), soft_wrap=True)
     for path in [*bad, *missing][:20]:
         stderr.print(f"  {'damaged' if path in bad else 'no entry for'}: {path}")
+    if clean and any(not each.current for each in folders):
+        words = "this version has no use for a folder above; delete it if nothing else needs it"
+        stderr.print(words, soft_wrap=True)
     if verify and not clean and (bad or missing):
         raise DataError(
             f"{len(bad)} entries are damaged, {len(missing)} images have none",

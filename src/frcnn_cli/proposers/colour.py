@@ -14,14 +14,18 @@ SMOOTHING_RADIUS = 3  # taps on either side: the Gaussian of sigma 0.8 is below 
 Planes = NDArray[np.float32]
 
 
+_STEPS = 4096  # of the table of Lab's curve
+
+
 def _srgb_to_linear() -> NDArray[np.float32]:
+    """Linear light of each level, in steps of the table of the curve."""
     value = np.arange(256) / 255.0
     linear = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
-    return linear.astype(np.float32)
+    return (_STEPS * linear).astype(np.float32)
 
 
 def _lab_curve() -> NDArray[np.float32]:
-    t = np.arange(4097) / 4096.0
+    t = np.arange(_STEPS + 1) / _STEPS
     curve = np.where(t > (6 / 29) ** 3, np.cbrt(t), t / (3 * (6 / 29) ** 2) + 4 / 29)
     return curve.astype(np.float32)
 
@@ -31,32 +35,30 @@ _LINEAR = _srgb_to_linear()
 _LAB_CURVE = _lab_curve()
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _hsv(image):
     height, width = image.shape[:2]
     planes = np.empty((3, height, width), np.float32)
     sixth = np.float32(255.0 / 6.0)
+    zero, one, full = np.float32(0), np.float32(1), np.float32(255)
+    red, green, blue = np.empty((3, width), np.float32)
     for y in range(height):
+        # apart first, so that the rest, free of branches, becomes vector instructions
+        row = image[y]
         for x in range(width):
-            r, g, b = np.int32(image[y, x, 0]), np.int32(image[y, x, 1]), np.int32(image[y, x, 2])
-            value = max(r, g, b)
-            chroma = value - min(r, g, b)
-            hue = np.float32(0)
-            saturation = np.float32(0)
-            if chroma > 0:
-                inverse = np.float32(1) / np.float32(chroma)
-                if value == r:
-                    hue = np.float32(g - b) * inverse
-                    if hue < 0:
-                        hue += np.float32(6)
-                elif value == g:
-                    hue = np.float32(b - r) * inverse + np.float32(2)
-                else:
-                    hue = np.float32(r - g) * inverse + np.float32(4)
-                saturation = np.float32(255) * np.float32(chroma) / np.float32(value)
-            planes[0, y, x] = hue * sixth
-            planes[1, y, x] = saturation
-            planes[2, y, x] = np.float32(value)
+            red[x], green[x], blue[x] = row[x, 0], row[x, 1], row[x, 2]
+        hues, saturations, values = planes[0, y], planes[1, y], planes[2, y]
+        for x in range(width):
+            r, g, b = red[x], green[x], blue[x]
+            value = max(r, max(g, b))
+            chroma = value - min(r, min(g, b))
+            is_r, is_g = value == r, value == g
+            change = (g - b) if is_r else ((b - r) if is_g else (r - g))
+            start = zero if is_r else (np.float32(2) if is_g else np.float32(4))
+            hue = change * (one / max(chroma, one)) + start
+            hues[x] = (hue + (np.float32(6) if hue < zero else zero)) * sixth
+            saturations[x] = full * chroma / max(value, one)
+            values[x] = value
     return planes
 
 
@@ -64,22 +66,32 @@ def _hsv(image):
 def _lab(image, linear, curve):
     height, width = image.shape[:2]
     planes = np.empty((3, height, width), np.float32)
-    steps = np.float32(4096)
     half = np.float32(0.5)
+    red, green, blue = np.empty((3, width), np.float32)
+    steps_x, steps_y, steps_z = np.empty((3, width), np.uint16)
     for y in range(height):
+        # look up and calculate in turn: the calculation becomes vector instructions
+        row = image[y]
         for x in range(width):
-            r, g, b = linear[image[y, x, 0]], linear[image[y, x, 1]], linear[image[y, x, 2]]
+            red[x], green[x], blue[x] = linear[row[x, 0]], linear[row[x, 1]], linear[row[x, 2]]
+        for x in range(width):
+            r, g, b = red[x], green[x], blue[x]
             # sRGB primaries, divided by the D65 white point, so that white is (1, 1, 1)
             fx = np.float32(0.433953) * r + np.float32(0.376219) * g + np.float32(0.189828) * b
             fy = np.float32(0.212671) * r + np.float32(0.715160) * g + np.float32(0.072169) * b
             fz = np.float32(0.017758) * r + np.float32(0.109477) * g + np.float32(0.872766) * b
-            cx = curve[min(np.int32(fx * steps + half), 4096)]
-            cy = curve[min(np.int32(fy * steps + half), 4096)]
-            cz = curve[min(np.int32(fz * steps + half), 4096)]
-            lightness = np.float32(116) * cy - np.float32(16)
-            planes[0, y, x] = max(np.float32(0), lightness * np.float32(2.55))
-            planes[1, y, x] = np.float32(500) * (cx - cy) + np.float32(128)
-            planes[2, y, x] = np.float32(200) * (cy - cz) + np.float32(128)
+            steps_x[x] = np.int32(fx + half)
+            steps_y[x] = np.int32(fy + half)
+            steps_z[x] = np.int32(fz + half)
+        for x in range(width):
+            red[x], green[x], blue[x] = curve[steps_x[x]], curve[steps_y[x]], curve[steps_z[x]]
+        lightness, green_red, blue_yellow = planes[0, y], planes[1, y], planes[2, y]
+        for x in range(width):
+            cx, cy, cz = red[x], green[x], blue[x]
+            level = (np.float32(116) * cy - np.float32(16)) * np.float32(2.55)
+            lightness[x] = max(np.float32(0), level)
+            green_red[x] = np.float32(500) * (cx - cy) + np.float32(128)
+            blue_yellow[x] = np.float32(200) * (cy - cz) + np.float32(128)
     return planes
 
 

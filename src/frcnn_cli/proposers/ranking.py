@@ -9,6 +9,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from .regions import is_new
+
 
 def random_numbers(seed: int, grouping: int, count: int) -> NDArray[np.float64]:
     """`count` numbers in [0, 1) that depend on the arguments alone (splitmix64 of a counter)."""
@@ -20,11 +22,23 @@ def random_numbers(seed: int, grouping: int, count: int) -> NDArray[np.float64]:
     return (x ^ (x >> np.uint64(31))).astype(np.float64) / 2.0**64
 
 
+@njit(cache=True, nogil=True)
+def _first_occurrences(boxes, table):
+    found = np.empty(len(boxes), np.intp)
+    count = 0
+    for i in range(len(boxes)):
+        key = np.int64(0)
+        for side in boxes[i]:
+            key = (key << np.int64(15)) | side  # a side of a working image has no more bits
+        if is_new(table, key):
+            found[count] = i
+            count += 1
+    return found[:count].copy()
+
+
 def first_occurrences(boxes: NDArray[np.int32]) -> NDArray[np.intp]:
-    """Indices of the rows [N, 4] that have not come before, ascending."""
-    shifts = np.array([48, 32, 16, 0], dtype=np.uint64)
-    keys = np.bitwise_or.reduce(boxes.astype(np.uint64) << shifts, axis=1)
-    return np.sort(np.unique(keys, return_index=True)[1])
+    """Indices of the rows [N, 4], each number in 0..32767, that have not come before, ascending."""
+    return _first_occurrences(boxes, np.full(1 << (2 * len(boxes)).bit_length(), -1, np.int64))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -32,13 +46,15 @@ def _originals(boxes, areas, groups, threshold):
     """Which boxes overlap no original before them by more than the threshold."""
     n = len(boxes)
     original = np.zeros(n, np.bool_)
-    latest = np.full(groups.max() + 3, -1, np.int32)  # of each group, one further on
+    # of each group, one further on: so every group has neighbours
+    latest = np.full((groups[:, 0].max() + 3, groups[:, 1].max() + 3), -1, np.int32)
     earlier = np.empty(n, np.int32)
     for i in range(n):
         box = boxes[i]
+        wide, high = groups[i]
         found = False
-        for group in range(groups[i], groups[i] + 3):
-            j = latest[group]
+        for near in range(9):
+            j = latest[wide + near // 3, high + near % 3]
             while j >= 0 and not found:
                 other = boxes[j]
                 width = min(box[2], other[2]) - max(box[0], other[0])
@@ -49,29 +65,30 @@ def _originals(boxes, areas, groups, threshold):
                 j = earlier[j]
         if not found:
             original[i] = True
-            earlier[i] = latest[groups[i] + 1]
-            latest[groups[i] + 1] = i
+            earlier[i] = latest[wide + 1, high + 1]
+            latest[wide + 1, high + 1] = i
     return original
 
 
-def spread(boxes: NDArray[np.int32], threshold: float) -> NDArray[np.intp]:
-    """An order that puts near duplicates behind all others.
+def spread(boxes: NDArray[np.int32], threshold: float, factor: float) -> NDArray[np.intp]:
+    """An order in which near duplicates stand further behind.
 
-    A near duplicate overlaps a box before it, itself none, with an IoU above the threshold. Within
-    both parts the order stays.
+    A near duplicate overlaps a box before it, itself none, with an IoU above the threshold. Its
+    rank counts `factor` times; of equal ranks the one that was first stays first.
 
     Args:
         boxes: [N, 4], N >= 1, best first. threshold: IoU; from 1 on nothing changes.
+        factor: at least 1, where nothing changes.
     Returns:
         [N] indices.
     """
+    ranks = np.arange(1, len(boxes) + 1)
     if threshold >= 1:
-        return np.arange(len(boxes))
+        return ranks - 1
     sides = (boxes[:, 2:] - boxes[:, :2]).astype(np.float64)
-    areas = sides[:, 0] * sides[:, 1]
-    # Areas of two such boxes differ by less than a factor of 1 / threshold, so only boxes of the
+    # Sides of two such boxes differ by less than a factor of 1 / threshold, so only boxes of the
     # same group or the next ones need a look. A little wider, so that rounding decides nothing.
     step = np.log(1.02 / max(threshold, 0.01))
-    groups = np.floor(np.log(areas) / step).astype(np.int32)
-    original = _originals(boxes, areas, groups, threshold)
-    return np.concatenate([np.flatnonzero(original), np.flatnonzero(~original)])
+    groups = np.floor(np.log(sides) / step).astype(np.int32)
+    original = _originals(boxes, sides[:, 0] * sides[:, 1], groups, threshold)
+    return np.argsort(ranks * np.where(original, 1.0, factor), kind="stable")

@@ -159,7 +159,7 @@ def pool(owner, n, cell_sizes, cell_boxes, cell_counts):
 
 
 @njit(inline="always")
-def _is_new(table, key):
+def is_new(table, key):
     """Put a key >= 0 into an open hash table (-1: free, length a power of two) if it is not in."""
     mask = np.uint64(len(table) - 1)
     slot = ((np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(20)) & mask
@@ -176,7 +176,7 @@ def _doubled(table):
     larger = np.full(2 * len(table), -1, np.int64)
     for key in table:
         if key >= 0:
-            _is_new(larger, key)
+            is_new(larger, key)
     return larger
 
 
@@ -197,7 +197,7 @@ def _contacts(cells, n, table, keys):
                 if key == last:
                     continue
                 last = key
-                if not _is_new(table, key):
+                if not is_new(table, key):
                     continue
                 keys[count] = key
                 count += 1
@@ -214,7 +214,7 @@ def _owned(keys, n, owner, owners, table):
     count = 0
     for key in keys:
         a, b = owner[key // n], owner[key % n]
-        if a != b and _is_new(table, np.int64(min(a, b)) * owners + max(a, b)):
+        if a != b and is_new(table, np.int64(min(a, b)) * owners + max(a, b)):
             out[count, 0], out[count, 1] = min(a, b), max(a, b)
             count += 1
     return out[:count].copy()

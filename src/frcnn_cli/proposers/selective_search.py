@@ -21,7 +21,7 @@ from .regions import regions
 from .segmentation import segment
 
 # Changes whenever the same settings would give other boxes; part of every cache key.
-VERSION = 1
+VERSION = 2
 
 PLANES = {"hsv": colour.hsv, "lab": colour.lab, "rgi": colour.rgi}
 TERMS = "CTSF"  # colour, texture, size, fill: the order that `group` takes them in
@@ -32,8 +32,8 @@ def selective_search(
 ) -> Proposals:
     """Propose regions of an [H, W, 3] RGB image, the most promising first.
 
-    The result depends on the pixels and the settings alone. The whole image is always among the
-    boxes, so that there is at least one.
+    The result depends on the pixels and the settings alone. Every grouping ends with the whole
+    image, so that box is near the top, and there is always at least one.
 
     Args:
         threads: colour spaces searched side by side. For many images, threads over images are
@@ -50,7 +50,8 @@ def selective_search(
     order = np.argsort(priority[wide], kind="stable")
     boxes = np.concatenate([boxes[wide][order], whole])
     boxes = boxes[first_occurrences(boxes)]
-    unique = boxes[spread(boxes, config.near_duplicate)].astype(np.float32)
+    order = spread(boxes, config.near_duplicate, config.duplicate_rank)[: config.max_boxes]
+    unique = boxes[order].astype(np.float32)
     if (work_height, work_width) != (height, width):
         ratio = np.array([width / work_width, height / work_height] * 2, dtype=np.float32)
         unique = np.rint(unique * ratio)
@@ -81,10 +82,12 @@ def _search(
     else:
         found = list(map(search, config.colour_spaces))
     groupings = [boxes for of_space in found for boxes in of_space]
+    scales = np.tile(np.repeat(config.scales, len(config.similarities)), len(found))
     priorities = []
-    for number, boxes in enumerate(groupings):
+    for number, (boxes, k) in enumerate(zip(groupings, scales, strict=True)):
         position = np.arange(len(boxes), 0, -1)  # 1 is the root, the last merge
-        priorities.append(position * random_numbers(config.seed, number, len(boxes)))
+        # over k: the fewer regions of a coarse segmentation are worth more each
+        priorities.append(position * random_numbers(config.seed, number, len(boxes)) / k)
     return np.concatenate(groupings), np.concatenate(priorities)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +64,7 @@ def leftovers(cache: Path) -> list[Path]:
 
 
 def clean(cache: Path, damaged_entries: list[Path]) -> tuple[int, int]:
-    """Remove damaged entries, leftovers, and what no method of this version can use.
+    """Remove damaged entries and leftovers; sound entries stay, whoever may use them.
 
     Returns:
         Number of files removed, and their bytes.
@@ -74,10 +73,6 @@ def clean(cache: Path, damaged_entries: list[Path]) -> tuple[int, int]:
     freed = [path.stat().st_size for path in files]
     for path in files:
         path.unlink(missing_ok=True)
-    for folder in status(cache):
-        if not folder.current:
-            freed += [path.stat().st_size for path in _entries(folder.path)]
-            shutil.rmtree(folder.path)
     return len(freed), sum(freed)
 
 
