@@ -25,7 +25,7 @@ WIDTH = CHANNELS * BINS**2
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     row = backbones.Backbone(
-        _features, CHANNELS, 16, BINS, SIZES, 1, CAFFE_MEAN, CAFFE_STD, None,
+        _features, CHANNELS, 16, BINS, SIZES, {"conv1": 0}, "conv1", CAFFE_MEAN, CAFFE_STD, None,
         classifier=("classifier.0", "classifier.3"),
     )  # fmt: skip
     monkeypatch.setitem(backbones.BACKBONES, NAME, row)

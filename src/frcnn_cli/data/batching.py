@@ -167,7 +167,7 @@ def prepare_training(
 def collate(
     prepared: Sequence[Prepared],
     pixels: PixelStatistics,
-    size: tuple[int, int] = (MIN_SIDE, MIN_SIDE),
+    size: tuple[int, int] = (1, 1),
 ) -> Batch:
     """Put images of one pass together, padded at the right and bottom with zeros (the mean).
 
@@ -176,8 +176,8 @@ def collate(
         size: (height, width) to pad to at least.
     """
     tensors = [transforms.to_tensor(item.image, pixels.mean, pixels.std) for item in prepared]
-    height = max(size[0], *(tensor.shape[1] for tensor in tensors))
-    width = max(size[1], *(tensor.shape[2] for tensor in tensors))
+    height = max(MIN_SIDE, size[0], *(tensor.shape[1] for tensor in tensors))
+    width = max(MIN_SIDE, size[1], *(tensor.shape[2] for tensor in tensors))
     images = torch.zeros((len(tensors), 3, height, width)).to(memory_format=torch.channels_last)
     rois = []
     for index, (tensor, item) in enumerate(zip(tensors, prepared, strict=True)):
