@@ -114,13 +114,11 @@ def test_without_nnpack(monkeypatch, winograd_calls) -> None:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("size", [(2, 2), (3, 2), (2, 3), (7, 9), (36, 50)])
+@pytest.mark.parametrize("size", [(4, 4), (5, 4), (4, 5), (7, 9), (36, 50)])
 @pytest.mark.parametrize(
     "given", [(2, 2), (2, 2, 0, 1, False, True), (3, 2), (2, 1), (2, 2, 1), (2, 2, 0, 1)]
 )
 def test_max_pooling_gives_the_same(layout, size, given) -> None:
     x = noise(2, 5, *size, layout=layout)
-    if min(size) < given[0]:
-        pytest.skip("nothing would be left")
     with torch.inference_mode():
         assert torch.equal(MaxPool2d(*given)(x), nn.MaxPool2d(*given)(x))

@@ -111,7 +111,8 @@ def load_weights(path: Path) -> tuple[FastRCNN, WeightsHeader]:
             keys = file.keys()
             shapes = {key: tuple(file.get_slice(key).get_shape()) for key in keys}
             _check_shapes(path, model, shapes)
-            tensors = {key: file.get_tensor(key).float() for key in shapes}
+            # copies: the network outlives the file, which may be cut short meanwhile
+            tensors = {key: file.get_tensor(key).to(torch.float32, copy=True) for key in shapes}
     except (SafetensorError, OSError) as error:
         raise WeightsError(
             f"{path} is not a weights file that can be read: {error}",
