@@ -117,6 +117,16 @@ def line_chart(
     return "\n".join([*parts, "</svg>\n"])
 
 
+def stacked(charts: Sequence[str]) -> str:
+    """Charts one below the other, as one SVG file."""
+    parts = [
+        chart.replace("<svg ", f'<svg y="{index * HEIGHT}" width="{WIDTH}" height="{HEIGHT}" ', 1)
+        for index, chart in enumerate(charts)
+    ]
+    size = f"0 0 {WIDTH} {HEIGHT * len(charts)}"
+    return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{size}">\n{"".join(parts)}</svg>\n'
+
+
 def _text(x: float, y: float, text: str, size: int = 12, anchor: str = "middle") -> str:
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" text-anchor="{anchor}" '

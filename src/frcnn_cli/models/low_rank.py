@@ -103,22 +103,6 @@ def _principal(layer: nn.Linear, moment: Tensor, mean: Tensor) -> Basis:
     return Basis(vectors.flip(1)[:, :full], energy.flip(0)[:full].clamp(min=0), mean)
 
 
-def output_error(basis: Basis, moments: OutputMoments) -> Tensor:
-    """Relative error of the outputs at every rank.
-
-    Args:
-        moments: of the inputs to judge by; best of others than those that gave the basis.
-    Returns:
-        [m + 1]: at rank t, E‖W x − W' x‖² over the variance of W x. The last one is zero but for
-        rounding where the basis is complete.
-    """
-    about = moments.about(basis.mean)
-    along = ((about @ basis.vectors) * basis.vectors).sum(dim=0)  # [m]
-    left = about.trace() - torch.cat([along.new_zeros(1), along.cumsum(0)])
-    variance = moments.about(moments.mean).trace().clamp(min=1e-300)
-    return (left / variance).clamp(min=0)
-
-
 def low_rank_layer(inputs: int, outputs: int, rank: int) -> nn.Sequential:
     """U_t^T W without a bias, then U_t with one; not initialised to anything useful."""
     return nn.Sequential(nn.Linear(inputs, rank, bias=False), nn.Linear(rank, outputs))
@@ -133,6 +117,16 @@ def truncate(layer: nn.Linear, basis: Basis, rank: int) -> nn.Sequential:
     Raises:
         WeightsError: the rank is out of range.
     """
+    return onto_inputs(layer, truncate_outputs(layer, basis, rank))
+
+
+@torch.no_grad()
+def truncate_outputs(layer: nn.Linear, basis: Basis, rank: int) -> nn.Sequential:
+    """What `truncate` makes of a layer, as a map from W x + b instead of from x: u×u.
+
+    Raises:
+        WeightsError: the rank is out of range.
+    """
     outputs, inputs = layer.weight.shape
     full = min(outputs, inputs)
     if not 1 <= rank <= full:
@@ -140,13 +134,29 @@ def truncate(layer: nn.Linear, basis: Basis, rank: int) -> nn.Sequential:
             f"rank {rank} is out of range for a {outputs}×{inputs} layer", f"expected 1 to {full}"
         )
     directions = basis.vectors[:, :rank]
-    lost_mean = basis.mean - directions @ (directions.T @ basis.mean)
-    pair = low_rank_layer(inputs, outputs, rank)
+    centre = basis.mean + layer.bias.double().cpu()
+    pair = low_rank_layer(outputs, outputs, rank)
     pair.load_state_dict(
         {
-            "0.weight": directions.T @ layer.weight.double().cpu(),
+            "0.weight": directions.T,
             "1.weight": directions,
-            "1.bias": layer.bias.double().cpu() + lost_mean,
+            "1.bias": centre - directions @ (directions.T @ centre),
         }
     )
     return pair
+
+
+@torch.no_grad()
+def onto_inputs(layer: nn.Linear, pair: nn.Sequential) -> nn.Sequential:
+    """The pair that makes of x what `pair`, u×u of rank t, makes of W x + b."""
+    outputs, inputs = layer.weight.shape
+    first, second, offset = (parameter.detach().double().cpu() for parameter in pair.parameters())
+    whole = low_rank_layer(inputs, outputs, len(first))
+    whole.load_state_dict(
+        {
+            "0.weight": first @ layer.weight.double().cpu(),
+            "1.weight": second,
+            "1.bias": offset + second @ (first @ layer.bias.double().cpu()),
+        }
+    )
+    return whole
