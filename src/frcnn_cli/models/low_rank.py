@@ -108,7 +108,6 @@ def low_rank_layer(inputs: int, outputs: int, rank: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(inputs, rank, bias=False), nn.Linear(rank, outputs))
 
 
-@torch.no_grad()
 def truncate(layer: nn.Linear, basis: Basis, rank: int) -> nn.Sequential:
     """Replace a layer by its projection on the first directions of a basis.
 
@@ -117,46 +116,47 @@ def truncate(layer: nn.Linear, basis: Basis, rank: int) -> nn.Sequential:
     Raises:
         WeightsError: the rank is out of range.
     """
-    return onto_inputs(layer, truncate_outputs(layer, basis, rank))
+    weight, bias = layer.weight.detach().double().cpu(), layer.bias.detach().double().cpu()
+    directions = _first(layer, basis, rank)
+    return _pair(directions.T @ weight, directions, bias + _rest(basis.mean, directions))
 
 
-@torch.no_grad()
 def truncate_outputs(layer: nn.Linear, basis: Basis, rank: int) -> nn.Sequential:
     """What `truncate` makes of a layer, as a map from W x + b instead of from x: u×u.
 
     Raises:
         WeightsError: the rank is out of range.
     """
+    directions = _first(layer, basis, rank)
+    centre = basis.mean + layer.bias.detach().double().cpu()
+    return _pair(directions.T, directions, _rest(centre, directions))
+
+
+def onto_inputs(layer: nn.Linear, pair: nn.Sequential) -> nn.Sequential:
+    """The pair that makes of x what `pair`, u×u of rank t, makes of W x + b."""
+    weight, bias = layer.weight.detach().double().cpu(), layer.bias.detach().double().cpu()
+    first, second, offset = (parameter.detach().double().cpu() for parameter in pair.parameters())
+    return _pair(first @ weight, second, offset + second @ (first @ bias))
+
+
+def _first(layer: nn.Linear, basis: Basis, rank: int) -> Tensor:
+    """The first directions of a basis, [u, t]."""
     outputs, inputs = layer.weight.shape
     full = min(outputs, inputs)
     if not 1 <= rank <= full:
         raise WeightsError(
             f"rank {rank} is out of range for a {outputs}×{inputs} layer", f"expected 1 to {full}"
         )
-    directions = basis.vectors[:, :rank]
-    centre = basis.mean + layer.bias.double().cpu()
-    pair = low_rank_layer(outputs, outputs, rank)
-    pair.load_state_dict(
-        {
-            "0.weight": directions.T,
-            "1.weight": directions,
-            "1.bias": centre - directions @ (directions.T @ centre),
-        }
-    )
-    return pair
+    return basis.vectors[:, :rank]
+
+
+def _rest(vector: Tensor, directions: Tensor) -> Tensor:
+    """What the projection on some directions takes away from a vector."""
+    return vector - directions @ (directions.T @ vector)
 
 
 @torch.no_grad()
-def onto_inputs(layer: nn.Linear, pair: nn.Sequential) -> nn.Sequential:
-    """The pair that makes of x what `pair`, u×u of rank t, makes of W x + b."""
-    outputs, inputs = layer.weight.shape
-    first, second, offset = (parameter.detach().double().cpu() for parameter in pair.parameters())
-    whole = low_rank_layer(inputs, outputs, len(first))
-    whole.load_state_dict(
-        {
-            "0.weight": first @ layer.weight.double().cpu(),
-            "1.weight": second,
-            "1.bias": offset + second @ (first @ layer.bias.double().cpu()),
-        }
-    )
-    return whole
+def _pair(first: Tensor, second: Tensor, bias: Tensor) -> nn.Sequential:
+    pair = low_rank_layer(first.shape[1], len(second), len(first))
+    pair.load_state_dict({"0.weight": first, "1.weight": second, "1.bias": bias})
+    return pair
