@@ -428,7 +428,7 @@ def test_compress_and_train_further(init, voc_folder) -> None:
     assert header.ranks == {"fc6": 8, "fc7": 8}
     assert header.provenance["iterations"] == 3
     assert header.provenance["trained_from"]["iterations"] == 4
-    assert "activation-aware SVD" in str(header.provenance["compression"])
+    assert "activation-aware, distilled" in str(header.provenance["compression"])
     assert small.fc_layers["fc6"][0].weight.shape == (8, 144)
     folder = Path("runs/train/c")
     assert run(f"train --resume {folder}").exit_code == 0  # nothing left to do, but it can

@@ -106,8 +106,8 @@ def compress(
     """Make a network smaller and faster: its fully connected layers at low rank.
 
     The result is in half precision and is used like any other weights file. With calibration
-    images it keeps the layers' outputs on them instead of their weights. --split and --limit are
-    of the curve's data.
+    images it keeps what the layers put out on them instead of their weights, and is then trained
+    to answer as the whole network does. --split and --limit are of the curve's data.
 
     Example: frcnn compress --weights runs/train/run/last.safetensors --rank 256
     """

@@ -105,8 +105,8 @@ def line_chart(
         parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
         parts += [f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3" fill="{colour}"/>' for a, b in corners]
         key = TOP + height - 14 - 18 * (len(series) - 1 - index)
-        parts.append(_line(WIDTH - 190, key - 4, WIDTH - 166, key - 4, colour, stroke=3))
-        parts.append(_text(WIDTH - 160, key, line.name, anchor="start"))
+        parts.append(_line(WIDTH - 215, key - 4, WIDTH - 191, key - 4, colour, stroke=3))
+        parts.append(_text(WIDTH - 185, key, line.name, anchor="start"))
     if mark is not None:
         a, b = at(mark[:2])
         parts.append(

@@ -29,7 +29,7 @@ from .ranks import Ranks, Spectrum, choose
 Method = Literal["plain", "aware"]
 METHODS: dict[Method, str] = {
     "plain": "truncated SVD",
-    "aware": "activation-aware SVD, distilled",
+    "aware": "activation-aware, distilled",
 }
 
 
