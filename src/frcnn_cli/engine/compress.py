@@ -127,7 +127,7 @@ class Compressor:
         """
         if method == "plain" or ranks == self.whole:
             return self._truncated(self.bases["plain"], ranks)
-        key = tuple(ranks.values())
+        key = tuple(ranks[name] for name in self.layers)
         if key not in self._distilled:
             assert self.calibration is not None
             start = self._truncated(self.bases["aware"], ranks)
