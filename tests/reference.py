@@ -145,6 +145,19 @@ def fast_rcnn_loss(
     return cls / count, loc / count
 
 
+def distillation_loss(logits, deltas, teacher_logits, teacher_deltas):
+    """(cls, loc) of one network's answers against another's, RoI by RoI; logits [R, K + 1]."""
+    cls = loc = 0.0
+    for r in range(len(logits)):
+        p = np.exp(teacher_logits[r]) / np.exp(teacher_logits[r]).sum()
+        q = np.exp(logits[r]) / np.exp(logits[r]).sum()
+        cls += sum(p[k] * math.log(p[k] / q[k]) for k in range(len(p)))
+        for k in range(1, len(p)):
+            off = (deltas[r, k] - teacher_deltas[r, k]) / (0.1, 0.1, 0.2, 0.2)
+            loc += p[k] * sum(smooth_l1(each) for each in off)
+    return cls / len(logits), loc / len(logits)
+
+
 def devkit_overlap(box: Box, other: Box) -> float:
     """VOCdevkit, VOCevaldet.m: the IoU of 1-based boxes with both ends included."""
     width = min(box[2], other[2]) - max(box[0], other[0]) + 1

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,9 @@ from frcnn_cli.config import CompressConfig
 from frcnn_cli.data import images
 from frcnn_cli.engine.calibrate import Calibration, calibrate
 from frcnn_cli.engine.checkpoint import WeightsHeader, load_weights, save_weights
-from frcnn_cli.engine.compress import Compressor, LayerReport
+from frcnn_cli.engine.compress import Compressor, Report
 from frcnn_cli.engine.detect import Detector
+from frcnn_cli.engine.distil import STEPS
 from frcnn_cli.engine.measure import HeadTimer, head_flops, measure
 from frcnn_cli.errors import DataError, WeightsError
 from frcnn_cli.models.backbones import CAFFE_MEAN, CAFFE_STD
@@ -50,36 +52,37 @@ def calibrated(detector: Detector, pictures: list[Path]) -> Calibration:
 
 def compress(
     model: FastRCNN, config: CompressConfig, calibration: Calibration | None = None
-) -> tuple[WeightsHeader, list[LayerReport]]:
+) -> tuple[WeightsHeader, Report]:
     compressor = Compressor(model, HEADER, calibration)
-    reports = compressor.report(compressor.choose(config))
-    return compressor.apply(reports), reports
+    report = compressor.report(compressor.choose(config))
+    return compressor.apply(report), report
 
 
 @pytest.mark.parametrize(
     ("rank", "kept"), [(5, {"fc6": 5, "fc7": 5}), (20, {"fc6": 20}), (13, {"fc6": 13, "fc7": 13})]
 )
 def test_layers_shrink_where_that_saves_weights(model, rank, kept) -> None:
-    header, reports = compress(model, CompressConfig(rank=rank))
+    header, report = compress(model, CompressConfig(rank=rank))
     assert header.ranks == kept
-    assert [report.name for report in reports] == ["fc6", "fc7", "cls_score", "bbox_pred"]
-    for report in reports:
-        outputs, inputs = report.shape
-        assert report.before == inputs * outputs
-        assert report.output_error == {}
-        if report.name in kept:
-            assert report.after == rank * (inputs + outputs) < report.before
-            assert report.method == "plain"
+    assert report.method == "plain"
+    assert report.divergence == {}
+    assert [layer.name for layer in report.layers] == ["fc6", "fc7", "cls_score", "bbox_pred"]
+    for layer in report.layers:
+        outputs, inputs = layer.shape
+        assert layer.before == inputs * outputs
+        assert layer.output_error == {}
+        if layer.name in kept:
+            assert layer.after == rank * (inputs + outputs) < layer.before
         else:
-            assert report.rank is report.method is report.weight_error is None
-            assert report.after == report.before
+            assert layer.rank is layer.weight_error is None
+            assert layer.after == layer.before
 
 
 def test_the_error_of_the_weights_is_the_tail_of_the_singular_values(model) -> None:
     values = torch.linalg.svdvals(model.fc_layers["fc6"].weight.double()).square()
-    _, reports = compress(model, CompressConfig(rank=7))
+    _, report = compress(model, CompressConfig(rank=7))
     expected = (values[7:].sum() / values.sum()).item()
-    assert reports[0].weight_error == pytest.approx(expected, rel=1e-6)
+    assert report.layers[0].weight_error == pytest.approx(expected, rel=1e-6)
 
 
 def test_error_falls_with_the_rank(model) -> None:
@@ -117,6 +120,7 @@ def test_damaged_weights_are_not_compressed(model) -> None:
         Compressor(model, HEADER, None)
 
 
+@torch.inference_mode()
 def test_calibration_sees_what_the_layers_do(detector, pictures) -> None:
     found = calibrated(detector, pictures)
     assert found.images == len(pictures)
@@ -128,16 +132,20 @@ def test_calibration_sees_what_the_layers_do(detector, pictures) -> None:
         pooled, _ = detector.pool(prepared)
         assert len(pooled) <= 512  # so all of them are taken
         rows[index == 1 or index % 5 == 4].append(pooled)
-    layer = detector.model.fc_layers["fc6"]
-    for moments, judges in ((found.fit["fc6"], False), (found.held_out["fc6"], True)):
-        y = (torch.cat(rows[judges]) @ layer.weight.T).detach().double()
-        assert moments.count == len(y)
-        torch.testing.assert_close(moments.mean, y.mean(0), rtol=1e-4, atol=1e-5)
-    second = detector.model.fc_layers["fc7"]
-    z = (torch.cat(rows[True]) @ layer.weight.T + layer.bias).relu() @ second.weight.T
+    layer, second = detector.model.fc_layers["fc6"], detector.model.fc_layers["fc7"]
+    y = (torch.cat(rows[False]) @ layer.weight.T).detach().double()
+    assert found.moments["fc6"].count == len(y)
+    torch.testing.assert_close(found.moments["fc6"].mean, y.mean(0), rtol=1e-4, atol=1e-5)
+    z = (y.float() + layer.bias).relu() @ second.weight.T
     torch.testing.assert_close(
-        found.held_out["fc7"].mean, z.detach().double().mean(0), rtol=1e-4, atol=1e-5
+        found.moments["fc7"].mean, z.detach().double().mean(0), rtol=1e-4, atol=1e-5
     )
+    for kept, judges in ((found.rois, False), (found.held_out, True)):
+        assert len(kept) == sum(min(256, len(pooled)) for pooled in rows[judges])
+        first = layer(rows[judges][0])
+        chosen = torch.linspace(0, len(first) - 1, min(256, len(first))).long()
+        expected = first[chosen].half()
+        torch.testing.assert_close(kept[: len(expected)], expected, rtol=1e-2, atol=1e-3)
 
 
 def test_unreadable_photographs_are_passed_over(detector, pictures, tmp_path) -> None:
@@ -149,30 +157,77 @@ def test_unreadable_photographs_are_passed_over(detector, pictures, tmp_path) ->
         calibrated(detector, [broken, pictures[0]])
 
 
-def test_each_layer_takes_the_method_that_keeps_more(detector, pictures) -> None:
+def test_the_method_is_the_one_with_the_nearer_answers(detector, pictures) -> None:
     calibration = calibrated(detector, pictures)
-    header, reports = compress(detector.model, CompressConfig(rank=6), calibration)
-    for report in reports[:2]:
-        assert report.output_error.keys() == {"plain", "aware"}
-        assert report.output_error[report.method] == min(report.output_error.values())
-    assert reports[0].method == "aware"
+    header, report = compress(detector.model, CompressConfig(rank=6), calibration)
+    assert report.divergence.keys() == {"plain", "aware"}
+    assert report.divergence["aware"] < report.divergence["plain"]
+    assert report.method == "aware"
     written = header.provenance["compression"]
     assert written["calibration"] == f"{len(pictures)} images of pictures"
-    assert written["layers"]["fc6"]["method"] == "activation-aware SVD"
-    assert written["layers"]["fc6"]["output_error"] == reports[0].output_error
+    assert written["method"] == "activation-aware, distilled"
+    assert written["divergence"] == report.divergence
+    assert written["layers"]["fc6"]["output_error"] == report.layers[0].output_error
 
 
-def test_what_is_reported_is_what_the_compressed_layer_does(detector, pictures) -> None:
+@pytest.mark.parametrize("ranks", [{"fc6": 6, "fc7": 4}, {"fc6": None, "fc7": 4}, {"fc6": 6}])
+def test_a_head_answers_as_the_network_that_comes_of_it(detector, pictures, ranks) -> None:
+    compressor = Compressor(detector.model, detector.header, calibrated(detector, pictures))
+    ranks = {"fc6": None, "fc7": None, **ranks}
+    pooled = torch.rand(50, 144)
+    first = detector.model.fc_layers["fc6"](pooled)
+    expected = compressor.head("aware", ranks).heads(first)
+    whole = {name: layer for name, layer in compressor.layers.items() if ranks[name] is None}
+    before = {name: layer.weight.clone() for name, layer in compressor.layers.items()}
+    compressor.apply(compressor.report(ranks, "aware"))
+    found = detector.model.heads(pooled)
+    torch.testing.assert_close(found.class_logits, expected.class_logits, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found.box_deltas, expected.box_deltas, rtol=1e-4, atol=1e-5)
+    assert all(torch.equal(layer.weight, before[n]) for n, layer in compressor.layers.items())
+    assert all(detector.model.fc_layers[name] is layer for name, layer in whole.items())
+
+
+def test_distilling_brings_the_answers_nearer_and_is_done_once(detector, pictures) -> None:
+    calibration = calibrated(detector, pictures)
+    compressor = Compressor(detector.model, detector.header, calibration)
+    ranks, steps = {"fc6": 4, "fc7": 3}, []
+    head = compressor.head("aware", ranks, lambda: steps.append(1))
+    assert len(steps) == STEPS
+    assert compressor.head("aware", dict(ranks), lambda: steps.append(1)) is head
+    assert len(steps) == STEPS
+    start = compressor._truncated(compressor.bases["aware"], ranks)
+    assert compressor._divergence(head) < compressor._divergence(start)
+    again = Compressor(detector.model, detector.header, calibration).head("aware", ranks)
+    for one, other in zip(head.fc_layers.parameters(), again.fc_layers.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_what_is_learnt_by_heart_is_not_taken(detector, pictures) -> None:
+    """RoIs whose answers say nothing of those held out: the truncation stays as it was."""
+    calibration = calibrated(detector, pictures)
+    few = replace(calibration, rois=torch.full_like(calibration.rois[:1], 30))
+    compressor = Compressor(detector.model, detector.header, few)
+    ranks = {"fc6": 12, "fc7": 9}
+    start = compressor._truncated(compressor.bases["aware"], ranks)
+    head = compressor.head("aware", ranks)
+    for one, other in zip(head.fc_layers.parameters(), start.fc_layers.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_what_is_reported_is_what_the_compressed_layers_do(detector, pictures) -> None:
     only = calibrate(detector, pictures[:2], "two", 1, lambda: None)
     content = pictures[1].read_bytes()  # the one that was held out
     pooled, _ = detector.pool(detector.prepare(content, images.decode(content, "")))
+    pooled = pooled[torch.linspace(0, len(pooled) - 1, min(len(pooled), 256)).long()]
+    whole = dict(detector.model.fc_layers.items())
+    _, report = compress(detector.model, CompressConfig(rank=6), only)
     with torch.inference_mode():
-        exact = detector.model.fc_layers["fc6"](pooled)
-        _, reports = compress(detector.model, CompressConfig(rank=6), only)
-        close = detector.model.fc_layers["fc6"](pooled)
-    measured = (exact - close).square().sum() / (exact - exact.mean(0)).square().sum()
-    error = reports[0].output_error[reports[0].method]
-    assert error == pytest.approx(measured.item(), rel=1e-3)
+        x = pooled
+        for layer in report.layers[:2]:
+            exact, close = whole[layer.name](x), detector.model.fc_layers[layer.name](x)
+            measured = (exact - close).square().sum() / (exact - exact.mean(0)).square().sum()
+            assert layer.output_error[report.method] == pytest.approx(measured.item(), rel=1e-2)
+            x = exact.relu()
 
 
 def test_flops_count_a_multiply_add_twice(model) -> None:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import reference
-from frcnn_cli.models.losses import fast_rcnn_loss
+from frcnn_cli.models.losses import distillation_loss, fast_rcnn_loss
 from frcnn_cli.structures import HeadOutput, RoiTargets
 
 CLASSES = 4
@@ -125,3 +125,28 @@ def test_huge_logits_stay_finite():
     wrong = fast_rcnn_loss(output, RoiTargets(torch.tensor([1, 0]), torch.zeros(2, 4)))
     assert right.cls.item() == 0
     assert np.isclose(wrong.cls.item(), 2e4)
+
+
+@pytest.mark.parametrize("count", [1, 7, 40])
+@pytest.mark.parametrize("apart", [0.01, 0.3, 5.0])
+def test_distillation_equals_the_formula(count, apart):
+    output, _ = random_case([0] * count)
+    noise, _ = random_case([0] * count, seed=1)
+    teacher = HeadOutput(
+        (output.class_logits + apart * noise.class_logits).detach(),
+        (output.box_deltas + apart * noise.box_deltas).detach(),
+    )
+    losses = distillation_loss(output, teacher)
+    pairs = (output.class_logits, output.box_deltas, teacher.class_logits, teacher.box_deltas)
+    cls, loc = reference.distillation_loss(*(each.detach().double().numpy() for each in pairs))
+    assert losses.cls.item() == pytest.approx(cls, rel=1e-4, abs=1e-7)
+    assert losses.loc.item() == pytest.approx(loc, rel=1e-4, abs=1e-7)
+    losses.total.backward()
+    assert output.class_logits.grad.abs().sum() > 0
+    assert not output.box_deltas.grad[:, 0].any()  # the background has no box
+
+
+def test_two_that_agree_have_no_distance():
+    output, _ = random_case([0, 1, 2])
+    losses = distillation_loss(output, HeadOutput(output.class_logits, output.box_deltas))
+    assert losses.total.item() == pytest.approx(0, abs=1e-6)

@@ -8,9 +8,10 @@ from frcnn_cli.models.low_rank import (
     OutputMoments,
     break_even_rank,
     low_rank_layer,
+    onto_inputs,
     output_basis,
-    output_error,
     singular_basis,
+    truncate_outputs,
 )
 from frcnn_cli.models.low_rank import truncate as truncate_by
 from reference import whitened_low_rank
@@ -176,25 +177,34 @@ def test_as_good_as_whitening_the_inputs(inputs, outputs, rank, kind):
 
 
 @pytest.mark.parametrize("rank", [1, 5, 12, 20])
-def test_the_predicted_error_is_that_of_the_layer(rank):
-    layer = random_layer(30, 20)
-    basis = output_basis(layer, moments_of(layer, inputs_of("plain", 300, 30)))
-    x = inputs_of("plain", 200, 30, seed=9)
-    exact, close = layer(x), truncate_by(layer, basis, rank)(x)
-    variance = (exact - exact.mean(0)).square().sum()
-    measured = ((exact - close).square().sum() / variance).item()
-    predicted = output_error(basis, moments_of(layer, x))
-    assert predicted[rank].item() == pytest.approx(measured, rel=1e-3, abs=1e-6)
-    assert len(predicted) == 21
+@pytest.mark.parametrize("kind", ["singular", "outputs"])
+def test_truncating_the_outputs_is_truncating_the_layer(rank, kind):
+    layer, x = random_layer(30, 20), inputs_of("plain", 200, 30)
+    basis = singular_basis(layer)
+    if kind == "outputs":
+        basis = output_basis(layer, moments_of(layer, x))
+    pair = truncate_outputs(layer, basis, rank)
+    assert [tuple(p.shape) for p in pair.parameters()] == [(rank, 20), (20, rank), (20,)]
+    expected = truncate_by(layer, basis, rank)(x)
+    torch.testing.assert_close(pair(layer(x)), expected, rtol=1e-4, atol=1e-5)
+    with torch.no_grad():  # whatever it has become since
+        pair[0].weight.add_(0.3)
+        pair[1].bias.sub_(1)
+    torch.testing.assert_close(onto_inputs(layer, pair)(x), pair(layer(x)), rtol=1e-4, atol=1e-4)
 
 
-def test_the_error_on_other_inputs_is_below_that_of_the_singular_vectors():
-    layer = random_layer(64, 48)
-    basis = output_basis(layer, moments_of(layer, inputs_of("plain", 4000, 64)))
-    held_out = moments_of(layer, inputs_of("plain", 4000, 64)[2000:])
-    aware, plain = (output_error(each, held_out) for each in (basis, singular_basis(layer)))
-    assert (aware[1:-1] < plain[1:-1]).all()
-    assert aware[-1].item() == pytest.approx(0, abs=1e-9)
+@pytest.mark.parametrize(("inputs", "outputs"), [(64, 48), (40, 56)])
+def test_the_error_on_other_inputs_is_below_that_of_the_singular_vectors(inputs, outputs):
+    layer = random_layer(inputs, outputs)
+    x = inputs_of("plain", 4000, inputs)
+    bases = output_basis(layer, moments_of(layer, x[:2000])), singular_basis(layer)
+    held_out = x[2000:]
+    exact = layer(held_out)
+    for rank in range(1, min(inputs, outputs)):
+        aware, plain = (
+            (truncate_by(layer, basis, rank)(held_out) - exact).norm().item() for basis in bases
+        )
+        assert aware < plain
 
 
 def test_what_outputs_are_on_average_costs_no_rank():

@@ -6,16 +6,15 @@ import os
 from dataclasses import asdict, replace
 from json import dumps
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from ..config import COMPRESSION_RANK, FINETUNE_LR, RECIPES, DetectConfig, compression
 from ..data.datasets import SPECS, absolute, names_dataset
-from ..errors import ConfigError, FrcnnError
+from ..errors import ConfigError
 from ..paths import WEIGHTS_SUFFIX, data_dir, find_weights
+from .compress_tables import show_costs, show_report
 from .console import ProgressLine, stderr, stdout
 from .options import (
     Config,
@@ -34,12 +33,12 @@ from .options import (
 from .train import RUNS, train_to_the_end
 
 if TYPE_CHECKING:
+    from ..data.dataset import Dataset
     from ..engine.calibrate import Calibration
     from ..engine.checkpoint import WeightsHeader
-    from ..engine.compress import Compressor, LayerReport
+    from ..engine.compress import Compressor, Method
     from ..engine.curve import Point
     from ..engine.detect import Detector
-    from ..engine.measure import Cost
     from ..engine.ranks import Ranks
     from ..models.fast_rcnn import FastRCNN
 
@@ -114,8 +113,8 @@ def compress(
     """Make a network smaller and faster: its fully connected layers at low rank.
 
     The result is in half precision and is used like any other weights file. With calibration
-    images it keeps the layers' outputs on them instead of their weights. --split and --limit are
-    of the curve's data.
+    images it keeps what the layers put out on them instead of their weights, and is then trained
+    to answer as the whole network does. --split and --limit are of the curve's data.
 
     Example: frcnn compress --weights runs/train/run/last.safetensors --rank 256
     """
@@ -141,9 +140,10 @@ def compress(
         raise ConfigError(f"{target} is no name for weights", f"end it in {WEIGHTS_SUFFIX}")
     workers = jobs or os.cpu_count() or 1
     from ..engine.checkpoint import load_weights, save_weights
-    from ..engine.compress import Compressor
+    from ..engine.compress import Compressor, with_costs
+    from ..engine.curve import smallest_within, write_curve
     from ..engine.detect import Detector
-    from ..engine.measure import measure
+    from ..engine.measure import measure, measure_model
 
     model, header = load_weights(source)
     detector = Detector(model, header, proposal_source(quiet), DetectConfig(), device)
@@ -152,33 +152,33 @@ def compress(
         calibration = _calibrate(detector, calibrate, data, images, workers, quiet)
     compressor = Compressor(model, header, calibration)
     ranks = None if settings is None else compressor.choose(settings)
+    method: Method | None = None
     points: list[Point] = []
     if curve is not None:
-        points = _measure_curve(
-            detector, compressor, ranks, curve, data, split, limit, workers, quiet
-        )
-        ranks = ranks or _within(points, map_drop)
-    assert ranks is not None
-    reports = compressor.report(ranks)
-    if curve is not None and not dry_run:
-        _write_curve(target, points, ranks)
-    header = compressor.apply(reports, keep_full)
+        dataset = open_named(curve, data, split, ("val", "test"), limit)
+        points = _measure_curve(detector, compressor, ranks, dataset, workers, quiet)
+    if ranks is None:
+        assert map_drop is not None
+        point = smallest_within(points, map_drop)
+        method, ranks = point.method, point.ranks
+    _distil(compressor, [ranks], quiet)
+    report = compressor.report(ranks, method)
+    if points and not dry_run:
+        for path in write_curve(target, points, report.method, ranks):
+            stderr.print(f"curve: {path}")
+    header = compressor.apply(report, keep_full)
     if finetune is not None:
         assert calibrate is not None
         model, header = _finetune(
             detector, header, calibrate, data, finetune, target.stem, device, workers, quiet
         )
-    with TemporaryDirectory() as folder:
-        trial = Path(folder) / f"trial{WEIGHTS_SUFFIX}"
-        save_weights(trial, model, header, half=True)
-        costs = measure(source, device), measure(trial, device)
-    header = _with_costs(header, costs)
+    costs = measure(source, device), measure_model(model, header, device)
     if not dry_run:
-        save_weights(target, model, header, half=True)
+        save_weights(target, model, with_costs(header, *costs), half=True)
     if json:
         answer = {
             "out": None if dry_run else str(target),
-            "layers": [asdict(report) for report in reports],
+            **asdict(report),
             "before": asdict(costs[0]),
             "after": asdict(costs[1]),
             "curve": [asdict(point) for point in points],
@@ -186,8 +186,8 @@ def compress(
         print(dumps(answer))
         return
     if not quiet:
-        _show_layers(reports)
-        _show_costs(costs)
+        show_report(report)
+        show_costs(*costs)
     stdout.print("nothing written (--dry-run)" if dry_run else str(target), soft_wrap=True)
 
 
@@ -270,91 +270,29 @@ def _finetune(
     return load_weights(trainer.run / WEIGHTS_FILE)
 
 
+def _distil(compressor: Compressor, choices: list[Ranks], quiet: bool) -> None:
+    """The heads of these ranks, if they are to be distilled: here, where progress is shown."""
+    from ..engine.distil import STEPS
+
+    if compressor.calibration is None:
+        return
+    with ProgressLine("distilling", STEPS * len(choices), "steps", quiet) as progress:
+        for ranks in choices:
+            compressor.head("aware", ranks, progress.advance)
+
+
 def _measure_curve(
     detector: Detector,
     compressor: Compressor,
     ranks: Ranks | None,
-    name: str,
-    data: Path | None,
-    split: str | None,
-    limit: int | None,
+    dataset: Dataset,
     workers: int,
     quiet: bool,
 ) -> list[Point]:
     from ..engine.curve import candidates, measure_curve
 
-    dataset = open_named(name, data, split, ("val", "test"), limit)
     dataset = dataset.with_classes(detector.classes)
     ladder = candidates(compressor, ranks)
+    _distil(compressor, [each.ranks for each in ladder if each.method == "aware"], quiet)
     with ProgressLine(f"{len(ladder)} candidates", len(dataset), "images", quiet) as progress:
         return measure_curve(detector, compressor, ladder, dataset, workers, progress.advance)
-
-
-def _within(points: list[Point], drop: float | None) -> Ranks:
-    from ..engine.curve import smallest_within
-
-    assert drop is not None
-    point = smallest_within(points, drop)
-    if point is None:
-        raise FrcnnError(
-            f"no candidate loses at most {drop:g} points of mAP", "allow more with --map-drop"
-        )
-    return point.ranks
-
-
-def _write_curve(target: Path, points: list[Point], ranks: Ranks) -> None:
-    """The CSV and the picture beside the weights."""
-    from ..engine.curve import draw_curve, to_csv
-
-    for suffix, text in ((".csv", to_csv(points)), (".svg", draw_curve(points, ranks))):
-        path = target.with_name(f"{target.stem}-curve{suffix}")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-        stderr.print(f"curve: {path}")
-
-
-def _with_costs(header: WeightsHeader, costs: tuple[Cost, Cost]) -> WeightsHeader:
-    history = header.provenance["compression"]
-    assert isinstance(history, dict)
-    before, after = (asdict(cost) for cost in costs)
-    provenance = {
-        **header.provenance,
-        "compression": {**history, "before": before, "after": after},
-    }
-    return replace(header, provenance=provenance)
-
-
-def _show_layers(reports: list[LayerReport]) -> None:
-    for report in reports:
-        stdout.print(_line(report), soft_wrap=True)
-
-
-def _line(report: LayerReport) -> str:
-    layer = f"{report.name} {report.shape[0]}×{report.shape[1]}"
-    if report.name in ("cls_score", "bbox_pred"):
-        return f"{layer}: left whole, an output layer"
-    if report.rank is None:
-        return f"{layer}: left whole, nothing saved from rank {report.break_even:.1f} on"
-    if report.output_error:
-        errors = ", ".join(f"{name} {error:.2%}" for name, error in report.output_error.items())
-        kept = f"{report.method}; error of the outputs: {errors}"
-    else:
-        kept = f"{report.method}; error of the weights: {report.weight_error:.2%}"
-    return f"{layer}: rank {report.rank}, {report.before:,} -> {report.after:,} weights, {kept}"
-
-
-def _show_costs(costs: tuple[Cost, Cost]) -> None:
-    table = Table("", "before", "after", "ratio")
-    for column in table.columns[1:]:
-        column.justify = "right"
-    before, after = costs
-    for label, unit, key in (
-        ("file, MB", 1e6, "bytes"),
-        ("parameters, million", 1e6, "parameters"),
-        ("heads, MFLOP a RoI", 1e6, "head_flops"),
-        ("image of 2,000 RoIs, ms", 1, "milliseconds"),
-        ("peak memory, MB", 1e6, "peak_bytes"),
-    ):
-        old, new = getattr(before, key), getattr(after, key)
-        table.add_row(label, f"{old / unit:,.1f}", f"{new / unit:,.1f}", f"{old / new:.2f}")
-    stdout.print(table)

@@ -19,14 +19,16 @@ from .prefetch import prefetch
 
 ROIS_PER_IMAGE = 512  # a quarter of the proposals says as much as all of them
 HELD_OUT = 5  # every fifth image judges
+KEPT_ROIS = 51_200  # at most, whose outputs are kept: 100 MB where the first layer has 1,024
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Moments of the outputs of each layer, without its bias."""
+    """What the layers of a network put out on real images."""
 
-    fit: dict[str, OutputMoments]  # from these a basis is made
-    held_out: dict[str, OutputMoments]  # and by these it is judged: RoIs of other images
+    moments: dict[str, OutputMoments]  # of each layer, without its bias
+    rois: Tensor  # [N, u] float16, W x + b of the first layer for some RoIs
+    held_out: Tensor  # [M, u], the same for RoIs of other images, which had no part in the moments
     images: int
     source: str  # where the images came from
 
@@ -38,26 +40,23 @@ def calibrate(
     workers: int,
     on_image: Callable[[], None],
 ) -> Calibration:
-    """Run a network over images and keep the moments; nothing else stays in memory.
+    """Run a network over images; memory does not grow with their number.
 
     Args:
-        detector: with the whole network. read: content and picture of the images 0..count-1.
-        source: what to call them. workers: threads that read ahead. on_image: called after each.
+        detector: with the whole network. source: what to call the images.
+        workers: threads that read ahead. on_image: called after each.
     Raises:
         DataError: fewer than two images can be read.
     """
-
-    def moments() -> dict[str, OutputMoments]:
-        return {
-            name: OutputMoments(len(layer.bias)) for name, layer in whole_layers(detector.model)
-        }
 
     def read(path: Path) -> Prepared:
         content = images.read_bytes(path)
         return detector.prepare(content, images.decode(content, str(path)))
 
-    fit, held_out = moments(), moments()
-    used = [0, 0]
+    moments = {name: OutputMoments(len(layer.bias)) for name, layer in whole_layers(detector.model)}
+    rois: list[list[Tensor]] = [[], []]
+    kept = min(ROIS_PER_IMAGE // 2, max(1, KEPT_ROIS // len(paths)))
+    used = [0, 0]  # images to fit, images to judge
     for _, future in prefetch(read, paths, workers):
         on_image()
         try:
@@ -70,16 +69,30 @@ def calibrate(
         used[judges] += 1
         with torch.inference_mode():
             pooled, _ = detector.pool(prepared)
-            chosen = torch.linspace(0, len(pooled) - 1, min(len(pooled), ROIS_PER_IMAGE)).long()
-            _observe(detector.model, pooled[chosen], held_out if judges else fit)
+            seen = _spread(pooled, ROIS_PER_IMAGE)
+            if not judges:
+                _observe(detector.model, seen, moments)
+            first = first_outputs(detector.model, _spread(seen, kept))
+            rois[judges].append(first.half().cpu())
     if not all(used):
         raise DataError(f"{source}: fewer than two images to calibrate with", "give more images")
-    return Calibration(fit, held_out, sum(used), source)
+    return Calibration(moments, torch.cat(rois[0]), torch.cat(rois[1]), sum(used), source)
+
+
+def _spread(rows: Tensor, count: int) -> Tensor:
+    """At most so many rows, at even distances."""
+    return rows[torch.linspace(0, len(rows) - 1, min(len(rows), count)).long()]
 
 
 def whole_layers(model: FastRCNN) -> list[tuple[str, nn.Linear]]:
     """The layers between RoI pooling and the heads that are not compressed, by name."""
     return [(n, layer) for n, layer in model.fc_layers.items() if isinstance(layer, nn.Linear)]
+
+
+def first_outputs(model: FastRCNN, pooled: Tensor) -> Tensor:
+    """W x + b of the first fully connected layer, [R, u]."""
+    _, first = whole_layers(model)[0]
+    return nn.functional.linear(pooled, first.weight, first.bias)
 
 
 def _observe(model: FastRCNN, x: Tensor, moments: dict[str, OutputMoments]) -> None:

@@ -105,8 +105,8 @@ def line_chart(
         parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
         parts += [f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3" fill="{colour}"/>' for a, b in corners]
         key = TOP + height - 14 - 18 * (len(series) - 1 - index)
-        parts.append(_line(WIDTH - 190, key - 4, WIDTH - 166, key - 4, colour, stroke=3))
-        parts.append(_text(WIDTH - 160, key, line.name, anchor="start"))
+        parts.append(_line(WIDTH - 215, key - 4, WIDTH - 191, key - 4, colour, stroke=3))
+        parts.append(_text(WIDTH - 185, key, line.name, anchor="start"))
     if mark is not None:
         a, b = at(mark[:2])
         parts.append(
@@ -115,6 +115,16 @@ def line_chart(
         below = b < TOP + 40
         parts.append(_text(a, b + 24 if below else b - 14, mark[2]))
     return "\n".join([*parts, "</svg>\n"])
+
+
+def stacked(charts: Sequence[str]) -> str:
+    """Charts one below the other, as one SVG file."""
+    parts = [
+        chart.replace("<svg ", f'<svg y="{index * HEIGHT}" width="{WIDTH}" height="{HEIGHT}" ', 1)
+        for index, chart in enumerate(charts)
+    ]
+    size = f"0 0 {WIDTH} {HEIGHT * len(charts)}"
+    return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{size}">\n{"".join(parts)}</svg>\n'
 
 
 def _text(x: float, y: float, text: str, size: int = 12, anchor: str = "middle") -> str:

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 import torch
+from torch import nn
 
 from ..config import CompressConfig
 from ..errors import WeightsError
 from ..models.fast_rcnn import FastRCNN
-from ..models.low_rank import Basis, output_basis, output_error, singular_basis, truncate
+from ..models.low_rank import (
+    Basis,
+    onto_inputs,
+    output_basis,
+    singular_basis,
+    truncate,
+    truncate_outputs,
+)
 from .calibrate import Calibration, whole_layers
 from .checkpoint import WeightsHeader
-from .measure import HeadTimer
+from .distil import answers, distil, divergence
+from .measure import Cost, HeadTimer
 from .ranks import Ranks, Spectrum, choose
 
 Method = Literal["plain", "aware"]
 METHODS: dict[Method, str] = {
     "plain": "truncated SVD",
-    "aware": "activation-aware SVD",
+    "aware": "activation-aware, distilled",
 }
 
 
@@ -34,9 +43,18 @@ class LayerReport:
     rank: int | None  # None: left whole
     before: int  # weights, without biases
     after: int
-    method: Method | None  # None: left whole
     weight_error: float | None  # ‖W − W'‖² / ‖W‖²
     output_error: dict[Method, float]  # relative squared error on held-out RoIs, if there are any
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of a network."""
+
+    ranks: Ranks
+    method: Method
+    layers: list[LayerReport]  # the output layers included
+    divergence: dict[Method, float]  # of the answers, on held-out RoIs, if there are any
 
 
 class Compressor:
@@ -58,14 +76,19 @@ class Compressor:
             )
         self.model, self.header, self.calibration = model, header, calibration
         self.layers = dict(whole_layers(model))
+        self.whole: Ranks = dict.fromkeys(self.layers)
         self.bases: dict[Method, dict[str, Basis]] = {
             "plain": {name: singular_basis(layer) for name, layer in self.layers.items()}
         }
+        self._distilled: dict[tuple[int | None, ...], FastRCNN] = {}
         if calibration is not None:
             self.bases["aware"] = {
-                name: output_basis(layer, calibration.fit[name])
+                name: output_basis(layer, calibration.moments[name])
                 for name, layer in self.layers.items()
             }
+            whole = self.head("plain", self.whole)
+            self._wanted = answers(whole, calibration.rois)
+            self._wanted_held_out = answers(whole, calibration.held_out)
 
     @property
     def best_method(self) -> Method:
@@ -91,25 +114,66 @@ class Compressor:
         timer = HeadTimer(self.model, device)
         return choose(config, self.spectra(), self.other_weights, timer)
 
-    def report(self, ranks: Ranks) -> list[LayerReport]:
-        """What would become of every layer, the output layers included.
+    def head(
+        self, method: Method, ranks: Ranks, on_step: Callable[[], None] = lambda: None
+    ) -> FastRCNN:
+        """The compressed network without its features.
 
-        Where real outputs are known, each layer takes the method that keeps more of those held
-        out.
+        Its `heads` takes the outputs of the first layer, [R, u] with the bias: truncating that
+        layer is a map of them, so what they cost is paid once however many ranks are compared.
+
+        Args:
+            on_step: called `distil.STEPS` times where the head is distilled. That is done once.
         """
-        reports = []
+        if method == "plain" or ranks == self.whole:
+            return self._truncated(self.bases["plain"], ranks)
+        key = tuple(ranks[name] for name in self.layers)
+        if key not in self._distilled:
+            assert self.calibration is not None
+            start = self._truncated(self.bases["aware"], ranks)
+            head = self._truncated(self.bases["aware"], ranks)
+            distil(head, self.calibration.rois, self._wanted, on_step)
+            # with very few images it may learn these by heart
+            better = self._divergence(head) < self._divergence(start)
+            self._distilled[key] = head if better else start
+        return self._distilled[key]
+
+    def _truncated(self, bases: dict[str, Basis], ranks: Ranks) -> FastRCNN:
+        layers: dict[str, nn.Module] = {}
+        for index, (name, layer) in enumerate(self.layers.items()):
+            rank, basis = ranks[name], bases[name]
+            if rank is None:
+                layers[name] = layer if index else nn.Identity()
+            else:
+                layers[name] = (truncate if index else truncate_outputs)(layer, basis, rank)
+        model = self.model
+        sizes = (model.stride, model.pooled_size)
+        head = FastRCNN(nn.Sequential(), *sizes, layers, model.cls_score, model.bbox_pred)
+        return head.to(model.feature_scale.device).eval()
+
+    def _divergence(self, head: FastRCNN) -> float:
+        assert self.calibration is not None
+        return divergence(head, self.calibration.held_out, self._wanted_held_out)
+
+    def report(self, ranks: Ranks, method: Method | None = None) -> Report:
+        """What would become of the network.
+
+        Args:
+            method: None for the one whose answers to the RoIs held out are nearer to the whole
+                network's; the plain one where there are none.
+        """
+        heads = {each: self.head(each, ranks) for each in self.bases}
+        diverged: dict[Method, float] = {}
+        errors: dict[Method, dict[str, float]] = {}
+        if self.calibration is not None:
+            diverged = {each: self._divergence(head) for each, head in heads.items()}
+            errors = {each: self._output_errors(head) for each, head in heads.items()}
+        nearest: Method = min(diverged, key=lambda each: diverged[each]) if diverged else "plain"
+        taken = method or nearest
+        layers = []
         for spectrum in self.spectra():
             name, rank = spectrum.name, ranks[spectrum.name]
-            errors: dict[Method, float] = {}
-            if rank is not None and self.calibration is not None:
-                held_out = self.calibration.held_out[name]
-                errors = {
-                    method: float(output_error(bases[name], held_out)[rank])
-                    for method, bases in self.bases.items()
-                }
-            method = min(errors, key=lambda each: errors[each]) if errors else "plain"
-            weight = self.layers[name].weight.detach().double().cpu()
-            reports.append(
+            layers.append(
                 LayerReport(
                     name,
                     (spectrum.outputs, spectrum.inputs),
@@ -117,20 +181,46 @@ class Compressor:
                     rank,
                     spectrum.weights,
                     spectrum.weights_at(rank),
-                    None if rank is None else method,
-                    None if rank is None else _error(weight, self.bases[method][name], rank),
-                    errors,
+                    None if rank is None else self._weight_error(heads[taken], name),
+                    {each: found[name] for each, found in errors.items() if name in found},
                 )
             )
         for name in ("cls_score", "bbox_pred"):
             layer = getattr(self.model, name)
             u, v = layer.weight.shape
-            reports.append(
-                LayerReport(name, (u, v), u * v / (u + v), None, u * v, u * v, None, None, {})
-            )
-        return reports
+            layers.append(LayerReport(name, (u, v), u * v / (u + v), None, u * v, u * v, None, {}))
+        return Report(ranks, taken, layers, diverged)
 
-    def apply(self, reports: Sequence[LayerReport], keep_full: bool = False) -> WeightsHeader:
+    def _pair(self, head: FastRCNN, name: str) -> nn.Sequential:
+        """A small layer of a head, as it is applied to the inputs of the whole one."""
+        pair = head.fc_layers[name]
+        assert isinstance(pair, nn.Sequential)
+        return onto_inputs(self.layers[name], pair) if name == next(iter(self.layers)) else pair
+
+    @torch.no_grad()
+    def _weight_error(self, head: FastRCNN, name: str) -> float:
+        """‖W − W'‖² / ‖W‖²."""
+        first, second, _ = (each.double().cpu() for each in self._pair(head, name).parameters())
+        weight = self.layers[name].weight.double().cpu()
+        return float((weight - second @ first).square().sum() / weight.square().sum())
+
+    @torch.no_grad()
+    def _output_errors(self, head: FastRCNN) -> dict[str, float]:
+        """E‖y − y'‖² over the variance of y of each small layer, those before it being whole."""
+        assert self.calibration is not None
+        x = y = self.calibration.held_out.to(self.model.feature_scale.device).float()
+        errors = {}
+        for index, (name, layer) in enumerate(self.layers.items()):
+            if index:
+                x = y.relu()
+                y = layer(x)
+            small = head.fc_layers[name]
+            if isinstance(small, nn.Sequential):
+                variance = (y - y.mean(dim=0)).square().sum().clamp(min=1e-30)
+                errors[name] = float((y - small(x)).square().sum() / variance)
+        return errors
+
+    def apply(self, report: Report, keep_full: bool = False) -> WeightsHeader:
         """Replace the layers in the network; the header that tells of it.
 
         Args:
@@ -139,29 +229,29 @@ class Compressor:
         """
         target = self.model.screen if keep_full else self.model.fc_layers
         self.model.screen.clear()
-        ranks, layers = {}, {}
-        for report in reports:
-            if report.rank is None or report.method is None:
-                continue
-            basis = self.bases[report.method][report.name]
-            pair = truncate(self.layers[report.name], basis, report.rank)
-            target[report.name] = pair.to(self.model.feature_scale.device)
-            ranks[report.name] = report.rank
-            layers[report.name] = {
-                **asdict(report),
-                "method": METHODS[report.method],
-            }
-        history: dict[str, object] = {"layers": layers}
+        head = self.head(report.method, report.ranks)
+        for layer in report.layers:
+            if layer.rank is not None:
+                pair = self._pair(head, layer.name)
+                target[layer.name] = pair.to(self.model.feature_scale.device)
+        history: dict[str, object] = {
+            "method": METHODS[report.method],
+            "layers": {each.name: asdict(each) for each in report.layers if each.rank is not None},
+        }
         if self.calibration is not None:
+            history["divergence"] = report.divergence
             history["calibration"] = (
                 f"{self.calibration.images} images of {self.calibration.source}"
             )
         provenance = {**self.header.provenance, "compression": history}
-        whole, screen = (self.header.ranks, ranks) if keep_full else (ranks, {})
+        kept = {name: rank for name, rank in report.ranks.items() if rank is not None}
+        whole, screen = (self.header.ranks, kept) if keep_full else (kept, {})
         return replace(self.header, ranks=whole, screen=screen, provenance=provenance)
 
 
-def _error(weight: torch.Tensor, basis: Basis, rank: int) -> float:
-    """‖W − P_t W‖² / ‖W‖²."""
-    kept = (basis.vectors[:, :rank].T @ weight).square().sum()
-    return float(1 - kept / weight.square().sum())
+def with_costs(header: WeightsHeader, before: Cost, after: Cost) -> WeightsHeader:
+    """The header that also tells what was measured."""
+    history = header.provenance["compression"]
+    assert isinstance(history, dict)
+    history = {**history, "before": asdict(before), "after": asdict(after)}
+    return replace(header, provenance={**header.provenance, "compression": history})

@@ -8,25 +8,29 @@ from __future__ import annotations
 
 import csv
 import io
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
-from torch import Tensor, nn
 
 from ..data.batching import Prepared
 from ..data.dataset import Dataset
+from ..errors import FrcnnError
 from ..evaluation.voc import evaluate
-from ..models.low_rank import Basis
-from ..structures import Detections, GroundTruth, HeadOutput
-from .chart import Series, axis, line_chart
+from ..structures import Detections, GroundTruth
+from .calibrate import first_outputs
+from .chart import Series, axis, line_chart, stacked
+from .checkpoint import write_atomically
 from .compress import METHODS, Compressor, Method
 from .detect import Detector
-from .measure import HeadTimer
+from .measure import HeadTimer, now
 from .prefetch import prefetch
 from .ranks import Ranks, by_share
 
-SHARES = (0.01, 0.02, 0.04, 0.07, 0.1, 0.15, 0.2, 0.3, 0.45, 0.6)  # of the weights
+X_LABEL = "weights kept in the fully connected layers, per cent"
+SHARES = (0.03, 0.06, 0.12, 0.25, 0.5)  # of the weights
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class Point:
     mean_ap: float
     weights: int  # of the fully connected layers
     megabytes: float  # of the file, in half precision
-    milliseconds: float  # of these layers, for 2,000 RoIs
+    milliseconds: float  # an image: its features and answers, and these layers for 2,000 RoIs
 
 
 def candidates(compressor: Compressor, chosen: Ranks | None = None) -> list[Candidate]:
@@ -69,36 +73,6 @@ def candidates(compressor: Compressor, chosen: Ranks | None = None) -> list[Cand
     ]
 
 
-class _Head:
-    """The fully connected layers of one candidate, from the outputs of the first one on."""
-
-    def __init__(self, compressor: Compressor, candidate: Candidate) -> None:
-        self._model = compressor.model
-        device = compressor.model.feature_scale.device
-        self._steps: list[tuple[nn.Linear, Tensor | None, Tensor | None]] = []
-        for name, layer in compressor.layers.items():
-            rank = candidate.ranks[name]
-            basis: Basis = compressor.bases[candidate.method][name]
-            if rank is None:
-                self._steps.append((layer, None, None))
-            else:
-                directions = basis.vectors[:, :rank].float().to(device)
-                self._steps.append((layer, directions, basis.mean.float().to(device)))
-
-    def __call__(self, y: Tensor) -> HeadOutput:
-        """From W x of the first layer, [R, u]."""
-        x = y
-        for index, (layer, directions, mean) in enumerate(self._steps):
-            if index:
-                x = nn.functional.linear(x, layer.weight)
-            if directions is not None and mean is not None:
-                x = mean + ((x - mean) @ directions) @ directions.T
-            x = (x + layer.bias).relu()
-        logits = self._model.cls_score(x)
-        deltas = self._model.bbox_pred(x)
-        return HeadOutput(logits, deltas.view(len(deltas), logits.shape[1], 4))
-
-
 def measure_curve(
     detector: Detector,
     compressor: Compressor,
@@ -113,10 +87,10 @@ def measure_curve(
         detector: with the whole network, the compressor's. dataset: numbered by its classes.
         workers: threads that read ahead. on_image: called after each image.
     """
-    heads = [_Head(compressor, candidate) for candidate in candidates]
-    first = next(iter(compressor.layers.values()))
+    heads = [compressor.head(candidate.method, candidate.ranks) for candidate in candidates]
     found: list[list[Detections]] = [[] for _ in candidates]
     truths: list[GroundTruth] = []
+    besides: list[float] = []  # seconds of an image without the fully connected layers
 
     def read(index: int) -> tuple[Prepared, GroundTruth]:
         content, image, truth = dataset.read(index)
@@ -126,18 +100,27 @@ def measure_curve(
         prepared, truth = future.result()
         truths.append(truth)
         with torch.inference_mode():
+            start = now()
             pooled, kind = detector.pool(prepared)
-            y = nn.functional.linear(pooled, first.weight)
+            besides.append(now() - start)
+            y = first_outputs(detector.model, pooled)
             for head, detections in zip(heads, found, strict=True):
-                detections.append(detector.answer(head(y), kind, prepared))
+                output = head.heads(y)
+                start = now()
+                detections.append(detector.answer(output, kind, prepared))
+            besides[-1] += now() - start  # of the last, as good as any
         on_image()
     timer = HeadTimer(compressor.model, detector.device)
+    seconds: dict[str, float] = {}  # by ranks: one time for all methods
     rest = sum(p.numel() for p in compressor.model.parameters()) - _weights(
         compressor, candidates[0].ranks
     )
     points = []
     for candidate, detections in zip(candidates, found, strict=True):
         weights = _weights(compressor, candidate.ranks)
+        key = str(candidate.ranks)
+        if key not in seconds:
+            seconds[key] = timer(candidate.ranks) + statistics.median(besides)
         points.append(
             Point(
                 candidate.method,
@@ -145,7 +128,7 @@ def measure_curve(
                 evaluate(detections, truths, len(dataset.classes)).mean_ap,
                 weights,
                 2 * (rest + weights) / 1e6,
-                1000 * timer(candidate.ranks),
+                1000 * seconds[key],
             )
         )
     return points
@@ -157,11 +140,19 @@ def _weights(compressor: Compressor, ranks: Ranks) -> int:
     )
 
 
-def smallest_within(points: Sequence[Point], drop: float) -> Point | None:
-    """The candidate with the fewest weights of those that lose at most `drop` points of mAP."""
+def smallest_within(points: Sequence[Point], drop: float) -> Point:
+    """The candidate with the fewest weights of those that lose at most `drop` points of mAP.
+
+    Raises:
+        FrcnnError: there is none.
+    """
     limit = points[0].mean_ap - drop / 100
     within = [point for point in points[1:] if point.mean_ap >= limit]
-    return min(within, key=lambda point: point.weights, default=None)
+    if not within:
+        raise FrcnnError(
+            f"no candidate loses at most {drop:g} points of mAP", "allow more with --map-drop"
+        )
+    return min(within, key=lambda point: (point.weights, -point.mean_ap))
 
 
 def to_csv(points: Sequence[Point]) -> str:
@@ -186,33 +177,59 @@ def to_csv(points: Sequence[Point]) -> str:
     return text.getvalue()
 
 
-def draw_curve(points: Sequence[Point], chosen: Ranks) -> str:
-    """mAP against the weights that are left, one line a method, the chosen point ringed."""
-    whole = points[0]
-    share = [100 * point.weights / whole.weights for point in points]
-    average = [100 * point.mean_ap for point in points]
-    methods = list(dict.fromkeys(point.method for point in points[1:]))
-    lines = [
-        Series(
-            METHODS[method],
-            [
-                (x, y)
-                for point, x, y in zip(points[1:], share[1:], average[1:], strict=True)
-                if point.method == method
-            ],
-        )
-        for method in methods
+def write_curve(
+    weights: Path, points: Sequence[Point], method: Method, chosen: Ranks
+) -> list[Path]:
+    """The table and the picture beside a weights file; returns their paths."""
+    table, picture = (weights.with_name(f"{weights.stem}-curve{end}") for end in (".csv", ".svg"))
+    write_atomically(table, lambda part: _write(part, to_csv(points)))
+    write_atomically(picture, lambda part: _write(part, draw_curve(points, method, chosen)))
+    return [table, picture]
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def draw_curve(points: Sequence[Point], method: Method, chosen: Ranks) -> str:
+    """mAP, time and size against the weights that are left, the chosen point ringed."""
+    size = "megabytes of the file", "{:.1f} MB"
+    charts = [
+        _chart(points, method, chosen, "mAP, per cent", "{:.1f}", lambda p: 100 * p.mean_ap),
+        _chart(
+            points, None, chosen, "milliseconds an image", "{:.0f} ms", lambda p: p.milliseconds
+        ),
+        _chart(points, None, chosen, *size, lambda p: p.megabytes),
     ]
+    return stacked(charts)
+
+
+def _chart(
+    points: Sequence[Point],
+    method: Method | None,
+    chosen: Ranks,
+    label: str,
+    form: str,
+    value: Callable[[Point], float],
+) -> str:
+    """One value against the weights; method: None where it depends on the ranks alone."""
+    whole, small = points[0], points[1:]
+    lines: dict[str, list[tuple[float, float]]] = {}
     mark = None
-    for point, x, y in zip(points[1:], share[1:], average[1:], strict=True):
-        if point.ranks == chosen and point.method == methods[-1]:
+    for point in small:
+        at = 100 * point.weights / whole.weights, value(point)
+        if method is None and point.method != small[0].method:
+            continue
+        lines.setdefault("any method" if method is None else METHODS[point.method], []).append(at)
+        if point.ranks == chosen and method in (None, point.method):
             ranks = ", ".join(f"{name} {rank or 'whole'}" for name, rank in chosen.items())
-            mark = (x, y, f"{ranks}: {point.megabytes:.1f} MB, {point.milliseconds:.0f} ms")
+            mark = (*at, f"{ranks}: {form.format(at[1])}")
+    every = [at for line in lines.values() for at in line]
     return line_chart(
-        "What compression costs",
-        axis("weights kept in the fully connected layers, per cent", share[1:], logarithmic=True),
-        axis("mean average precision, per cent", average),
-        lines,
+        f"What compression costs: {label}",
+        axis(X_LABEL, [x for x, _ in every], logarithmic=True),
+        axis(label, [value(whole), *(y for _, y in every)]),
+        [Series(name, line) for name, line in lines.items()],
         mark,
-        (100 * whole.mean_ap, f"whole: {whole.megabytes:.1f} MB, {whole.milliseconds:.0f} ms"),
+        (value(whole), f"whole: {form.format(value(whole))}"),
     )

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -20,9 +21,10 @@ from ..config import DetectConfig
 from ..data.batching import prepare
 from ..models.fast_rcnn import FastRCNN
 from ..models.low_rank import low_rank_layer
+from ..paths import WEIGHTS_SUFFIX
 from ..proposers.cache import ProposalSource
 from ..proposers.methods import selective_search
-from .checkpoint import load_weights
+from .checkpoint import WeightsHeader, load_weights, save_weights
 from .detect import Detector
 from .ranks import Ranks
 
@@ -50,6 +52,14 @@ def measure(weights: Path, device: str) -> Cost:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         return pool.submit(cost, weights, device, torch.get_num_threads()).result()
+
+
+def measure_model(model: FastRCNN, header: WeightsHeader, device: str) -> Cost:
+    """Measure a network as a weights file in half precision."""
+    with TemporaryDirectory() as folder:
+        trial = Path(folder) / f"trial{WEIGHTS_SUFFIX}"
+        save_weights(trial, model, header, half=True)
+        return measure(trial, device)
 
 
 def cost(weights: Path, device: str, threads: int) -> Cost:
@@ -86,16 +96,21 @@ def head_flops(model: FastRCNN) -> int:
     return 2 * sum(layer.weight.numel() for layer in layers)
 
 
+def now() -> float:
+    """Seconds on a clock, when all that was asked of the device is done."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
 def median_seconds(work: Callable[[], object]) -> float:
     """Median time of a piece of work, after one run that does not count."""
     work()
     seconds = []
     for _ in range(RUNS):
-        start = time.perf_counter()
+        start = now()
         work()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - start)
+        seconds.append(now() - start)
     return statistics.median(seconds)
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..errors import ConfigError
 from ..structures import Detections, GroundTruth
-from .matching import detection_table, object_table
+from .matching import DetectionTable, ObjectTable, detection_table, object_table
 
 # As COCOeval.summarize orders them; sizes are areas below 32², up to 96² and above, in pixels.
 FIGURES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
@@ -95,51 +95,30 @@ def _dataset(
 
 def _objects(ground_truths: Sequence[GroundTruth], class_count: int) -> list[dict[str, Any]]:
     table = object_table(ground_truths, class_count)
-    rows = zip(
-        table.image.tolist(),
-        table.labels.tolist(),
-        _xywh(table.boxes),
-        table.areas.tolist(),
-        table.difficult.tolist(),
-        strict=True,
-    )
+    more = zip(table.areas.tolist(), table.difficult.tolist(), strict=True)
     return [
-        # ids from 1: COCOeval takes 0 for "no match"
-        {
-            "id": number,
-            "image_id": image,
-            "category_id": label,
-            "bbox": box,
-            "area": area,
-            "iscrowd": int(difficult),
-        }
-        for number, (image, label, box, area, difficult) in enumerate(rows, start=1)
+        {**row, "area": area, "iscrowd": int(difficult)}
+        for row, (area, difficult) in zip(_rows(table), more, strict=True)
     ]
 
 
 def _found(detections: Sequence[Detections], class_count: int) -> list[dict[str, Any]]:
     table = detection_table(detections, class_count)
-    rows = zip(
-        table.image.tolist(),
-        table.labels.tolist(),
-        _xywh(table.boxes),
-        table.scores.tolist(),
-        strict=True,
-    )
+    areas = (table.boxes[:, 2:] - table.boxes[:, :2]).prod(axis=1).tolist()
+    more = zip(areas, table.scores.tolist(), strict=True)
     return [
-        {
-            "id": number,
-            "image_id": image,
-            "category_id": label,
-            "bbox": box,
-            "area": box[2] * box[3],
-            "score": score,
-        }
-        for number, (image, label, box, score) in enumerate(rows, start=1)
+        {**row, "area": area, "score": score}
+        for row, (area, score) in zip(_rows(table), more, strict=True)
     ]
 
 
-def _xywh(boxes: NDArray[np.float64]) -> list[list[float]]:
-    sides = boxes[:, 2:] - boxes[:, :2]
-    listed: list[list[float]] = np.concatenate([boxes[:, :2], sides], axis=1).tolist()
-    return listed
+def _rows(table: DetectionTable | ObjectTable) -> list[dict[str, Any]]:
+    """What COCO says alike of objects and of detections; boxes as x, y, width, height."""
+    sides = table.boxes[:, 2:] - table.boxes[:, :2]
+    boxes = np.concatenate([table.boxes[:, :2], sides], axis=1).tolist()
+    rows = zip(table.image.tolist(), table.labels.tolist(), boxes, strict=True)
+    return [
+        # ids from 1: COCOeval takes 0 for "no match"
+        {"id": number, "image_id": image, "category_id": label, "bbox": box}
+        for number, (image, label, box) in enumerate(rows, start=1)
+    ]

@@ -1,4 +1,4 @@
-"""The multitask loss (Fast R-CNN, equations 1 to 3)."""
+"""The multitask loss (Fast R-CNN, equations 1 to 3), and the same with a network as the teacher."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import torch
 from torch.nn import functional as F
 
 from ..structures import HeadOutput, Losses, RoiTargets
+
+# Usual spread of (dx, dy, dw, dh), as in py-faster-rcnn's BBOX_NORMALIZE_STDS: the deltas of a
+# finished network are not normalised, and a loss would hardly see them.
+DELTA_SPREAD = (0.1, 0.1, 0.2, 0.2)
 
 
 def fast_rcnn_loss(output: HeadOutput, targets: RoiTargets, count: float | None = None) -> Losses:
@@ -25,3 +29,21 @@ def fast_rcnn_loss(output: HeadOutput, targets: RoiTargets, count: float | None 
     wanted = targets.deltas[foreground].float()
     loc = F.smooth_l1_loss(predicted, wanted, reduction="sum", beta=1.0)
     return Losses(cls, loc / count)
+
+
+def distillation_loss(output: HeadOutput, teacher: HeadOutput) -> Losses:
+    """The multitask loss with the answers of another network as the annotations.
+
+    cls is the divergence of the class probabilities, KL(teacher || output), in nats (Hinton et al.,
+    "Distilling the knowledge in a neural network", 2015, at temperature 1). loc is smooth L1 of
+    every object class's deltas, in units of DELTA_SPREAD, weighted by the teacher's probability of
+    the class. Both are means over the RoIs, and zero where the two agree.
+    """
+    logs, known = output.class_logits.log_softmax(1), teacher.class_logits.log_softmax(1)
+    probabilities = known.exp()
+    cls = (probabilities * (known - logs)).sum(dim=1).mean()
+    spread = output.box_deltas.new_tensor(DELTA_SPREAD)
+    off = F.smooth_l1_loss(
+        output.box_deltas / spread, teacher.box_deltas / spread, reduction="none"
+    ).sum(dim=2)  # [R, K + 1]
+    return Losses(cls, (probabilities[:, 1:] * off[:, 1:]).sum(dim=1).mean())

@@ -103,28 +103,11 @@ def _principal(layer: nn.Linear, moment: Tensor, mean: Tensor) -> Basis:
     return Basis(vectors.flip(1)[:, :full], energy.flip(0)[:full].clamp(min=0), mean)
 
 
-def output_error(basis: Basis, moments: OutputMoments) -> Tensor:
-    """Relative error of the outputs at every rank.
-
-    Args:
-        moments: of the inputs to judge by; best of others than those that gave the basis.
-    Returns:
-        [m + 1]: at rank t, E‖W x − W' x‖² over the variance of W x. The last one is zero but for
-        rounding where the basis is complete.
-    """
-    about = moments.about(basis.mean)
-    along = ((about @ basis.vectors) * basis.vectors).sum(dim=0)  # [m]
-    left = about.trace() - torch.cat([along.new_zeros(1), along.cumsum(0)])
-    variance = moments.about(moments.mean).trace().clamp(min=1e-300)
-    return (left / variance).clamp(min=0)
-
-
 def low_rank_layer(inputs: int, outputs: int, rank: int) -> nn.Sequential:
     """U_t^T W without a bias, then U_t with one; not initialised to anything useful."""
     return nn.Sequential(nn.Linear(inputs, rank, bias=False), nn.Linear(rank, outputs))
 
 
-@torch.no_grad()
 def truncate(layer: nn.Linear, basis: Basis, rank: int) -> nn.Sequential:
     """Replace a layer by its projection on the first directions of a basis.
 
@@ -133,20 +116,47 @@ def truncate(layer: nn.Linear, basis: Basis, rank: int) -> nn.Sequential:
     Raises:
         WeightsError: the rank is out of range.
     """
+    weight, bias = layer.weight.detach().double().cpu(), layer.bias.detach().double().cpu()
+    directions = _first(layer, basis, rank)
+    return _pair(directions.T @ weight, directions, bias + _rest(basis.mean, directions))
+
+
+def truncate_outputs(layer: nn.Linear, basis: Basis, rank: int) -> nn.Sequential:
+    """What `truncate` makes of a layer, as a map from W x + b instead of from x: u×u.
+
+    Raises:
+        WeightsError: the rank is out of range.
+    """
+    directions = _first(layer, basis, rank)
+    centre = basis.mean + layer.bias.detach().double().cpu()
+    return _pair(directions.T, directions, _rest(centre, directions))
+
+
+def onto_inputs(layer: nn.Linear, pair: nn.Sequential) -> nn.Sequential:
+    """The pair that makes of x what `pair`, u×u of rank t, makes of W x + b."""
+    weight, bias = layer.weight.detach().double().cpu(), layer.bias.detach().double().cpu()
+    first, second, offset = (parameter.detach().double().cpu() for parameter in pair.parameters())
+    return _pair(first @ weight, second, offset + second @ (first @ bias))
+
+
+def _first(layer: nn.Linear, basis: Basis, rank: int) -> Tensor:
+    """The first directions of a basis, [u, t]."""
     outputs, inputs = layer.weight.shape
     full = min(outputs, inputs)
     if not 1 <= rank <= full:
         raise WeightsError(
             f"rank {rank} is out of range for a {outputs}×{inputs} layer", f"expected 1 to {full}"
         )
-    directions = basis.vectors[:, :rank]
-    lost_mean = basis.mean - directions @ (directions.T @ basis.mean)
-    pair = low_rank_layer(inputs, outputs, rank)
-    pair.load_state_dict(
-        {
-            "0.weight": directions.T @ layer.weight.double().cpu(),
-            "1.weight": directions,
-            "1.bias": layer.bias.double().cpu() + lost_mean,
-        }
-    )
+    return basis.vectors[:, :rank]
+
+
+def _rest(vector: Tensor, directions: Tensor) -> Tensor:
+    """What the projection on some directions takes away from a vector."""
+    return vector - directions @ (directions.T @ vector)
+
+
+@torch.no_grad()
+def _pair(first: Tensor, second: Tensor, bias: Tensor) -> nn.Sequential:
+    pair = low_rank_layer(first.shape[1], len(second), len(first))
+    pair.load_state_dict({"0.weight": first, "1.weight": second, "1.bias": bias})
     return pair

@@ -1,0 +1,55 @@
+"""What `frcnn compress` prints."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .console import stdout
+
+if TYPE_CHECKING:
+    from ..engine.compress import LayerReport, Report
+    from ..engine.measure import Cost
+
+
+def show_report(report: Report) -> None:
+    """A line for each layer, and which method was taken."""
+    for layer in report.layers:
+        stdout.print(_line(layer), soft_wrap=True)
+    if report.divergence:
+        values = ", ".join(f"{name} {value:.2g}" for name, value in report.divergence.items())
+        stdout.print(
+            f"distance from the whole network's answers: {values}; taken: {report.method}",
+            soft_wrap=True,
+        )
+
+
+def _line(layer: LayerReport) -> str:
+    name = f"{layer.name} {layer.shape[0]}×{layer.shape[1]}"
+    if layer.name in ("cls_score", "bbox_pred"):
+        return f"{name}: left whole, an output layer"
+    if layer.rank is None:
+        return f"{name}: left whole, nothing saved from rank {layer.break_even:.1f} on"
+    error = f"error of the weights: {layer.weight_error:.2%}"
+    if layer.output_error:
+        errors = ", ".join(f"{name} {error:.2%}" for name, error in layer.output_error.items())
+        error = f"error of the outputs: {errors}"
+    return f"{name}: rank {layer.rank}, {layer.before:,} -> {layer.after:,} weights; {error}"
+
+
+def show_costs(before: Cost, after: Cost) -> None:
+    """What was measured."""
+    from rich.table import Table
+
+    table = Table("", "before", "after", "ratio")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for label, unit, key in (
+        ("file, MB", 1e6, "bytes"),
+        ("parameters, million", 1e6, "parameters"),
+        ("heads, MFLOP a RoI", 1e6, "head_flops"),
+        ("image of 2,000 RoIs, ms", 1, "milliseconds"),
+        ("peak memory, MB", 1e6, "peak_bytes"),
+    ):
+        old, new = getattr(before, key), getattr(after, key)
+        table.add_row(label, f"{old / unit:,.1f}", f"{new / unit:,.1f}", f"{old / new:.2f}")
+    stdout.print(table)
