@@ -131,7 +131,8 @@ def stages(images: list[np.ndarray], config: SelectiveSearchConfig) -> None:
 
     terms = [np.array([x in each for x in search.TERMS]) for each in config.similarities]
     each = [(k, round(k)) for k in config.scales]
-    for image in images:
+    for original in images:
+        image = stage("scaling down", search._working_copy, original, config.max_side)
         pixels = image.shape[0] * image.shape[1]
         for space in config.colour_spaces:
             planes = stage("colour planes", search.PLANES[space], image)
@@ -154,7 +155,7 @@ def stages(images: list[np.ndarray], config: SelectiveSearchConfig) -> None:
                 pairs = stage("neighbours", regions.neighbour_pairs, keys, count, owner, n)
                 for flags in terms:
                     stage("grouping", grouping.group, *totals, pairs, pixels, flags)
-        stage("all", search.selective_search, image, config)
+        stage("all", search.selective_search, original, config)
     use_cores(None)
     everything = spent.pop("all")
     spent["ranking, the rest"] = everything - sum(spent.values())
