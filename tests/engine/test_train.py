@@ -102,7 +102,7 @@ def test_training_lowers_the_loss_and_leaves_frozen_layers(
     frozen = trainer.model.features[0].weight.clone()
     free = trainer.model.features[2].weight.clone()
     losses = [step.cls + step.loc for step in trainer.steps()]
-    assert np.mean(losses[-30:]) < 0.7 * np.mean(losses[:10])
+    assert np.mean(losses[-30:]) < 0.8 * np.mean(losses[:10])
     assert torch.equal(trainer.model.features[0].weight, frozen)
     assert not torch.equal(trainer.model.features[2].weight, free)
 
