@@ -108,7 +108,7 @@ class FastRCNN(nn.Module):
     def hidden(self, x: Tensor) -> Tensor:
         """What the last fully connected layer makes of pooled features [R, P * P * C]."""
         for layer in self.fc_layers.values():
-            x = self.dropout(layer(x).relu_())
+            x = self.dropout(layer(x).relu())
         return x
 
     def screen_hidden(self, x: Tensor) -> Tensor:
