@@ -26,7 +26,8 @@ from frcnn_cli.config import recipe
 from frcnn_cli.data.datasets import open_dataset
 from frcnn_cli.engine.batches import BatchMaker
 from frcnn_cli.engine.optim import learning_rate, parameter_groups
-from frcnn_cli.engine.train import Origin, Runtime, Trainer, prepare
+from frcnn_cli.engine.train import Origin, prepare
+from frcnn_cli.engine.trainer import Runtime, Trainer
 from frcnn_cli.models.fast_rcnn import FastRCNN
 from frcnn_cli.proposers.cache import ProposalSource
 from frcnn_cli.proposers.methods import selective_search

@@ -15,11 +15,12 @@ import torch
 from frcnn_cli.config import SelectiveSearchConfig, TrainConfig, recipe
 from frcnn_cli.data.dataset import Dataset
 from frcnn_cli.data.voc import load_voc
-from frcnn_cli.engine import train as train_module
+from frcnn_cli.engine import trainer as train_module
 from frcnn_cli.engine.batches import epoch_order
 from frcnn_cli.engine.checkpoint import load_weights
 from frcnn_cli.engine.optim import learning_rate, parameter_groups
-from frcnn_cli.engine.train import InterruptedRun, Origin, Runtime, Trainer, prepare, read_state
+from frcnn_cli.engine.train import Origin, prepare
+from frcnn_cli.engine.trainer import InterruptedRun, Runtime, Trainer, read_state
 from frcnn_cli.engine.validate import mean_average_precision
 from frcnn_cli.errors import ConfigError, DataError, FrcnnError, ImageError
 from frcnn_cli.models.fast_rcnn import build, freeze

@@ -231,7 +231,8 @@ def _finetune(
     """Train the compressed network of `detector` with the usual engine, in a run folder."""
     from ..engine import runs
     from ..engine.checkpoint import load_weights
-    from ..engine.train import WEIGHTS_FILE, Origin, Runtime, prepare
+    from ..engine.train import Origin, prepare
+    from ..engine.trainer import WEIGHTS_FILE, Runtime
 
     dataset = open_named(name, data, None, ("train", "trainval"), None)
     settings = replace(

@@ -40,7 +40,8 @@ if TYPE_CHECKING:
     from ..data.dataset import Dataset
     from ..engine.checkpoint import WeightsHeader
     from ..engine.metrics import Step
-    from ..engine.train import Judge, Origin, Trainer
+    from ..engine.train import Origin
+    from ..engine.trainer import Judge, Trainer
     from ..models.fast_rcnn import FastRCNN
 
 RUNS = Path("runs/train")
@@ -71,7 +72,7 @@ def _load_run(ctx: typer.Context, folder: Path | None) -> Path | None:
         return None
     if str(folder) == LATEST:
         from ..engine.runs import latest
-        from ..engine.train import STATE_FILE
+        from ..engine.trainer import STATE_FILE
 
         folder = latest(RUNS, STATE_FILE)
     settings = folder / "config.toml"
@@ -198,7 +199,8 @@ def train(
     images = open_named(dataset, data, split, ("trainval", "train"), limit)
     from ..engine import runs
     from ..engine.distributed import world
-    from ..engine.train import Origin, Runtime, prepare, read_state
+    from ..engine.train import Origin, prepare
+    from ..engine.trainer import Runtime, read_state
 
     origin = Origin(init, pixels, None if resume is None else read_state(resume))
     if weights is not None and resume is None:
@@ -337,7 +339,7 @@ def train_to_the_end(trainer: Trainer, quiet: bool) -> dict[str, float]:
         The iterations, the averages of the last ones, and the share of the time spent waiting for
         data.
     """
-    from ..engine.train import InterruptedRun
+    from ..engine.trainer import InterruptedRun
 
     recent: deque[Step] = deque(maxlen=100)
     left = trainer.config.iterations - trainer.iteration

@@ -1,0 +1,369 @@
+"""The steps of single-stage training (Fast R-CNN, section 2.3), and what survives their end.
+
+Everything random is a function of the seed, the iteration and the image's place in the batch, so a
+run that is resumed goes on exactly as it would have (on the CPU, with as many threads), and several
+processes that share its batches do what one would.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import resource
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..data.batching import DeltaStatistics
+from ..errors import ConfigError, DataError, FrcnnError, reason
+from ..models.fast_rcnn import FastRCNN, freeze
+from ..models.losses import fast_rcnn_loss
+from ..structures import Batch, HeadOutput, Losses, RoiTargets
+from .batches import BatchMaker
+from .checkpoint import WeightsHeader, save_weights, write_atomically
+from .device import pick_device, pick_precision
+from .distributed import World
+from .feature_cache import FeatureCache
+from .metrics import MetricsLog, Step
+from .optim import learning_rate, make_optimizer
+from .runs import StopSignal
+
+WEIGHTS_FILE = "last.safetensors"
+BEST_FILE = "best.safetensors"
+STATE_FILE = "state.pt"
+FEATURES_FOLDER = "features"
+STATE_KEYS = {
+    "iteration", "best", "classes", "pixels", "init", "ranks", "deltas", "model", "optimizer",
+}  # fmt: skip
+RESUME_HINT = "start again without --resume"
+
+# Judges the network as it is: mean average precision, 0..1.
+Judge = Callable[[FastRCNN, WeightsHeader], float]
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """How a run is done on this machine; of the result it changes nothing but rounding."""
+
+    device: str = "auto"
+    precision: str = "auto"  # auto, fp32 or bf16
+    workers: int = 1  # processes that make batches ahead of time
+    checkpoint_minutes: float = 5.0
+    eval_every: int = 0  # iterations between two judgements; 0: none
+    compiled: bool = False  # the convolutions, by torch.compile
+    cache_features: bool = False  # of frozen convolutions, in the folder of the run
+
+
+class InterruptedRun(Exception):  # noqa: N818 - a request, not an error
+    """The run was asked to stop, and did, with a checkpoint."""
+
+
+class Trainer:
+    """A training run; `run` is its folder, None in the processes that do not write.
+
+    Weights in the folder predict true deltas: the normalisation of the targets is folded into
+    bbox_pred. The training state keeps the layer as it is trained.
+    """
+
+    def __init__(
+        self,
+        model: FastRCNN,
+        batches: BatchMaker,
+        header: WeightsHeader,
+        runtime: Runtime,
+        world: World,
+    ) -> None:
+        self.device = pick_device(runtime.device)
+        self.model = model.to(self.device).to(memory_format=torch.channels_last).train()
+        self.batches, self.header, self.runtime, self.world = batches, header, runtime, world
+        self.run: Path | None = None
+        self.judge: Judge | None = None
+        self.config = batches.config
+        self.precision = pick_precision(runtime.precision, self.device)
+        if self.precision == torch.float16:  # it would need its losses scaled
+            raise ConfigError("--precision fp16 is for detection alone", "train with bf16 or fp32")
+        freeze(self.model, self.config.backbone, self.config.train_from)
+        self.optimizer = make_optimizer(self.model, self.config)
+        self.cache: FeatureCache | None = None
+        learning = any(p.requires_grad for p in self.model.features.parameters())
+        if runtime.cache_features and (learning or world.size > 1):
+            raise ConfigError(
+                "--cache-features needs convolutions that are not trained, and one process",
+                "add --train-from fc6",
+            )
+        if runtime.compiled:
+            self.model.features.compile()
+        self.network = world.wrap(self.model)
+        self.iteration = 0
+        self.best = -1.0  # mean average precision of BEST_FILE
+
+    def steps(self) -> Iterator[Step]:
+        """Train to the end, yielding each iteration; checkpoints on the way and at the end.
+
+        Raises:
+            InterruptedRun: SIGINT or SIGTERM came; the checkpoint holds everything up to it.
+            FrcnnError: the loss is not finite, an image is missing, the memory or the disk is
+                full; the last checkpoint is intact.
+        """
+        assert self.run is not None or not self.world.first
+        if self.runtime.cache_features:
+            assert self.run is not None
+            self.cache = FeatureCache(self.run / FEATURES_FOLDER, self.model)
+        stop, saved = StopSignal(), time.monotonic()
+        ahead = self.batches.ahead(self.iteration, self.runtime.workers, self.device.type == "cuda")
+        with stop, self._log() as log:
+            begun = time.monotonic()
+            for batch in ahead:
+                waited = time.monotonic() - begun
+                if isinstance(batch, FrcnnError):
+                    self.save(log)
+                    raise batch
+                step = self._step(self.iteration, batch, waited, begun)
+                self.iteration += 1
+                if log is not None:
+                    log.write(step)
+                yield step
+                every = self.runtime.eval_every
+                if every and (self.iteration % every == 0 or self._ended):
+                    self._validate(log)
+                stopping = self.world.any(stop.asked)
+                late = time.monotonic() - saved > 60 * self.runtime.checkpoint_minutes
+                if stopping or late or self._ended:
+                    self.save(log)
+                    saved = time.monotonic()
+                if stopping and not self._ended:
+                    raise InterruptedRun
+                begun = time.monotonic()
+
+    @property
+    def _ended(self) -> bool:
+        return self.iteration == self.config.iterations
+
+    @contextmanager
+    def _log(self) -> Iterator[MetricsLog | None]:
+        if self.run is None:
+            yield None
+            return
+        with MetricsLog(self.run, self.iteration) as log:
+            yield log
+
+    def _step(self, iteration: int, batch: Batch, waited: float, begun: float) -> Step:
+        config = self.config
+        lr = learning_rate(config, iteration)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr * group["factor"]
+        with self._explained(iteration):
+            output, targets, losses = self._forward(iteration, batch)
+            foreground = targets.labels > 0
+            right = (output.class_logits.argmax(dim=1) == targets.labels) & foreground
+            sums = self.world.add(
+                torch.stack(
+                    [
+                        losses.cls.detach() / self.world.size,
+                        losses.loc.detach() / self.world.size,
+                        right.sum().float(),
+                        foreground.sum().float(),
+                        (~foreground).sum().float(),
+                    ]
+                )
+            )
+            cls, loc, correct, fg, bg = sums.tolist()
+            if not math.isfinite(cls + loc):
+                raise FrcnnError(
+                    f"the loss is not finite in iteration {iteration + 1}, images "
+                    f"{', '.join(self.batches.names(iteration))}",
+                    "try a smaller --lr; an earlier checkpoint in the run's folder is intact",
+                )
+            self.optimizer.zero_grad(set_to_none=False)
+            torch.autograd.backward(losses.total(config.loc_weight))
+            if config.clip_norm:
+                torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm)
+            self.optimizer.step()
+        seconds = time.monotonic() - begun
+        return Step(
+            iteration + 1,
+            cls,
+            loc,
+            lr,
+            int(fg),
+            int(bg),
+            correct / max(fg, 1),
+            config.images_per_batch / seconds,
+            waited,
+            seconds,
+        )
+
+    def _forward(self, iteration: int, batch: Batch) -> tuple[HeadOutput, RoiTargets, Losses]:
+        """The losses of a batch, or of this process's part of it, such that their mean over the
+        processes is the loss of the batch."""
+        assert batch.targets is not None
+        rois = batch.rois.to(self.device, non_blocking=True)
+        targets = RoiTargets(
+            batch.targets.labels.to(self.device, non_blocking=True),
+            batch.targets.deltas.to(self.device, non_blocking=True),
+        )
+        first = (self.config.seed * 1_000_003 + iteration) * self.config.images_per_batch
+        seeds = [first + slot for slot in self.batches.slots]
+        counts = torch.bincount(batch.rois[:, 0].long(), minlength=len(seeds)).tolist()
+        self.model.dropout.reseed(seeds, counts, self.device)
+        count = float(self.world.add(torch.tensor([float(len(rois))], device=self.device)))
+        half = self.precision != torch.float32
+        with torch.autocast(self.device.type, self.precision, enabled=half):
+            if self.cache is not None:
+                features = self.cache(batch, self.batches.entries(iteration))
+                output = self.model.heads(self.model.pool(features.to(self.device), rois))
+            else:
+                images = batch.images.to(
+                    self.device, non_blocking=True, memory_format=torch.channels_last
+                )
+                output = self.network(images, rois)
+        return output, targets, fast_rcnn_loss(output, targets, max(count, 1) / self.world.size)
+
+    @contextmanager
+    def _explained(self, iteration: int) -> Iterator[None]:
+        """Within the block, memory that runs out is an error that names the knob."""
+        try:
+            yield
+        except (MemoryError, RuntimeError) as error:
+            out = isinstance(error, MemoryError | torch.OutOfMemoryError)
+            if not out and "can't allocate memory" not in str(error):
+                raise
+            config = self.config
+            raise FrcnnError(
+                f"out of memory in iteration {iteration + 1}: {config.images_per_batch} images, "
+                f"scale {max(config.scales)}, {config.rois_per_batch} RoIs",
+                "lower --scales, --rois-per-batch or --images-per-batch; the last checkpoint is "
+                "intact",
+            ) from None
+
+    def trial(self) -> tuple[float, int]:
+        """Do the first step without its consequences.
+
+        Returns:
+            Seconds, and the most bytes that the program has held so far (on a GPU, in its memory).
+        """
+        batch = self.batches(self.iteration)
+        seconds = []
+        for _ in range(2):  # the first one makes buffers, and compiles kernels
+            start = time.monotonic()
+            with self._explained(self.iteration):
+                losses = self._forward(self.iteration, batch)[2]
+                torch.autograd.backward(losses.total(self.config.loc_weight))
+                if self.device.type == "cuda":
+                    torch.cuda.synchronize()
+            seconds.append(time.monotonic() - start)
+        self.optimizer.zero_grad(set_to_none=False)
+        held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        if self.device.type == "cuda":
+            held = torch.cuda.max_memory_allocated()
+        return seconds[-1], held
+
+    def _validate(self, log: MetricsLog | None) -> None:
+        """Judge the network, and keep it if it is the best so far."""
+        if log is None or self.judge is None:
+            return
+        assert self.run is not None
+        with folded(self.model, self.batches.survey.deltas):
+            self.model.eval()
+            mean_ap = self.judge(self.model, self._header())
+            log.validated(self.iteration, mean_ap)
+            if mean_ap > self.best:
+                self.best = mean_ap
+                header = self._header({"validation_mean_ap": round(mean_ap, 4)})
+                save_weights(self.run / BEST_FILE, self.model, header)
+            self.model.train()
+
+    def save(self, log: MetricsLog | None = None) -> None:
+        """Write the training state, then the weights, each whole or not at all."""
+        if self.run is None:
+            return
+        deltas = self.batches.survey.deltas
+        state = {
+            "iteration": self.iteration,
+            "best": self.best,
+            "classes": list(self.header.classes),
+            "pixels": [self.header.pixel_mean, self.header.pixel_std],
+            "init": self.header.provenance["init"],
+            "ranks": self.header.ranks,
+            "deltas": torch.from_numpy(np.stack([deltas.mean, deltas.std])),
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        write_atomically(self.run / STATE_FILE, lambda part: torch.save(state, part))
+        with folded(self.model, deltas):
+            save_weights(self.run / WEIGHTS_FILE, self.model, self._header())
+        if log is not None:
+            log.draw()
+
+    def _header(self, more: dict[str, object] | None = None) -> WeightsHeader:
+        history = {"iterations": self.iteration, "settings": asdict(self.config), **(more or {})}
+        return replace(self.header, provenance={**self.header.provenance, **history})
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a state that `read_state` gave.
+
+        Raises:
+            DataError: it is not of this data, these proposals and this network.
+        """
+        deltas = self.batches.survey.deltas
+        same_targets = np.array_equal(state["deltas"].numpy(), np.stack([deltas.mean, deltas.std]))
+        if state["classes"] != list(self.header.classes) or not same_targets:
+            raise DataError(
+                "the data set or its proposals have changed since the run began", RESUME_HINT
+            )
+        try:
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, ValueError, KeyError) as error:
+            message = f"the state is of another network: {reason(error)}"
+            raise DataError(message, RESUME_HINT) from None
+        self.iteration, self.best = state["iteration"], state["best"]
+
+
+def read_state(run: Path) -> dict[str, Any]:
+    """The training state in a run's folder; nothing in it is executed.
+
+    Raises:
+        DataError: there is none, or it is damaged.
+    """
+    path = run / STATE_FILE
+    if not path.is_file():
+        raise DataError(f"no training state {path}", RESUME_HINT)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises many kinds
+        raise DataError(f"{path} cannot be resumed: {reason(error)}", RESUME_HINT) from None
+    if not isinstance(state, dict) or not state.keys() >= STATE_KEYS:
+        raise DataError(f"{path} is not a training state", RESUME_HINT)
+    return state
+
+
+@torch.no_grad()
+def unfold(model: FastRCNN, deltas: DeltaStatistics) -> None:
+    """Make a bbox_pred that predicts true deltas predict normalised ones."""
+    layer = model.bbox_pred
+    mean, std = (torch.from_numpy(each.reshape(-1)) for each in (deltas.mean, deltas.std))
+    layer.weight.div_(std[:, None])
+    layer.bias.sub_(mean).div_(std)
+
+
+@contextmanager
+def folded(model: FastRCNN, deltas: DeltaStatistics) -> Iterator[None]:
+    """Within the block, bbox_pred predicts true deltas instead of normalised ones."""
+    layer = model.bbox_pred
+    mean = torch.from_numpy(deltas.mean.reshape(-1)).to(layer.weight.device)
+    std = torch.from_numpy(deltas.std.reshape(-1)).to(layer.weight.device)
+    before = copy.deepcopy(layer.state_dict())
+    with torch.no_grad():
+        layer.weight.mul_(std[:, None])
+        layer.bias.mul_(std).add_(mean)
+    try:
+        yield
+    finally:
+        layer.load_state_dict(before)  # the very bits: resuming must not drift
