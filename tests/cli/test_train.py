@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from commands import failure, run
+from frcnn_cli.engine import measure
 from frcnn_cli.engine.checkpoint import load_weights, read_header
 
 TRAIN = "train --iterations 4 --backbone tiny --scales 100 --max-size 160 --rois-per-batch 16"
@@ -81,6 +82,27 @@ def test_training_further_keeps_the_classes_and_the_scale(weights, voc_folder) -
     assert (after.scale, after.max_size) == (before.scale, before.max_size)
     resumed = run("train --resume --iterations 3 --json")
     assert resumed.exit_code == 0, resumed.output
+
+
+def test_training_further_on_data_of_other_classes_can_be_resumed(weights, voc_folder) -> None:
+    for path in (voc_folder / "Annotations").glob("*.xml"):
+        path.write_text(path.read_text().replace("<name>box</name>", "<name>apple</name>"))
+    flags = f"train --data {voc_folder} --weights {weights} --iterations 2 --rois-per-batch 16"
+    assert run(flags, "--json").exit_code == 0
+    resumed = run("train --resume --iterations 3 --json")
+    assert resumed.exit_code == 0, resumed.output
+
+
+def test_the_small_head_is_left_behind(weights, voc_folder, monkeypatch) -> None:
+    # a new process would not know the backbone `tiny`
+    monkeypatch.setattr(measure, "measure", lambda path, device: measure.cost(path, device, 2))
+    both = run(f"compress --weights {weights} --rank 8 --keep-full --out both.safetensors --json")
+    assert both.exit_code == 0, both.output
+    flags = f"train --data {voc_folder} --weights both.safetensors --iterations 2"
+    assert run(flags, "--rois-per-batch 16 --json").exit_code == 0
+    resumed = run("train --resume --iterations 3 --json")
+    assert resumed.exit_code == 0, resumed.output
+    assert not read_header(Path(json.loads(resumed.stdout)["weights"])).screen
 
 
 def test_two_data_sets_as_one(init, voc_folder, tmp_path) -> None:

@@ -169,6 +169,14 @@ def test_names_and_places_are_told_from_files() -> None:
     assert not any(datasets.names_dataset(name) for name in ("photo.jpg", "voc:", "a:b", "c:\\x"))
 
 
+def test_a_plus_within_a_name_joins_nothing(voc_folder: Path) -> None:
+    folder = voc_folder.rename(voc_folder.with_name("a+b"))
+    assert datasets.names_dataset(f"voc:{folder}")
+    assert datasets.open_dataset(f"voc:{folder}", None, None, ("train",), refuse).name == "voc:a+b"
+    assert datasets.names_dataset(f"voc:{folder}+voc2012+coco:c+d.json")
+    assert not datasets.names_dataset(f"voc:{folder}+photo.jpg+voc2012+x")
+
+
 def test_a_place_can_be_named_from_any_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

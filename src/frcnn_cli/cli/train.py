@@ -203,7 +203,9 @@ def train(
     from ..engine.trainer import Runtime, read_state
 
     origin = Origin(init, pixels, None if resume is None else read_state(resume))
-    if weights is not None and resume is None:
+    if origin.state is not None and weights is not None:
+        images = images.with_classes(origin.state["classes"])
+    elif weights is not None:
         origin, settings, images = _further(weights, settings, images, bool(scales))
     workers = jobs or os.cpu_count() or 1
     with world(device) as (place, own_device):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,13 +22,16 @@ FORMATS = {"voc": "DIR", "coco": "FILE", "yolo": "DIR"}
 SPECS = (*DATASETS, *(f"{kind}:{place}" for kind, place in FORMATS.items()))
 HELP = f"One of {', '.join(SPECS)}."
 JOINT = "+"  # between data sets that are taken together
+# A + within the name of a folder joins nothing.
+_JOINT = re.compile(rf"\+(?=(?:{'|'.join(DATASETS)})(?:\+|$)|(?:{'|'.join(FORMATS)}):)")
 VOC_SPLITS = ("train", "val", "trainval", "test")
 
 
 def names_dataset(text: str) -> bool:
     """Whether a data set is meant, and not a file."""
-    if JOINT in text:
-        return all(map(names_dataset, text.split(JOINT)))
+    several = _JOINT.split(text)
+    if len(several) > 1:
+        return all(map(names_dataset, several))
     return text in DATASETS or _parts(text) is not None
 
 
@@ -41,8 +45,9 @@ def _parts(text: str) -> tuple[str, Path] | None:
 
 def absolute(name: str) -> str:
     """The same data set, whatever the working folder."""
-    if JOINT in name:
-        return JOINT.join(map(absolute, name.split(JOINT)))
+    several = _JOINT.split(name)
+    if len(several) > 1:
+        return JOINT.join(map(absolute, several))
     parts = _parts(name)
     return name if parts is None else f"{parts[0]}:{parts[1].resolve()}"
 
@@ -66,12 +71,11 @@ def open_dataset(
         ConfigError: unknown name, or a folder or split too many. DataError: not found, or nothing
             in it.
     """
-    if JOINT in name:
+    several = _JOINT.split(name)
+    if len(several) > 1:
         from .dataset import joined
 
-        return joined(
-            [open_dataset(each, data, split, default_splits, say) for each in name.split(JOINT)]
-        )
+        return joined([open_dataset(each, data, split, default_splits, say) for each in several])
     parts = _parts(name)
     if parts is not None:
         return _open_place(*parts, data, split, default_splits)

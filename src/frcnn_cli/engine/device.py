@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import resource
+import sys
+from pathlib import Path
 
 import torch
 
@@ -69,3 +72,12 @@ def cast(model: FastRCNN, dtype: torch.dtype) -> FastRCNN:
     model.to(dtype)
     model.feature_scale = scale
     return model
+
+
+def peak_bytes() -> int:
+    """Largest resident memory of this process."""
+    status = Path("/proc/self/status")
+    if status.exists():  # ru_maxrss would tell of the parent: Linux hands it on over exec
+        return 1024 * int(status.read_text().partition("VmHWM:")[2].split()[0])
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

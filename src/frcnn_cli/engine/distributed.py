@@ -62,7 +62,7 @@ class World:
 
     def wrap(self, network: nn.Module) -> nn.Module:
         """The network, with gradients averaged over the processes in its backward pass."""
-        if self.size == 1 or not any(p.requires_grad for p in network.parameters()):
+        if self.size == 1:
             return network
         return DistributedDataParallel(
             network, broadcast_buffers=False, gradient_as_bucket_view=True

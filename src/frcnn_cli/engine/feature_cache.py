@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..data.batching import MIN_SIDE
+from ..data.transforms import resized_size
 from ..models.fast_rcnn import FastRCNN
 from ..structures import Batch
 from .checkpoint import write_atomically
@@ -50,8 +52,8 @@ class FeatureCache:
             return torch.from_numpy(np.load(path, allow_pickle=False)).float()
         except (OSError, ValueError, EOFError):
             pass  # not there yet, or damaged
-        sides = (round(side * batch.scales[slot]) for side in batch.image_sizes[slot])
-        height, width = (max(side, 32) for side in sides)
+        size = resized_size(batch.image_sizes[slot], batch.scales[slot])
+        height, width = (max(side, MIN_SIDE) for side in size)
         image = batch.images[slot : slot + 1, :, :height, :width]
         device = self.model.feature_scale.device
         features = self.model.features(image.to(device, memory_format=torch.channels_last))[0]

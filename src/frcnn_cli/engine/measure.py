@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-import resource
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -26,6 +24,7 @@ from ..proposers.cache import ProposalSource
 from ..proposers.methods import selective_search
 from .checkpoint import WeightsHeader, load_weights, save_weights
 from .detect import Detector
+from .device import peak_bytes
 from .ranks import Ranks
 
 ROIS = 2000  # of the image that is measured
@@ -77,16 +76,7 @@ def cost(weights: Path, device: str, threads: int) -> Cost:
     seconds = median_seconds(lambda: detector.infer(prepared))
     parameters = sum(parameter.numel() for parameter in model.parameters())
     size = weights.stat().st_size
-    return Cost(size, parameters, head_flops(model), seconds * 1000, _peak_bytes())
-
-
-def _peak_bytes() -> int:
-    """Largest resident memory of this process."""
-    status = Path("/proc/self/status")
-    if status.exists():  # ru_maxrss would tell of the parent: Linux hands it on over exec
-        return 1024 * int(status.read_text().partition("VmHWM:")[2].split()[0])
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return Cost(size, parameters, head_flops(model), seconds * 1000, peak_bytes())
 
 
 def head_flops(model: FastRCNN) -> int:

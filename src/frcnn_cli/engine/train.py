@@ -60,6 +60,7 @@ def prepare(
     fresh = False  # fc6 starts from random
     if origin.detector is not None:
         model, given = origin.detector
+        model.screen.clear()  # it stands for layers that are about to change
         statistics = PixelStatistics(given.pixel_mean, given.pixel_std)
         earlier = dict(given.provenance)
         history = {"compression": earlier.pop("compression", None), "trained_from": earlier}

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import math
-import resource
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,7 +26,7 @@ from ..models.losses import fast_rcnn_loss
 from ..structures import Batch, HeadOutput, Losses, RoiTargets
 from .batches import BatchMaker
 from .checkpoint import WeightsHeader, save_weights, write_atomically
-from .device import pick_device, pick_precision
+from .device import peak_bytes, pick_device, pick_precision
 from .distributed import World
 from .feature_cache import FeatureCache
 from .metrics import MetricsLog, Step
@@ -259,7 +258,7 @@ class Trainer:
                     torch.cuda.synchronize()
             seconds.append(time.monotonic() - start)
         self.optimizer.zero_grad(set_to_none=False)
-        held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        held = peak_bytes()
         if self.device.type == "cuda":
             held = torch.cuda.max_memory_allocated()
         return seconds[-1], held

@@ -169,6 +169,6 @@ def freeze(model: FastRCNN, backbone_name: str, first: str | None) -> None:
         module.requires_grad_(False)
     if first in row.layers:
         return
+    layers = {**model.fc_layers, "cls_score": model.cls_score}
     for name in names[len(row.layers) : names.index(first)]:
-        layers = {**model.fc_layers, "cls_score": model.cls_score}
         layers[name].requires_grad_(False)

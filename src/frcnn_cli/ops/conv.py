@@ -54,7 +54,8 @@ def _winograd(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """3×3, image by image: for more of them NNPACK takes a slower way."""
     weight = weight.contiguous()
     images = torch.split(x.contiguous(), 1)
-    return torch.cat([torch._nnpack_spatial_convolution(i, weight, bias, 1, 1) for i in images])
+    maps = [torch._nnpack_spatial_convolution(image, weight, bias, 1, 1) for image in images]
+    return maps[0] if len(maps) == 1 else torch.cat(maps)  # cat would copy the one
 
 
 class _WideConvolution(torch.autograd.Function):
