@@ -64,6 +64,9 @@ class TrainConfig:
     scales: tuple[int, ...] = (600,)
     max_size: int = 1000  # pixels of the longer side at most; paper 5.2
     train_from: str | None = None  # first layer that learns; None: the backbone's; paper 4.5
+    # of fully connected layers that start from random, where it saves weights; None: full, as in
+    # the paper, which factorises after training (3.1)
+    rank: int | None = None
     loc_weight: float = 1.0  # lambda of equation 1; 0 trains classification only (paper 5.1)
     optimizer: str = "sgd"  # "sgd" (paper) or "adamw"
     lr: float = 0.001  # paper 2.3
@@ -148,6 +151,7 @@ def check(config: TrainConfig) -> None:
         (config.max_size <= MAX_SIDE, "max-size", f"at most {MAX_SIDE}"),
         (0 <= config.seed < 2**32, "seed", "from 0 to 2**32 - 1"),
         (config.max_proposals >= 1, "max-proposals", "at least 1"),
+        (config.rank is None or config.rank >= 1, "rank", "at least 1"),
     ]
     for fine, flag, wanted in rules:
         if not fine:

@@ -129,7 +129,11 @@ def test_two_data_sets_as_one(init, voc_folder, tmp_path) -> None:
         ("--train-from conv9", "unknown layer 'conv9'"),
         ("--loc-weight -1", "--loc-weight is out of range"),
         ("--precision fp8", "unknown precision 'fp8'"),
-        ("--cache-features", "--cache-features needs convolutions that are not trained"),
+        (
+            "--train-from conv1 --cache-features",
+            "--cache-features needs convolutions",
+        ),
+        ("--rank 0", "--rank is out of range"),
         ("--weights nothing", "unknown weights 'nothing'"),
         ("--eval-every 2 --eval-split nosplit", "voc has no split 'nosplit'"),
     ],

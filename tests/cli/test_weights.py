@@ -142,6 +142,7 @@ def test_import_and_detect_by_name(here, frcnn_home) -> None:
         ("export b", "unknown weights 'b'"),
         ("export a --out a.pb", "a.pb is no name for this"),
         ("export a --out there.onnx", "there.onnx exists"),
+        ("export a --out mine.safetensors", "mine.safetensors exists"),
     ],
 )
 def test_bad_input_is_one_line_and_writes_nothing(arguments, message, frcnn_home) -> None:
@@ -161,3 +162,17 @@ def test_export_without_the_exporter(monkeypatch) -> None:
     result = run("export a", status=1)
     assert "onnx is not installed" in result.stderr
     assert "pip install onnx onnxscript" in result.stderr
+
+
+def test_export_in_half_precision() -> None:
+    torch.manual_seed(1)
+    model = build(NAME, 3)
+    header = WeightsHeader(NAME, CLASSES, CAFFE_MEAN, CAFFE_STD, 96, 160)
+    save_weights(Path("trained.safetensors"), model, header)
+    run("export trained.safetensors --out small.safetensors")
+    sizes = [Path(f"{name}.safetensors").stat().st_size for name in ("trained", "small")]
+    assert sizes[1] < 0.6 * sizes[0]
+    small, told = load_weights(Path("small.safetensors"))
+    assert told == header
+    for key, tensor in model.state_dict().items():
+        assert torch.equal(small.state_dict()[key], tensor.half().float()), key

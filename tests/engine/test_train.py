@@ -23,6 +23,7 @@ from frcnn_cli.engine.train import Origin, prepare
 from frcnn_cli.engine.trainer import InterruptedRun, Runtime, Trainer, read_state
 from frcnn_cli.engine.validate import mean_average_precision
 from frcnn_cli.errors import ConfigError, DataError, FrcnnError, ImageError
+from frcnn_cli.models.backbones import BACKBONES
 from frcnn_cli.models.fast_rcnn import build, freeze
 from frcnn_cli.proposers.cache import ProposalSource
 from frcnn_cli.proposers.methods import Method, selective_search
@@ -185,8 +186,11 @@ def test_judging_changes_nothing(dataset, source, init, tmp_path) -> None:
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
-def test_cached_features_train_as_the_convolutions_would(dataset, source, init, tmp_path) -> None:
-    config = replace(CONFIG, train_from="fc6", images_per_batch=1, rois_per_batch=16)
+@pytest.mark.parametrize("train_from", ["fc6", None])  # None: the second convolution
+def test_cached_features_train_as_the_convolutions_would(
+    dataset, source, init, tmp_path, train_from
+) -> None:
+    config = replace(CONFIG, train_from=train_from, images_per_batch=1, rois_per_batch=16)
     losses = []
     for cached in (False, True):
         runtime = replace(RUNTIME, cache_features=cached)
@@ -203,9 +207,38 @@ def test_cached_features_train_as_the_convolutions_would(dataset, source, init, 
     assert [step.cls + step.loc for step in again.steps()] == losses[1]
 
 
+def test_layers_of_low_rank_from_the_start(dataset, source, init, tmp_path) -> None:
+    config = replace(CONFIG, rank=5)
+    trainer = make_trainer(dataset, source, init, tmp_path / "run", config)
+    assert trainer.header.ranks == {"fc6": 5, "fc7": 5}
+    assert str(trainer.header.provenance["init"]).endswith("fc6, fc7 random of rank 5")
+    list(trainer.steps())
+    model, header = load_weights(tmp_path / "run" / train_module.WEIGHTS_FILE)
+    shapes = {key: tuple(each.shape) for key, each in model.state_dict().items() if "fc" in key}
+    assert shapes["fc_layers.fc6.0.weight"] == (5, 144)
+    assert shapes["fc_layers.fc6.1.weight"] == (32, 5)
+    assert header.ranks == trainer.header.ranks
+    again = make_trainer(dataset, source, init, tmp_path / "run", config, resume=True)
+    assert again.header.ranks == header.ranks
+    wide = make_trainer(dataset, source, init, tmp_path / "wide", replace(CONFIG, rank=20))
+    assert wide.header.ranks == {"fc6": 20}  # fc7 has 24 outputs: 20 would save nothing
+
+
+def test_layers_that_are_given_keep_their_rank(dataset, source, init, tmp_path) -> None:
+    state = torch.load(init)
+    state |= {"classifier.1.weight": torch.zeros(32, 144), "classifier.1.bias": torch.zeros(32)}
+    torch.save(state, init)
+    row = replace(BACKBONES[NAME], classifier=("classifier.1",))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(BACKBONES, NAME, row)
+        with pytest.raises(ConfigError, match="fc6 came with the initial weights"):
+            make_trainer(dataset, source, init, tmp_path, replace(CONFIG, rank=5))
+
+
 def test_features_that_are_trained_cannot_be_cached(dataset, source, init, tmp_path) -> None:
+    config, runtime = replace(CONFIG, train_from="conv1"), replace(RUNTIME, cache_features=True)
     with pytest.raises(ConfigError, match="not trained"):
-        make_trainer(dataset, source, init, tmp_path, runtime=replace(RUNTIME, cache_features=True))
+        make_trainer(dataset, source, init, tmp_path, config, runtime=runtime)
 
 
 def test_bfloat16_trains_nearly_the_same(dataset, source, init, tmp_path) -> None:

@@ -10,6 +10,7 @@ from frcnn_cli.models.low_rank import (
     low_rank_layer,
     onto_inputs,
     output_basis,
+    random_pair,
     singular_basis,
     truncate_outputs,
 )
@@ -222,3 +223,12 @@ def test_damaged_weights_have_no_output_basis(value):
         layer.weight[2, 3] = value
     with pytest.raises(WeightsError, match="NaN or infinite"):
         output_basis(layer, moments)
+
+
+def test_a_random_pair_keeps_the_scale_of_what_goes_through() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(256, 400)
+    whole = nn.Linear(400, 300)
+    pair = random_pair(whole, 40)
+    assert [tuple(each.weight.shape) for each in pair] == [(40, 400), (300, 40)]
+    assert pair(x).relu().square().mean().item() == pytest.approx(1, rel=0.2)

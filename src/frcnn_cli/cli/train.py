@@ -132,6 +132,10 @@ def train(
     ] = None,
     clip_norm: Annotated[float | None, _setting("Largest norm of the gradient; 0: any")] = None,
     max_proposals: Annotated[int | None, _setting("Proposals an image")] = None,
+    rank: Annotated[
+        int | None,
+        typer.Option(help="Of the fully connected layers, from the start [default: full]."),
+    ] = None,
     seed: Annotated[int | None, _setting("Seed of all that is random")] = None,
     eval_every: Annotated[
         int, typer.Option(min=0, help="Iterations between validations; the best weights are kept.")
@@ -191,6 +195,7 @@ def train(
         "loc_weight": loc_weight,
         "clip_norm": clip_norm,
         "max_proposals": max_proposals,
+        "rank": rank,
         "seed": seed,
     }
     given = {key: value for key, value in chosen.items() if value is not None}
@@ -291,6 +296,8 @@ def _further(
 
     model, header = load_weights(find_weights(weights))
     settings = replace(settings, backbone=header.backbone)
+    if settings.rank is not None:
+        raise ConfigError("--rank and --weights exclude each other", "frcnn compress lowers ranks")
     if not scaled:
         settings = replace(settings, scales=(header.scale,), max_size=header.max_size)
     return Origin(detector=(model, header)), settings, images.with_classes(header.classes)

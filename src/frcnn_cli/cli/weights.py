@@ -171,16 +171,22 @@ def export(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Write ONNX: (image, rois) in, (probabilities, boxes) out.
+    """Write ONNX: (image, rois) in, (probabilities, boxes) out. Or .safetensors: in half precision.
 
     Example: frcnn weights export squeezenet1_1-voc07 --out detector.onnx
     """
     path = find_weights(name)
     target = out or Path(f"{path.stem}.onnx")
-    _check_target(target, ".onnx", path)
-    from ..engine.onnx import export_onnx
+    if target.suffix == WEIGHTS_SUFFIX:
+        _check_target(target, WEIGHTS_SUFFIX, path)
+        from ..engine.checkpoint import load_weights, save_weights
 
-    export_onnx(path, target)
+        save_weights(target, *load_weights(path), half=True)
+    else:
+        _check_target(target, ".onnx", path)
+        from ..engine.onnx import export_onnx
+
+        export_onnx(path, target)
     size = target.stat().st_size
     if json:
         print(dumps({"path": str(target), "bytes": size}))

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from ..config import TrainConfig
 from ..data.batching import PixelStatistics
 from ..data.dataset import Dataset
-from ..errors import DataError
+from ..errors import ConfigError, DataError
 from ..models.fast_rcnn import FastRCNN, build
+from ..models.low_rank import break_even_rank, random_pair
 from ..proposers.cache import ProposalSource
 from .batches import BatchMaker
 from .checkpoint import WeightsHeader, make_low_rank
@@ -73,6 +75,9 @@ def prepare(
                 model, config.backbone, origin.init, origin.pixels
             )
             fresh = "fc6" not in filled
+            if config.rank is not None:
+                ranks = _narrow(model, config.rank, filled)
+                told += f" of rank {config.rank}"
         else:
             mean, std = origin.state["pixels"]
             statistics, told = PixelStatistics(tuple(mean), tuple(std)), origin.state["init"]
@@ -116,6 +121,27 @@ def prepare(
     if origin.state is not None:
         trainer.restore(origin.state)
     return trainer
+
+
+def _narrow(model: FastRCNN, rank: int, filled: Sequence[str]) -> dict[str, int]:
+    """Give the fully connected layers this rank, where it saves weights; their ranks.
+
+    Raises:
+        ConfigError: a layer is not random.
+    """
+    if filled:
+        raise ConfigError(
+            f"--rank is for layers that start from random; {', '.join(filled)} came with the "
+            "initial weights",
+            "train them whole, then frcnn compress --finetune",
+        )
+    pairs = {
+        name: random_pair(layer, rank)
+        for name, layer in model.fc_layers.items()
+        if isinstance(layer, nn.Linear) and rank < break_even_rank(layer)
+    }
+    model.fc_layers.update(pairs)
+    return dict.fromkeys(pairs, rank)
 
 
 def nearest_scale(scales: tuple[int, ...]) -> int:

@@ -21,7 +21,7 @@ import torch
 
 from ..data.batching import DeltaStatistics
 from ..errors import ConfigError, DataError, FrcnnError, reason
-from ..models.fast_rcnn import FastRCNN, freeze
+from ..models.fast_rcnn import FastRCNN, freeze, frozen_modules
 from ..models.losses import fast_rcnn_loss
 from ..structures import Batch, HeadOutput, Losses, RoiTargets
 from .batches import BatchMaker
@@ -90,8 +90,7 @@ class Trainer:
         freeze(self.model, self.config.backbone, self.config.train_from)
         self.optimizer = make_optimizer(self.model, self.config)
         self.cache: FeatureCache | None = None
-        learning = any(p.requires_grad for p in self.model.features.parameters())
-        if runtime.cache_features and (learning or world.size > 1):
+        if runtime.cache_features and (world.size > 1 or not frozen_modules(self.model)):
             raise ConfigError(
                 "--cache-features needs convolutions that are not trained, and one process",
                 "add --train-from fc6",
@@ -216,7 +215,7 @@ class Trainer:
         with torch.autocast(self.device.type, self.precision, enabled=half):
             if self.cache is not None:
                 features = self.cache(batch, self.batches.entries(iteration))
-                output = self.model.heads(self.model.pool(features.to(self.device), rois))
+                output = self.model.heads(self.model.pool(features, rois))
             else:
                 images = batch.images.to(
                     self.device, non_blocking=True, memory_format=torch.channels_last

@@ -172,3 +172,11 @@ def freeze(model: FastRCNN, backbone_name: str, first: str | None) -> None:
     layers = {**model.fc_layers, "cls_score": model.cls_score}
     for name in names[len(row.layers) : names.index(first)]:
         layers[name].requires_grad_(False)
+
+
+def frozen_modules(model: FastRCNN) -> int:
+    """How many modules of `features`, from the first one on, come before all that learn."""
+    for index, module in enumerate(model.features):
+        if any(parameter.requires_grad for parameter in module.parameters()):
+            return index
+    return len(model.features)

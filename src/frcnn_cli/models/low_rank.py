@@ -108,6 +108,17 @@ def low_rank_layer(inputs: int, outputs: int, rank: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(inputs, rank, bias=False), nn.Linear(rank, outputs))
 
 
+def random_pair(layer: nn.Linear, rank: int) -> nn.Sequential:
+    """Two layers in the place of one before a ReLU, to train from random: together they keep the
+    scale of what goes through, as He's initialisation of one does."""
+    pair = low_rank_layer(layer.in_features, layer.out_features, rank)
+    first, second, bias = pair.parameters()
+    nn.init.kaiming_normal_(first, nonlinearity="linear")
+    nn.init.kaiming_normal_(second, nonlinearity="relu")
+    nn.init.zeros_(bias)
+    return pair
+
+
 def truncate(layer: nn.Linear, basis: Basis, rank: int) -> nn.Sequential:
     """Replace a layer by its projection on the first directions of a basis.
 
