@@ -4,7 +4,9 @@ BIN := .venv/bin
 DEMO := .venv/.with-demo
 ALL := .venv/.with-demo,dev
 
-.PHONY: demo test test-all check bench clean
+MADE := runs/weights
+
+.PHONY: demo test test-all check bench weights weights-val clean
 
 demo: $(DEMO)
 	$(BIN)/frcnn detect $$($(BIN)/python examples/photographs.py) --out demo
@@ -22,6 +24,38 @@ check: $(ALL)
 
 bench: $(ALL)
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+# The default weights, from VOC2007 (in the folder that FRCNN_DATA names) to the file; INIT is a file
+# of ImageNet weights, torchvision's without it. Hours; a step that was stopped is gone on with.
+weights: $(MADE)/squeezenet1_1-voc07.safetensors
+
+# The same trained on `train` alone, to be judged on `val`.
+weights-val: $(MADE)/squeezenet1_1-voc07-train.safetensors
+	$(BIN)/frcnn eval voc2007 --split val --weights $<
+
+# train RUN OPTIONS: train, or go on with a run that was stopped.
+define train
+	test -e runs/train/$(1)/state.pt || rm -rf runs/train/$(1)
+	if test -e runs/train/$(1); then $(BIN)/frcnn train --resume runs/train/$(1); \
+	else $(BIN)/frcnn train voc2007 --recipe modern --name $(1) $(2); fi
+endef
+
+$(MADE)/whole.safetensors: | $(DEMO)
+	$(call train,voc07-whole,--split train --iterations 5500 $(if $(INIT),--init $(INIT)))
+	$(BIN)/frcnn weights export runs/train/voc07-whole/last.safetensors --out $@
+
+$(MADE)/small.safetensors: $(MADE)/whole.safetensors
+	$(BIN)/frcnn compress --weights $< --rank 128 --calibrate voc2007 --images 100 --out $@
+
+FURTHER = --weights $< --iterations 8000 --scales 416,480,544 --max-size 900
+
+$(MADE)/squeezenet1_1-voc07-train.safetensors: $(MADE)/small.safetensors
+	$(call train,voc07-train,--split train $(FURTHER))
+	$(BIN)/frcnn weights export runs/train/voc07-train/last.safetensors --out $@
+
+$(MADE)/squeezenet1_1-voc07.safetensors: $(MADE)/small.safetensors
+	$(call train,voc07-trainval,--split trainval $(FURTHER))
+	$(BIN)/frcnn weights export runs/train/voc07-trainval/last.safetensors --out $@
 
 clean:
 	rm -rf .venv demo build dist

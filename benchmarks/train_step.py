@@ -214,6 +214,9 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=100, help="images")
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
+    if not args.data.is_dir() or not args.init_folder.is_dir():
+        print("skipped: needs VOC2007 (--data) and initial weights (--init-folder)")
+        return
     ratios = [compare(name, args) for name in args.backbone]
     print(
         f"{torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads, "

@@ -30,6 +30,7 @@ PAPER = {
     "weight_decay": 0.0005,
     "bias_lr": 2.0,
     "backbone_lr": 1.0,
+    "rank": None,
     "seed": 3,
 }
 NOT_IN_THE_PAPER = {"backbone", "train_from"}  # the second is a matter of the backbone
@@ -54,6 +55,7 @@ def test_learning_rate_drops_after_thirty_thousand_iterations() -> None:
     [
         ("voc2007", 40_000, [30_000]),
         ("voc2007+voc2012", 60_000, [30_000]),
+        ("voc2012+voc2007", 60_000, [30_000]),
         ("coco:instances_train2014.json", 240_000, [200_000]),
     ],
 )

@@ -119,7 +119,7 @@ def recipe(name: str, data: str = "") -> TrainConfig:
     if name not in RECIPES:
         raise unknown_name("recipe", name, RECIPES)
     settings = RECIPES[name]
-    kind = data.partition(":")[0]
+    kind = "+".join(sorted(data.partition(":")[0].split("+")))
     if name == "paper" and kind in SCHEDULES:
         iterations, steps = SCHEDULES[kind]
         return replace(settings, iterations=iterations, lr_steps=steps)

@@ -394,6 +394,15 @@ def test_compress_to_a_budget(weights, voc_folder, choice) -> None:
     assert [path.name for path in Path("s").iterdir()] == ["c.safetensors"]
 
 
+def test_another_data_set_that_is_at_hand_calibrates_nothing(
+    weights, voc_folder, monkeypatch
+) -> None:
+    monkeypatch.setenv("FRCNN_DATA", str(voc_folder))
+    result = run(f"compress -w {weights} --rank 8 --dry-run --json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["method"] == "plain"
+
+
 def test_dry_run_writes_nothing(weights) -> None:
     result = run(f"compress -w {weights} --rank 8 --dry-run -o s/c.safetensors")
     assert result.exit_code == 0, result.output

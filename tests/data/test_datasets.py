@@ -137,6 +137,20 @@ def test_default_split_decides_the_archive(downloads: list[tuple]) -> None:
     assert [call[2] for call in downloads] == ["test"]
 
 
+def test_no_test_images_of_2012(downloads: list[tuple]) -> None:
+    with pytest.raises(ConfigError, match="no public annotations"):
+        datasets.open_dataset("voc2012", None, "test", DEFAULTS, refuse)
+    assert downloads == []
+
+
+@pytest.mark.parametrize(
+    ("name", "years"),
+    [("voc2007", True), ("voc2012+voc2007", True), ("voc", False), ("yolo:x", False), ("", False)],
+)
+def test_names_that_a_folder_of_many_sets_knows(name: str, years: bool) -> None:
+    assert datasets.has_years(name) == years
+
+
 def test_a_place_in_voc_layout(voc_folder: Path) -> None:
     found = datasets.open_dataset(f"voc:{voc_folder}", None, "val", DEFAULTS, refuse)
     assert (found.name, found.split, len(found)) == ("voc:voc", "val", 4)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..config import COMPRESSION_RANK, FINETUNE_LR, RECIPES, DetectConfig, compression
-from ..data.datasets import SPECS, absolute, names_dataset
+from ..data.datasets import SPECS, absolute, has_years, names_dataset
 from ..errors import ConfigError
 from ..paths import WEIGHTS_SUFFIX, data_dir, find_weights
 from .compress_tables import show_costs, show_report
@@ -203,10 +203,13 @@ def _calibrate(
     from ..engine.calibrate import calibrate
 
     if name is None:
-        if data_dir(data) is None:
-            return None
         trained_on = str(detector.header.provenance.get("data", "")).partition(" ")[0]
-        name = trained_on if names_dataset(trained_on) else "voc"
+        if data_dir(data) is not None and has_years(trained_on):
+            name = trained_on
+        elif data is not None:
+            name = "voc"
+        else:
+            return None
     if names_dataset(name):
         dataset = open_named(name, data, None, ("train", "trainval"), None)
         paths, source = list(dataset.paths), f"{dataset.name} {dataset.split}"

@@ -202,6 +202,7 @@ def train(
     settings = replace(recipe_settings(recipe, dataset), backbone=backbone, **given)
     check(settings)
     images = open_named(dataset, data, split, ("trainval", "train"), limit)
+    validation = open_named(dataset, data, eval_split, (), eval_limit) if eval_every else None
     from ..engine import runs
     from ..engine.distributed import world
     from ..engine.train import Origin, prepare
@@ -237,8 +238,7 @@ def train(
             if json and place.first:
                 print(dumps({"seconds_per_iteration": seconds, "bytes": held}))
             return
-        if eval_every and place.first:
-            validation = open_named(dataset, data, eval_split, (), eval_limit)
+        if validation is not None and place.first:
             trainer.judge = _judge(trainer, validation, workers, quiet)
         if resume is not None:
             trainer.run = resume if place.first else None

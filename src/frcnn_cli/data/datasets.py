@@ -35,6 +35,11 @@ def names_dataset(text: str) -> bool:
     return text in DATASETS or _parts(text) is not None
 
 
+def has_years(text: str) -> bool:
+    """Whether VOC challenges are meant, which are found in the folder of many data sets."""
+    return all(DATASETS.get(each) for each in _JOINT.split(text))
+
+
 def _parts(text: str) -> tuple[str, Path] | None:
     """Format and place of coco:FILE and the like."""
     kind, colon, place = text.partition(":")
@@ -89,9 +94,10 @@ def open_dataset(
         raise DataError("no data set given", "name one (voc2007), or give a folder with --data")
     if folder is None:
         assert year is not None
-        # the test images of 2012 are not published with annotations
         public = [each for each in default_splits if (year, each) != ("2012", "test")]
         split = split or public[0]
+        if (year, split) == ("2012", "test"):
+            raise ConfigError("VOC2012's test images have no public annotations", "take val")
         if split not in VOC_SPLITS:  # before anything is fetched
             raise unknown_name("split", split, VOC_SPLITS)
         from .download import fetch_voc
