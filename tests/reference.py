@@ -607,3 +607,18 @@ def near_duplicates_later(boxes, threshold, factor):
             originals.append(index)
         ranks.append((index + 1) * (factor if near else 1))
     return sorted(range(len(boxes)), key=lambda index: ranks[index])
+
+
+def convolution_weight_gradient(
+    x: NDArray[np.float32], gradient: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """Of a 3×3 convolution of padding 1: each weight moved each output by the input under it."""
+    images, inputs, height, width = x.shape
+    padded = np.zeros((images, inputs, height + 2, width + 2))
+    padded[:, :, 1:-1, 1:-1] = x
+    result = np.zeros((gradient.shape[1], inputs, 3, 3))
+    for i in range(3):
+        for j in range(3):
+            under = padded[:, :, i : i + height, j : j + width]
+            result[:, :, i, j] = np.einsum("bohw,bchw->oc", gradient.astype(np.float64), under)
+    return result

@@ -151,6 +151,12 @@ def check(config: TrainConfig) -> None:
         (config.max_size <= MAX_SIDE, "max-size", f"at most {MAX_SIDE}"),
         (0 <= config.seed < 2**32, "seed", "from 0 to 2**32 - 1"),
         (config.max_proposals >= 1, "max-proposals", "at least 1"),
+        (all(0 < share < 1 for share in config.lr_steps), "lr-steps", "shares between 0 and 1"),
+        (
+            config.lr_schedule == "step" or config.lr_steps == TrainConfig().lr_steps,
+            "lr-steps",
+            "none: the rate of this recipe falls along a cosine",
+        ),
         (config.rank is None or config.rank >= 1, "rank", "at least 1"),
     ]
     for fine, flag, wanted in rules:

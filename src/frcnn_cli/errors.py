@@ -43,6 +43,16 @@ def reason(error: Exception) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
+def out_of_memory(error: Exception) -> bool:
+    """Whether Python, torch or a GPU had no memory left."""
+    kind = type(error).__name__  # torch's own class; torch is not imported for it
+    return (
+        isinstance(error, MemoryError)
+        or kind == "OutOfMemoryError"
+        or "can't allocate memory" in str(error)
+    )
+
+
 def unknown_name(kind: str, got: str, known: Iterable[str]) -> ConfigError:
     """The error for a name that is not in a table, with the nearest one offered."""
     names = list(known)

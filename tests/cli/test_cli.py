@@ -20,6 +20,7 @@ from frcnn_cli import config as config_module
 from frcnn_cli.cli.app import app
 from frcnn_cli.engine import measure
 from frcnn_cli.engine.checkpoint import load_weights
+from frcnn_cli.engine.detect import Detector
 
 COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
 TRAIN = "train --iterations 4 --backbone tiny --scales 100 --max-size 160 --rois-per-batch 16"
@@ -503,3 +504,28 @@ def test_an_unknown_class_offers_the_nearest(weights) -> None:
     result = run(f"detect a.png -w {weights} --classes bal")
     assert "unknown class 'bal'" in failure(result)
     assert "did you mean 'ball'?" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_out_of_memory_is_one_line(weights, voc_folder, monkeypatch, error) -> None:
+    def infer(self, prepared):
+        raise error
+
+    monkeypatch.setattr(Detector, "infer_batch", infer)
+    assert "out of memory" in failure(run(f"detect {voc_folder}/JPEGImages -w {weights}"))
+
+
+def test_other_errors_are_shown_whole(weights, voc_folder, monkeypatch) -> None:
+    def infer(self, prepared):
+        raise RuntimeError("a mistake of ours")
+
+    monkeypatch.setattr(Detector, "infer_batch", infer)
+    result = run(f"detect {voc_folder}/JPEGImages -w {weights}")
+    assert str(result.exception) == "a mistake of ours"

@@ -206,3 +206,9 @@ def test_profile() -> None:
     assert [line.split()[0] for line in lines[1:11]] == [name.split()[0] for name in names]
     assert "is not a picture" in run("b.png --profile", status=1).stderr
     assert "--profile writes nothing" in run("a.png --profile --out o", status=1).stderr
+
+
+def test_profile_in_half_precision() -> None:
+    picture("a.png")
+    about = json.loads(run("a.png --profile --precision bf16 --json").stdout)
+    assert all(stage["milliseconds"] > 0 for stage in about["stages"])

@@ -15,7 +15,7 @@ from frcnn_cli.cli.app import app
 from frcnn_cli.cli.exchange import FORMATS
 from frcnn_cli.cli.options import Method
 from frcnn_cli.evaluation.recall import CURVE
-from frcnn_cli.proposers.interchange import WRITERS
+from frcnn_cli.proposers.interchange import WRITERS, read_boxes
 from frcnn_cli.proposers.methods import PROPOSERS
 
 DEMO = Path(__file__).resolve().parents[3] / "shared" / "data" / "fastrcnn_demo"
@@ -100,6 +100,26 @@ def test_show_draws_each_image(voc_folder, source) -> None:
 def test_show_does_not_draw_over_a_source(voc_folder) -> None:
     folder = voc_folder / "JPEGImages"
     assert "is one of the images" in error(f"propose {folder} --show {folder}")
+
+
+def test_drawings_of_one_name(voc_folder) -> None:
+    for name, size in (("x/p.png", (90, 60)), ("y/p.jpg", (60, 90))):
+        Path(name).parent.mkdir()
+        Image.new("RGB", size).save(name)
+    before = Path("y/p.jpg").read_bytes()
+    assert "y/p.jpg is one of the images" in error("propose x y --show y")
+    assert Path("y/p.jpg").read_bytes() == before
+    run("propose x y --show z")
+    assert sorted(path.name for path in Path("z").iterdir()) == ["p-2.jpg", "p.jpg"]
+
+
+def test_a_format_without_names_has_a_place_for_what_failed() -> None:
+    Path("x").mkdir()
+    for name in "ac":
+        Image.effect_noise((90, 60), 90).convert("RGB").save(f"x/{name}.png")
+    Path("x/b.png").write_bytes(b"broken")
+    assert run("propose x --export o.pkl --format mmdetection").exit_code == 1
+    assert [len(boxes) > 0 for boxes in read_boxes(Path("o.pkl")).boxes] == [True, False, True]
 
 
 @pytest.mark.parametrize("name", FORMATS)

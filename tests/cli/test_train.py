@@ -1,16 +1,21 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import signal
 import tomllib
 from pathlib import Path
 
 import pytest
+import torch
 
 from commands import failure, run
 from frcnn_cli.engine import measure
+from frcnn_cli.engine.batches import BatchMaker
 from frcnn_cli.engine.checkpoint import load_weights, read_header
+from frcnn_cli.engine.trainer import Trainer
 
 TRAIN = "train --iterations 4 --backbone tiny --scales 100 --max-size 160 --rois-per-batch 16"
 
@@ -63,8 +68,8 @@ def test_validation_keeps_the_best(init, voc_folder) -> None:
 
 def test_boxes_can_be_trained_after_classes(init, voc_folder) -> None:
     """The stage-wise training of the paper's Table 6."""
-    flags = f"--data {voc_folder} --init {init} --json"
-    first = json.loads(run(TRAIN, flags, "--loc-weight 0").stdout)
+    flags = f"--data {voc_folder} --json"
+    first = json.loads(run(TRAIN, flags, f"--init {init} --loc-weight 0").stdout)
     second = run(TRAIN, flags, f"--weights {first['weights']} --train-from bbox_pred")
     assert second.exit_code == 0, second.output
     one, two = (load_weights(Path(each["weights"])) for each in (first, json.loads(second.stdout)))
@@ -134,11 +139,90 @@ def test_two_data_sets_as_one(init, voc_folder, tmp_path) -> None:
             "--cache-features needs convolutions",
         ),
         ("--rank 0", "--rank is out of range"),
+        ("--rank 5000", "--rank 5000 saves nothing"),
+        ("--lr-steps 3000,4000", "--lr-steps is out of range"),
+        ("--lr-steps 0.5 --recipe modern", "--lr-steps is out of range"),
+        ("--eval-every 2 --eval-limit 1", "val has no objects to validate by"),
         ("--weights nothing", "unknown weights 'nothing'"),
         ("--eval-every 2 --eval-split nosplit", "voc has no split 'nosplit'"),
     ],
 )
 def test_bad_settings_are_one_line(init, voc_folder, flags, message) -> None:
+    first = (voc_folder / "ImageSets/Main/val.txt").read_text().split()[0]
+    annotation = voc_folder / "Annotations" / f"{first}.xml"
+    annotation.write_text(annotation.read_text().replace("<difficult>0", "<difficult>1"))
     before = set(Path().rglob("*"))
-    assert message in failure(run(TRAIN, f"--data {voc_folder} --init {init} {flags}"))
+    start = "" if "--weights" in flags else f"--init {init}"
+    assert message in failure(run(TRAIN, f"--data {voc_folder} {start} {flags}"))
     assert set(Path().rglob("*")) == before
+
+
+def test_nothing_but_variables(init, voc_folder, monkeypatch) -> None:
+    monkeypatch.setenv("FRCNN_DATA", str(voc_folder))
+    monkeypatch.setenv("FRCNN_TRAIN_BACKBONE", "nosuchnet")
+    assert "unknown backbone 'nosuchnet'" in failure(run("train"))
+
+
+def test_what_goes_not_with_weights(weights, voc_folder) -> None:
+    further = f"train --data {voc_folder} --weights {weights} --iterations 2 --rois-per-batch 16"
+    assert "--weights goes with no --init" in failure(run(further, "--init x.pth"))
+    assert "--weights goes with no --init" in failure(run(further, "--pixels caffe"))
+    assert "the weights are of tiny" in failure(run(further, "--backbone vgg16"))
+    assert "--scales is out of range" in failure(run(further, "--max-size 20"))
+    assert not Path("runs").exists()
+    assert run(further, "--max-size 130").exit_code == 0
+    settings = tomllib.loads(Path("runs/train/run/config.toml").read_text())
+    assert (settings["scales"], settings["max_size"]) == ("100", 130)
+
+
+def test_what_was_trained_from_is_not_forgotten(weights, voc_folder) -> None:
+    run(f"train --data {voc_folder} --weights {weights} --iterations 2 --rois-per-batch 16")
+    file = Path("runs/train/run/last.safetensors")
+    before = read_header(file).provenance
+    assert "trained_from" in before
+    assert run("train --resume --iterations 3").exit_code == 0
+    after = read_header(file).provenance
+    assert after.keys() == before.keys()
+    assert (before["iterations"], after["iterations"]) == (2, 3)
+
+
+def test_a_run_from_boxes_in_a_file_is_resumed_anywhere(init, voc_folder, monkeypatch) -> None:
+    boxes = "sub/b.npz"
+    run(f"propose voc:{voc_folder} --split trainval --export {boxes}")
+    run(f"propose voc:{voc_folder} --split trainval --proposals {boxes}")
+    flags = f"--data {voc_folder} --init {init} --proposals {boxes} --checkpoint-minutes inf"
+    assert run(TRAIN, flags).exit_code == 0
+    folder = Path("runs/train/run").resolve()
+    monkeypatch.chdir("sub")
+    result = run(f"train --resume {folder} --iterations 5")
+    assert result.exit_code == 0, result.output
+
+
+def test_weights_that_are_not_finite_are_not_kept(init, voc_folder, monkeypatch) -> None:
+    step = Trainer._step
+
+    def spoilt(self, iteration, *arguments):
+        found = step(self, iteration, *arguments)
+        if iteration == 2:
+            with torch.no_grad():
+                self.model.fc_layers["fc6"].weight[0, 0] = float("inf")
+        return found
+
+    monkeypatch.setattr(Trainer, "_step", spoilt)
+    flags = f"--data {voc_folder} --init {init} --checkpoint-minutes 0"
+    assert "not finite after iteration 3" in failure(run(TRAIN, flags))
+    monkeypatch.setattr(Trainer, "_step", step)
+    assert run("train --resume").exit_code == 0
+
+
+def test_a_worker_that_is_killed(init, voc_folder, monkeypatch) -> None:
+    get, parent = BatchMaker.__getitem__, os.getpid()
+
+    def killed(self, index):
+        if index == 3 and os.getpid() != parent:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return get(self, index)
+
+    monkeypatch.setattr(BatchMaker, "__getitem__", killed)
+    # perhaps while a checkpoint is written, which is said then
+    assert re.search("(is|was) killed", failure(run(TRAIN, f"--data {voc_folder} --init {init}")))

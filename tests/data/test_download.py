@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import multiprocessing
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -92,7 +93,7 @@ def check_files(folder: Path) -> None:
     found = {
         str(path.relative_to(folder)): path.read_bytes()
         for path in folder.rglob("*")
-        if path.is_file() and path.name != "voc.json"
+        if path.is_file() and path.name not in ("voc.json", "claims.lock")
     }
     assert found == FILES
 
@@ -227,3 +228,18 @@ def test_data_that_was_put_there_by_hand_is_not_fetched(
     download.fetch_voc(tmp_path, "2007", "trainval", lambda _: None)
     assert server.requests == [("/good", None)]
     download.fetch_voc(tmp_path, "2007", "trainval", lambda _: pytest.fail("fetches again"))
+
+
+def test_two_processes_at_once(server: Server, tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    both = [
+        context.Process(target=fetch, args=(server.archive("/good"), tmp_path, "voc", print))
+        for _ in range(2)
+    ]
+    for each in both:
+        each.start()
+    for each in both:
+        each.join()
+    assert [each.exitcode for each in both] == [0, 0]
+    check_files(tmp_path)
+    assert len(server.requests) == 1

@@ -105,3 +105,8 @@ def test_a_source_gives_content_and_picture(folder) -> None:
         np.testing.assert_array_equal(image, pixels)
     source = Source("a", "a", lambda: (None, pixels))
     assert as_source(source) is source
+
+
+def test_names_that_end_in_nul() -> None:
+    with pytest.raises(DataError, match="holds a NUL"):
+        listed("-", stdin=("a.png\0b.png\0",))

@@ -114,6 +114,7 @@ def test_addresses_that_lead_nowhere(url) -> None:
         ("http://a/b/dog.jpg?x=1#y", "dog"),
         ("http://a/b/my%20dog.jpg", "my_dog"),
         ("http://a", "picture"),
+        ("http://[abc/x.jpg", "picture"),
         ("http://a/..%2f..%2fetc%2fpasswd%00.png", "passwd_"),
         ("http://a/%2e%2e", "picture"),
         ("http://a/" + "x" * 300 + ".jpg", "x" * 100),

@@ -509,7 +509,15 @@ def test_pickled_code_is_refused_and_does_not_run(tmp_path: Path, writer: str) -
 
 
 @pytest.mark.parametrize(
-    "value", [[1, 2], torch.zeros(2), {"epoch": 3}, {"state_dict": {"a": torch.zeros(1)}}], ids=str
+    "value",
+    [
+        [1, 2],
+        torch.zeros(2),
+        {"epoch": 3},
+        {"state_dict": {"a": torch.zeros(1)}},
+        {"a": torch.zeros(2, device="meta")},
+    ],
+    ids=str,
 )
 def test_something_else_than_tensors_by_name(tmp_path: Path, value: object) -> None:
     torch.save(value, tmp_path / "a.pth")

@@ -76,7 +76,7 @@ def test_tensorboard_reads_the_events(tmp_path) -> None:
     assert events.Scalars("val/mean_ap")[0].value == pytest.approx(0.3)
 
 
-@pytest.mark.parametrize("content", ["", "iteration,cls\n", "iteration,cls\nx,y\n1\n"])
+@pytest.mark.parametrize("content", ["", "iteration,cls\n", "iteration,cls\nx,y\n1\n1,\n"])
 def test_a_log_without_rows(tmp_path, content) -> None:
     (tmp_path / "metrics.csv").write_text(content)
     assert read_rows(tmp_path / "metrics.csv") == []

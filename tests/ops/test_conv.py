@@ -68,7 +68,11 @@ def test_others_are_left_to_torch(layer, winograd_calls) -> None:
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("shape", [(1, 1, 1), (2, 13, 9), (1, 20, 30)])
 @pytest.mark.parametrize("bias", [True, False])
-def test_gradients_of_winograd_are_the_convolutions(layout, shape, bias, winograd_calls) -> None:
+@pytest.mark.parametrize("cells", [0, 10_000])
+def test_gradients_of_winograd_are_the_convolutions(
+    layout, shape, bias, cells, winograd_calls, monkeypatch
+) -> None:
+    monkeypatch.setattr(conv, "_CELLS", cells)
     torch.manual_seed(0)
     layer = Conv2d(64, 128, 3, padding=1, bias=bias).to(memory_format=layout)
     exact = nn.Conv2d(64, 128, 3, padding=1, bias=bias).double()

@@ -96,6 +96,22 @@ def bomb(folder):
     return folder / "x.npz"
 
 
+def boastful(folder):
+    """An array of ten trillion rows, it says."""
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (10000000000000, 4), }"
+    padded = header.ljust(117) + b"\n"
+    with zipfile.ZipFile(folder / "x.npz", "w") as archive:
+        archive.writestr("boxes.npy", b"\x93NUMPY\x01\x00" + bytes([118, 0]) + padded)
+    return folder / "x.npz"
+
+
+def flipped(folder):
+    np.savez_compressed(folder / "x.npz", boxes=np.arange(400.0).reshape(100, 4))
+    data = bytearray((folder / "x.npz").read_bytes())
+    data[120] ^= 0xFF
+    return write(folder, "x.npz", bytes(data))
+
+
 def content(name, data):
     return lambda folder: write(folder, name, data)
 
@@ -104,6 +120,8 @@ def content(name, data):
     ("make", "message"),
     [
         (content("x.npz", b"PK nonsense"), "cannot read the proposals"),
+        (boastful, "cannot read the proposals"),
+        (flipped, "cannot read the proposals"),
         (npz(other=BOXES[0]), "cannot read the proposals"),
         (npz(boxes=np.array([[1, 2, 3]])), "expected N×4 numbers"),
         (npz(boxes=np.array([["a"] * 4])), "expected N×4 numbers"),

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
+from io import TextIOWrapper
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from .. import __version__
-from ..errors import FrcnnError, reason
+from ..errors import FrcnnError, out_of_memory, reason
 from .compress import compress
 from .console import say_error
 from .detect import detect
@@ -35,6 +37,11 @@ class Group(TyperGroup):
             if os.environ.get("FRCNN_DEBUG") or isinstance(error, BrokenPipeError):
                 raise
             say_error(reason(error))
+            raise typer.Exit(1) from None
+        except (MemoryError, RuntimeError) as error:
+            if os.environ.get("FRCNN_DEBUG") or not out_of_memory(error):
+                raise
+            say_error("out of memory", "lower --batch, --max-size, --scales or --max-proposals")
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
             say_error("interrupted")
@@ -77,4 +84,8 @@ app.add_typer(weights, name="weights")
 
 def main() -> None:
     """The entry point of the command `frcnn`."""
+    # names of files need not be text
+    if isinstance(sys.stdin, TextIOWrapper) and isinstance(sys.stdout, TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")
+        sys.stdout.reconfigure(errors="backslashreplace")
     app()

@@ -47,10 +47,16 @@ def exporter(
         raise unknown_name("format", chosen, WRITERS)
 
     def write(paths: list[Path], boxes: dict[int, Boxes]) -> None:
+        import numpy as np
+
         from ..engine.checkpoint import write_atomically
 
-        order = sorted(boxes)
-        content = WRITERS[chosen]([paths[i].stem for i in order], [boxes[i] for i in order])
+        # mmdetection knows images by their order alone: those that failed have no boxes
+        order = range(len(paths)) if chosen == "mmdetection" else sorted(boxes)
+        none = np.zeros((0, 4), np.float32)
+        content = WRITERS[chosen](
+            [paths[i].stem for i in order], [boxes.get(i, none) for i in order]
+        )
 
         def fill(part: Path) -> None:
             part.write_bytes(content)

@@ -145,6 +145,25 @@ def propose(
         raise DataError(f"{len(run.failed)} of {len(paths)} images failed", "they are named above")
 
 
+def _pictures(folder: Path, paths: list[Path]) -> list[Path]:
+    """Where the drawing of each image goes; names that are taken get a number.
+
+    Raises:
+        ConfigError: there is one of the images.
+    """
+    images = {path.resolve() for path in paths}
+    targets: dict[Path, None] = {}
+    for path in paths:
+        target, number = folder / f"{path.stem}.jpg", 1
+        while target in targets:
+            number += 1
+            target = folder / f"{path.stem}-{number}.jpg"
+        if target.resolve() in images:
+            raise ConfigError(f"{target} is one of the images", "choose another --show")
+        targets[target] = None
+    return list(targets)
+
+
 class _Run:
     """One run over all images, and what is kept of each."""
 
@@ -155,6 +174,7 @@ class _Run:
         self.seconds: list[float] = []
         self.cached = 0
         self.failed: list[Proposed] = []
+        self._pictures: list[Path] = []  # to draw, one an image
         self.boxes: dict[int, Any] = {}  # for an export
         self._overlaps: list[Any] = []
         self._labels: list[Any] = []
@@ -171,6 +191,8 @@ class _Run:
         from ..engine.propose import propose_files
         from ..evaluation.recall import CURVE, best_overlaps
 
+        if self.show is not None:
+            self._pictures = _pictures(self.show, paths)
         try:
             for result in propose_files(paths, source, workers):
                 progress.advance()
@@ -201,15 +223,14 @@ class _Run:
         from ..engine.checkpoint import write_atomically
         from ..engine.draw import draw_proposals
 
-        assert self.show is not None
         assert result.proposals is not None
         image = images.decode(images.read_bytes(result.path), str(result.path))
         truth = None if self.named is None else self.named.ground_truth(result.index)
         picture = draw_proposals(image, result.proposals, truth)
-        target = self.show / f"{result.path.stem}.jpg"
-        if target.resolve() == result.path.resolve():
-            raise ConfigError(f"{target} is one of the images", "choose another --show")
-        write_atomically(target, lambda part: picture.save(part, format="JPEG", quality=92))
+        write_atomically(
+            self._pictures[result.index],
+            lambda part: picture.save(part, format="JPEG", quality=92),
+        )
 
     def _objects(self) -> int:
         return sum(len(labels) for labels in self._labels)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from collections.abc import Collection
 from dataclasses import replace
 from json import dumps
 from pathlib import Path
@@ -16,7 +17,7 @@ from typer.core import TyperCommand
 from ..config import RECIPES, TrainConfig, check
 from ..config import recipe as recipe_settings
 from ..data.datasets import HELP, absolute
-from ..errors import ConfigError
+from ..errors import ConfigError, DataError
 from ..paths import find_weights
 from .console import ProgressLine, say_error, stderr
 from .options import (
@@ -56,7 +57,7 @@ class TrainCommand(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Give a lone --resume its value."""
         given = []
-        for arg, behind in zip(args, [*args[1:], "-"], strict=True):
+        for arg, behind in zip(args, [*args, "-"][1:], strict=True):
             given += [arg, LATEST] if arg == "--resume" and behind.startswith("-") else [arg]
         return super().parse_args(ctx, given)
 
@@ -200,25 +201,30 @@ def train(
     }
     given = {key: value for key, value in chosen.items() if value is not None}
     settings = replace(recipe_settings(recipe, dataset), backbone=backbone, **given)
-    check(settings)
+    if weights is None:
+        check(settings)
+    elif init is not None or pixels is not None:
+        raise ConfigError("--weights goes with no --init or --pixels", "leave one of them out")
     images = open_named(dataset, data, split, ("trainval", "train"), limit)
-    validation = open_named(dataset, data, eval_split, (), eval_limit) if eval_every else None
+    validation = _validation(dataset, data, eval_split, eval_limit) if eval_every else None
     from ..engine import runs
+    from ..engine.device import pick_device
     from ..engine.distributed import world
     from ..engine.train import Origin, prepare
     from ..engine.trainer import Runtime, read_state
+    from ..proposers.methods import PROPOSERS
 
     origin = Origin(init, pixels, None if resume is None else read_state(resume))
-    if origin.state is not None and weights is not None:
-        images = images.with_classes(origin.state["classes"])
-    elif weights is not None:
-        origin, settings, images = _further(weights, settings, images, bool(scales))
+    if origin.state is not None and origin.state["classes"] != list(images.classes):
+        images = images.with_classes(origin.state["classes"])  # those of the run's --weights
+    elif origin.state is None and weights is not None:
+        origin, settings, images = _further(weights, settings, images, given)
     workers = jobs or os.cpu_count() or 1
     with world(device) as (place, own_device):
         runtime = Runtime(
             own_device,
             precision,
-            min(workers, MOST_WORKERS) if own_device.startswith("cuda") else 1,
+            min(workers, MOST_WORKERS) if pick_device(own_device).type == "cuda" else 1,
             checkpoint_minutes,
             eval_every,
             compile,
@@ -256,7 +262,9 @@ def train(
                     "weights": weights and find_weights(weights).resolve(),
                     "recipe": recipe,
                     "backbone": settings.backbone,
-                    "proposals": proposals,
+                    "proposals": proposals
+                    if proposals in PROPOSERS
+                    else str(Path(proposals).resolve()),
                     "eval_every": eval_every,
                     "eval_split": eval_split,
                     "eval_limit": eval_limit,
@@ -282,24 +290,37 @@ def train(
         stderr.print(f"weights: {weights_file}")
 
 
+def _validation(dataset: str, data: Path | None, split: str, limit: int | None) -> Dataset:
+    images = open_named(dataset, data, split, (), limit)
+    if not any((~images.ground_truth(i).difficult).any() for i in range(len(images))):
+        raise DataError(f"{split} has no objects to validate by", "raise --eval-limit")
+    return images
+
+
 def _as_flag(value: object) -> object:
     return ",".join(f"{each:g}" for each in value) if isinstance(value, tuple) else value
 
 
 def _further(
-    weights: str, settings: TrainConfig, images: Dataset, scaled: bool
+    weights: str, settings: TrainConfig, images: Dataset, given: Collection[str]
 ) -> tuple[Origin, TrainConfig, Dataset]:
     """Start from a detector: with its backbone, its classes and, unless others are given, its
-    scale."""
+    scale and longest side."""
     from ..engine.checkpoint import load_weights
     from ..engine.train import Origin
 
     model, header = load_weights(find_weights(weights))
-    settings = replace(settings, backbone=header.backbone)
+    if settings.backbone not in (header.backbone, PAPER.backbone):
+        raise ConfigError(f"the weights are of {header.backbone}", "leave out --backbone")
+    settings = replace(
+        settings,
+        backbone=header.backbone,
+        scales=settings.scales if "scales" in given else (header.scale,),
+        max_size=settings.max_size if "max_size" in given else header.max_size,
+    )
     if settings.rank is not None:
         raise ConfigError("--rank and --weights exclude each other", "frcnn compress lowers ranks")
-    if not scaled:
-        settings = replace(settings, scales=(header.scale,), max_size=header.max_size)
+    check(settings)
     return Origin(detector=(model, header)), settings, images.with_classes(header.classes)
 
 

@@ -52,9 +52,9 @@ def load_coco(path: Path, pictures: Path | None) -> Dataset:
     for row in _rows(content, "annotations", path):
         image_id, category = row.get("image_id"), row.get("category_id")
         where = f"{path}: annotation {row.get('id')!r}"
-        if image_id not in ids:
+        if not isinstance(image_id, int) or image_id not in ids:
             raise DataError(f"{where} is of an unknown image {image_id!r}", HINT)
-        if category not in names:
+        if not isinstance(category, int) or category not in names:
             raise DataError(f"{where} is of an unknown category {category!r}", HINT)
         box = numbers(row.get("bbox"), 4)
         if box is None or min(box[2:]) < 0:

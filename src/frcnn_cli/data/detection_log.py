@@ -54,7 +54,9 @@ class DetectionLog:
         self.path, self.header = path, header
         self.found: dict[str, tuple[int, Detections]] = {}
         self._file: TextIOWrapper | None = None
-        if path.exists() and path.stat().st_size:
+        if path.exists() and _cut_off(path, header.line().encode()):
+            os.truncate(path, 0)
+        elif path.exists():
             there, self.found, end = read_log(path)
             if there.line() != header.line():
                 raise DataError(
@@ -94,6 +96,13 @@ class DetectionLog:
     def __exit__(self, *exception: object) -> None:
         if self._file is not None:
             self._file.close()
+
+
+def _cut_off(path: Path, line: bytes) -> bool:
+    """Whether a file ends within this first line."""
+    with path.open("rb") as file:
+        there = file.read(len(line))
+    return len(there) < len(line) and line.startswith(there)
 
 
 def read_header(path: Path) -> Header | None:

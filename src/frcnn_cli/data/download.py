@@ -16,6 +16,7 @@ from http.client import HTTPException
 from pathlib import Path
 
 from ..errors import DataError, reason
+from ..proposers.claims import Claims
 from .files import is_inside
 
 TIMEOUT = 30  # seconds without an answer, after which the next mirror is tried
@@ -102,6 +103,11 @@ def _manifest(folder: Path, label: str) -> Path:
 
 def fetch(archive: Archive, folder: Path, label: str, say: Callable[[str], None]) -> None:
     """Have the files of an archive in `folder`; `label`.json there lists them when all are."""
+    with Claims(folder).claim(archive.sha1, wait=True):  # several processes may want it at once
+        _fetch(archive, folder, label, say)
+
+
+def _fetch(archive: Archive, folder: Path, label: str, say: Callable[[str], None]) -> None:
     manifest = _manifest(folder, label)
     missing = _missing(manifest, folder)
     if missing == 0:

@@ -101,7 +101,9 @@ def names(arguments: Iterable[str], stdin: Iterable[str], recursive: bool) -> li
     found: dict[str, None] = {}
     for argument in arguments:
         if argument == "-":
-            lines = (line.rstrip("\r\n") for line in stdin)
+            lines = [line.rstrip("\r\n") for line in stdin]
+            if any("\0" in line for line in lines):
+                raise DataError("a name in the list holds a NUL", "give a path a line, no -print0")
             found |= dict.fromkeys(line for line in lines if line.strip())
         elif web.is_url(argument):
             found[argument] = None

@@ -28,7 +28,10 @@ def is_url(name: str) -> bool:
 
 def stem(url: str) -> str:
     """What files that are made from an address are called, without ending."""
-    path = PurePosixPath(unquote(urlsplit(url).path))
+    try:
+        path = PurePosixPath(unquote(urlsplit(url).path))
+    except ValueError:  # no address: `fetch` will say so
+        return "picture"
     return re.sub(r"[^\w.+-]", "_", path.stem)[:100].strip(".") or "picture"
 
 

@@ -7,6 +7,7 @@ corners of an outline. The picture is meant as a viewer shows it.
 from __future__ import annotations
 
 import math
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,12 @@ def _settings(root: Path) -> dict[str, Any]:
         raise DataError(f"{chosen} is not YAML: {reason(error)}", HINT) from None
     if not isinstance(content, dict):
         raise DataError(f"{chosen} holds no settings", HINT)
+    for key in ("path", *chain.from_iterable(SPLITS.values())):
+        given = content.get(key) or []
+        if not all(
+            isinstance(each, str) for each in (given if isinstance(given, list) else [given])
+        ):
+            raise DataError(f"{chosen}: {key} is no path or list of paths", HINT)
     return content
 
 

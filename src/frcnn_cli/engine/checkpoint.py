@@ -263,9 +263,18 @@ def load_state_dict(path: Path) -> dict[str, Tensor]:
         raise
     except Exception as error:  # torch.load raises a dozen kinds for a damaged or hostile file
         raise WeightsError(f"{path} cannot be read: {reason(error)}", hint) from None
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise WeightsError(f"{path} holds something else than tensors by name", hint)
+    if not isinstance(state, dict) or not all(map(_plain, state.values())):
+        raise WeightsError(f"{path} holds something else than plain tensors by name", hint)
     return state
+
+
+def _plain(value: object) -> bool:
+    return (
+        isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and value.device.type == "cpu"
+        and not value.is_quantized
+    )
 
 
 def bins_first(weight: Tensor, row: Backbone) -> Tensor:

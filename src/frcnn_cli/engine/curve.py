@@ -17,7 +17,7 @@ import torch
 
 from ..data.batching import Prepared
 from ..data.dataset import Dataset
-from ..errors import FrcnnError
+from ..errors import DataError, FrcnnError
 from ..evaluation.voc import evaluate
 from ..structures import Detections, GroundTruth
 from .calibrate import first_outputs
@@ -86,7 +86,11 @@ def measure_curve(
     Args:
         detector: with the whole network, the compressor's. dataset: numbered by its classes.
         workers: threads that read ahead. on_image: called after each image.
+    Raises:
+        DataError: no image has an object.
     """
+    if not any((~dataset.ground_truth(i).difficult).any() for i in range(len(dataset))):
+        raise DataError(f"{dataset.name} {dataset.split} has no objects to judge by", "name others")
     heads = [compressor.head(candidate.method, candidate.ranks) for candidate in candidates]
     found: list[list[Detections]] = [[] for _ in candidates]
     truths: list[GroundTruth] = []
@@ -100,15 +104,15 @@ def measure_curve(
         prepared, truth = future.result()
         truths.append(truth)
         with torch.inference_mode():
-            start = now()
+            start = now(detector.device)
             pooled, kind = detector.pool(prepared)
-            besides.append(now() - start)
+            besides.append(now(detector.device) - start)
             y = first_outputs(detector.model, pooled)
             for head, detections in zip(heads, found, strict=True):
                 output = head.heads(y)
-                start = now()
+                start = now(detector.device)
                 detections.append(detector.answer(output, kind, prepared))
-            besides[-1] += now() - start  # of the last, as good as any
+            besides[-1] += now(detector.device) - start  # of the last, as good as any
         on_image()
     timer = HeadTimer(compressor.model, detector.device)
     seconds: dict[str, float] = {}  # by ranks: one time for all methods

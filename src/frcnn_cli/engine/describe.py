@@ -74,7 +74,8 @@ def feature_flops(model: FastRCNN, size: tuple[int, int]) -> int:
     parameter = next(model.features.parameters())
     try:
         with torch.inference_mode():
-            model.features(torch.zeros((1, 3, *size), device=parameter.device))
+            image = torch.zeros((1, 3, *size), device=parameter.device, dtype=parameter.dtype)
+            model.features(image)
     finally:
         for handle in handles:
             handle.remove()

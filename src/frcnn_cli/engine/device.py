@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import resource
 import sys
 from pathlib import Path
 
@@ -32,7 +31,7 @@ def pick_device(name: str) -> torch.device:
         ) from None
     if device.type not in ("cpu", "cuda"):
         raise ConfigError(f"device {name!r} is not supported", "expected auto, cpu, cuda or cuda:N")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+    if device.type == "cuda" and not 0 <= (device.index or 0) < torch.cuda.device_count():
         raise ConfigError(f"there is no {name!r} here", "use --device cpu")
     return device
 
@@ -75,9 +74,15 @@ def cast(model: FastRCNN, dtype: torch.dtype) -> FastRCNN:
 
 
 def peak_bytes() -> int:
-    """Largest resident memory of this process."""
+    """Largest resident memory of this process; 0 on Windows."""
     status = Path("/proc/self/status")
     if status.exists():  # ru_maxrss would tell of the parent: Linux hands it on over exec
-        return 1024 * int(status.read_text().partition("VmHWM:")[2].split()[0])
+        peak = status.read_text().partition("VmHWM:")[2].split()
+        if peak:
+            return 1024 * int(peak[0])
+    try:
+        import resource
+    except ImportError:
+        return 0
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

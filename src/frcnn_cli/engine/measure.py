@@ -73,7 +73,7 @@ def cost(weights: Path, device: str, threads: int) -> Cost:
     boxes = (corners * np.array([width, height], np.float32)).reshape(ROIS, 4)
     image = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
     prepared = prepare(image, boxes, header.scale, header.max_size)
-    seconds = median_seconds(lambda: detector.infer(prepared))
+    seconds = median_seconds(lambda: detector.infer(prepared), detector.device)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     size = weights.stat().st_size
     return Cost(size, parameters, head_flops(model), seconds * 1000, peak_bytes())
@@ -86,21 +86,21 @@ def head_flops(model: FastRCNN) -> int:
     return 2 * sum(layer.weight.numel() for layer in layers)
 
 
-def now() -> float:
+def now(device: torch.device) -> float:
     """Seconds on a clock, when all that was asked of the device is done."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
     return time.perf_counter()
 
 
-def median_seconds(work: Callable[[], object]) -> float:
+def median_seconds(work: Callable[[], object], device: torch.device) -> float:
     """Median time of a piece of work, after one run that does not count."""
     work()
     seconds = []
     for _ in range(RUNS):
-        start = now()
+        start = now(device)
         work()
-        seconds.append(now() - start)
+        seconds.append(now(device) - start)
     return statistics.median(seconds)
 
 
@@ -131,4 +131,4 @@ class HeadTimer:
             for head in heads:
                 head(features)
 
-        return median_seconds(work)
+        return median_seconds(work, self._device)

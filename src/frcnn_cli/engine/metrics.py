@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import importlib.util
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .chart import Series, axis, line_chart
+from .checkpoint import write_atomically
 
 METRICS_FILE = "metrics.csv"
 VALIDATION_FILE = "validation.csv"
@@ -52,10 +54,11 @@ class MetricsLog:
 
     def __enter__(self) -> MetricsLog:
         rows = [row for row in read_rows(self.folder / METRICS_FILE) if row[0] <= self.keep]
-        self._file = (self.folder / METRICS_FILE).open("w", newline="")
+        kept = [[int(row[0]), *(f"{value:.6g}" for value in row[1:])] for row in rows]
+        path = self.folder / METRICS_FILE
+        write_atomically(path, lambda part: _write_rows(part, [COLUMNS, *kept]))
+        self._file = path.open("a", newline="")
         self._csv = csv.writer(self._file)
-        self._csv.writerow(COLUMNS)
-        self._csv.writerows([int(row[0]), *(f"{value:.6g}" for value in row[1:])] for row in rows)
         self._validation = [
             row for row in read_rows(self.folder / VALIDATION_FILE) if row[0] <= self.keep
         ]
@@ -80,10 +83,9 @@ class MetricsLog:
     def validated(self, iteration: int, mean_ap: float) -> None:
         """Append a mean average precision on the validation images."""
         self._validation.append([iteration, mean_ap])
-        with (self.folder / VALIDATION_FILE).open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(("iteration", "mean_ap"))
-            writer.writerows([int(row[0]), f"{row[1]:.6g}"] for row in self._validation)
+        rows = [[int(row[0]), f"{row[1]:.6g}"] for row in self._validation]
+        path = self.folder / VALIDATION_FILE
+        write_atomically(path, lambda part: _write_rows(part, [("iteration", "mean_ap"), *rows]))
         if self._events is not None:
             self._events.add_scalar("val/mean_ap", mean_ap, iteration)
 
@@ -94,8 +96,8 @@ class MetricsLog:
         if len(rows) >= 2:
             lines = [Series(name, smooth(rows, COLUMNS.index(name))) for name in ("cls", "loc")]
             _draw(self.folder / CHART_FILE, "Losses", "loss", lines)
-        if len(self._validation) >= 2:
-            points = [(row[0], 100 * row[1]) for row in self._validation]
+        points = [(row[0], 100 * row[1]) for row in self._validation]
+        if len(points) >= 2:
             _draw(
                 self.folder / MAP_CHART_FILE,
                 "Validation",
@@ -109,17 +111,22 @@ class MetricsLog:
             self._events.close()
 
 
+def _write_rows(path: Path, rows: Sequence[Sequence[object]]) -> None:
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+
+
 def read_rows(path: Path) -> list[list[float]]:
     """The rows of numbers in a CSV file; none where it is missing, and none that is cut off."""
     if not path.exists():
         return []
     with path.open(newline="") as file:
         header, *rows = [*csv.reader(file)] or [[]]
-        return [
-            [float(cell) for cell in row]
-            for row in rows
-            if len(row) == len(header) and row[0].isdigit()
-        ]
+        found = []
+        for row in rows:
+            with contextlib.suppress(ValueError):
+                found.append([float(cell) for cell in row])
+        return [row for row in found if len(row) == len(header)]
 
 
 def smooth(rows: Sequence[Sequence[float]], column: int) -> list[tuple[float, float]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ..data.batching import PixelStatistics
-from ..errors import ConfigError, WeightsError
+from ..errors import ConfigError, WeightsError, reason
 from ..models.backbones import CAFFE_MEAN, CAFFE_STD, TORCHVISION_MEAN, TORCHVISION_STD, backbone
 from ..models.fast_rcnn import FastRCNN
 from .checkpoint import initialise, load_state_dict
@@ -60,13 +60,17 @@ def _told(origin: str, model: FastRCNN, filled: list[str]) -> str:
 
 
 def _download(origin: str) -> dict[str, Tensor]:
+    from torch.hub import get_dir
     from torchvision.models import get_weight
 
     try:
-        state = get_weight(origin).get_state_dict(progress=False)
-    except (OSError, RuntimeError) as error:
+        # a file that is there already is not hashed, hence weights_only
+        state = get_weight(origin).get_state_dict(
+            progress=False, check_hash=True, weights_only=True
+        )
+    except Exception as error:  # torch.load raises many kinds
         raise WeightsError(
-            f"cannot download {origin}: {error}",
-            "give a file with --init",
+            f"cannot download {origin}: {reason(error)}",
+            f"remove what is damaged in {get_dir()}/checkpoints, or give a file with --init",
         ) from None
     return dict(state)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
 import signal
 import threading
@@ -69,7 +70,9 @@ def describe(folder: Path, settings: Mapping[str, object]) -> None:
 
 
 def _toml(value: object) -> str:
-    # JSON's strings, numbers and truth values are TOML's too
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # inf, nan
+    # JSON's strings, other numbers and truth values are TOML's too
     return json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)
 
 

@@ -80,8 +80,9 @@ def prepare(
                 told += f" of rank {config.rank}"
         else:
             mean, std = origin.state["pixels"]
-            statistics, told = PixelStatistics(tuple(mean), tuple(std)), origin.state["init"]
-            ranks = origin.state["ranks"]
+            statistics = PixelStatistics(tuple(mean), tuple(std))
+            history, ranks = origin.state["provenance"], origin.state["ranks"]
+            told = str(history["init"])
             make_low_rank(model, ranks)
     background = (config.bg_low, config.bg_high)
     found = survey(
@@ -141,6 +142,9 @@ def _narrow(model: FastRCNN, rank: int, filled: Sequence[str]) -> dict[str, int]
         if isinstance(layer, nn.Linear) and rank < break_even_rank(layer)
     }
     model.fc_layers.update(pairs)
+    if not pairs:
+        widest = max(break_even_rank(layer) for layer in model.fc_layers.values())  # type: ignore[arg-type]
+        raise ConfigError(f"--rank {rank} saves nothing", f"expected less than {widest:.0f}")
     return dict.fromkeys(pairs, rank)
 
 

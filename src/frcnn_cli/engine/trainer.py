@@ -18,9 +18,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..data.batching import DeltaStatistics
-from ..errors import ConfigError, DataError, FrcnnError, reason
+from ..errors import ConfigError, DataError, FrcnnError, out_of_memory, reason
 from ..models.fast_rcnn import FastRCNN, freeze, frozen_modules
 from ..models.losses import fast_rcnn_loss
 from ..structures import Batch, HeadOutput, Losses, RoiTargets
@@ -38,7 +39,7 @@ BEST_FILE = "best.safetensors"
 STATE_FILE = "state.pt"
 FEATURES_FOLDER = "features"
 STATE_KEYS = {
-    "iteration", "best", "classes", "pixels", "init", "ranks", "deltas", "model", "optimizer",
+    "iteration", "best", "classes", "pixels", "provenance", "ranks", "deltas", "model", "optimizer",
 }  # fmt: skip
 RESUME_HINT = "start again without --resume"
 
@@ -114,30 +115,34 @@ class Trainer:
             assert self.run is not None
             self.cache = FeatureCache(self.run / FEATURES_FOLDER, self.model)
         stop, saved = StopSignal(), time.monotonic()
-        ahead = self.batches.ahead(self.iteration, self.runtime.workers, self.device.type == "cuda")
-        with stop, self._log() as log:
+        pinned = self.device.type == "cuda"
+        ahead = iter(self.batches.ahead(self.iteration, self.runtime.workers, pinned))
+        with stop, _workers_explained(), self._log() as log:
             begun = time.monotonic()
-            for batch in ahead:
-                waited = time.monotonic() - begun
-                if isinstance(batch, FrcnnError):
-                    self.save(log)
-                    raise batch
-                step = self._step(self.iteration, batch, waited, begun)
-                self.iteration += 1
-                if log is not None:
-                    log.write(step)
-                yield step
-                every = self.runtime.eval_every
-                if every and (self.iteration % every == 0 or self._ended):
-                    self._validate(log)
-                stopping = self.world.any(stop.asked)
-                late = time.monotonic() - saved > 60 * self.runtime.checkpoint_minutes
-                if stopping or late or self._ended:
-                    self.save(log)
-                    saved = time.monotonic()
-                if stopping and not self._ended:
-                    raise InterruptedRun
-                begun = time.monotonic()
+            try:
+                for batch in ahead:
+                    waited = time.monotonic() - begun
+                    if isinstance(batch, FrcnnError):
+                        self.save(log)
+                        raise batch
+                    step = self._step(self.iteration, batch, waited, begun)
+                    self.iteration += 1
+                    if log is not None:
+                        log.write(step)
+                    yield step
+                    every = self.runtime.eval_every
+                    if every and (self.iteration % every == 0 or self._ended):
+                        self._validate(log)
+                    stopping = self.world.any(stop.asked)
+                    late = time.monotonic() - saved > 60 * self.runtime.checkpoint_minutes
+                    if stopping or late or self._ended:
+                        self.save(log)
+                        saved = time.monotonic()
+                    if stopping and not self._ended:
+                        raise InterruptedRun
+                    begun = time.monotonic()
+            finally:
+                del ahead  # its processes end here, not when the program does
 
     @property
     def _ended(self) -> bool:
@@ -229,8 +234,7 @@ class Trainer:
         try:
             yield
         except (MemoryError, RuntimeError) as error:
-            out = isinstance(error, MemoryError | torch.OutOfMemoryError)
-            if not out and "can't allocate memory" not in str(error):
+            if not out_of_memory(error):
                 raise
             config = self.config
             raise FrcnnError(
@@ -254,12 +258,12 @@ class Trainer:
                 losses = self._forward(self.iteration, batch)[2]
                 torch.autograd.backward(losses.total(self.config.loc_weight))
                 if self.device.type == "cuda":
-                    torch.cuda.synchronize()
+                    torch.cuda.synchronize(self.device)
             seconds.append(time.monotonic() - start)
         self.optimizer.zero_grad(set_to_none=False)
         held = peak_bytes()
         if self.device.type == "cuda":
-            held = torch.cuda.max_memory_allocated()
+            held = torch.cuda.max_memory_allocated(self.device)
         return seconds[-1], held
 
     def _validate(self, log: MetricsLog | None) -> None:
@@ -278,16 +282,25 @@ class Trainer:
             self.model.train()
 
     def save(self, log: MetricsLog | None = None) -> None:
-        """Write the training state, then the weights, each whole or not at all."""
+        """Write the training state, then the weights, each whole or not at all.
+
+        Raises:
+            FrcnnError: the weights are not finite, or cannot be written.
+        """
         if self.run is None:
             return
+        if not all(parameter.isfinite().all() for parameter in self.model.parameters()):
+            raise FrcnnError(
+                f"the weights are not finite after iteration {self.iteration}",
+                "try a smaller --lr; an earlier checkpoint in the run's folder is intact",
+            )
         deltas = self.batches.survey.deltas
         state = {
             "iteration": self.iteration,
             "best": self.best,
             "classes": list(self.header.classes),
             "pixels": [self.header.pixel_mean, self.header.pixel_std],
-            "init": self.header.provenance["init"],
+            "provenance": self.header.provenance,
             "ranks": self.header.ranks,
             "deltas": torch.from_numpy(np.stack([deltas.mean, deltas.std])),
             "model": self.model.state_dict(),
@@ -324,6 +337,23 @@ class Trainer:
         self.iteration, self.best = state["iteration"], state["best"]
 
 
+@contextmanager
+def _workers_explained() -> Iterator[None]:
+    """Within the block, that a process that makes batches was killed is an error of ours.
+
+    torch raises it wherever the program is at that moment, so nothing can be saved then.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        if "DataLoader worker" not in str(error) and not isinstance(error, ConnectionError):
+            raise
+        raise FrcnnError(
+            "a process that makes batches was killed",
+            "it needs more memory, or room in /dev/shm; --resume goes on from the last checkpoint",
+        ) from None
+
+
 def read_state(run: Path) -> dict[str, Any]:
     """The training state in a run's folder; nothing in it is executed.
 
@@ -342,11 +372,19 @@ def read_state(run: Path) -> dict[str, Any]:
     return state
 
 
+def _flat(deltas: DeltaStatistics, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation in the order of the outputs of bbox_pred."""
+    mean, std = (
+        torch.from_numpy(each.reshape(-1)).to(device) for each in (deltas.mean, deltas.std)
+    )
+    return mean, std
+
+
 @torch.no_grad()
 def unfold(model: FastRCNN, deltas: DeltaStatistics) -> None:
     """Make a bbox_pred that predicts true deltas predict normalised ones."""
     layer = model.bbox_pred
-    mean, std = (torch.from_numpy(each.reshape(-1)) for each in (deltas.mean, deltas.std))
+    mean, std = _flat(deltas, layer.weight.device)
     layer.weight.div_(std[:, None])
     layer.bias.sub_(mean).div_(std)
 
@@ -355,8 +393,7 @@ def unfold(model: FastRCNN, deltas: DeltaStatistics) -> None:
 def folded(model: FastRCNN, deltas: DeltaStatistics) -> Iterator[None]:
     """Within the block, bbox_pred predicts true deltas instead of normalised ones."""
     layer = model.bbox_pred
-    mean = torch.from_numpy(deltas.mean.reshape(-1)).to(layer.weight.device)
-    std = torch.from_numpy(deltas.std.reshape(-1)).to(layer.weight.device)
+    mean, std = _flat(deltas, layer.weight.device)
     before = copy.deepcopy(layer.state_dict())
     with torch.no_grad():
         layer.weight.mul_(std[:, None])

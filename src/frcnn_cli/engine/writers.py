@@ -55,7 +55,9 @@ class _Growing:
                 )
                 os.close(handle)
                 self._part = Path(name)
-            with self._part.open("a", encoding="utf-8", newline="") as file:
+            with self._part.open(
+                "a", encoding="utf-8", errors="surrogateescape", newline=""
+            ) as file:
                 file.write(text)
         except OSError as error:
             raise self._failure(error) from None

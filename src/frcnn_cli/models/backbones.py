@@ -66,15 +66,23 @@ def _vgg16() -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
+class LocalResponseNorm(nn.LocalResponseNorm):
+    """In float32 whatever the precision: not all processors have others, and squares overflow."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] to the same."""
+        return super().forward(x.float()).to(x.dtype)
+
+
 def _vgg_cnn_m_1024() -> nn.Sequential:
     return nn.Sequential(
         Conv2d(3, 96, 7, stride=2),
         nn.ReLU(inplace=True),
-        nn.LocalResponseNorm(5, alpha=5e-4, k=2.0),
+        LocalResponseNorm(5, alpha=5e-4, k=2.0),
         nn.MaxPool2d(3, 2, ceil_mode=True),
         Conv2d(96, 256, 5, stride=2, padding=1),
         nn.ReLU(inplace=True),
-        nn.LocalResponseNorm(5, alpha=5e-4, k=2.0),
+        LocalResponseNorm(5, alpha=5e-4, k=2.0),
         nn.MaxPool2d(3, 2, ceil_mode=True),
         Conv2d(256, 512, 3, padding=1),
         nn.ReLU(inplace=True),

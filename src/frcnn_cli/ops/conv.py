@@ -9,7 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from .winograd import weight_gradient
+
 _INPUTS, _OUTPUTS = 64, 128  # channels from which on Winograd's transforms pay
+_CELLS = 4000  # of a map, from which on they pay for the gradient of the weights
 
 
 @cache
@@ -60,12 +63,12 @@ def _winograd(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 class _WideConvolution(torch.autograd.Function):
     """Winograd's also for the gradient of the input, which is a convolution with the weights
-    turned around. The gradient of the weights is oneDNN's, over maps that are not channels-last:
-    on processors without AVX-512 those take it four times as long."""
+    turned around, and for that of the weights where the map is large. Where it is small that one is
+    oneDNN's, over maps that are not channels-last: on processors without AVX-512 those take it four
+    times as long."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        x = x.contiguous()
         ctx.save_for_backward(x, weight)
         ctx.biased = bias is not None
         return _winograd(x, weight, bias)
@@ -74,16 +77,17 @@ class _WideConvolution(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        gradient = gradient.contiguous()
         for_x = for_weight = for_bias = None
         if ctx.needs_input_grad[0]:
             for_x = _winograd(gradient, weight.flip(2, 3).transpose(0, 1), None)
-        if ctx.needs_input_grad[1]:
+        if ctx.needs_input_grad[1] and x.shape[2] * x.shape[3] >= _CELLS:
+            for_weight = weight_gradient(x, gradient)
+        elif ctx.needs_input_grad[1]:
             one = (1, 1)
+            tensors = (each.contiguous() for each in (gradient, x, weight))
             for_weight = torch.ops.aten.convolution_backward(
-                gradient, x, weight.contiguous(), None, one, one, one, False, (0, 0), 1,
-                (False, True, False),
-            )[1]  # fmt: skip
+                *tensors, None, one, one, one, False, (0, 0), 1, (False, True, False)
+            )[1]
         if ctx.biased and ctx.needs_input_grad[2]:
             for_bias = gradient.sum((0, 2, 3))
         return for_x, for_weight, for_bias

@@ -11,10 +11,6 @@ write to the same cell and the sums keep one order. Other devices use torchvisio
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -23,6 +19,8 @@ from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from .threads import share
 
 
 def to_cells(pixels: NDArray[Any], scale: float) -> NDArray[Any]:
@@ -143,25 +141,6 @@ def _backward(grad_out, argmax, images, grad, first, last):
                         image[cells[c], c] += gradient[c]
 
 
-@cache
-def _threads(count: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(count, thread_name_prefix="roi_pool")
-
-
-def _share(kernel: Callable[..., None], arguments: tuple[Any, ...], count: int) -> None:
-    """Call kernel(*arguments, first, last) so that 0..count is covered by torch's threads."""
-    threads = torch.get_num_threads()
-    if threads == 1 or count < threads:
-        kernel(*arguments, 0, count)
-        return
-    edges = [count * i // threads for i in range(threads + 1)]
-    jobs = [
-        _threads(threads).submit(kernel, *arguments, first, last) for first, last in pairwise(edges)
-    ]
-    for job in jobs:
-        job.result()
-
-
 def roi_pool_into(out: Tensor, features: Tensor, rois: Tensor, spatial_scale: float) -> None:
     """Max-pool RoIs into memory that is there already; on the CPU, without a gradient.
 
@@ -177,7 +156,7 @@ def roi_pool_into(out: Tensor, features: Tensor, rois: Tensor, spatial_scale: fl
     cells = features.permute(0, 2, 3, 1).numpy()
     no_argmax = np.empty((0, 0, 0, 0), np.int32)
     arguments = (cells, boxes[:, 0].astype(np.int64), ys, xs, out.numpy(), no_argmax)
-    _share(_forward, arguments, len(boxes))
+    share(_forward, arguments, len(boxes))
 
 
 class _RoIPoolCPU(torch.autograd.Function):
@@ -195,7 +174,7 @@ class _RoIPoolCPU(torch.autograd.Function):
         wanted = ctx.needs_input_grad[0]
         argmax = torch.empty(out.shape if wanted else (0, 0, 0, 0), dtype=torch.int32)
         arguments = (channels_last, images, ys, xs, out.numpy(), argmax.numpy())
-        _share(_forward, arguments, len(rois))
+        share(_forward, arguments, len(rois))
         if wanted:
             ctx.save_for_backward(argmax)
             ctx.images, ctx.feature_shape = images, features.shape
@@ -208,7 +187,7 @@ class _RoIPoolCPU(torch.autograd.Function):
         count, channels, height, width = ctx.feature_shape
         grad = torch.zeros((count, height * width, channels), dtype=grad_out.dtype)
         gradient = grad_out.permute(0, 2, 3, 1).contiguous().numpy()
-        _share(_backward, (gradient, argmax.numpy(), ctx.images, grad.numpy()), channels)
+        share(_backward, (gradient, argmax.numpy(), ctx.images, grad.numpy()), channels)
         return grad.view(count, height, width, channels).permute(0, 3, 1, 2), None, None, None
 
 

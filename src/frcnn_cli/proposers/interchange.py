@@ -15,6 +15,7 @@ import io
 import json
 import pickle
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,13 @@ from .unpickle import load
 Boxes = NDArray[np.float32]
 MAX_BYTES = 8 * 2**30  # of a file once expanded
 MAT_LAYOUT = LAYOUTS["yxyx1"]  # what Girshick's data-set files hold
+
+
+# What numpy, SciPy, zipfile and zlib raise for files that are damaged or lie about their sizes.
+_DAMAGE = (
+    OSError, ValueError, KeyError, TypeError, EOFError, MemoryError, RuntimeError, zlib.error,
+    zipfile.BadZipFile,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -55,7 +63,7 @@ def read_boxes(path: Path) -> BoxFile:
         found = reader(path)
     except DataError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except _DAMAGE as error:
         raise DataError(
             f"cannot read the proposals in {path}: {reason(error)}", "check the file"
         ) from None
