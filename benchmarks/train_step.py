@@ -33,6 +33,7 @@ from frcnn_cli.proposers.cache import ProposalSource
 from frcnn_cli.proposers.methods import selective_search
 
 FILES = {"squeezenet1_1": "squeezenet1_1_imagenet.pth", "vgg16": "vgg16_features_imagenet.pth"}
+WINDOWS = 8  # that the losses are averaged over
 SHARED = Path(__file__).parents[2] / "shared"
 
 
@@ -184,9 +185,16 @@ def compare(name: str, args: argparse.Namespace) -> float:
     print(f"\n{name}: {len(ours)} iterations of ours, {len(theirs)} of the plain loop, medians")
     print(f"  plain loop {1000 * plain:9.1f} ms   ours {1000 * mine:9.1f} ms   {plain / mine:.2f}")
     count = len(losses[1])
-    means = [statistics.mean(each[:count]) for each in losses]
-    apart = max(abs(a - b) for a, b in zip(*losses, strict=False))
-    print(f"  mean loss: plain {means[1]:.4f}, ours {means[0]:.4f}; dropout differs ({apart:.2f})")
+    size = max(2, count // WINDOWS)
+    print(f"  mean loss of each {size} iterations, ours and the plain loop's (dropout differs)")
+    for begin in range(0, count - size + 1, size):
+        a, b = (each[begin : begin + size] for each in losses)
+        gaps = [x - y for x, y in zip(a, b, strict=True)]
+        error = statistics.stdev(gaps) / size**0.5
+        print(
+            f"    {statistics.mean(a):.3f} {statistics.mean(b):.3f}, apart by "
+            f"{statistics.mean(gaps):+.3f}, standard error {error:.3f}"
+        )
     table = stages(trainer)
     floor = arithmetic(trainer) / gemm_rate()
     for label, value in table.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from commands import failure, run
 from formats import write_coco, write_yolo
 from frcnn_cli.data.detection_log import DetectionLog, Header
 from frcnn_cli.data.voc import load_voc
+from frcnn_cli.engine.checkpoint import load_weights, save_weights
 from frcnn_cli.engine.detect import Detector
 from frcnn_cli.structures import Detections
 
@@ -279,3 +281,22 @@ def test_training_takes_every_format(init, voc_folder, tmp_path) -> None:
         assert f'dataset = "{spec.replace("yolo:", f"yolo:{tmp_path}/")}"' in settings
     proposed = json.loads(run(f"propose coco:{coco} --json").stdout)
     assert (proposed["images"], proposed["cached"]) == (8, 8)
+
+
+@pytest.mark.parametrize(
+    ("trained_on", "seen"),
+    [
+        ("voc2007 trainval, 14 images", True),
+        ("voc2007+voc2012 val, 14 images", True),
+        ("voc2007 train, 9 images", False),
+        ("voc2012 trainval, 14 images", False),
+        ("", False),
+    ],
+)
+def test_images_that_were_trained_on(weights, voc_folder, trained_on, seen) -> None:
+    model, header = load_weights(weights)
+    save_weights(weights, model, replace(header, provenance={"data": trained_on}))
+    devkit = Path("VOCdevkit/VOC2007")
+    shutil.copytree(voc_folder, devkit)
+    result = run("eval voc2007 --split val --limit 1", f"--data {devkit.parent} -w {weights}")
+    assert ("they have seen these images" in " ".join(result.stderr.split())) == seen

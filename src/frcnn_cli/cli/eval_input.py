@@ -112,6 +112,9 @@ def from_network(
     images = whole.limited(limit).with_classes(detector.classes)
     if not quiet:
         _say_classes(whole, detector.classes, weights.stem)
+        trained_on = str(detector.header.provenance.get("data", "")).partition(",")[0]
+        if _holds(trained_on, whole):
+            stderr.print(f"these weights were trained on {trained_on}: they have seen these images")
     header = Header(detector.classes, {**place, **source_of(detector, weights)})
     if save is None:
         digest = hashlib.sha256(header.line().encode()).hexdigest()[:8]
@@ -149,6 +152,16 @@ def only(found: Found, names: list[str]) -> Found:
         images=found.images.with_classes(names),
         detections=only_classes(found.detections, labels),
     )
+
+
+def _holds(trained_on: str, images: Dataset) -> bool:
+    """Whether data that weights name ("voc2007 trainval") holds these images.
+
+    Of folders in VOC layout nothing is known: all are called voc.
+    """
+    names, _, split = trained_on.rpartition(" ")
+    splits = ("train", "val", "trainval") if split == "trainval" else (split,)
+    return images.name != "voc" and images.name in names.split("+") and images.split in splits
 
 
 def _say_classes(whole: Dataset, classes: tuple[str, ...], owner: str) -> None:
