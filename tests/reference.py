@@ -40,6 +40,26 @@ def nms(
     return kept
 
 
+def vote(
+    boxes: Sequence[Box],
+    scores: Sequence[float],
+    labels: Sequence[int],
+    kept: Sequence[int],
+    threshold: float,
+) -> list[list[float]]:
+    """The mean of all boxes of a class that overlap a kept one, by score."""
+    means = []
+    for k in kept:
+        voters = [
+            i
+            for i in range(len(boxes))
+            if labels[i] == labels[k] and (i == k or iou(boxes[i], boxes[k]) >= threshold)
+        ]
+        total = sum(scores[i] for i in voters)
+        means.append([sum(scores[i] * boxes[i][side] for i in voters) / total for side in range(4)])
+    return means
+
+
 def soft_nms(
     boxes: Sequence[Box],
     scores: Sequence[float],

@@ -142,3 +142,4 @@ def test_detection_caps() -> None:
     assert (detect.max_detections, detect.max_proposals) == (100, 2000)
     assert detect.classes == ()
     assert not detect.soft_nms
+    assert detect.vote_threshold == 0.5  # not the paper's: 0 is

@@ -179,6 +179,9 @@ class DetectConfig:
     max_proposals: int = 2000  # an image; paper 4.1
     classes: tuple[str, ...] = ()  # names of those to look for; all of them when empty
     soft_nms: bool = False  # lower the scores of boxes above nms_threshold instead
+    # IoU from which on boxes of a class are averaged into the one that stays (box voting, Gidaris
+    # and Komodakis 2015); 0: none, as in the paper; nor where proposals are the boxes
+    vote_threshold: float = 0.5
     precision: str = "fp32"  # one of PRECISIONS
     cascade: bool = True  # where the weights carry both heads
     # shorter sides, pixels; each RoI is pooled where it is nearest to 224² pixels, code: test.py.

@@ -32,7 +32,8 @@ def test_equal_rois_are_scored_once_with_the_same_result(detector, voc_folder) -
     batch = collate([prepared], detector._pixels)
     with torch.inference_mode():
         output = detector.model(batch.images, batch.rois)
-    plain = postprocess(output, prepared.rois, prepared.original_size, 0.2, 0.3, 100, (1, 2, 3))
+    size, wanted = prepared.original_size, (1, 2, 3)
+    plain = postprocess(output, prepared.rois, size, 0.2, 0.3, 100, wanted, vote_threshold=0.5)
     assert len(plain) > 3
     np.testing.assert_array_equal(found.detections.labels, plain.labels)
     np.testing.assert_allclose(found.detections.scores, plain.scores, atol=1e-5)

@@ -190,3 +190,16 @@ def test_soft_nms_lowers_where_nms_drops():
     np.testing.assert_allclose(soft.scores, [0.9, 0.4], rtol=1e-6)
     assert len(postprocess(output, rois, IMAGE_SIZE, 0.4001, 0.3, 100, [1], soft=True)) == 1
     assert len(postprocess(output, rois, IMAGE_SIZE, 0.05, 0.3, 1, [1], soft=True)) == 1
+
+
+def test_voting_moves_the_boxes_that_stay():
+    logits = torch.tensor([[0.1, 0.9], [0.4, 0.6]]).log()
+    rois = np.array([(0, 0, 20, 10), (0, 0, 15, 10)], np.float32)
+    output = HeadOutput(logits, torch.zeros(2, 2, 4))
+    plain = postprocess(output, rois, IMAGE_SIZE, 0.05, 0.3, 100, [1])
+    voted = postprocess(output, rois, IMAGE_SIZE, 0.05, 0.3, 100, [1], vote_threshold=0.5)
+    np.testing.assert_allclose(plain.boxes, [[0, 0, 20, 10]], atol=1e-4)
+    np.testing.assert_allclose(voted.boxes, [[0, 0, 18, 10]], atol=1e-4)
+    np.testing.assert_array_equal(plain.scores, voted.scores)
+    soft = postprocess(output, rois, IMAGE_SIZE, 0.05, 0.3, 100, [1], soft=True, vote_threshold=0.5)
+    np.testing.assert_allclose(soft.boxes[0], [0, 0, 20, 10], atol=1e-4)

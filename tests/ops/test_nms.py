@@ -4,7 +4,7 @@ import torch
 import torchvision
 
 import reference
-from frcnn_cli.ops.nms import nms, soft_nms
+from frcnn_cli.ops.nms import nms, soft_nms, vote
 
 
 def suppress(boxes, scores, labels, threshold):
@@ -151,3 +151,30 @@ def test_soft_does_not_change_its_arguments():
     scores = np.array([0.75, 0.5], np.float32)
     soft_nms(boxes, scores, np.array([1, 1]), 0.1, 0.0)
     assert scores.tolist() == [0.75, 0.5]
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.25, 0.5, 1.0])
+def test_voting_equals_the_reference(threshold):
+    rng = np.random.default_rng(7)
+    for count in (1, 2, 30, 80):
+        boxes = random_boxes(rng, count)
+        scores = (rng.integers(1, 10, count) / 10).astype(np.float32)
+        labels = rng.integers(1, 3, count)
+        kept = rng.permutation(count)[: count // 2 + 1]
+        expected = reference.vote(
+            boxes.tolist(), scores.tolist(), labels.tolist(), kept.tolist(), threshold
+        )
+        found = vote(boxes, scores, labels, kept, threshold)
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_voting_among_none():
+    none = np.zeros(0, np.int64)
+    assert vote(np.zeros((0, 4), np.float32), np.zeros(0), none, none, 0.5).shape == (0, 4)
+
+
+def test_a_box_without_voters_stays_as_it_is():
+    boxes = np.array([(0, 0, 5, 5), (1, 0, 6, 5), (20, 0, 25, 5)], np.float32)
+    labels = np.array([1, 2, 1])
+    found = vote(boxes, np.array([0.9, 0.8, 0.7], np.float32), labels, np.arange(3), 0.5)
+    np.testing.assert_array_equal(found, boxes)

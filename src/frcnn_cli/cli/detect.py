@@ -26,6 +26,7 @@ from .options import (
     Method,
     Precision,
     Quiet,
+    Vote,
     Weights,
     proposal_source,
 )
@@ -74,6 +75,7 @@ def detect(
     soft_nms: Annotated[
         bool, typer.Option("--soft-nms", help="Lower its score by the overlap instead.")
     ] = DEFAULTS.soft_nms,
+    vote: Vote = DEFAULTS.vote_threshold,
     top: Annotated[
         int, typer.Option(min=1, help="At most so many detections an image.")
     ] = DEFAULTS.max_detections,
@@ -112,7 +114,7 @@ def detect(
     if out is not None and profile:
         raise ConfigError("--profile writes nothing", "leave --out out")
     settings = DetectConfig(
-        score, nms, top, max_proposals, tuple(_listed(classes)), soft_nms, precision, cascade
+        score, nms, top, max_proposals, tuple(_listed(classes)), soft_nms, vote, precision, cascade
     )
     file = find_weights(weights)
     from ..engine.detect import Detector

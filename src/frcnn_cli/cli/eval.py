@@ -28,6 +28,7 @@ from .options import (
     Precision,
     Quiet,
     Split,
+    Vote,
     Weights,
     whole_numbers,
 )
@@ -107,6 +108,7 @@ def evaluate(
     max_size: Annotated[
         int | None, typer.Option(min=1, help="Longer side at most [default: the weights'].")
     ] = None,
+    vote: Vote = DEFAULTS.vote_threshold,
     box_regression: Annotated[
         bool, typer.Option(help="Refine the boxes; without it the proposals are the boxes.")
     ] = DEFAULTS.box_regression,
@@ -143,6 +145,7 @@ def evaluate(
     else:
         settings = DetectConfig(
             max_proposals=max_proposals,
+            vote_threshold=vote,
             precision=precision,
             cascade=cascade,
             scales=whole_numbers(scales, "scales"),

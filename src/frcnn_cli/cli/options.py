@@ -70,6 +70,15 @@ Cascade = Annotated[
         "the proposals that the full one scores.",
     ),
 ]
+Vote = Annotated[
+    float,
+    typer.Option(
+        min=0,
+        max=1,
+        help="IoU from which on boxes of a class are averaged into the one that stays; 0: none, "
+        "as in the paper.",
+    ),
+]
 Jobs = Annotated[
     int | None, typer.Option("--jobs", "-j", min=1, help="Threads [default: one for each core].")
 ]

@@ -216,6 +216,7 @@ class Detector:
             self.config.max_detections,
             self._labels,
             self.config.soft_nms,
+            self.config.vote_threshold if self.config.box_regression else 0.0,
         )
 
     def run(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..ops import box_coder
 from ..ops import boxes as box_ops
-from ..ops.nms import nms, soft_nms
+from ..ops.nms import nms, soft_nms, vote
 from ..structures import Detections, HeadOutput
 
 
@@ -23,6 +23,7 @@ def postprocess(
     max_detections: int,
     labels_wanted: Sequence[int],
     soft: bool = False,
+    vote_threshold: float = 0.0,
 ) -> Detections:
     """Detections of one image.
 
@@ -35,6 +36,7 @@ def postprocess(
         image_size: (height, width) of the original image.
         labels_wanted: in 1..K; the background is no object.
         soft: soft-NMS instead of NMS; what falls to the score threshold is dropped.
+        vote_threshold: IoU for box voting after NMS; 0: none, nor after soft-NMS.
     """
     scores = output.class_logits.float().softmax(dim=1)
     wanted = torch.zeros(scores.shape[1], dtype=torch.bool, device=scores.device)
@@ -53,4 +55,7 @@ def postprocess(
         keep = nms(boxes, chosen_scores, labels, nms_threshold)
         kept = chosen_scores[keep]
     keep, kept = keep[:max_detections], kept[:max_detections]
-    return Detections(boxes[keep], kept, labels[keep], image_size)
+    final = boxes[keep]
+    if vote_threshold and not soft:
+        final = vote(boxes, chosen_scores, labels, keep, vote_threshold)
+    return Detections(final, kept, labels[keep], image_size)

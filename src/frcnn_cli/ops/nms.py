@@ -1,4 +1,4 @@
-"""Greedy non-maximum suppression, and the soft kind; each class by itself."""
+"""Greedy non-maximum suppression, the soft kind, and box voting; each class by itself."""
 
 from __future__ import annotations
 
@@ -48,6 +48,44 @@ def nms(
     order = np.lexsort((-scores, labels))  # class by class: none meets the boxes of another
     kept = order[_greedy(boxes[order], labels[order], np.float32(threshold))]
     return kept[np.lexsort((kept, -scores[kept]))]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _vote(boxes, scores, labels, kept, threshold, voted):
+    """Writes the mean of each kept box into `voted`, [K, 4] of float64."""
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    for k in range(len(kept)):
+        i, total = kept[k], 0.0
+        for j in range(len(boxes)):
+            if labels[j] == labels[i]:
+                intersection = _intersection(boxes, i, j)
+                if j == i or intersection / (areas[i] + areas[j] - intersection) >= threshold:
+                    total += scores[j]
+                    for side in range(4):
+                        voted[k, side] += scores[j] * np.float64(boxes[j, side])
+        for side in range(4):
+            voted[k, side] /= total
+
+
+def vote(
+    boxes: Boxes,
+    scores: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    kept: NDArray[np.intp],
+    threshold: float,
+) -> Boxes:
+    """Box voting (Gidaris and Komodakis 2015, section 5): a box that stays becomes the mean of
+    all boxes of its class that overlap it by IoU >= `threshold`, itself among them, by score.
+
+    Args:
+        boxes: [N, 4]. scores: [N], above 0. labels: [N], the class of each box.
+        kept: [K], indices of the boxes that stay.
+    Returns:
+        [K, 4].
+    """
+    voted = np.zeros((len(kept), 4))
+    _vote(boxes, scores, labels, kept, np.float32(threshold), voted)
+    return voted.astype(np.float32)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
