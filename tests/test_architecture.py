@@ -8,7 +8,7 @@ import pytest
 import frcnn_cli
 
 ROOT = Path(frcnn_cli.__file__).parent
-EVERYWHERE = {"structures", "config", "errors", "paths", "__version__"}
+EVERYWHERE = {"claims", "structures", "config", "errors", "paths", "__version__"}
 MAY_IMPORT = {
     "cli": {"engine", "models", "data", "proposers", "evaluation", "ops", "cli"},
     "engine": {"models", "data", "proposers", "evaluation", "ops", "engine"},

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 
+from ..claims import Claims
 from ..errors import DataError, reason
-from ..proposers.claims import Claims
 from .files import is_inside
 
 TIMEOUT = 30  # seconds without an answer, after which the next mirror is tried

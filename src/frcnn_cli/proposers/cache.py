@@ -26,9 +26,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..claims import Claims
 from ..errors import DataError
 from ..structures import Proposals
-from .claims import Claims
 from .methods import Method
 
 MAGIC = b"FRCNNP1\n"

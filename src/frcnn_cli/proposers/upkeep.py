@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..claims import Claims
 from .cache import ABOUT, PART, SUFFIX, decode
-from .claims import Claims
 from .methods import FILE, PROPOSERS
 
 
