@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 from .winograd import weight_gradient
 
 _INPUTS, _OUTPUTS = 64, 128  # channels from which on Winograd's transforms pay
-_CELLS = 4000  # of a map, from which on they pay for the gradient of the weights
+_CELLS = 1200  # of a map, from which on they pay for the gradient of the weights
 
 
 @cache
