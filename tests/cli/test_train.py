@@ -142,7 +142,7 @@ def test_two_data_sets_as_one(init, voc_folder, tmp_path) -> None:
         ("--rank 5000", "--rank 5000 saves nothing"),
         ("--lr-steps 3000,4000", "--lr-steps is out of range"),
         ("--lr-steps 0.5 --recipe modern", "--lr-steps is out of range"),
-        ("--eval-every 2 --eval-limit 1", "val has no objects to validate by"),
+        ("--eval-every 2 --eval-limit 1", "the 1 images of voc val have no objects"),
         ("--weights nothing", "unknown weights 'nothing'"),
         ("--eval-every 2 --eval-split nosplit", "voc has no split 'nosplit'"),
     ],

@@ -17,7 +17,7 @@ from typer.core import TyperCommand
 from ..config import RECIPES, TrainConfig, check
 from ..config import recipe as recipe_settings
 from ..data.datasets import HELP, absolute
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError
 from ..paths import find_weights
 from .console import ProgressLine, say_error, stderr
 from .options import (
@@ -206,7 +206,9 @@ def train(
     elif init is not None or pixels is not None:
         raise ConfigError("--weights goes with no --init or --pixels", "leave one of them out")
     images = open_named(dataset, data, split, ("trainval", "train"), limit)
-    validation = _validation(dataset, data, eval_split, eval_limit) if eval_every else None
+    validation = open_named(dataset, data, eval_split, (), eval_limit) if eval_every else None
+    if validation is not None:
+        validation.require_objects()
     from ..engine import runs
     from ..engine.device import pick_device
     from ..engine.distributed import world
@@ -288,13 +290,6 @@ def train(
             best = trainer.run / "best.safetensors"
             stderr.print(f"best on {eval_split}: mAP {trainer.best:.1%}, {best}")
         stderr.print(f"weights: {weights_file}")
-
-
-def _validation(dataset: str, data: Path | None, split: str, limit: int | None) -> Dataset:
-    images = open_named(dataset, data, split, (), limit)
-    if not any((~images.ground_truth(i).difficult).any() for i in range(len(images))):
-        raise DataError(f"{split} has no objects to validate by", "raise --eval-limit")
-    return images
 
 
 def _as_flag(value: object) -> object:

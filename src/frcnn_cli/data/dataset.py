@@ -140,6 +140,18 @@ class Dataset:
             },
         )
 
+    def require_objects(self) -> None:
+        """Refuse to be judged by.
+
+        Raises:
+            DataError: no image has an object that is not difficult.
+        """
+        if not any((~self.ground_truth(i).difficult).any() for i in range(len(self))):
+            raise DataError(
+                f"the {len(self)} images of {self.name} {self.split} have no objects to judge by",
+                "take more images, or another split",
+            )
+
     def read(self, index: int) -> tuple[bytes, NDArray[np.uint8], GroundTruth]:
         """Content of the image file, the decoded image, and its objects."""
         path = self.paths[index]

@@ -17,7 +17,7 @@ import torch
 
 from ..data.batching import Prepared
 from ..data.dataset import Dataset
-from ..errors import DataError, FrcnnError
+from ..errors import FrcnnError
 from ..evaluation.voc import evaluate
 from ..structures import Detections, GroundTruth
 from .calibrate import first_outputs
@@ -89,8 +89,7 @@ def measure_curve(
     Raises:
         DataError: no image has an object.
     """
-    if not any((~dataset.ground_truth(i).difficult).any() for i in range(len(dataset))):
-        raise DataError(f"{dataset.name} {dataset.split} has no objects to judge by", "name others")
+    dataset.require_objects()
     heads = [compressor.head(candidate.method, candidate.ranks) for candidate in candidates]
     found: list[list[Detections]] = [[] for _ in candidates]
     truths: list[GroundTruth] = []

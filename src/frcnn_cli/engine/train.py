@@ -128,7 +128,7 @@ def _narrow(model: FastRCNN, rank: int, filled: Sequence[str]) -> dict[str, int]
     """Give the fully connected layers this rank, where it saves weights; their ranks.
 
     Raises:
-        ConfigError: a layer is not random.
+        ConfigError: a layer is not random, or the rank saves nothing.
     """
     if filled:
         raise ConfigError(
@@ -143,8 +143,7 @@ def _narrow(model: FastRCNN, rank: int, filled: Sequence[str]) -> dict[str, int]
     }
     model.fc_layers.update(pairs)
     if not pairs:
-        widest = max(break_even_rank(layer) for layer in model.fc_layers.values())  # type: ignore[arg-type]
-        raise ConfigError(f"--rank {rank} saves nothing", f"expected less than {widest:.0f}")
+        raise ConfigError(f"--rank {rank} saves nothing in any layer", "give a lower one")
     return dict.fromkeys(pairs, rank)
 
 

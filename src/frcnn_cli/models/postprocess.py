@@ -55,7 +55,6 @@ def postprocess(
         keep = nms(boxes, chosen_scores, labels, nms_threshold)
         kept = chosen_scores[keep]
     keep, kept = keep[:max_detections], kept[:max_detections]
-    final = boxes[keep]
-    if vote_threshold and not soft:
-        final = vote(boxes, chosen_scores, labels, keep, vote_threshold)
+    voting = vote_threshold > 0 and not soft
+    final = vote(boxes, chosen_scores, labels, keep, vote_threshold) if voting else boxes[keep]
     return Detections(final, kept, labels[keep], image_size)
