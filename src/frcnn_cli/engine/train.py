@@ -20,9 +20,10 @@ from ..proposers.cache import ProposalSource
 from .batches import BatchMaker
 from .checkpoint import WeightsHeader, make_low_rank
 from .distributed import World
+from .folding import unfold
 from .pretrained import start_from_imagenet
 from .samples import survey
-from .trainer import Runtime, Trainer, unfold
+from .trainer import Runtime, Trainer
 
 LOW_RECALL = 0.5  # of the proposals at IoU 0.5; with less something is wrong with them
 

@@ -7,7 +7,6 @@ processes that share its batches do what one would.
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -18,9 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from ..data.batching import DeltaStatistics
 from ..errors import ConfigError, DataError, FrcnnError, out_of_memory, reason
 from ..models.fast_rcnn import FastRCNN, freeze, frozen_modules
 from ..models.losses import fast_rcnn_loss
@@ -30,6 +27,7 @@ from .checkpoint import WeightsHeader, save_weights, write_atomically
 from .device import peak_bytes, pick_device, pick_precision
 from .distributed import World
 from .feature_cache import FeatureCache
+from .folding import folded
 from .metrics import MetricsLog, Step
 from .optim import learning_rate, make_optimizer
 from .runs import StopSignal
@@ -370,35 +368,3 @@ def read_state(run: Path) -> dict[str, Any]:
     if not isinstance(state, dict) or not state.keys() >= STATE_KEYS:
         raise DataError(f"{path} is not a training state", RESUME_HINT)
     return state
-
-
-def _flat(deltas: DeltaStatistics, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation in the order of the outputs of bbox_pred."""
-    mean, std = (
-        torch.from_numpy(each.reshape(-1)).to(device) for each in (deltas.mean, deltas.std)
-    )
-    return mean, std
-
-
-@torch.no_grad()
-def unfold(model: FastRCNN, deltas: DeltaStatistics) -> None:
-    """Make a bbox_pred that predicts true deltas predict normalised ones."""
-    layer = model.bbox_pred
-    mean, std = _flat(deltas, layer.weight.device)
-    layer.weight.div_(std[:, None])
-    layer.bias.sub_(mean).div_(std)
-
-
-@contextmanager
-def folded(model: FastRCNN, deltas: DeltaStatistics) -> Iterator[None]:
-    """Within the block, bbox_pred predicts true deltas instead of normalised ones."""
-    layer = model.bbox_pred
-    mean, std = _flat(deltas, layer.weight.device)
-    before = copy.deepcopy(layer.state_dict())
-    with torch.no_grad():
-        layer.weight.mul_(std[:, None])
-        layer.bias.mul_(std).add_(mean)
-    try:
-        yield
-    finally:
-        layer.load_state_dict(before)  # the very bits: resuming must not drift
