@@ -237,11 +237,13 @@ def compression(
         return None
     if energy is not None or params is not None or speedup is not None:
         return CompressConfig(energy=energy, params=params, speedup=speedup)
-    pairs = [part.partition("=") for part in (rank or str(COMPRESSION_RANK)).split(",")]
-    if not all(part.strip().isdecimal() for part in (p[2] or p[0] for p in pairs)):
-        raise ConfigError(f"--rank {rank} is not understood", "expected 256, or fc6=1024,fc7=256")
-    if len(pairs) == 1 and not pairs[0][1]:
-        return CompressConfig(rank=int(pairs[0][0]))
-    if not all(name and equals for name, equals, _ in pairs):
-        raise ConfigError(f"--rank {rank} is not understood", "expected 256, or fc6=1024,fc7=256")
-    return CompressConfig(ranks={name.strip(): int(value) for name, _, value in pairs})
+    text = str(COMPRESSION_RANK) if rank is None else rank
+    pairs = [[each.strip() for each in part.partition("=")] for part in text.split(",")]
+    numbers = [value if equals else name for name, equals, value in pairs]
+    names = [name for name, equals, _ in pairs if equals and name]
+    understood = all(number.isdecimal() and len(number) < 10 for number in numbers)
+    if understood and numbers == [text.strip()]:
+        return CompressConfig(rank=int(text))
+    if not understood or len(set(names)) < len(pairs):
+        raise ConfigError(f"--rank {text} is not understood", "expected 256, or fc6=1024,fc7=256")
+    return CompressConfig(ranks=dict(zip(names, map(int, numbers), strict=True)))

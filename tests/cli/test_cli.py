@@ -16,6 +16,7 @@ from PIL import Image
 from typer.main import get_command
 
 from commands import failure, run
+from formats import write_coco
 from frcnn_cli import config as config_module
 from frcnn_cli.cli.app import app
 from frcnn_cli.engine import measure
@@ -257,7 +258,13 @@ def truncated_jpeg() -> None:
         (None, "compress --weights W --map-drop 0.3", "--map-drop needs a data set"),
         (None, "compress --weights W --finetune 5", "--finetune needs a data set"),
         (None, "compress --weights W --out c.txt", "c.txt is no name for weights"),
-        (None, "compress --weights W --calibrate nofolder", "no such file or folder: nofolder"),
+        (None, "compress -w W --rank 8 --calibrate nofolder", "no such file or folder: nofolder"),
+        (None, "compress --weights W --rank fc6=8,fc6=4", "--rank fc6=8,fc6=4 is not understood"),
+        (None, "compress --weights W --rank ''", "--rank  is not understood"),
+        (None, "compress --weights W --rank 0", "rank 0 is out of range"),
+        (None, f"compress --weights W --rank {'9' * 5000}", "is not understood"),
+        (None, "compress --weights W --split val", "--split and --limit are of the curve's data"),
+        (lambda: Path("d.safetensors").mkdir(), "compress -w W -o d.safetensors", "is no name for"),
         (None, "compress --weights squeezenet1_1-voc07", "compressed already"),
         (lambda: Path("c.toml").write_text("lrr = 1"), "train --config c.toml", "setting 'lrr'"),
         (lambda: Path("c.toml").write_text("= 1"), "train --config c.toml", "cannot read"),
@@ -404,11 +411,62 @@ def test_another_data_set_that_is_at_hand_calibrates_nothing(
     assert json.loads(result.stdout)["method"] == "plain"
 
 
+def test_data_that_is_named_calibrates_unless_that_is_refused(weights, voc_folder) -> None:
+    common = f"compress -w {weights} --rank 8 --dry-run --json --data {voc_folder}"
+    assert json.loads(run(common).stdout)["method"] == "aware"
+    assert json.loads(run(f"{common} --calibrate none").stdout)["method"] == "plain"
+
+
+def test_data_of_the_curve_alone_calibrates_nothing(weights, voc_folder) -> None:
+    file = write_coco(voc_folder, Path("coco"))
+    result = run(
+        f"compress -w {weights} --rank 8 --dry-run --json --limit 2 "
+        f"--curve coco:{file} --data coco/val"
+    )
+    assert result.exit_code == 0, result.output
+    answer = json.loads(result.stdout)
+    assert answer["method"] == "plain"
+    assert {point["method"] for point in answer["curve"]} == {"plain"}
+
+
+def test_what_was_measured_is_in_the_file(weights) -> None:
+    result = run(f"compress -w {weights} --rank 8 --out c.safetensors --json")
+    answer = json.loads(result.stdout)
+    _, header = load_weights(Path("c.safetensors"))
+    for side in ("before", "after"):
+        assert header.provenance["compression"][side] == answer[side]
+    assert answer["after"]["bytes"] < answer["before"]["bytes"]
+
+
+def test_in_a_new_process_the_file_gives_the_same_detections(weights, voc_folder) -> None:
+    assert run(f"compress -w {weights} --rank 8 --out c.safetensors").exit_code == 0
+    image = next((voc_folder / "JPEGImages").glob("*.jpg")).resolve()
+    command = ["detect", str(image), "-w", "c.safetensors", "--score", "0.01", "--json"]
+    here = json.loads(run(*command).stdout)[0]["detections"]
+    script = (
+        "import sys, pytest, tiny, pathlib\n"
+        "from frcnn_cli.cli.app import app\n"
+        "with pytest.MonkeyPatch.context() as patch:\n"
+        "    tiny.add_tiny_backbone(patch, pathlib.Path())\n"
+        "    app(sys.argv[1:])\n"
+    )
+    folders = [Path(__file__).parents[1], Path(__file__).parents[2] / "src"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, folders))}
+    there = subprocess.run(
+        [sys.executable, "-c", script, *command], capture_output=True, env=environment, check=True
+    )
+    assert len(here) > 3
+    assert json.loads(there.stdout)[0]["detections"] == here
+
+
 def test_dry_run_writes_nothing(weights) -> None:
     result = run(f"compress -w {weights} --rank 8 --dry-run -o s/c.safetensors")
     assert result.exit_code == 0, result.output
     assert "nothing written" in result.stdout
-    assert "fc6 32×144: rank 8, 4,608 -> 1,408 weights; error of the weights" in result.stdout
+    assert "fc6 32×144: rank 8, 4,608 -> 1,408 weights; squared error of the" in result.stdout
+    result = run(f"compress -w {weights} --rank fc7=8 --dry-run --keep-full")
+    assert "fc6 32×144: left whole; ranks below 26.2 would save weights" in result.stdout
+    assert "fc7 24×32: rank 8, 768 + 448 weights" in result.stdout
     assert not Path("s").exists()
 
 
@@ -427,6 +485,19 @@ def test_the_smallest_within_a_loss_of_map(weights, voc_folder) -> None:
     assert {path.name for path in Path("s").iterdir()} == {
         "c.safetensors", "c-curve.csv", "c-curve.svg",
     }  # fmt: skip
+
+
+def test_a_dry_run_shows_the_curve(weights, voc_folder) -> None:
+    result = run(
+        f"compress -w {weights} --data {voc_folder} --curve voc --split val --limit 2 --dry-run "
+        "--rank 8"
+    )
+    assert result.exit_code == 0, result.output
+    lines = [line for line in result.stdout.splitlines() if "truncated SVD" in line]
+    assert len(lines) >= 3
+    ranks = [[cell.strip() for cell in line.split("│")][2:4] for line in lines]
+    assert ["8", "8"] in ranks
+    assert not list(Path().glob("*curve*"))
 
 
 def test_compress_and_train_further(init, voc_folder) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from frcnn_cli.config import CompressConfig
 from frcnn_cli.data import images
@@ -168,6 +169,49 @@ def test_the_method_is_the_one_with_the_nearer_answers(detector, pictures) -> No
     assert written["method"] == "activation-aware, distilled"
     assert written["divergence"] == report.divergence
     assert written["layers"]["fc6"]["output_error"] == report.layers[0].output_error
+
+
+def test_the_truncated_svd_is_taken_where_it_is_nearer(detector, pictures, monkeypatch) -> None:
+    compressor = Compressor(detector.model, detector.header, calibrated(detector, pictures))
+    ranks = {"fc6": 6, "fc7": 4}
+    aware = compressor.head("aware", ranks)
+    monkeypatch.setattr(compressor, "_divergence", lambda head: 0.2 if head is aware else 0.1)
+    report = compressor.report(ranks)
+    assert report.method == "plain"
+    plain = compressor.head("plain", ranks)
+    header = compressor.apply(report)
+    assert header.provenance["compression"]["method"] == "truncated SVD"
+    second = detector.model.fc_layers["fc7"]
+    assert torch.equal(second[0].weight, plain.fc_layers["fc7"][0].weight)
+
+
+def test_pictures_of_nothing_calibrate_nothing(detector, tmp_path) -> None:
+    for index in range(4):
+        Image.new("RGB", (120, 90), (90, 90, 90)).save(tmp_path / f"{index}.png")
+    with pytest.raises(DataError, match="nothing to see on the images"):
+        calibrated(detector, sorted(tmp_path.glob("*.png")))
+
+
+def test_outputs_that_half_precision_cannot_hold(detector, pictures) -> None:
+    with torch.no_grad():
+        detector.model.fc_layers["fc6"].weight.mul_(1e6)
+    with pytest.raises(WeightsError, match="too large for float16"):
+        calibrated(detector, pictures)
+
+
+def test_a_layer_of_zeros(model) -> None:
+    with torch.no_grad():
+        model.fc_layers["fc7"].weight.zero_()
+    _, report = compress(model, CompressConfig(rank=5))
+    assert report.layers[1].weight_error == 0
+
+
+def test_a_small_head_that_stood_beside_is_gone(model) -> None:
+    compressor = Compressor(model, HEADER, None)
+    header = compressor.apply(compressor.report({"fc6": 4, "fc7": 3}), keep_full=True)
+    compressor = Compressor(model, header, None)
+    header = compressor.apply(compressor.report({"fc6": 5, "fc7": None}))
+    assert (header.ranks, header.screen, len(model.screen)) == ({"fc6": 5}, {}, 0)
 
 
 @pytest.mark.parametrize("ranks", [{"fc6": 6, "fc7": 4}, {"fc6": None, "fc7": 4}, {"fc6": 6}])

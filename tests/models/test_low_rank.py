@@ -232,3 +232,12 @@ def test_a_random_pair_keeps_the_scale_of_what_goes_through() -> None:
     pair = random_pair(whole, 40)
     assert [tuple(each.weight.shape) for each in pair] == [(40, 400), (300, 40)]
     assert pair(x).relu().square().mean().item() == pytest.approx(1, rel=0.2)
+
+
+def test_directions_that_no_input_has_shown_are_ordered_by_the_weights() -> None:
+    layer = random_layer(12, 9)
+    line = inputs_of("plain", 1, 12) * torch.linspace(-1, 1, 50)[:, None]
+    pair = truncate_by(layer, output_basis(layer, moments_of(layer, line)), 4)
+    weight = layer.weight.detach().double().numpy()
+    tail = np.linalg.svd(weight, compute_uv=False)[3:]  # one direction is the line's
+    assert np.square(weight - product(pair)).sum() <= 1.001 * np.square(tail).sum()

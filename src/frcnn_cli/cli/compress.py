@@ -14,7 +14,7 @@ from ..config import COMPRESSION_RANK, FINETUNE_LR, RECIPES, DetectConfig, compr
 from ..data.datasets import SPECS, absolute, has_years, names_dataset
 from ..errors import ConfigError
 from ..paths import WEIGHTS_SUFFIX, data_dir, find_weights
-from .compress_tables import show_costs, show_report
+from .compress_tables import show_costs, show_points, show_report
 from .console import ProgressLine, stderr, stdout
 from .options import (
     Config,
@@ -71,7 +71,7 @@ def compress(
     calibrate: Annotated[
         str | None,
         typer.Option(
-            help="Data set or photographs by which to keep what real inputs use "
+            help="Data set or photographs by which to keep what real inputs use; none: plain SVD "
             "[default: the weights' own data set, when --data or FRCNN_DATA is given].",
             show_default=False,
         ),
@@ -121,6 +121,8 @@ def compress(
     settings = compression(rank, energy, params, speedup, map_drop)
     if map_drop is not None and curve is None:
         raise ConfigError("--map-drop needs a data set to measure on", "add --curve voc2007")
+    if curve is None and (split is not None or limit is not None):
+        raise ConfigError("--split and --limit are of the curve's data", "add --curve voc2007")
     if finetune is not None and (calibrate is None or not names_dataset(calibrate) or dry_run):
         raise ConfigError(
             "--finetune needs a data set to train on, and weights to write",
@@ -136,27 +138,34 @@ def compress(
     target = out or source.with_name(f"{source.stem}-{ending}{WEIGHTS_SUFFIX}")
     if target.resolve() == source.resolve():
         raise ConfigError(f"{target} holds the full weights", "choose another --out")
-    if target.suffix != WEIGHTS_SUFFIX:
+    if target.suffix != WEIGHTS_SUFFIX or target.is_dir():
         raise ConfigError(f"{target} is no name for weights", f"end it in {WEIGHTS_SUFFIX}")
     workers = jobs or os.cpu_count() or 1
     from ..engine.checkpoint import load_weights, save_weights
-    from ..engine.compress import Compressor, with_costs
+    from ..engine.compress import Compressor, check, with_costs
     from ..engine.curve import smallest_within, write_curve
     from ..engine.detect import Detector
     from ..engine.measure import measure, measure_model
 
     model, header = load_weights(source)
+    check(model, header, settings)
+    judged = None
+    if curve is not None:
+        judged = open_named(curve, data, split, ("val", "test"), limit)
+        judged = judged.with_classes(header.classes)
+        judged.require_objects()
     detector = Detector(model, header, proposal_source(quiet), DetectConfig(), device)
+    seen = calibrate or _own_data(header, curve, data)
     calibration = None
-    if not header.ranks:  # else the compressor says what is wrong
-        calibration = _calibrate(detector, calibrate, data, images, workers, quiet)
+    if seen != "none":
+        folder = _folder(seen, curve, data)
+        calibration = _calibrate(detector, seen, folder, images, workers, quiet)
     compressor = Compressor(model, header, calibration)
     ranks = None if settings is None else compressor.choose(settings)
     method: Method | None = None
     points: list[Point] = []
-    if curve is not None:
-        dataset = open_named(curve, data, split, ("val", "test"), limit)
-        points = _measure_curve(detector, compressor, ranks, dataset, workers, quiet)
+    if judged is not None:
+        points = _measure_curve(detector, compressor, ranks, judged, workers, quiet)
     if ranks is None:
         assert map_drop is not None
         point = smallest_within(points, map_drop)
@@ -172,50 +181,65 @@ def compress(
         model, header = _finetune(
             detector, header, calibrate, data, finetune, target.stem, device, workers, quiet
         )
-    costs = measure(source, device), measure_model(model, header, device)
     if not dry_run:
-        save_weights(target, model, with_costs(header, *costs), half=True)
+        save_weights(target, model, header, half=True)
+    before = measure(source, device)
+    after = measure_model(model, header, device)
+    if not dry_run:
+        save_weights(target, model, with_costs(header, before, after), half=True)
     if json:
         answer = {
             "out": None if dry_run else str(target),
             **asdict(report),
-            "before": asdict(costs[0]),
-            "after": asdict(costs[1]),
+            "finetuned": finetune or 0,
+            "before": asdict(before),
+            "after": asdict(after),
             "curve": [asdict(point) for point in points],
         }
         print(dumps(answer))
         return
     if not quiet:
-        show_report(report)
-        show_costs(*costs)
+        if points:
+            show_points(points)
+        show_report(report, keep_full, finetune)
+        show_costs(before, after)
     stdout.print("nothing written (--dry-run)" if dry_run else str(target), soft_wrap=True)
+
+
+def _own_data(header: WeightsHeader, curve: str | None, data: Path | None) -> str:
+    """The data set to calibrate on where none is named, if it is at hand; else "none"."""
+    trained_on = str(header.provenance.get("data", "")).partition(" ")[0]
+    if has_years(trained_on) and data_dir(_folder(trained_on, curve, data)) is not None:
+        return trained_on
+    return "none" if _folder("voc", curve, data) is None else "voc"
+
+
+def _folder(name: str, curve: str | None, data: Path | None) -> Path | None:
+    """--data, unless it is the folder of the curve's data set and not of this one."""
+
+    def kind(name: str) -> str:
+        return "years" if has_years(name) else name.partition(":")[0]
+
+    return data if curve is None or kind(name) == kind(curve) else None
 
 
 def _calibrate(
     detector: Detector,
-    name: str | None,
+    name: str,
     data: Path | None,
     count: int,
     workers: int,
     quiet: bool,
-) -> Calibration | None:
-    """Moments of the layers on images of a data set or on photographs, if there are any."""
+) -> Calibration:
+    """Moments of the layers on images of a data set or on photographs."""
     from ..engine.calibrate import calibrate
 
-    if name is None:
-        trained_on = str(detector.header.provenance.get("data", "")).partition(" ")[0]
-        if data_dir(data) is not None and has_years(trained_on):
-            name = trained_on
-        elif data is not None:
-            name = "voc"
-        else:
-            return None
     if names_dataset(name):
         dataset = open_named(name, data, None, ("train", "trainval"), None)
         paths, source = list(dataset.paths), f"{dataset.name} {dataset.split}"
     else:
         paths, source = image_files([name]), name
-    paths = paths[:: max(1, len(paths) // count)][:count]
+    paths = [paths[len(paths) * i // count] for i in range(count)] if len(paths) > count else paths
     with ProgressLine("calibrating", len(paths), "images", quiet) as progress:
         return calibrate(detector, paths, source, workers, progress.advance)
 
@@ -295,7 +319,6 @@ def _measure_curve(
 ) -> list[Point]:
     from ..engine.curve import candidates, measure_curve
 
-    dataset = dataset.with_classes(detector.classes)
     ladder = candidates(compressor, ranks)
     _distil(compressor, [each.ranks for each in ladder if each.method == "aware"], quiet)
     with ProgressLine(f"{len(ladder)} candidates", len(dataset), "images", quiet) as progress:

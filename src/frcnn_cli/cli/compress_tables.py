@@ -2,19 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .console import stdout
 
 if TYPE_CHECKING:
     from ..engine.compress import LayerReport, Report
+    from ..engine.curve import Point
     from ..engine.measure import Cost
 
 
-def show_report(report: Report) -> None:
-    """A line for each layer, and which method was taken."""
+def show_points(points: Sequence[Point]) -> None:
+    """The curve, a line for each way to compress; the whole network first."""
+    from rich.table import Table
+
+    from ..engine.compress import METHODS
+
+    table = Table("", *points[0].ranks, "mAP (VOC2007)", "MB", "ms an image")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for point in points:
+        ranks = [str(rank or "whole") for rank in point.ranks.values()]
+        method = METHODS[point.method] if any(point.ranks.values()) else "whole"
+        values = f"{point.mean_ap:.1%}", f"{point.megabytes:.1f}", f"{point.milliseconds:.0f}"
+        table.add_row(method, *ranks, *values)
+    stdout.print(table)
+
+
+def show_report(report: Report, keep_full: bool, finetuned: int | None) -> None:
+    """A line for each layer, and which method was taken.
+
+    Args:
+        keep_full: the whole layers stay. finetuned: for how many iterations the result was trained.
+    """
     for layer in report.layers:
-        stdout.print(_line(layer), soft_wrap=True)
+        stdout.print(_line(layer, keep_full), soft_wrap=True)
+    if finetuned:
+        stdout.print(f"errors and distances are of before the {finetuned:,} iterations of training")
     if report.divergence:
         values = ", ".join(f"{name} {value:.2g}" for name, value in report.divergence.items())
         stdout.print(
@@ -23,17 +48,18 @@ def show_report(report: Report) -> None:
         )
 
 
-def _line(layer: LayerReport) -> str:
+def _line(layer: LayerReport, keep_full: bool) -> str:
     name = f"{layer.name} {layer.shape[0]}×{layer.shape[1]}"
     if layer.name in ("cls_score", "bbox_pred"):
         return f"{name}: left whole, an output layer"
     if layer.rank is None:
-        return f"{name}: left whole, nothing saved from rank {layer.break_even:.1f} on"
-    error = f"error of the weights: {layer.weight_error:.2%}"
+        return f"{name}: left whole; ranks below {layer.break_even:.1f} would save weights"
+    error = f"squared error of the weights: {layer.weight_error:.2%}"
     if layer.output_error:
         errors = ", ".join(f"{name} {error:.2%}" for name, error in layer.output_error.items())
-        error = f"error of the outputs: {errors}"
-    return f"{name}: rank {layer.rank}, {layer.before:,} -> {layer.after:,} weights; {error}"
+        error = f"squared error of the outputs: {errors}"
+    sign = "+" if keep_full else "->"
+    return f"{name}: rank {layer.rank}, {layer.before:,} {sign} {layer.after:,} weights; {error}"
 
 
 def show_costs(before: Cost, after: Cost) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..data import images
 from ..data.batching import Prepared
-from ..errors import DataError, FrcnnError
+from ..errors import DataError, FrcnnError, WeightsError
 from ..models.fast_rcnn import FastRCNN
 from ..models.low_rank import OutputMoments
 from .detect import Detector
@@ -19,6 +19,7 @@ from .prefetch import prefetch
 
 ROIS_PER_IMAGE = 512  # a quarter of the proposals says as much as all of them
 HELD_OUT = 5  # every fifth image judges
+SAME = 1e-6  # share of the outputs' square, below which their variance is rounding
 KEPT_ROIS = 51_200  # at most, whose outputs are kept: 100 MB where the first layer has 1,024
 
 
@@ -46,7 +47,8 @@ def calibrate(
         detector: with the whole network. source: what to call the images.
         workers: threads that read ahead. on_image: called after each.
     Raises:
-        DataError: fewer than two images can be read.
+        DataError: fewer than two images can be read, or all of them look the same.
+        WeightsError: the outputs of the first layer do not fit float16.
     """
 
     def read(path: Path) -> Prepared:
@@ -76,7 +78,17 @@ def calibrate(
             rois[judges].append(first.half().cpu())
     if not all(used):
         raise DataError(f"{source}: fewer than two images to calibrate with", "give more images")
-    return Calibration(moments, torch.cat(rois[0]), torch.cat(rois[1]), sum(used), source)
+    fitted, held_out = torch.cat(rois[0]), torch.cat(rois[1])
+    for outputs in (fitted, held_out):
+        if not outputs.isfinite().all():
+            raise WeightsError(
+                "the outputs of the first fully connected layer are too large for float16",
+                "use --calibrate none",
+            )
+        size = outputs.float().square().mean(dim=0).sum()
+        if outputs.float().var(dim=0, correction=0).sum() <= SAME * size:
+            raise DataError(f"{source}: there is nothing to see on the images", "give photographs")
+    return Calibration(moments, fitted, held_out, sum(used), source)
 
 
 def _spread(rows: Tensor, count: int) -> Tensor:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -57,6 +58,23 @@ class Report:
     divergence: dict[Method, float]  # of the answers, on held-out RoIs, if there are any
 
 
+def check(model: FastRCNN, header: WeightsHeader, config: CompressConfig | None) -> None:
+    """Find out what needs no calibration to be known to fail.
+
+    Raises:
+        WeightsError: compressed already. ConfigError: a layer is unknown, or a rank out of range.
+    """
+    if header.ranks:
+        ranks = ", ".join(f"{name} rank {rank}" for name, rank in header.ranks.items())
+        raise WeightsError(
+            f"these weights are compressed already ({ranks})", "start from the full ones"
+        )
+    if config is not None and (config.rank or config.ranks) is not None:
+        shapes = [(name, *layer.weight.shape) for name, layer in whole_layers(model)]
+        spectra = [Spectrum(name, u, v, np.zeros(min(u, v))) for name, u, v in shapes]
+        choose(config, spectra, 0, lambda ranks: 0.0)
+
+
 class Compressor:
     """The ways to compress one network.
 
@@ -69,12 +87,9 @@ class Compressor:
     def __init__(
         self, model: FastRCNN, header: WeightsHeader, calibration: Calibration | None
     ) -> None:
-        if header.ranks:
-            ranks = ", ".join(f"{name} rank {rank}" for name, rank in header.ranks.items())
-            raise WeightsError(
-                f"these weights are compressed already ({ranks})", "start from the full ones"
-            )
-        self.model, self.header, self.calibration = model, header, calibration
+        check(model, header, None)
+        model.screen.clear()  # a small head that stood beside these layers
+        self.model, self.header, self.calibration = model, replace(header, screen={}), calibration
         self.layers = dict(whole_layers(model))
         self.whole: Ranks = dict.fromkeys(self.layers)
         self.bases: dict[Method, dict[str, Basis]] = {
@@ -202,7 +217,8 @@ class Compressor:
         """‖W − W'‖² / ‖W‖²."""
         first, second, _ = (each.double().cpu() for each in self._pair(head, name).parameters())
         weight = self.layers[name].weight.double().cpu()
-        return float((weight - second @ first).square().sum() / weight.square().sum())
+        size = weight.square().sum().clamp(min=1e-300)
+        return float((weight - second @ first).square().sum() / size)
 
     @torch.no_grad()
     def _output_errors(self, head: FastRCNN) -> dict[str, float]:
@@ -228,7 +244,6 @@ class Compressor:
                 full ones score.
         """
         target = self.model.screen if keep_full else self.model.fc_layers
-        self.model.screen.clear()
         head = self.head(report.method, report.ranks)
         for layer in report.layers:
             if layer.rank is not None:

@@ -27,7 +27,7 @@ from .compress import METHODS, Compressor, Method
 from .detect import Detector
 from .measure import HeadTimer, now
 from .prefetch import prefetch
-from .ranks import Ranks, by_share
+from .ranks import Ranks, by_share, least_weights
 
 X_LABEL = "weights kept in the fully connected layers, per cent"
 SHARES = (0.03, 0.06, 0.12, 0.25, 0.5)  # of the weights
@@ -58,7 +58,7 @@ def candidates(compressor: Compressor, chosen: Ranks | None = None) -> list[Cand
     spectra = compressor.spectra()
     whole: Ranks = {each.name: None for each in spectra}
     total = sum(each.weights for each in spectra) + compressor.other_weights
-    least = compressor.other_weights + sum(each.outputs + each.inputs for each in spectra)
+    least = least_weights(spectra, compressor.other_weights)
     ladder = [
         by_share(spectra, compressor.other_weights, share)
         for share in SHARES

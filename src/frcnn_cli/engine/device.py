@@ -73,8 +73,11 @@ def cast(model: FastRCNN, dtype: torch.dtype) -> FastRCNN:
     return model
 
 
-def peak_bytes() -> int:
-    """Largest resident memory of this process; 0 on Windows."""
+def peak_bytes(device: torch.device) -> int:
+    """Most memory that this process has held: on a GPU what torch took there, else resident
+    memory; 0 on Windows."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
     status = Path("/proc/self/status")
     if status.exists():  # ru_maxrss would tell of the parent: Linux hands it on over exec
         peak = status.read_text().partition("VmHWM:")[2].split()

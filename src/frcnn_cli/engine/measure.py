@@ -6,7 +6,7 @@ import multiprocessing
 import statistics
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,6 +17,7 @@ from torch import nn
 
 from ..config import DetectConfig
 from ..data.batching import prepare
+from ..errors import FrcnnError
 from ..models.fast_rcnn import FastRCNN
 from ..models.low_rank import low_rank_layer
 from ..paths import WEIGHTS_SUFFIX
@@ -39,7 +40,7 @@ class Cost:
     parameters: int
     head_flops: int  # of the fully connected layers for one RoI; a multiply-add is two
     milliseconds: float  # an image with 2,000 RoIs, proposals and decoding excluded; median of 5
-    peak_bytes: int  # resident memory of the process at its largest
+    peak_bytes: int  # resident memory of the process at its largest; on a GPU, what it held there
 
 
 def measure(weights: Path, device: str) -> Cost:
@@ -47,10 +48,18 @@ def measure(weights: Path, device: str) -> Cost:
 
     The image is noise of the network's scale, 3:4, with boxes at random: nearly all of them on
     cells of their own, which real proposals are not.
+
+    Raises:
+        FrcnnError: the process was killed.
     """
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context) as pool:
-        return pool.submit(cost, weights, device, torch.get_num_threads()).result()
+    try:
+        with ProcessPoolExecutor(1, mp_context=context) as pool:
+            return pool.submit(cost, weights, device, torch.get_num_threads()).result()
+    except BrokenExecutor:
+        raise FrcnnError(
+            f"the process that measured {weights} was killed", "it needs more memory"
+        ) from None
 
 
 def measure_model(model: FastRCNN, header: WeightsHeader, device: str) -> Cost:
@@ -76,7 +85,7 @@ def cost(weights: Path, device: str, threads: int) -> Cost:
     seconds = median_seconds(lambda: detector.infer(prepared), detector.device)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     size = weights.stat().st_size
-    return Cost(size, parameters, head_flops(model), seconds * 1000, peak_bytes())
+    return Cost(size, parameters, head_flops(model), seconds * 1000, peak_bytes(detector.device))
 
 
 def head_flops(model: FastRCNN) -> int:

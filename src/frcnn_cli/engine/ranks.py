@@ -5,6 +5,7 @@ A choice is a dict from the name of each layer to its rank, None for a layer tha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -43,6 +44,13 @@ class Spectrum:
     def worthwhile(self, rank: int) -> int | None:
         """The rank, or None where it would make the layer no smaller."""
         return rank if rank < self.break_even else None
+
+    def sizes(self) -> list[tuple[int | None, float]]:
+        """What the layer can become, smallest first: (rank, relative squared error)."""
+        total = max(self.energy.sum(), 1e-300)
+        left = 1 - self.energy.cumsum() / total
+        ranks = range(1, math.ceil(self.break_even))
+        return [*((rank, float(left[rank - 1])) for rank in ranks), (None, 0.0)]
 
 
 def choose(
@@ -107,27 +115,37 @@ def by_share(spectra: Sequence[Spectrum], other_weights: int, share: float) -> R
     """The best ranks for a budget: at most `share` of the weights of all layers.
 
     Greedy: the next direction is the one that lowers the sum of the layers' relative errors most
-    for each weight that it costs. A layer's directions come in descending order and cost the same,
-    so taking them in order of gain per weight is optimal up to the last one.
+    for each weight that it costs, of those that still fit. The last step of a layer makes it whole.
     """
     total = sum(each.weights for each in spectra) + other_weights
-    budget = share * total - other_weights
-    cost = np.concatenate(
-        [np.full(len(each.energy), each.outputs + each.inputs) for each in spectra]
-    )
-    gain = np.concatenate([each.energy / max(each.energy.sum(), 1e-300) for each in spectra])
-    owner = np.concatenate([np.full(len(each.energy), i) for i, each in enumerate(spectra)])
-    first = np.concatenate([np.arange(len(each.energy)) == 0 for each in spectra])
-    order = np.lexsort((-gain / cost, ~first))  # every layer has rank 1 at least
-    taken = owner[order][cost[order].cumsum() <= budget]
-    counts = np.bincount(taken, minlength=len(spectra)).tolist()
-    if min(counts) < 1:
-        least = (cost[first].sum() + other_weights) / total
+    least = least_weights(spectra, other_weights)
+    left = share * total - least
+    if left < 0:
         raise ConfigError(
             f"a share of {share:g} of the weights is too small",
-            f"rank 1 everywhere and the output layers are {least:.4f} of them",
+            f"rank 1 everywhere and the output layers are {least / total:.4f} of them",
         )
-    return {each.name: each.worthwhile(n) for each, n in zip(spectra, counts, strict=True)}
+    sizes = [each.sizes() for each in spectra]
+    at = [0] * len(spectra)
+    while True:
+        steps = []  # (gain for each weight, weights, layer) of the layers' next sizes
+        for index, each in enumerate(spectra):
+            if at[index] + 1 < len(sizes[index]):
+                (rank, error), (larger, smaller_error) = sizes[index][at[index] : at[index] + 2]
+                cost = each.weights_at(larger) - each.weights_at(rank)
+                if cost <= left:
+                    steps.append(((error - smaller_error) / max(cost, 1), cost, index))
+        if not steps:
+            break
+        _, cost, index = max(steps)
+        at[index] += 1
+        left -= cost
+    return {each.name: sizes[i][at[i]][0] for i, each in enumerate(spectra)}
+
+
+def least_weights(spectra: Sequence[Spectrum], other_weights: int) -> int:
+    """Weights of all layers where each is as small as can be."""
+    return other_weights + sum(each.weights_at(each.sizes()[0][0]) for each in spectra)
 
 
 def _by_speedup(
@@ -140,8 +158,7 @@ def _by_speedup(
     whole: Ranks = {each.name: None for each in spectra}
     limit = seconds(whole) / speedup
     total = sum(each.weights for each in spectra) + other_weights
-    least = other_weights + sum(each.outputs + each.inputs for each in spectra)
-    low, high = (least + 1) / total, 1.0
+    low, high = (least_weights(spectra, other_weights) + 1) / total, 1.0
     best = by_share(spectra, other_weights, low)
     if seconds(best) > limit:
         raise ConfigError(

@@ -259,10 +259,7 @@ class Trainer:
                     torch.cuda.synchronize(self.device)
             seconds.append(time.monotonic() - start)
         self.optimizer.zero_grad(set_to_none=False)
-        held = peak_bytes()
-        if self.device.type == "cuda":
-            held = torch.cuda.max_memory_allocated(self.device)
-        return seconds[-1], held
+        return seconds[-1], peak_bytes(self.device)
 
     def _validate(self, log: MetricsLog | None) -> None:
         """Judge the network, and keep it if it is the best so far."""

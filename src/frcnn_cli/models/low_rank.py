@@ -82,7 +82,7 @@ def output_basis(layer: nn.Linear, moments: OutputMoments) -> Basis:
     """The principal components of the layer's outputs, with the variance along each.
 
     Raises:
-        WeightsError: a weight is not finite.
+        WeightsError: a weight, or the outputs' moment, is not finite.
     """
     gram = _gram(layer)
     covariance = moments.about(moments.mean)
@@ -98,6 +98,10 @@ def _gram(layer: nn.Linear) -> Tensor:
 
 
 def _principal(layer: nn.Linear, moment: Tensor, mean: Tensor) -> Basis:
+    if not moment.isfinite().all():
+        raise WeightsError(
+            "the outputs of a layer are too large for float32", "these weights are damaged"
+        )
     energy, vectors = torch.linalg.eigh(moment)  # ascending
     full = min(layer.weight.shape)
     return Basis(vectors.flip(1)[:, :full], energy.flip(0)[:full].clamp(min=0), mean)
