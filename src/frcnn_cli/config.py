@@ -58,7 +58,7 @@ class TrainConfig:
     fg_threshold: float = 0.5  # IoU; paper 2.3
     bg_low: float = 0.1  # IoU; paper 2.3: [0.1, 0.5) is background
     bg_high: float = 0.5
-    max_proposals: int = 2000  # an image; paper 4.1: about 2,000
+    max_proposals: int = 2000  # an image; paper 4.1: about 2,000, in code all there are
     # pixels of the shorter side, drawn for each image; paper 5.2. Of more than one, (480, 576, 688,
     # 864, 1200) with a max_size of 2000: multiscale.yml in code
     scales: tuple[int, ...] = (600,)
@@ -81,7 +81,7 @@ class TrainConfig:
     seed: int = 3  # RNG_SEED in code
 
 
-# What gives more mAP in fewer iterations on `val`; the model card has the figures.
+# What the weights that are shipped were trained with; docs/training.md says what was measured.
 _MODERN = TrainConfig(
     iterations=6000,
     scales=(480,),
@@ -104,7 +104,7 @@ RECIPES: dict[str, TrainConfig] = {"paper": TrainConfig(), "modern": _MODERN}
 # data (sections 5.3 and 5.6; for COCO the step is the code's).
 SCHEDULES: dict[str, tuple[int, tuple[float, ...]]] = {
     "voc2007+voc2012": (60_000, (0.5,)),
-    "coco": (240_000, (0.8333,)),
+    "coco": (240_000, (5 / 6,)),
 }
 
 
@@ -136,9 +136,10 @@ def check(config: TrainConfig) -> None:
         (config.iterations >= 1, "iterations", "at least 1"),
         (config.images_per_batch >= 1, "images-per-batch", "at least 1"),
         (
-            config.rois_per_batch >= config.images_per_batch,
+            config.rois_per_batch % max(config.images_per_batch, 1) == 0
+            and config.fg_fraction * config.rois_per_batch >= config.images_per_batch,
             "rois-per-batch",
-            "one an image or more",
+            "a multiple of --images-per-batch, four an image or more",
         ),
         (0 < config.lr < 10, "lr", "above 0 and below 10"),
         (0 <= config.loc_weight <= 100, "loc-weight", "from 0 to 100"),

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from commands import failure, run
+from frcnn_cli.cli.app import app
 from frcnn_cli.engine import measure
 from frcnn_cli.engine.batches import BatchMaker
 from frcnn_cli.engine.checkpoint import load_weights, read_header
@@ -87,6 +89,27 @@ def test_training_further_keeps_the_classes_and_the_scale(weights, voc_folder) -
     assert (after.scale, after.max_size) == (before.scale, before.max_size)
     resumed = run("train --resume --iterations 3 --json")
     assert resumed.exit_code == 0, resumed.output
+    settings = tomllib.loads(Path("runs/train/run/config.toml").read_text())
+    assert settings["iterations"] == 3
+    assert "--lr is out of range" in failure(run("train --resume --lr -5"))
+    assert "has done 3 iterations already" in failure(run("train --resume --iterations 2"))
+
+
+def test_validation_on_images_that_are_trained_on_is_said(init, voc_folder) -> None:
+    flags = f"--data {voc_folder} --init {init} --eval-every 2 --eval-limit 3 --dry-run"
+    assert "3 of the 3 images of --eval-split val are trained on" in run(TRAIN, flags).stderr
+    assert "are trained on" not in run(TRAIN, flags, "--split train").stderr
+
+
+def test_a_path_that_toml_must_escape_or_cannot_hold(init, voc_folder) -> None:
+    odd = voc_folder.rename(voc_folder.with_name("de\x7fl \\ 'q'"))
+    words = [*TRAIN.split(), "--data", str(odd), "--init", str(init), "--json"]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    again = run("train --resume --iterations 5 --json")
+    assert again.exit_code == 0, again.output
+    bad = odd.rename(odd.with_name(os.fsdecode(b"b\xe9")))
+    words[words.index(str(odd))] = str(bad)
+    assert "a path is not UTF-8" in failure(CliRunner().invoke(app, words))
 
 
 def test_training_further_on_data_of_other_classes_can_be_resumed(weights, voc_folder) -> None:
@@ -144,6 +167,8 @@ def test_two_data_sets_as_one(init, voc_folder, tmp_path) -> None:
         ("--lr-steps 0.5 --recipe modern", "--lr-steps is out of range"),
         ("--eval-every 2 --eval-limit 1", "the 1 images of voc val have no objects"),
         ("--weights nothing", "unknown weights 'nothing'"),
+        ("--rois-per-batch 6", "--rois-per-batch is out of range"),
+        ("--rois-per-batch 17", "--rois-per-batch is out of range"),
         ("--eval-every 2 --eval-split nosplit", "voc has no split 'nosplit'"),
     ],
 )
@@ -168,6 +193,7 @@ def test_what_goes_not_with_weights(weights, voc_folder) -> None:
     assert "--weights goes with no --init" in failure(run(further, "--init x.pth"))
     assert "--weights goes with no --init" in failure(run(further, "--pixels caffe"))
     assert "the weights are of tiny" in failure(run(further, "--backbone vgg16"))
+    assert "the weights are of tiny" in failure(run(further, "--backbone squeezenet1_1"))
     assert "--scales is out of range" in failure(run(further, "--max-size 20"))
     assert not Path("runs").exists()
     assert run(further, "--max-size 130").exit_code == 0

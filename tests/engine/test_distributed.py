@@ -26,6 +26,20 @@ from tiny import add_tiny_backbone
 add_tiny_backbone(pytest.MonkeyPatch(), Path(sys.argv.pop(1)))
 app()
 """
+# the second process finds an image gone at its third batch
+FAILING = """
+import os
+from frcnn_cli.engine import batches
+from frcnn_cli.errors import ImageError
+BatchMaker = batches.BatchMaker
+class Failing(BatchMaker):
+    def __call__(self, iteration):
+        if os.environ["RANK"] == "1" and iteration == 2:
+            raise ImageError("an image is gone", "put it back")
+        return super().__call__(iteration)
+import frcnn_cli.engine.train as prepared
+prepared.BatchMaker = Failing
+"""
 
 
 def free_port() -> int:
@@ -34,8 +48,10 @@ def free_port() -> int:
         return made.getsockname()[1]
 
 
-def train(folder: Path, data: Path, processes: int) -> Path:
-    """The weights after ten iterations of two images, by so many processes."""
+def start(
+    folder: Path, data: Path, processes: int, script: str = SCRIPT
+) -> tuple[Path, list[subprocess.Popen[str]]]:
+    """Ten iterations of two images, by so many processes, in a folder of their own."""
     run = folder / f"of-{processes}"
     run.mkdir()
     flags = (
@@ -59,10 +75,16 @@ def train(folder: Path, data: Path, processes: int) -> Path:
                 "MASTER_ADDR": "127.0.0.1",
                 "MASTER_PORT": port,
             }
-        command = [sys.executable, "-c", SCRIPT, str(run), *flags]
+        command = [sys.executable, "-c", script, str(run), *flags]
         workers.append(
             subprocess.Popen(command, env=environment, cwd=run, stderr=subprocess.PIPE, text=True)
         )
+    return run, workers
+
+
+def train(folder: Path, data: Path, processes: int) -> Path:
+    """The weights after these iterations."""
+    run, workers = start(folder, data, processes)
     for worker in workers:
         _, errors = worker.communicate(timeout=200)
         assert worker.returncode == 0, errors
@@ -81,6 +103,22 @@ def test_two_processes_train_as_one(
     assert not torch.allclose(one["features.2.weight"], start["features.2.weight"], atol=1e-4)
     for key, tensor in one.items():
         assert torch.allclose(tensor, two[key], rtol=0, atol=1e-5), key
+
+
+def test_an_image_that_one_process_misses_ends_both_with_a_line_and_a_checkpoint(
+    voc_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_tiny_backbone(monkeypatch, tmp_path)
+    run, workers = start(tmp_path, voc_folder, 2, FAILING + SCRIPT)
+    said = [worker.communicate(timeout=200)[1] for worker in workers]
+    assert [worker.returncode for worker in workers] == [1, 1], said
+    for errors in said:
+        assert "Traceback" not in errors
+        assert errors.count("error: ") == 1
+    assert "another process cannot go on" in said[0]
+    assert "an image is gone" in said[1]
+    state = torch.load(next(run.rglob("state.pt")), weights_only=True)
+    assert state["iteration"] == 2
 
 
 def test_every_image_is_one_processs() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from json import dumps
 from pathlib import Path
@@ -90,7 +90,13 @@ def train(
     data: Data = None,
     split: Split = None,
     limit: Limit = None,
-    backbone: Annotated[str, typer.Option(help="The convolutional network.")] = PAPER.backbone,
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            help=f"The convolutional network [default: {PAPER.backbone}, or that of --weights].",
+            show_default=False,
+        ),
+    ] = None,
     init: Annotated[
         Path | None,
         typer.Option(
@@ -198,10 +204,11 @@ def train(
         "max_proposals": max_proposals,
         "rank": rank,
         "seed": seed,
+        "backbone": backbone,
     }
     given = {key: value for key, value in chosen.items() if value is not None}
-    settings = replace(recipe_settings(recipe, dataset), backbone=backbone, **given)
-    if weights is None:
+    settings = replace(recipe_settings(recipe, dataset), **given)
+    if weights is None or resume is not None:
         check(settings)
     elif init is not None or pixels is not None:
         raise ConfigError("--weights goes with no --init or --pixels", "leave one of them out")
@@ -209,6 +216,13 @@ def train(
     validation = open_named(dataset, data, eval_split, (), eval_limit) if eval_every else None
     if validation is not None:
         validation.require_objects()
+        seen = len(set(validation.paths) & set(images.paths))
+        if seen:
+            stderr.print(
+                f"{seen} of the {len(validation)} images of --eval-split {eval_split} are trained "
+                "on: what is found on them says little; train on --split train",
+                soft_wrap=True,
+            )
     from ..engine import runs
     from ..engine.device import pick_device
     from ..engine.distributed import world
@@ -248,10 +262,8 @@ def train(
             return
         if validation is not None and place.first:
             trainer.judge = _judge(trainer, validation, workers, quiet)
-        if resume is not None:
-            trainer.run = resume if place.first else None
-        elif place.first:
-            trainer.run = runs.create(RUNS, name)
+        if place.first:
+            trainer.run = resume or runs.create(RUNS, name)
             runs.describe(
                 trainer.run,
                 {
@@ -263,7 +275,6 @@ def train(
                     "pixels": pixels,
                     "weights": weights and find_weights(weights).resolve(),
                     "recipe": recipe,
-                    "backbone": settings.backbone,
                     "proposals": proposals
                     if proposals in PROPOSERS
                     else str(Path(proposals).resolve()),
@@ -293,11 +304,11 @@ def train(
 
 
 def _as_flag(value: object) -> object:
-    return ",".join(f"{each:g}" for each in value) if isinstance(value, tuple) else value
+    return ",".join(map(str, value)) if isinstance(value, tuple) else value
 
 
 def _further(
-    weights: str, settings: TrainConfig, images: Dataset, given: Collection[str]
+    weights: str, settings: TrainConfig, images: Dataset, given: Mapping[str, Any]
 ) -> tuple[Origin, TrainConfig, Dataset]:
     """Start from a detector: with its backbone, its classes and, unless others are given, its
     scale and longest side."""
@@ -305,7 +316,7 @@ def _further(
     from ..engine.train import Origin
 
     model, header = load_weights(find_weights(weights))
-    if settings.backbone not in (header.backbone, PAPER.backbone):
+    if given.get("backbone", header.backbone) != header.backbone:
         raise ConfigError(f"the weights are of {header.backbone}", "leave out --backbone")
     settings = replace(
         settings,
@@ -325,6 +336,9 @@ def _say_facts(trainer: Trainer, seconds: float, held: int) -> None:
     for line in facts(trainer):
         stderr.print(line)
     left = trainer.config.iterations - trainer.iteration
+    if left == 0:
+        stderr.print("all iterations are done")
+        return
     stderr.print(
         f"a trial step took {seconds:.2f} s and {held / 1e9:.1f} GB: about "
         f"{_duration(seconds * left)} for {left:,} iterations"
@@ -339,7 +353,11 @@ def _judge(trainer: Trainer, validation: Dataset, workers: int, quiet: bool) -> 
     """Mean average precision of the network as it is on these images, with progress."""
     from ..engine.validate import mean_average_precision
 
-    def judge(model: FastRCNN, header: WeightsHeader) -> float:
+    def judge(model: FastRCNN, header: WeightsHeader, check: Callable[[], None]) -> float:
+        def on_image() -> None:
+            progress.advance()
+            check()
+
         with ProgressLine("validating", len(validation), "images", quiet) as progress:
             value = mean_average_precision(
                 model,
@@ -348,7 +366,7 @@ def _judge(trainer: Trainer, validation: Dataset, workers: int, quiet: bool) -> 
                 validation,
                 str(trainer.device),
                 workers,
-                progress.advance,
+                on_image,
             )
         if not quiet:
             stderr.print(f"iteration {trainer.iteration}: mAP {value:.1%}")

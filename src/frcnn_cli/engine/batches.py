@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import signal
 import sys
+import traceback
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +24,7 @@ from ..data.batching import (
     prepare_training,
 )
 from ..data.dataset import Dataset
-from ..errors import FrcnnError
+from ..errors import FrcnnError, reason
 from ..proposers.cache import ProposalSource
 from ..structures import Batch
 from .samples import Survey, read_sample
@@ -40,7 +43,7 @@ def epoch_order(
     Returns:
         [batches, images_per_batch, 2]: (index in 0..N-1, 1 where mirrored).
     """
-    rng = np.random.default_rng([seed, epoch])
+    rng = np.random.default_rng([seed, epoch, images_per_batch + 1])  # none of a batch's own
     entries = np.stack(
         [np.repeat(np.arange(len(landscape)), 2), np.tile([0, 1], len(landscape))], axis=1
     )
@@ -98,7 +101,9 @@ class BatchMaker(TorchDataset[Batch | FrcnnError]):
 
     def scales(self, iteration: int) -> list[int]:
         """Shorter side of each image of the batch, drawn anew each time it is seen."""
-        rng = np.random.default_rng([self.config.seed, iteration])
+        # the slots have their own streams, numbered from 0
+        count = self.config.images_per_batch
+        rng = np.random.default_rng([self.config.seed, iteration, count])
         return rng.choice(self.config.scales, self.config.images_per_batch).tolist()
 
     def padded_size(self, iteration: int) -> tuple[int, int]:
@@ -115,15 +120,32 @@ class BatchMaker(TorchDataset[Batch | FrcnnError]):
         height, width = (max(MIN_SIDE, *sides) for sides in zip(*sizes, strict=True))
         return height, width
 
+    @property
+    def digest(self) -> str:
+        """Of the images and their order, on which everything that is drawn depends."""
+        names = "\n".join(self.dataset.image_id(int(index)) for index in self.survey.usable)
+        return hashlib.sha256(names.encode(errors="surrogateescape")).hexdigest()
+
     def __len__(self) -> int:
         return self.config.iterations
 
     def __getitem__(self, iteration: int) -> Batch | FrcnnError:
-        """The batch, or why there is none: an error that crosses from one process to another."""
+        """The batch, or why there is none: an error that crosses from one process to another.
+
+        Of any kind: the loader would wait for ever for a process that an exception has ended.
+        """
         try:
             return self(iteration)
         except FrcnnError as error:
             return error
+        except MemoryError:
+            return FrcnnError("out of memory while a batch was made", "lower --jobs or --scales")
+        except Exception as error:
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            return FrcnnError(
+                f"batch {iteration + 1} cannot be made: {reason(error)}",
+                f"{type(error).__name__} in {Path(place.filename).name}, line {place.lineno}",
+            )
 
     def __call__(self, iteration: int) -> Batch:
         """Read the images, draw the RoIs, put them together."""

@@ -16,6 +16,7 @@ import torch
 
 from .. import __version__
 from ..errors import DataError
+from .checkpoint import write_atomically
 
 SETTINGS_FILE = "config.toml"
 
@@ -53,9 +54,21 @@ def latest(parent: Path, state_file: str) -> Path:
 
 
 def describe(folder: Path, settings: Mapping[str, object]) -> None:
-    """Write config.toml, which makes the same run again with --config, and environment.json."""
+    """Write config.toml, which makes the same run again with --config, and environment.json.
+
+    Raises:
+        DataError: a path is not UTF-8, which TOML is.
+    """
     lines = [f"{key} = {_toml(value)}\n" for key, value in settings.items() if value is not None]
-    (folder / SETTINGS_FILE).write_text("".join(lines), encoding="utf-8")
+    try:
+        text = "".join(lines).encode()
+    except UnicodeEncodeError:
+        raise DataError("a path is not UTF-8, so config.toml cannot name it", "rename it") from None
+
+    def write(part: Path) -> None:
+        part.write_bytes(text)
+
+    write_atomically(folder / SETTINGS_FILE, write)
     environment = {
         "frcnn": __version__,
         "python": platform.python_version(),
@@ -73,7 +86,8 @@ def _toml(value: object) -> str:
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)  # inf, nan
     # JSON's strings, other numbers and truth values are TOML's too
-    return json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)
+    text = json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)
+    return text.replace("\x7f", "\\u007f")  # but this
 
 
 class StopSignal:

@@ -23,7 +23,7 @@ from .distributed import World
 from .folding import unfold
 from .pretrained import start_from_imagenet
 from .samples import survey
-from .trainer import Runtime, Trainer
+from .trainer import Runtime, Trainer, ready
 
 LOW_RECALL = 0.5  # of the proposals at IoU 0.5; with less something is wrong with them
 
@@ -78,13 +78,14 @@ def prepare(
             fresh = "fc6" not in filled
             if config.rank is not None:
                 ranks = _narrow(model, config.rank, filled)
-                told += f" of rank {config.rank}"
+                told += f"; {', '.join(ranks)} of rank {config.rank}"
         else:
             mean, std = origin.state["pixels"]
             statistics = PixelStatistics(tuple(mean), tuple(std))
             history, ranks = origin.state["provenance"], origin.state["ranks"]
             told = str(history["init"])
             make_low_rank(model, ranks)
+    ready(model, config, runtime, world)  # before the survey, which may take long
     background = (config.bg_low, config.bg_high)
     found = survey(
         dataset, source, config.max_proposals, config.fg_threshold, background, workers, on_image

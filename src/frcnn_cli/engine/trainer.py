@@ -13,11 +13,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import torch
 
+from ..config import TrainConfig
 from ..errors import ConfigError, DataError, FrcnnError, out_of_memory, reason
 from ..models.fast_rcnn import FastRCNN, freeze, frozen_modules
 from ..models.losses import fast_rcnn_loss
@@ -37,12 +39,14 @@ BEST_FILE = "best.safetensors"
 STATE_FILE = "state.pt"
 FEATURES_FOLDER = "features"
 STATE_KEYS = {
-    "iteration", "best", "classes", "pixels", "provenance", "ranks", "deltas", "model", "optimizer",
+    "iteration", "validated", "best", "images", "classes", "pixels", "provenance", "ranks",
+    "deltas", "model", "optimizer",
 }  # fmt: skip
 RESUME_HINT = "start again without --resume"
 
-# Judges the network as it is: mean average precision, 0..1.
-Judge = Callable[[FastRCNN, WeightsHeader], float]
+# Judges the network as it is: mean average precision, 0..1. What it is given last it calls now and
+# then; an exception from there ends the judging.
+Judge = Callable[[FastRCNN, WeightsHeader, Callable[[], None]], float]
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,29 @@ class InterruptedRun(Exception):  # noqa: N818 - a request, not an error
     """The run was asked to stop, and did, with a checkpoint."""
 
 
+def ready(
+    model: FastRCNN, config: TrainConfig, runtime: Runtime, world: World
+) -> tuple[torch.device, torch.dtype]:
+    """Freeze what is not trained; the device and the type in which the network computes.
+
+    Raises:
+        ConfigError: settings that do not go together.
+    """
+    device = pick_device(runtime.device)
+    precision = pick_precision(runtime.precision, device)
+    if precision == torch.float16:  # it would need its losses scaled
+        raise ConfigError("--precision fp16 is for detection alone", "train with bf16 or fp32")
+    freeze(model, config.backbone, config.train_from)
+    if runtime.cache_features and (world.size > 1 or not frozen_modules(model)):
+        raise ConfigError(
+            "--cache-features needs convolutions that are not trained, and one process",
+            "add --train-from fc6",
+        )
+    if runtime.cache_features and runtime.compiled:
+        raise ConfigError("--compile and --cache-features exclude each other", "leave one out")
+    return device, precision
+
+
 class Trainer:
     """A training run; `run` is its folder, None in the processes that do not write.
 
@@ -77,27 +104,19 @@ class Trainer:
         runtime: Runtime,
         world: World,
     ) -> None:
-        self.device = pick_device(runtime.device)
+        self.config = batches.config
+        self.device, self.precision = ready(model, self.config, runtime, world)
         self.model = model.to(self.device).to(memory_format=torch.channels_last).train()
         self.batches, self.header, self.runtime, self.world = batches, header, runtime, world
         self.run: Path | None = None
         self.judge: Judge | None = None
-        self.config = batches.config
-        self.precision = pick_precision(runtime.precision, self.device)
-        if self.precision == torch.float16:  # it would need its losses scaled
-            raise ConfigError("--precision fp16 is for detection alone", "train with bf16 or fp32")
-        freeze(self.model, self.config.backbone, self.config.train_from)
         self.optimizer = make_optimizer(self.model, self.config)
         self.cache: FeatureCache | None = None
-        if runtime.cache_features and (world.size > 1 or not frozen_modules(self.model)):
-            raise ConfigError(
-                "--cache-features needs convolutions that are not trained, and one process",
-                "add --train-from fc6",
-            )
         if runtime.compiled:
             self.model.features.compile()
         self.network = world.wrap(self.model)
         self.iteration = 0
+        self.validated = 0  # the iteration after which it was judged last
         self.best = -1.0  # mean average precision of BEST_FILE
 
     def steps(self) -> Iterator[Step]:
@@ -109,6 +128,9 @@ class Trainer:
                 full; the last checkpoint is intact.
         """
         assert self.run is not None or not self.world.first
+        if self.run is not None:
+            for part in self.run.glob(".*.part"):  # of a process that was killed while it wrote
+                part.unlink()
         if self.runtime.cache_features:
             assert self.run is not None
             self.cache = FeatureCache(self.run / FEATURES_FOLDER, self.model)
@@ -116,28 +138,33 @@ class Trainer:
         pinned = self.device.type == "cuda"
         ahead = iter(self.batches.ahead(self.iteration, self.runtime.workers, pinned))
         with stop, _workers_explained(), self._log() as log:
-            begun = time.monotonic()
             try:
+                self._validate(log, stop)  # where a run was stopped before it could
+                begun = time.monotonic()
                 for batch in ahead:
                     waited = time.monotonic() - begun
-                    if isinstance(batch, FrcnnError):
+                    failed = isinstance(batch, FrcnnError)
+                    if self.world.any(failed):
                         self.save(log)
-                        raise batch
+                        raise (
+                            batch
+                            if failed
+                            else FrcnnError("another process cannot go on", "its message says why")
+                        )
+                    assert isinstance(batch, Batch)
                     step = self._step(self.iteration, batch, waited, begun)
                     self.iteration += 1
                     if log is not None:
                         log.write(step)
                     yield step
-                    every = self.runtime.eval_every
-                    if every and (self.iteration % every == 0 or self._ended):
-                        self._validate(log)
                     stopping = self.world.any(stop.asked)
                     late = time.monotonic() - saved > 60 * self.runtime.checkpoint_minutes
-                    if stopping or late or self._ended:
+                    if stopping or late or self._ended or self._due:
                         self.save(log)
                         saved = time.monotonic()
                     if stopping and not self._ended:
                         raise InterruptedRun
+                    self._validate(log, stop)
                     begun = time.monotonic()
             finally:
                 del ahead  # its processes end here, not when the program does
@@ -145,6 +172,13 @@ class Trainer:
     @property
     def _ended(self) -> bool:
         return self.iteration == self.config.iterations
+
+    @property
+    def _due(self) -> bool:
+        """Whether the network is to be judged as it is, and was not yet."""
+        every = self.runtime.eval_every
+        at = self.iteration and every and (self.iteration % every == 0 or self._ended)
+        return bool(at) and self.validated != self.iteration
 
     @contextmanager
     def _log(self) -> Iterator[MetricsLog | None]:
@@ -246,53 +280,75 @@ class Trainer:
         """Do the first step without its consequences.
 
         Returns:
-            Seconds, and the most bytes that the program has held so far (on a GPU, in its memory).
+            Seconds (where features are kept, of images whose features are), and the most bytes that
+            the program has held so far (on a GPU, in its memory).
         """
         batch = self.batches(self.iteration)
         seconds = []
-        for _ in range(2):  # the first one makes buffers, and compiles kernels
-            start = time.monotonic()
-            with self._explained(self.iteration):
-                losses = self._forward(self.iteration, batch)[2]
-                torch.autograd.backward(losses.total(self.config.loc_weight))
-                if self.device.type == "cuda":
-                    torch.cuda.synchronize(self.device)
-            seconds.append(time.monotonic() - start)
+        with TemporaryDirectory() as folder:
+            if self.runtime.cache_features:
+                self.cache = FeatureCache(Path(folder), self.model)
+            for _ in range(2):  # the first one makes buffers, and compiles kernels
+                start = time.monotonic()
+                with self._explained(self.iteration):
+                    losses = self._forward(self.iteration, batch)[2]
+                    torch.autograd.backward(losses.total(self.config.loc_weight))
+                    if self.device.type == "cuda":
+                        torch.cuda.synchronize(self.device)
+                seconds.append(time.monotonic() - start)
+        self.cache = None
         self.optimizer.zero_grad(set_to_none=False)
         return seconds[-1], peak_bytes(self.device)
 
-    def _validate(self, log: MetricsLog | None) -> None:
-        """Judge the network, and keep it if it is the best so far."""
-        if log is None or self.judge is None:
+    def _validate(self, log: MetricsLog | None, stop: StopSignal) -> None:
+        """Judge the network if that is due, and keep it if it is the best so far.
+
+        Raises:
+            InterruptedRun: it was asked to stop meanwhile; the checkpoint is of before.
+        """
+
+        def check() -> None:
+            if stop.asked and self.world.size == 1:  # others could not know
+                raise InterruptedRun
+
+        if log is None or self.judge is None or not self._due:
             return
         assert self.run is not None
         with folded(self.model, self.batches.survey.deltas):
             self.model.eval()
-            mean_ap = self.judge(self.model, self._header())
+            mean_ap = self.judge(self.model, self._header(), check)
+            self.validated = self.iteration
             log.validated(self.iteration, mean_ap)
             if mean_ap > self.best:
                 self.best = mean_ap
                 header = self._header({"validation_mean_ap": round(mean_ap, 4)})
                 save_weights(self.run / BEST_FILE, self.model, header)
             self.model.train()
+        self.save(log)
 
     def save(self, log: MetricsLog | None = None) -> None:
-        """Write the training state, then the weights, each whole or not at all.
+        """Write the weights, then the training state, each whole or not at all.
+
+        In this order: a run that is killed in between goes on from the state before.
 
         Raises:
             FrcnnError: the weights are not finite, or cannot be written.
         """
-        if self.run is None:
-            return
         if not all(parameter.isfinite().all() for parameter in self.model.parameters()):
             raise FrcnnError(
                 f"the weights are not finite after iteration {self.iteration}",
                 "try a smaller --lr; an earlier checkpoint in the run's folder is intact",
             )
+        if self.run is None:
+            return
         deltas = self.batches.survey.deltas
+        with folded(self.model, deltas):
+            save_weights(self.run / WEIGHTS_FILE, self.model, self._header())
         state = {
             "iteration": self.iteration,
+            "validated": self.validated,
             "best": self.best,
+            "images": self.batches.digest,
             "classes": list(self.header.classes),
             "pixels": [self.header.pixel_mean, self.header.pixel_std],
             "provenance": self.header.provenance,
@@ -302,8 +358,6 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
         }
         write_atomically(self.run / STATE_FILE, lambda part: torch.save(state, part))
-        with folded(self.model, deltas):
-            save_weights(self.run / WEIGHTS_FILE, self.model, self._header())
         if log is not None:
             log.draw()
 
@@ -316,10 +370,18 @@ class Trainer:
 
         Raises:
             DataError: it is not of this data, these proposals and this network.
+            ConfigError: the run has done more iterations than are asked for.
         """
+        if state["iteration"] > self.config.iterations:
+            raise ConfigError(
+                f"the run has done {state['iteration']:,} iterations already",
+                "give --iterations a larger number, or leave it out",
+            )
         deltas = self.batches.survey.deltas
         same_targets = np.array_equal(state["deltas"].numpy(), np.stack([deltas.mean, deltas.std]))
-        if state["classes"] != list(self.header.classes) or not same_targets:
+        same_images = state["images"] == self.batches.digest
+        same_classes = state["classes"] == list(self.header.classes)
+        if not (same_images and same_classes and same_targets):
             raise DataError(
                 "the data set or its proposals have changed since the run began", RESUME_HINT
             )
@@ -330,6 +392,7 @@ class Trainer:
             message = f"the state is of another network: {reason(error)}"
             raise DataError(message, RESUME_HINT) from None
         self.iteration, self.best = state["iteration"], state["best"]
+        self.validated = state["validated"]
 
 
 @contextmanager
@@ -341,7 +404,7 @@ def _workers_explained() -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError) as error:
-        if "DataLoader worker" not in str(error) and not isinstance(error, ConnectionError):
+        if "DataLoader worker (pid" not in str(error) and not isinstance(error, ConnectionError):
             raise
         raise FrcnnError(
             "a process that makes batches was killed",
