@@ -47,13 +47,18 @@ def test_home(folder) -> None:
     assert listed("~/many/a.jpg", "~/many/*.jpg") == [str(folder / "many/a.jpg")]
 
 
+def test_a_folder_that_is_named_like_a_picture(folder) -> None:
+    (folder / "many" / "d.png").mkdir()
+    assert listed("many") == ["many/a.jpg", "many/b.PNG", "many/clip.mp4"]
+
+
 def test_recursive() -> None:
     expected = ["many/a.jpg", "many/b.PNG", "many/clip.mp4", "many/in/c.webp"]
     assert listed("many", recursive=True) == expected
 
 
 def test_a_list_on_stdin_mixed_with_arguments() -> None:
-    lines = ("x y.jpg\n", "\n", "many/a.jpg\r\n", "http://h/p.png")
+    lines = ("x y.jpg\n", "\n", "./many/a.jpg\r\n", "http://h/p.png", "x y.jpg")
     assert listed("many/in/c.webp", "-", "many/a.jpg", stdin=lines) == [
         "many/in/c.webp", "x y.jpg", "many/a.jpg", "http://h/p.png",
     ]  # fmt: skip

@@ -71,7 +71,9 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         thread.join()
 
 
-@pytest.mark.parametrize("name", ["good", "octets", "untyped", "to?/good"])
+@pytest.mark.parametrize(
+    "name", ["good", "octets", "untyped", "to?/good", "good?q=ü b", "good?q=%C3%BC%20b"]
+)
 def test_a_picture_is_fetched(server, name) -> None:
     assert web.fetch(f"{server}/{name}") == png()
 

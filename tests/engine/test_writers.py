@@ -12,7 +12,7 @@ from PIL import Image
 
 from frcnn_cli.engine.result import Result
 from frcnn_cli.engine.writers import FORMATS, Output
-from frcnn_cli.errors import ConfigError, FrcnnError
+from frcnn_cli.errors import ConfigError, FrcnnError, ImageError
 from frcnn_cli.structures import Detections
 
 CLASSES = ("ball", "box/lid", "tile")
@@ -170,6 +170,66 @@ def test_sources_are_never_written_over(tmp_path) -> None:
     crop = tmp_path / "crops" / "ball" / "000017-2.jpg"
     with pytest.raises(FrcnnError, match="is one of the pictures"):
         write(tmp_path, "crops", result(), sources=(str(crop),))
+
+
+def test_neighbours_of_sources_are_never_written_over(tmp_path) -> None:
+    (tmp_path / "a.png").touch()
+    other = tmp_path / "a.jpg"
+    other.write_bytes(b"another photograph")
+    for place in (tmp_path, tmp_path / "in" / ".."):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        with pytest.raises(FrcnnError, match="there already, beside the pictures"):
+            Output(place, ["picture"], CLASSES, [str(tmp_path / "a.png")])
+    (tmp_path / "000017-2.jpg").touch()  # where the second of a name would go
+    with pytest.raises(FrcnnError, match="there already"):
+        write(tmp_path, "picture", result(), result(), sources=(str(tmp_path / "a.png"),))
+    assert other.read_bytes() == b"another photograph"
+    (tmp_path / "out").mkdir()
+    for _ in range(2):  # elsewhere the results of the last time are replaced
+        write(tmp_path / "out", "picture", result(), sources=(str(tmp_path / "a.png"),))
+
+
+def test_pictures_that_a_format_would_mix_up_are_numbered(tmp_path) -> None:
+    write(
+        tmp_path,
+        "coco voc",
+        result("x/17.png"),
+        result("y/000017.png"),
+        result("my dog.png"),
+        result("my_dog.png"),
+    )
+    entries = json.loads((tmp_path / "coco.json").read_text())
+    assert len({each["image_id"] for each in entries}) == 4
+    lines = (tmp_path / "voc" / "comp4_det_test_ball.txt").read_text().splitlines()
+    assert len({line.split()[0] for line in lines}) == 4
+
+
+def test_classes_that_a_file_name_cannot_tell_apart(tmp_path) -> None:
+    long = "x" * 250
+    found = replace(result(), classes=("a/b", "a_b", long))
+    with Output(tmp_path, ["voc", "crops"], found.classes, ()) as output:
+        output.add(found)
+    names = {path.name for path in (tmp_path / "voc").iterdir()}
+    assert {"comp4_det_test_a_b.txt", "comp4_det_test_a_b-2.txt"} < names
+    for name in ("a_b", "a_b-2"):
+        assert len((tmp_path / "voc" / f"comp4_det_test_{name}.txt").read_text().splitlines()) == 1
+    assert {path.name for path in (tmp_path / "crops").iterdir()} == {"a_b", "a_b-2"}
+
+
+def test_what_cannot_be_written_for_one_picture_is_of_that_picture(tmp_path) -> None:
+    with Output(tmp_path, ["csv", "picture"], CLASSES, ()) as output:
+        with pytest.raises(ImageError, match="is too long"):
+            output.add(result(f"{'n' * 220}.png"))
+        wide = np.zeros((1, 65_501, 3), np.uint8)
+        with pytest.raises(ImageError, match="too large to be drawn"):
+            output.add(replace(result(), image=wide))
+        output.add(result(f"{'n' * 195}.png"))
+    assert (tmp_path / f"{'n' * 195}.jpg").exists()
+
+
+def test_no_format_is_none() -> None:
+    with pytest.raises(ConfigError, match="--format names nothing"):
+        Output(Path("out"), [], CLASSES, ())
 
 
 def test_unknown_format_offers_the_nearest() -> None:

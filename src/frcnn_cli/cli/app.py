@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from io import TextIOWrapper
 from typing import Annotated, Any
 
@@ -72,6 +73,8 @@ def frcnn(
     ] = False,
 ) -> None:
     """Fast R-CNN: propose regions, train, compress, detect and evaluate."""
+    # Pillow's, long before pictures become too large for it
+    warnings.filterwarnings("ignore", r"Image size \(\d+ pixels\) exceeds limit")
 
 
 app.command("propose")(propose)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..config import SHOWN_SCORE, DetectConfig
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError, DataError, ImageError
 from ..paths import DEFAULT_WEIGHTS, find_weights
 from .console import ProgressLine, stderr
 from .options import (
@@ -34,7 +34,9 @@ from .options import (
 if TYPE_CHECKING:
     from ..data.sources import Source
     from ..engine.detect import Detector
+    from ..engine.profile import Profile
     from ..engine.result import Result
+    from ..proposers.cache import ProposalSource
 
 DEFAULTS = DetectConfig()
 _NAME_COLUMNS = 40  # of the table, at most
@@ -111,8 +113,10 @@ def detect(
     wanted = _listed(formats)
     if out is None and wanted != ["picture"]:
         raise ConfigError("--format needs a folder", "give one with --out")
-    if out is not None and profile:
-        raise ConfigError("--profile writes nothing", "leave --out out")
+    if profile and (out is not None or batch > 1):
+        raise ConfigError(
+            "--profile writes nothing and takes pictures one by one", "leave --out and --batch out"
+        )
     settings = DetectConfig(
         score, nms, top, max_proposals, tuple(_listed(classes)), soft_nms, vote, precision, cascade
     )
@@ -120,10 +124,13 @@ def detect(
     from ..engine.detect import Detector
     from ..engine.result import Failure
     from ..engine.writers import Output
+    from ..proposers.methods import FILE
 
     threads = os.cpu_count() or 1 if len(found) == 1 else 1
     source = proposal_source(quiet, proposals, threads)
     detector = Detector.load(file, source, settings, device)
+    if source.method.name == FILE:
+        _take_in(Path(os.path.expanduser(proposals)), found, source)
     if profile:
         _show_profile(detector, open_sources(found, frames), json)
         return
@@ -138,10 +145,13 @@ def detect(
             if isinstance(result, Failure):
                 failed.append(result)
             else:
-                if output is not None:
-                    output.add(result)
                 report.add(result, progress)
-                done += 1
+                try:
+                    if output is not None:
+                        output.add(result)
+                    done += 1
+                except ImageError as error:
+                    failed.append(Failure(result.name, error))
             progress.advance()
     if not quiet:
         seconds = time.perf_counter() - begun
@@ -166,7 +176,16 @@ def _show_profile(detector: Detector, sources: Iterable[Source], json: bool) -> 
     result = profile(detector, sources)
     if json:
         print(dumps(asdict(result)))
-        return
+    else:
+        _print_profile(result, str(detector.device))
+    for message in result.failures:
+        stderr.print(f"  {message}", soft_wrap=True)
+    if result.failures:
+        count = result.pictures + len(result.failures)
+        raise DataError(f"{len(result.failures)} of {count} images failed", "they are named above")
+
+
+def _print_profile(result: Profile, device: str) -> None:
     total = sum(stage.milliseconds for stage in result.stages)
     print(f"{'stage':<10}{'ms':>9}{'share':>8}{'floor ms':>10}{'of floor':>10}")
     for stage in result.stages:
@@ -179,8 +198,19 @@ def _show_profile(detector: Detector, sources: Iterable[Source], json: bool) -> 
     print(
         f"medians of {result.pictures} pictures, {result.rois:.0f} RoIs each, "
         f"{result.distinct:.0f} of them distinct; floor at {result.gemm_flops / 1e9:.0f} GFLOP/s "
-        f"and {result.copy_bytes / 1e9:.1f} GB/s, measured just now on {detector.device}"
+        f"and {result.copy_bytes / 1e9:.1f} GB/s, measured just now on {device}"
     )
+
+
+def _take_in(file: Path, names: list[str], source: ProposalSource) -> None:
+    """Import the boxes of a file for pictures that have none of it yet."""
+    from ..data.images import SUFFIXES, read_bytes
+    from .exchange import take_in
+
+    paths = [Path(os.path.expanduser(name)) for name in names]
+    pictures = [path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file()]
+    if not all(source.path(read_bytes(path)).exists() for path in pictures):
+        take_in(file, pictures, source, None, quiet=True)
 
 
 def _listed(text: str) -> list[str]:
@@ -221,7 +251,7 @@ class _Table:
         if not self._begun:
             self._begun = True
             progress.result(self._line("image", "class", "score", "x1", "y1", "x2", "y2"))
-        name = Path(result.name).name
+        name = "".join(c if c.isprintable() else "?" for c in Path(result.name).name)
         if not len(result):
             progress.result(self._line(name, "nothing found").rstrip())
         for label, score, box in result:

@@ -40,7 +40,11 @@ def load_config(ctx: typer.Context, value: Path | None) -> Path | None:
             raise ConfigError(
                 f"unknown setting {key!r} in {value}", f"{hint}known: {', '.join(known)}"
             )
-    ctx.default_map = {**(ctx.default_map or {}), **settings}
+    joined = {
+        key: ",".join(map(str, value)) if isinstance(value, list) else value
+        for key, value in settings.items()
+    }
+    ctx.default_map = {**(ctx.default_map or {}), **joined}
     return value
 
 
@@ -88,7 +92,7 @@ Method = Annotated[
         "--proposals",
         metavar="METHOD|FILE",
         help="fast, single or quality (selective search), dense (sliding windows), or a file of "
-        "boxes that `frcnn propose` has taken in.",
+        "boxes.",
     ),
 ]
 Weights = Annotated[str, typer.Option("--weights", "-w", help="Name or path of a weights file.")]

@@ -160,6 +160,7 @@ def import_file(
     use = f"frcnn detect photo.jpg --weights {target}"
     if got.header is None:
         use = f"frcnn train --backbone {got.backbone} --init {target}"
+        use += f" --pixels {pixels}" if pixels else ""
     stdout.print(f"  {use}", soft_wrap=True)
 
 

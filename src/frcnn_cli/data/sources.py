@@ -83,7 +83,8 @@ def expand(arguments: Iterable[str], suffixes: Set[str], recursive: bool = False
 
 def _folder(folder: Path, suffixes: Set[str], recursive: bool) -> list[Path]:
     if not recursive:
-        return sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes)
+        inside = (path for path in folder.iterdir() if path.suffix.lower() in suffixes)
+        return sorted(path for path in inside if not path.is_dir())
     found = []
     for here, _, names in os.walk(folder):
         found += [Path(here, name) for name in names if Path(name).suffix.lower() in suffixes]
@@ -104,7 +105,8 @@ def names(arguments: Iterable[str], stdin: Iterable[str], recursive: bool) -> li
             lines = [line.rstrip("\r\n") for line in stdin]
             if any("\0" in line for line in lines):
                 raise DataError("a name in the list holds a NUL", "give a path a line, no -print0")
-            found |= dict.fromkeys(line for line in lines if line.strip())
+            given = (line for line in lines if line.strip())
+            found |= dict.fromkeys(line if web.is_url(line) else str(Path(line)) for line in given)
         elif web.is_url(argument):
             found[argument] = None
         else:

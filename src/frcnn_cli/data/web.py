@@ -7,7 +7,7 @@ import time
 from http.client import HTTPException, HTTPMessage, HTTPResponse
 from pathlib import PurePosixPath
 from urllib.error import HTTPError
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import quote, unquote, urljoin, urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from .. import __version__
@@ -69,7 +69,8 @@ def _open(url: str) -> HTTPResponse:
     agent = {"User-Agent": f"frcnn/{__version__}", "Accept": "image/*"}
     for _ in range(MAX_REDIRECTIONS):
         try:
-            return opener.open(Request(url, headers=agent), timeout=SILENCE_SECONDS)
+            asked = quote(url, safe="%:/?#[]@!$&'()*+,;=~")  # spaces and other scripts
+            return opener.open(Request(asked, headers=agent), timeout=SILENCE_SECONDS)
         except HTTPError as error:
             error.close()
             target = error.headers.get("Location")

@@ -83,7 +83,9 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     part = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        handle, name = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.name[:40]}.", suffix=".part"
+        )
         os.close(handle)
         part = Path(name)
         write(part)
@@ -263,7 +265,8 @@ def load_state_dict(path: Path) -> dict[str, Tensor]:
         raise
     except Exception as error:  # torch.load raises a dozen kinds for a damaged or hostile file
         raise WeightsError(f"{path} cannot be read: {reason(error)}", hint) from None
-    if not isinstance(state, dict) or not all(map(_plain, state.values())):
+    named = isinstance(state, dict) and all(isinstance(key, str) for key in state)
+    if not named or not all(map(_plain, state.values())):
         raise WeightsError(f"{path} holds something else than plain tensors by name", hint)
     return state
 
@@ -274,6 +277,7 @@ def _plain(value: object) -> bool:
         and value.layout == torch.strided
         and value.device.type == "cpu"
         and not value.is_quantized
+        and not value.is_complex()
     )
 
 

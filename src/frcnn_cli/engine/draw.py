@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import contextlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -37,7 +38,7 @@ def draw(image: NDArray[np.uint8], detections: Detections, classes: Sequence[str
     canvas = ImageDraw.Draw(picture)
     unit = max(picture.size) / 500
     line = max(2, round(2 * unit))
-    font = ImageFont.load_default(size=max(11, round(13 * unit)))
+    font = _font(max(11, round(13 * unit)), classes)
     found = list(zip(detections.labels.tolist(), detections.scores.tolist(), strict=True))
     for (label, _), box in reversed(list(zip(found, detections.boxes, strict=True))):
         _outline(canvas, box, class_colour(label), line)
@@ -56,6 +57,14 @@ def draw(image: NDArray[np.uint8], detections: Detections, classes: Sequence[str
         corner = area[0] + line - left, area[1] + line - top
         canvas.text(corner, text, font=font, fill="black" if light else "white")
     return picture
+
+
+def _font(size: int, texts: Sequence[str]) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+    """Pillow's own font, which has ASCII alone; for other texts DejaVu, where the system has it."""
+    if not all(text.isascii() for text in texts):
+        with contextlib.suppress(OSError):
+            return ImageFont.truetype("DejaVuSans.ttf", size)
+    return ImageFont.load_default(size=size)
 
 
 _OBJECT, _BEST = (40, 220, 90), (255, 210, 0)

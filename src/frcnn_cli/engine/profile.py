@@ -12,11 +12,13 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+from ..data import images
 from ..data.batching import PixelStatistics, Prepared, collate, prepare
-from ..data.sources import Source
+from ..data.sources import Pixels, Source
 from ..errors import DataError, FrcnnError
 from ..ops.roi_pool import distinct_cells
-from ..structures import Batch, HeadOutput
+from ..proposers.methods import FILE
+from ..structures import Batch, HeadOutput, Proposals
 from .describe import feature_flops
 from .detect import Detector
 from .draw import draw
@@ -47,6 +49,7 @@ class Profile:
     distinct: float  # of them, that fall on cells of their own
     gemm_flops: float  # floating-point operations per second of a large product
     copy_bytes: float  # bytes read and written per second of a large copy
+    failures: tuple[str, ...]  # of pictures that could not be read
 
 
 class _Clock:
@@ -104,52 +107,72 @@ def _fastest(work: Callable[[], object], device: torch.device) -> float:
 def profile(detector: Detector, sources: Iterable[Source]) -> Profile:
     """Time every stage of detecting in the sources, one after the other, nothing overlapped.
 
-    Proposals are made anew, whatever is in the cache.
+    Proposals are made anew, whatever is in the cache, unless they are a file's.
 
     Raises:
         DataError: no source can be read.
     """
     gemm, copy = gemm_rate(detector.device), copy_rate(detector.device)
     clock, rois, distinct = _Clock(detector.device), list[int](), list[int]()
-    pictures, last = 0, None
+    failures: list[FrcnnError] = []
     for source in sources:
         try:
-            source.read()
+            content, image = source.read()
+            for number in range(PASSES + 1):
+                warm = _Clock(detector.device) if number == 0 else clock
+                counts = _one(detector, content, image, warm, gemm, copy)
         except FrcnnError as error:
-            last = error
+            failures.append(error)
             continue
-        for number in range(PASSES + 1):
-            warm = _Clock(detector.device) if number == 0 else clock
-            counts = _one(detector, source, warm, gemm, copy)
         rois.append(counts[0])
         distinct.append(counts[1])
-        pictures += 1
-    if not pictures:
-        raise last or DataError("nothing to measure", "give a picture")
-    mean = statistics.fmean
-    return Profile(clock.stages(), pictures, mean(rois), mean(distinct), gemm, copy)
+    if not rois:
+        raise failures[0] if failures else DataError("nothing to measure", "give a picture")
+    mean, words = statistics.fmean, tuple(failure.message for failure in failures)
+    return Profile(clock.stages(), len(rois), mean(rois), mean(distinct), gemm, copy, words)
 
 
 def _one(
-    detector: Detector, source: Source, clock: _Clock, gemm: float, copy: float
+    detector: Detector,
+    content: bytes | None,
+    image: Pixels,
+    clock: _Clock,
+    gemm: float,
+    copy: float,
 ) -> tuple[int, int]:
-    """One picture; returns the number of its RoIs and of the distinct ones."""
-    model, header, device = detector.model, detector.header, detector.device
-    _, image = clock("decode", source.read)
-    proposals = clock("propose", lambda: detector.source.method.propose(image))
+    """One picture; returns the number of its RoIs and of the distinct ones.
+
+    Args:
+        content: of its file; None where it has none.
+    """
+    model, header, device, source = (
+        detector.model,
+        detector.header,
+        detector.device,
+        detector.source,
+    )
+
+    def propose() -> Proposals:
+        if source.method.name == FILE and content is not None:
+            return source(content, image)
+        return source.method.propose(image)
+
+    if content is not None:
+        clock("decode", lambda: images.decode(content, "the picture"))
+    proposals = clock("propose", propose)
     boxes = proposals.top(detector.config.max_proposals).boxes
     pixels = PixelStatistics(header.pixel_mean, header.pixel_std)
 
     def scale() -> tuple[Prepared, Batch, torch.Tensor]:
         prepared = prepare(image, boxes, header.scale, header.max_size)
         batch = collate([prepared], pixels)
-        images = batch.images.to(device, detector.dtype, memory_format=torch.channels_last)
-        return prepared, batch, images
+        x = batch.images.to(device, detector.dtype, memory_format=torch.channels_last)
+        return prepared, batch, x
 
-    prepared, batch, images = clock("scale", scale)
-    flops = feature_flops(model, (images.shape[2], images.shape[3]))
+    prepared, batch, scaled = clock("scale", scale)
+    flops = feature_flops(model, (scaled.shape[2], scaled.shape[3]))
     features = clock(
-        "conv", lambda: model.features(images).float() * model.feature_scale, flops / gemm
+        "conv", lambda: model.features(scaled).float() * model.feature_scale, flops / gemm
     )
     bins = model.pooled_size**2 * features.shape[1]
 

@@ -12,7 +12,7 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
@@ -20,9 +20,33 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from ..errors import FrcnnError, reason, unknown_name
+from ..errors import ConfigError, FrcnnError, ImageError, reason, unknown_name
 from .checkpoint import write_atomically
 from .result import Result, coco_id
+
+_LONGEST_STEM = 200  # bytes; a file's name may have 255, and temporary ones are longer
+_LONGEST_CLASS = 60  # characters of a class in a file's name
+_JPEG_SIDE = 65_500  # pixels, the most that Pillow writes
+
+
+class Spared:
+    """Pictures that are never written over, nor are their neighbours."""
+
+    def __init__(self, sources: Sequence[str]) -> None:
+        self._files = {os.path.realpath(os.path.expanduser(source)) for source in sources}
+        self._folders = {os.path.dirname(file) for file in self._files}
+
+    def check(self, path: Path) -> None:
+        """Refuse to write there.
+
+        Raises:
+            FrcnnError: it is a source, or lies beside one.
+        """
+        place, hint = os.path.realpath(path), "choose another --out"
+        if place in self._files:
+            raise FrcnnError(f"{path} is one of the pictures to detect in", hint)
+        if os.path.dirname(place) in self._folders and os.path.exists(place):
+            raise FrcnnError(f"{path} is there already, beside the pictures to detect in", hint)
 
 
 class Writer(Protocol):
@@ -86,12 +110,18 @@ class _Growing:
 class _EachPicture:
     """Writers whose files are whole with each picture."""
 
-    def __init__(self, folder: Path, classes: Sequence[str], sources: Set[str]) -> None:
-        self.folder, self._sources = folder, sources
+    def __init__(self, folder: Path, classes: Sequence[str], spared: Spared) -> None:
+        self.folder, self._spared = folder, spared
+        self._names = _file_names(classes)
 
     def _save(self, picture: Image.Image, path: Path) -> None:
         """Without subsampling of colours, which would blur the lines of the boxes."""
-        _spare(path, self._sources)
+        self._spared.check(path)
+        if max(picture.size) > _JPEG_SIDE:
+            raise ImageError(
+                f"{path.stem} is too large to be drawn: JPEG has {_JPEG_SIDE} pixels at most",
+                "scale it down first, or leave the format picture out",
+            )
         write_atomically(
             path, lambda part: picture.save(part, format="JPEG", quality=92, subsampling=0)
         )
@@ -119,7 +149,7 @@ class _Crops(_EachPicture):
             x1, y1 = np.floor(box[:2]).astype(int).tolist()
             x2, y2 = np.ceil(box[2:]).astype(int).tolist()
             cut = result.image[max(y1, 0) : min(y2, height), max(x1, 0) : min(x2, width)]
-            path = self.folder / "crops" / _safe(label) / f"{stem}-{number}.jpg"
+            path = self.folder / "crops" / self._names[label] / f"{stem}-{number}.jpg"
             self._save(Image.fromarray(cut), path)
 
 
@@ -142,7 +172,7 @@ class _Yolo(_EachPicture):
 class _Coco:
     """coco.json: a results file, boxes (x, y, width, height), categories 1..K."""
 
-    def __init__(self, folder: Path, classes: Sequence[str], sources: Set[str]) -> None:
+    def __init__(self, folder: Path, classes: Sequence[str], spared: Spared) -> None:
         self._file, self._before = _Growing(folder / "coco.json"), "[\n"
 
     def add(self, result: Result, stem: str) -> None:
@@ -161,9 +191,10 @@ class _Coco:
 class _Voc:
     """voc/comp4_det_test_<class>.txt: image, score, 1-based inclusive box; one for each class."""
 
-    def __init__(self, folder: Path, classes: Sequence[str], sources: Set[str]) -> None:
+    def __init__(self, folder: Path, classes: Sequence[str], spared: Spared) -> None:
         self._files = {
-            name: _Growing(folder / "voc" / f"comp4_det_test_{_safe(name)}.txt") for name in classes
+            name: _Growing(folder / "voc" / f"comp4_det_test_{short}.txt")
+            for name, short in _file_names(classes).items()
         }
         self._begun = False
 
@@ -172,7 +203,7 @@ class _Voc:
             self._begun = True
             for file in self._files.values():
                 file.write("")
-        image = "_".join(stem.split())  # columns are parted by spaces
+        image = _column(stem)
         for label, score, (x1, y1, x2, y2) in result:
             line = f"{image} {score:.6f} {x1 + 1:.3f} {y1 + 1:.3f} {x2:.3f} {y2:.3f}\n"
             self._files[label].write(line)
@@ -189,7 +220,7 @@ class _Voc:
 class _Csv:
     """detections.csv: one line a detection."""
 
-    def __init__(self, folder: Path, classes: Sequence[str], sources: Set[str]) -> None:
+    def __init__(self, folder: Path, classes: Sequence[str], spared: Spared) -> None:
         self._file, self._begun = _Growing(folder / "detections.csv"), False
 
     def add(self, result: Result, stem: str) -> None:
@@ -209,7 +240,7 @@ class _Csv:
         self._file.abandon()
 
 
-FORMATS: dict[str, Callable[[Path, Sequence[str], Set[str]], Writer]] = {
+FORMATS: dict[str, Callable[[Path, Sequence[str], Spared], Writer]] = {
     "picture": _Pictures,
     "coco": _Coco,
     "voc": _Voc,
@@ -226,9 +257,10 @@ class Output:
     exception within the block removes the files that were growing.
 
     Args:
-        formats: keys of FORMATS. classes: K names. sources: files that are never written over.
+        formats: keys of FORMATS. classes: K names. sources: files that are never written over, nor
+            are their neighbours.
     Raises:
-        ConfigError: no such format. FrcnnError: a picture would replace a source.
+        ConfigError: no such format, or none. FrcnnError: a picture would replace another.
     """
 
     def __init__(
@@ -237,24 +269,29 @@ class Output:
         for name in formats:
             if name not in FORMATS:
                 raise unknown_name("format", name, FORMATS)
+        if not formats:
+            raise ConfigError("--format names nothing", f"expected some of {', '.join(FORMATS)}")
         self._taken: set[str] = set()
-        spared = {os.path.realpath(os.path.expanduser(source)) for source in sources}
+        spared = Spared(sources)
         if "picture" in formats:
             for source in sources:
-                _spare(folder / f"{Path(source).stem}.jpg", spared)
+                spared.check(folder / f"{Path(source).stem}.jpg")
         self._writers = [FORMATS[name](folder, classes, spared) for name in dict.fromkeys(formats)]
 
     def add(self, result: Result) -> None:
         """Write what the formats make of a result.
 
         Raises:
-            FrcnnError: a picture would replace a source, or the disk is full.
+            ImageError: of this result alone no file can be made. FrcnnError: a picture would
+                replace another, or the disk is full.
         """
         stem, number = result.stem, 1
-        while stem in self._taken:
+        if len(os.fsencode(stem)) > _LONGEST_STEM:
+            raise ImageError(f"the name of {result.name} is too long", "shorten it")
+        while _key(stem) in self._taken:
             number += 1
             stem = f"{result.stem}-{number}"
-        self._taken.add(stem)
+        self._taken.add(_key(stem))
         for writer in self._writers:
             writer.add(result, stem)
 
@@ -276,16 +313,29 @@ class Output:
                 writer.abandon()
 
 
-def _spare(path: Path, sources: Set[str]) -> None:
-    if os.path.realpath(path) in sources:
-        hint = "choose another --out"
-        raise FrcnnError(f"{path} is one of the pictures to detect in", hint)
-
-
 def _write_text(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def _safe(name: str) -> str:
-    """A class as a file name."""
-    return name.replace("/", "_").replace("\\", "_").replace("\0", "_").lstrip(".") or "_"
+def _column(stem: str) -> str:
+    """A picture in the files of VOC, where spaces part columns."""
+    return "_".join(stem.split())
+
+
+def _key(stem: str) -> str:
+    """What is the same for two stems that one of the formats would not tell apart."""
+    return _column(str(coco_id(stem)))
+
+
+def _file_names(classes: Sequence[str]) -> dict[str, str]:
+    """Each class as a part of a file's name, no two alike."""
+    names: dict[str, str] = {}
+    for name in classes:
+        short = name.replace("/", "_").replace("\\", "_").replace("\0", "_").lstrip(".") or "_"
+        short = wanted = short[:_LONGEST_CLASS]
+        number = 1
+        while short in names.values():
+            number += 1
+            short = f"{wanted}-{number}"
+        names[name] = short
+    return names
