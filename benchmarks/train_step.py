@@ -4,16 +4,18 @@
 
 The plain loop is what one writes first: one process, Pillow in the loop, float32, contiguous maps,
 `torchvision.ops.roi_pool`, torch's SGD. Both train the same network on the same batches with the
-paper's settings, in turns of a few iterations; afterwards their losses are compared.
+paper's settings, in turns, each in a process of its own; afterwards their losses are compared. The
+last iterations are ours alone: they tell how long is waited for data.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
+import multiprocessing
 import statistics
 import time
 from collections.abc import Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -25,7 +27,9 @@ from torchvision.ops import roi_pool
 from frcnn_cli.config import recipe
 from frcnn_cli.data.datasets import open_dataset
 from frcnn_cli.engine.batches import BatchMaker
+from frcnn_cli.engine.device import keep_freed_memory
 from frcnn_cli.engine.optim import learning_rate, parameter_groups
+from frcnn_cli.engine.profile import gemm_rate
 from frcnn_cli.engine.train import Origin, prepare
 from frcnn_cli.engine.trainer import Runtime, Trainer
 from frcnn_cli.models.fast_rcnn import FastRCNN
@@ -34,6 +38,8 @@ from frcnn_cli.proposers.methods import selective_search
 
 FILES = {"squeezenet1_1": "squeezenet1_1_imagenet.pth", "vgg16": "vgg16_features_imagenet.pth"}
 WINDOWS = 8  # that the losses are averaged over
+ALONE = 10  # iterations of ours without the peer
+PAPER = 40_000  # iterations
 SHARED = Path(__file__).parents[2] / "shared"
 
 
@@ -42,6 +48,7 @@ class PlainLoop:
 
     def __init__(self, model: FastRCNN, batches: BatchMaker) -> None:
         self.model = model.to(memory_format=torch.contiguous_format).train()
+        self.device = model.feature_scale.device
         self.batches, self.config = batches, batches.config
         groups = parameter_groups(self.model, self.config)
         self.optimizer = torch.optim.SGD(groups, lr=self.config.lr, momentum=self.config.momentum)
@@ -53,17 +60,21 @@ class PlainLoop:
         assert targets is not None
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.config, iteration) * group["factor"]
-        features = model.features(batch.images.contiguous()) * model.feature_scale
+        images, rois, labels, wanted = (
+            each.to(self.device)
+            for each in (batch.images.contiguous(), batch.rois, targets.labels, targets.deltas)
+        )
+        features = model.features(images) * model.feature_scale
         bins = model.pooled_size
-        x = roi_pool(features, batch.rois, (bins, bins), 1 / model.stride)
+        x = roi_pool(features, rois, (bins, bins), 1 / model.stride)
         x = x.permute(0, 2, 3, 1).flatten(1)  # the order of the weights
         for layer in model.fc_layers.values():
             x = F.dropout(layer(x).relu())
         scores, deltas = model.cls_score(x), model.bbox_pred(x)
-        loss = F.cross_entropy(scores, targets.labels)
-        chosen = deltas.view(len(deltas), -1, 4)[torch.arange(len(deltas)), targets.labels]
-        distance = F.smooth_l1_loss(chosen, targets.deltas, reduction="none").sum(1)
-        loss = loss + (distance * (targets.labels > 0)).sum() / len(deltas)
+        loss = F.cross_entropy(scores, labels)
+        chosen = deltas.view(len(deltas), -1, 4)[torch.arange(len(deltas)), labels]
+        distance = F.smooth_l1_loss(chosen, wanted, reduction="none").sum(1)
+        loss = loss + (distance * (labels > 0)).sum() / len(deltas)
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
@@ -78,14 +89,34 @@ def plain_convolutions(model: FastRCNN) -> FastRCNN:
     return model
 
 
+def be_the_peer(name: str, args: argparse.Namespace, start: Path, pipe: Connection) -> None:
+    """Do the plain loop's iterations as they are asked for by number, in this process.
+
+    Args:
+        start: weights to begin with. pipe: numbers come, (loss, seconds) go.
+    """
+    torch.set_num_threads(args.threads)
+    trainer = make_trainer(name, args)
+    trainer.model.load_state_dict(torch.load(start, weights_only=True))
+    peer = PlainLoop(plain_convolutions(trainer.model), trainer.batches)
+    pipe.send(None)
+    while (iteration := pipe.recv()) is not None:
+        begun = time.perf_counter()
+        loss = peer.step(iteration)
+        pipe.send((loss, time.perf_counter() - begun))
+
+
 def stages(trainer: Trainer) -> dict[str, float]:
     """Milliseconds of the parts of a step, each by itself."""
     model, batch = trainer.model, trainer.batches(0)
     times: dict[str, float] = {}
 
     def timed(name: str, start: float) -> None:
+        if trainer.device.type == "cuda":
+            torch.cuda.synchronize(trainer.device)
         times[name] = times.get(name, 0.0) + 1000 * (time.perf_counter() - start)
 
+    rois = batch.rois.to(trainer.device)
     for turn in range(2):
         times.clear()
         start = time.perf_counter()
@@ -93,13 +124,13 @@ def stages(trainer: Trainer) -> dict[str, float]:
         timed("data, where nothing is overlapped", start)
         counts = torch.bincount(batch.rois[:, 0].long()).tolist()
         model.dropout.reseed(range(len(counts)), counts, trainer.device)
-        images = batch.images.to(memory_format=torch.channels_last)
+        images = batch.images.to(trainer.device, memory_format=torch.channels_last)
         start = time.perf_counter()
         features = model.features(images)
         timed("convolutions", start)
         leaf = features.detach().requires_grad_()
         start = time.perf_counter()
-        pooled = model.pool(leaf, batch.rois)
+        pooled = model.pool(leaf, rois)
         timed("RoI pooling", start)
         flat = pooled.detach().requires_grad_()
         start = time.perf_counter()
@@ -115,21 +146,10 @@ def stages(trainer: Trainer) -> dict[str, float]:
         features.backward(leaf.grad)
         timed("convolutions", start)
         start = time.perf_counter()
-        trainer.optimizer.zero_grad(set_to_none=False)
         trainer.optimizer.step()
+        trainer.optimizer.zero_grad()
         timed("optimiser", start)
     return times
-
-
-def gemm_rate() -> float:
-    """Floating-point operations a second of a large product of matrices."""
-    a, b = torch.randn(2000, 2000), torch.randn(2000, 2000)
-    seconds = []
-    for _ in range(5):
-        start = time.perf_counter()
-        a @ b
-        seconds.append(time.perf_counter() - start)
-    return 2 * 2000**3 / statistics.median(seconds)
 
 
 def arithmetic(trainer: Trainer) -> float:
@@ -149,40 +169,55 @@ def arithmetic(trainer: Trainer) -> float:
     hooks = [layer.register_forward_hook(count) for layer in layers]
     batch = trainer.batches(0)
     with torch.no_grad():
-        trainer.model.eval()(batch.images, batch.rois)
+        trainer.model.eval()(batch.images.to(trainer.device), batch.rois.to(trainer.device))
     trainer.model.train()
     for hook in hooks:
         hook.remove()
     return total
 
 
-def compare(name: str, args: argparse.Namespace) -> float:
-    """Print the table of a backbone; the ratio of the medians."""
+def make_trainer(name: str, args: argparse.Namespace) -> Trainer:
+    """Ours, with the paper's settings."""
     config = recipe("paper")
-    config = type(config)(backbone=name, iterations=args.iterations)
+    config = type(config)(backbone=name, iterations=args.iterations + ALONE)
     dataset = open_dataset("voc2007", args.data, "train", (), print).limited(args.limit)
     source = ProposalSource(selective_search(), args.proposals)
     origin = Origin(args.init_folder / FILES[name])
     runtime = Runtime(args.device)
-    trainer = prepare(dataset, source, config, origin, runtime, 2, lambda: None)
-    peer = PlainLoop(plain_convolutions(copy.deepcopy(trainer.model)), trainer.batches)
+    return prepare(dataset, source, config, origin, runtime, 2, lambda: None)
+
+
+def compare(name: str, args: argparse.Namespace) -> float:
+    """Print the table of a backbone; the ratio of the medians."""
+    keep_freed_memory()  # as the command does
+    trainer = make_trainer(name, args)
     ours: list[float] = []
     theirs: list[float] = []
     losses: tuple[list[float], list[float]] = ([], [])
+    context = multiprocessing.get_context("spawn")
+    pipe, other_end = context.Pipe()
     with TemporaryDirectory() as folder:
         trainer.run = Path(folder)
-        steps = trainer.steps()
-        for iteration, step in enumerate(steps):
+        start = trainer.run / "start.pt"
+        torch.save(trainer.model.state_dict(), start)
+        peer = context.Process(target=be_the_peer, args=(name, args, start, other_end))
+        peer.start()
+        pipe.recv()
+        for iteration, step in enumerate(trainer.steps()):
             ours.append(step.seconds)
             losses[0].append(step.cls + step.loc)
-            if iteration < args.peer_iterations:
-                start = time.perf_counter()
-                losses[1].append(peer.step(iteration))
-                theirs.append(time.perf_counter() - start)
-        waited = statistics.mean(_column(trainer.run, "waited"))
-    first = min(len(theirs), 5) // 2  # both warm up
-    mine, plain = statistics.median(ours[first:]), statistics.median(theirs[first:])
-    print(f"\n{name}: {len(ours)} iterations of ours, {len(theirs)} of the plain loop, medians")
+            if iteration < args.iterations:
+                pipe.send(iteration)
+                loss, seconds = pipe.recv()
+                losses[1].append(loss)
+                theirs.append(seconds)
+        pipe.send(None)
+        peer.join()
+        alone = slice(1 - ALONE, None)  # the first of them had its batch ready
+        waited = sum(list(_column(trainer.run, "waited"))[alone]) / sum(ours[alone])
+    # in turns, ours finds its batches made while the peer was busy
+    mine, plain = statistics.median(ours[alone]), statistics.median(theirs[len(theirs) > 2 :])
+    print(f"\n{name}: {len(theirs)} iterations of each in turns, then {ALONE} of ours; medians")
     print(f"  plain loop {1000 * plain:9.1f} ms   ours {1000 * mine:9.1f} ms   {plain / mine:.2f}")
     count = len(losses[1])
     size = max(2, count // WINDOWS)
@@ -196,11 +231,12 @@ def compare(name: str, args: argparse.Namespace) -> float:
             f"{statistics.mean(gaps):+.3f}, standard error {error:.3f}"
         )
     table = stages(trainer)
-    floor = arithmetic(trainer) / gemm_rate()
+    floor = arithmetic(trainer) / gemm_rate(trainer.device)
     for label, value in table.items():
         print(f"  {label:34s} {value:9.1f} ms  {value / sum(table.values()):6.1%}")
-    print(f"  waiting for data, of the time: {waited / statistics.mean(ours):.1%}")
+    print(f"  waiting for data, of the time, where ours ran alone: {waited:.1%}")
     print(f"  arithmetic floor {1000 * floor:.1f} ms: {floor / mine:.0%} of it reached")
+    print(f"  {PAPER:,} iterations would take {PAPER * mine / 3600:.1f} h")
     return plain / mine
 
 
@@ -218,10 +254,10 @@ def main() -> None:
     parser.add_argument("--proposals", type=Path, default=Path("proposals"))
     parser.add_argument("--backbone", nargs="*", choices=FILES, default=list(FILES))
     parser.add_argument("--iterations", type=int, default=30)
-    parser.add_argument("--peer-iterations", type=int, default=30)
     parser.add_argument("--limit", type=int, default=100, help="images")
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
+    args.threads = torch.get_num_threads()
     if not args.data.is_dir() or not args.init_folder.is_dir():
         print("skipped: needs VOC2007 (--data) and initial weights (--init-folder)")
         return

@@ -124,5 +124,15 @@ def test_without_nnpack(monkeypatch, winograd_calls) -> None:
 )
 def test_max_pooling_gives_the_same(layout, size, given) -> None:
     x = noise(2, 5, *size, layout=layout)
+    expected = nn.MaxPool2d(*given)(x)
     with torch.inference_mode():
-        assert torch.equal(MaxPool2d(*given)(x), nn.MaxPool2d(*given)(x))
+        assert torch.equal(MaxPool2d(*given)(x), expected)
+    assert torch.equal(MaxPool2d(*given)(x), expected)  # in training, before what is trained
+    gradients = []
+    for layer in (MaxPool2d(*given), nn.MaxPool2d(*given)):
+        leaf = x.clone().requires_grad_()
+        pooled = layer(leaf)
+        assert torch.equal(pooled, expected)
+        pooled.square().sum().backward()
+        gradients.append(leaf.grad)
+    assert torch.equal(*gradients)

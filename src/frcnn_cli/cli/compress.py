@@ -258,9 +258,11 @@ def _finetune(
     """Train the compressed network of `detector` with the usual engine, in a run folder."""
     from ..engine import runs
     from ..engine.checkpoint import load_weights
+    from ..engine.device import keep_freed_memory
     from ..engine.train import Origin, prepare
     from ..engine.trainer import WEIGHTS_FILE, Runtime
 
+    keep_freed_memory()
     dataset = open_named(name, data, None, ("train", "trainval"), None)
     settings = replace(
         RECIPES["modern"],

@@ -224,12 +224,13 @@ def train(
                 soft_wrap=True,
             )
     from ..engine import runs
-    from ..engine.device import pick_device
+    from ..engine.device import keep_freed_memory, pick_device
     from ..engine.distributed import world
     from ..engine.train import Origin, prepare
     from ..engine.trainer import Runtime, read_state
     from ..proposers.methods import PROPOSERS
 
+    keep_freed_memory()
     origin = Origin(init, pixels, None if resume is None else read_state(resume))
     if origin.state is not None and origin.state["classes"] != list(images.classes):
         images = images.with_classes(origin.state["classes"])  # those of the run's --weights

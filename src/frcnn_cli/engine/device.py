@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import ctypes
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from ..config import PRECISIONS
 from ..errors import ConfigError, unknown_name
 from ..models.fast_rcnn import FastRCNN
 
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of malloc.h
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -71,6 +73,18 @@ def cast(model: FastRCNN, dtype: torch.dtype) -> FastRCNN:
     model.to(dtype)
     model.feature_scale = scale
     return model
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep what it frees, where it runs on glibc.
+
+    By default the maps of a step, each larger than 32 MB, are given back to the system and asked
+    for again in the next one, which then clears every page of them.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(_M_MMAP_MAX, 0)  # everything comes from the heap
+        mallopt(_M_TRIM_THRESHOLD, -1)  # which never shrinks
 
 
 def peak_bytes(device: torch.device) -> int:

@@ -215,7 +215,7 @@ class Trainer:
                     f"{', '.join(self.batches.names(iteration))}",
                     "try a smaller --lr; an earlier checkpoint in the run's folder is intact",
                 )
-            self.optimizer.zero_grad(set_to_none=False)
+            self.optimizer.zero_grad()
             torch.autograd.backward(losses.total(config.loc_weight))
             if config.clip_norm:
                 torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm)
@@ -297,7 +297,7 @@ class Trainer:
                         torch.cuda.synchronize(self.device)
                 seconds.append(time.monotonic() - start)
         self.cache = None
-        self.optimizer.zero_grad(set_to_none=False)
+        self.optimizer.zero_grad()
         return seconds[-1], peak_bytes(self.device)
 
     def _validate(self, log: MetricsLog | None, stop: StopSignal) -> None:

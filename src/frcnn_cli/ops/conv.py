@@ -94,7 +94,8 @@ class _WideConvolution(torch.autograd.Function):
 
 
 class MaxPool2d(nn.MaxPool2d):
-    """Max pooling whose inference, where windows of 2×2 tile the map, looks for no indices.
+    """Max pooling that looks for no indices where windows of 2×2 tile the map and no gradient is
+    wanted.
 
     The values are the same.
     """
@@ -102,7 +103,8 @@ class MaxPool2d(nn.MaxPool2d):
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] to [B, C, H', W']."""
         halves = (self.kernel_size, self.stride, self.padding, self.dilation) == (2, 2, 0, 1)
-        if not (torch.is_inference_mode_enabled() and halves) or self.ceil_mode:
+        learned = torch.is_grad_enabled() and x.requires_grad
+        if learned or not halves or self.ceil_mode or torch.compiler.is_compiling():
             return super().forward(x)
         height, width = x.shape[2] // 2 * 2, x.shape[3] // 2 * 2
         rows = torch.maximum(x[:, :, 0:height:2], x[:, :, 1:height:2])
