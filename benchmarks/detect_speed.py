@@ -2,18 +2,21 @@
 
 Photographs are scaled and cut to 600×800; each has 2,000 boxes of selective search, made
 beforehand. The plain one has the same weights in float32: torchvision's `roi_pool` on a contiguous
-map, every RoI through the whole layers, decoding of every box, torchvision's NMS. Weights are
-random: the arithmetic is the same. Prints seconds per image, medians of interleaved repetitions.
+map, every RoI through the whole layers, decoding of every box, torchvision's NMS, in a process of
+its own. Weights are random: the arithmetic is the same. Prints seconds per image, medians of
+interleaved repetitions.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import multiprocessing
 import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from skimage import data
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.ops import batched_nms
 from torchvision.ops import roi_pool as torchvision_roi_pool
 
@@ -30,6 +33,7 @@ from frcnn_cli.data.batching import PixelStatistics, Prepared, collate, prepare
 from frcnn_cli.engine.checkpoint import WeightsHeader, make_low_rank
 from frcnn_cli.engine.describe import feature_flops
 from frcnn_cli.engine.detect import Detector
+from frcnn_cli.engine.device import keep_freed_memory
 from frcnn_cli.engine.measure import head_flops
 from frcnn_cli.engine.profile import copy_rate, gemm_rate
 from frcnn_cli.models.backbones import CAFFE_MEAN, CAFFE_STD
@@ -56,13 +60,17 @@ class Plain:
     """What one writes first with torchvision."""
 
     def __init__(self, model: FastRCNN, pixels: PixelStatistics) -> None:
-        self.model = copy.deepcopy(model).to(memory_format=torch.contiguous_format).eval()
+        self.model = model
+        for module in model.modules():  # torch's own
+            for kind in (nn.Conv2d, nn.MaxPool2d):
+                if isinstance(module, kind):
+                    module.__class__ = kind
         self.pixels = pixels
         # channel by channel is the order in which roi_pool leaves its bins
         fc6 = self.model.fc_layers["fc6"]
         bins, width = model.pooled_size, fc6.in_features
         weight = fc6.weight.detach().view(-1, bins, bins, width // bins**2)
-        fc6.weight = torch.nn.Parameter(weight.permute(0, 3, 1, 2).flatten(1).contiguous())
+        fc6.weight = nn.Parameter(weight.permute(0, 3, 1, 2).flatten(1).contiguous())
 
     @torch.inference_mode()
     def __call__(self, prepared: Prepared) -> tuple[Tensor, Tensor, Tensor]:
@@ -88,19 +96,52 @@ class Plain:
         return boxes[best], scores[best], labels[best]
 
 
+def network(name: str) -> FastRCNN:
+    """The same at random in every process."""
+    torch.manual_seed(0)
+    model = build(name, CLASSES).eval()
+    nn.init.normal_(model.cls_score.weight, std=1e-4)  # few candidates, as trained ones
+    model.cls_score.bias.data[0] = 6.0
+    return model
+
+
+def be_the_peer(name: str, threads: int, images: list[Prepared], pipe: Connection) -> None:
+    """Detect in the images whose numbers come through the pipe; scores and seconds go back."""
+    torch.set_num_threads(threads)
+    plain = Plain(network(name), PixelStatistics(CAFFE_MEAN, CAFFE_STD))
+    while (index := pipe.recv()) is not None:
+        start = time.perf_counter()
+        _, scores, _ = plain(images[index])
+        pipe.send((scores.numpy(), time.perf_counter() - start))
+
+
 def timed(
-    work: dict[str, Callable[[Prepared], object]], images: Sequence[Prepared], repetitions: int
+    work: dict[str, Callable[[int], float]], count: int, repetitions: int
 ) -> dict[str, float]:
-    """Median seconds per image of each, interleaved."""
+    """Median seconds per image of each, interleaved.
+
+    Args:
+        work: takes the number of an image and gives the seconds.
+    """
     times: dict[str, list[float]] = {name: [] for name in work}
     for repetition in range(repetitions + 1):
-        for image in images:
+        for index in range(count):
             for name, function in work.items():
-                start = time.perf_counter()
-                function(image)
+                seconds = function(index)
                 if repetition:  # the first one warms up
-                    times[name].append(time.perf_counter() - start)
+                    times[name].append(seconds)
     return {name: statistics.median(each) for name, each in times.items()}
+
+
+def stopwatch(ours: Detector, images: Sequence[Prepared]) -> Callable[[int], float]:
+    """Times our detector on an image by number."""
+
+    def work(index: int) -> float:
+        start = time.perf_counter()
+        ours.infer(images[index])
+        return time.perf_counter() - start
+
+    return work
 
 
 def floor(ours: Detector, images: Sequence[Prepared], gemm: float, copy_bytes: float) -> float:
@@ -132,10 +173,10 @@ def at_rank(whole: Detector) -> Detector:
     return Detector(model, whole.header, whole.source, whole.config, "cpu")
 
 
-def agreement(ours: NDArray[np.float32], theirs: Tensor) -> float:
+def agreement(ours: NDArray[np.floating], theirs: NDArray[np.floating]) -> float:
     """Largest difference of the sorted scores that both give."""
     count = min(len(ours), len(theirs))
-    return float(np.abs(ours[:count] - theirs[:count].numpy()).max(initial=0))
+    return float(np.abs(ours[:count] - theirs[:count]).max(initial=0))
 
 
 def main() -> None:
@@ -144,6 +185,7 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--backbones", nargs="+", default=["vgg16", "squeezenet1_1", "alexnet"])
     arguments = parser.parse_args()
+    keep_freed_memory()  # as the command does
     images = photographs()
     device = torch.device("cpu")
     gemm, copy_bytes = gemm_rate(device), copy_rate(device)
@@ -153,17 +195,30 @@ def main() -> None:
     print(f"{'backbone':>14} {'':>9} {'seconds':>8} {'ratio':>6} {'floor s':>8} {'of floor':>8}")
     ratio = 0.0
     for name in arguments.backbones:
-        torch.manual_seed(0)
-        model = build(name, CLASSES).eval()
-        torch.nn.init.normal_(model.cls_score.weight, std=1e-4)  # few candidates, as trained ones
-        model.cls_score.bias.data[0] = 6.0
-        whole = detector(model, name)
+        whole = detector(network(name), name)
         small = at_rank(whole)
-        plain = Plain(model, PixelStatistics(CAFFE_MEAN, CAFFE_STD))
-        difference = agreement(whole.infer(images[0]).scores, plain(images[0])[1])
+        context = multiprocessing.get_context("spawn")
+        pipe, other_end = context.Pipe()
+        given = (name, torch.get_num_threads(), images, other_end)
+        peer = context.Process(target=be_the_peer, args=given)
+        peer.start()
+
+        def plain(index: int, pipe: Connection = pipe) -> float:
+            pipe.send(index)
+            seconds: float = pipe.recv()[1]
+            return seconds
+
+        pipe.send(0)
+        difference = agreement(whole.infer(images[0]).scores, pipe.recv()[0])
         assert difference < 1e-3, f"the two disagree by {difference}"
-        work = {"plain": plain, "whole": whole.infer, f"rank {RANK}": small.infer}
-        times = timed(work, images, arguments.repetitions)
+        work = {
+            "plain": plain,
+            "whole": stopwatch(whole, images),
+            f"rank {RANK}": stopwatch(small, images),
+        }
+        times = timed(work, len(images), arguments.repetitions)
+        pipe.send(None)
+        peer.join()
         floors = [floor(each, images, gemm, copy_bytes) for each in (whole, small)]
         for kind, least in zip(work, (None, *floors), strict=True):
             ratio = times["plain"] / times[kind]

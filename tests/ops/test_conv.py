@@ -46,7 +46,8 @@ def test_winograd_is_the_convolution(layout, shape, bias, winograd_calls) -> Non
     "layer",
     [
         Conv2d(63, 128, 3, padding=1),
-        Conv2d(64, 127, 3, padding=1),
+        Conv2d(64, 63, 3, padding=1),
+        Conv2d(64, 127, 3, padding=1).to(memory_format=torch.channels_last),
         Conv2d(64, 128, 3),
         Conv2d(64, 128, 3, padding=1, stride=2),
         Conv2d(64, 128, 5, padding=1),
@@ -57,6 +58,8 @@ def test_winograd_is_the_convolution(layout, shape, bias, winograd_calls) -> Non
 )
 def test_others_are_left_to_torch(layer, winograd_calls) -> None:
     x = noise(1, layer.in_channels, 9, 11).to(layer.weight.dtype)
+    if layer.weight.is_contiguous(memory_format=torch.channels_last):
+        x = x.to(memory_format=torch.channels_last)
     with torch.inference_mode():
         found = layer(x)
         plain = layer._conv_forward(x, layer.weight, layer.bias)

@@ -145,8 +145,10 @@ def compress(
     from ..engine.compress import Compressor, check, with_costs
     from ..engine.curve import smallest_within, write_curve
     from ..engine.detect import Detector
+    from ..engine.device import keep_freed_memory
     from ..engine.measure import measure, measure_model
 
+    keep_freed_memory()
     model, header = load_weights(source)
     check(model, header, settings)
     judged = None
@@ -258,11 +260,9 @@ def _finetune(
     """Train the compressed network of `detector` with the usual engine, in a run folder."""
     from ..engine import runs
     from ..engine.checkpoint import load_weights
-    from ..engine.device import keep_freed_memory
     from ..engine.train import Origin, prepare
     from ..engine.trainer import WEIGHTS_FILE, Runtime
 
-    keep_freed_memory()
     dataset = open_named(name, data, None, ("train", "trainval"), None)
     settings = replace(
         RECIPES["modern"],

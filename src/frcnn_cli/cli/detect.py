@@ -122,12 +122,14 @@ def detect(
     )
     file = find_weights(weights)
     from ..engine.detect import Detector
+    from ..engine.device import keep_freed_memory
     from ..engine.result import Failure
     from ..engine.writers import Output
     from ..proposers.methods import FILE
 
     threads = os.cpu_count() or 1 if len(found) == 1 else 1
     source = proposal_source(quiet, proposals, threads)
+    keep_freed_memory()
     detector = Detector.load(file, source, settings, device)
     if source.method.name == FILE:
         _take_in(Path(os.path.expanduser(proposals)), found, source)

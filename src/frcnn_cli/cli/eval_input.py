@@ -106,8 +106,10 @@ def from_network(
     """Detections of a network, those of an earlier run that was stopped among them."""
     from ..data.detection_log import DetectionLog, Header
     from ..engine.detect import Detector
+    from ..engine.device import keep_freed_memory
     from ..engine.evaluate import detect_all, known_detections, source_of
 
+    keep_freed_memory()
     detector = Detector.load(weights, proposal_source(quiet, proposals), settings, device)
     images = whole.limited(limit).with_classes(detector.classes)
     if not quiet:

@@ -12,6 +12,7 @@ from torch.autograd.function import once_differentiable
 from .winograd import weight_gradient
 
 _INPUTS, _OUTPUTS = 64, 128  # channels from which on Winograd's transforms pay
+_OUTPUTS_BY_CHANNEL = 64  # where the maps lie by channel already, as NNPACK wants them
 _CELLS = 1200  # of a map, from which on they pay for the gradient of the weights
 
 
@@ -31,15 +32,20 @@ class Conv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, inputs, H, W] to [B, outputs, H', W']."""
-        if not self._wide(x):
+        if not self._suits(x):
             return super().forward(x)
+        if self.in_channels == 3:  # a picture: what comes next will want its maps by channel
+            return self._conv_forward(x.contiguous(), self.weight.contiguous(), self.bias)
         if torch.is_grad_enabled() and self.weight.requires_grad:
             return _WideConvolution.apply(x, self.weight, self.bias)
         return _winograd(x, self.weight, self.bias)
 
-    def _wide(self, x: Tensor) -> bool:
+    def _suits(self, x: Tensor) -> bool:
+        least = _OUTPUTS_BY_CHANNEL if x.is_contiguous() else _OUTPUTS
+        wide = self.in_channels >= _INPUTS and self.out_channels >= least
         return (
-            x.device.type == "cpu"
+            (wide or self.in_channels == 3)
+            and x.device.type == "cpu"
             and x.dtype == torch.float32
             and (torch.is_inference_mode_enabled() or self.training)
             and not torch.is_autocast_enabled("cpu")
@@ -47,8 +53,6 @@ class Conv2d(nn.Conv2d):
             and self.kernel_size == (3, 3)
             and self.stride == self.padding == self.dilation == (1, 1)
             and self.groups == 1
-            and self.in_channels >= _INPUTS
-            and self.out_channels >= _OUTPUTS
             and _nnpack()
         )
 
