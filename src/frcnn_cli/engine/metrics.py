@@ -81,7 +81,8 @@ class MetricsLog:
             self._file.flush()
 
     def validated(self, iteration: int, mean_ap: float) -> None:
-        """Append a mean average precision on the validation images."""
+        """Append a mean average precision on the validation images, once an iteration."""
+        self._validation = [row for row in self._validation if row[0] != iteration]
         self._validation.append([iteration, mean_ap])
         rows = [[int(row[0]), f"{row[1]:.6g}"] for row in self._validation]
         path = self.folder / VALIDATION_FILE
@@ -89,9 +90,13 @@ class MetricsLog:
         if self._events is not None:
             self._events.add_scalar("val/mean_ap", mean_ap, iteration)
 
+    def flush(self) -> None:
+        """Let the file hold all that was written."""
+        self._file.flush()
+
     def draw(self) -> None:
         """Draw the curves as they are so far."""
-        self._file.flush()
+        self.flush()
         rows = read_rows(self.folder / METRICS_FILE)
         if len(rows) >= 2:
             lines = [Series(name, smooth(rows, COLUMNS.index(name))) for name in ("cls", "loc")]

@@ -143,13 +143,11 @@ class Trainer:
                 begun = time.monotonic()
                 for batch in ahead:
                     waited = time.monotonic() - begun
-                    failed = isinstance(batch, FrcnnError)
-                    if self.world.any(failed):
+                    error = batch if isinstance(batch, FrcnnError) else None
+                    if self.world.any(error is not None):
                         self.save(log)
-                        raise (
-                            batch
-                            if failed
-                            else FrcnnError("another process cannot go on", "its message says why")
+                        raise error or FrcnnError(
+                            "another process cannot go on", "its message says why"
                         )
                     assert isinstance(batch, Batch)
                     step = self._step(self.iteration, batch, waited, begun)
@@ -341,6 +339,8 @@ class Trainer:
             )
         if self.run is None:
             return
+        if log is not None:
+            log.flush()  # or a run that is killed now would lack rows
         deltas = self.batches.survey.deltas
         with folded(self.model, deltas):
             save_weights(self.run / WEIGHTS_FILE, self.model, self._header())
