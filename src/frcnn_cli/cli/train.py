@@ -212,6 +212,10 @@ def train(
         check(settings)
     elif init is not None or pixels is not None:
         raise ConfigError("--weights goes with no --init or --pixels", "leave one of them out")
+    if Path(name).name != name:  # --resume would not find it
+        raise ConfigError(
+            f"--name {name} is not the name of a folder", "leave out what leads to it"
+        )
     images = open_named(dataset, data, split, ("trainval", "train"), limit)
     validation = open_named(dataset, data, eval_split, (), eval_limit) if eval_every else None
     if validation is not None:

@@ -15,7 +15,7 @@ import numpy
 import torch
 
 from .. import __version__
-from ..errors import ConfigError, DataError
+from ..errors import DataError
 from .checkpoint import write_atomically
 
 SETTINGS_FILE = "config.toml"
@@ -25,13 +25,8 @@ def create(parent: Path, name: str) -> Path:
     """Make a new folder of that name, or of the name with the next free number.
 
     Raises:
-        ConfigError: it is a path, which `latest` would not find. DataError: the folder cannot be
-            made.
+        DataError: the folder cannot be made.
     """
-    if Path(name).name != name:
-        raise ConfigError(
-            f"--name {name} is not the name of a folder", "leave out what leads to it"
-        )
     number = 1
     while True:
         folder = parent / (name if number == 1 else f"{name}-{number}")
