@@ -200,8 +200,9 @@ def main() -> None:
         context = multiprocessing.get_context("spawn")
         pipe, other_end = context.Pipe()
         given = (name, torch.get_num_threads(), images, other_end)
-        peer = context.Process(target=be_the_peer, args=given)
+        peer = context.Process(target=be_the_peer, args=given, daemon=True)
         peer.start()
+        other_end.close()
 
         def plain(index: int, pipe: Connection = pipe) -> float:
             pipe.send(index)

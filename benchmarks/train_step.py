@@ -82,10 +82,11 @@ class PlainLoop:
 
 
 def plain_convolutions(model: FastRCNN) -> FastRCNN:
-    """The same network with torch's own convolutions."""
+    """The same network with torch's own convolutions and pooling."""
     for module in model.modules():
-        if isinstance(module, nn.Conv2d):
-            module.__class__ = nn.Conv2d
+        for kind in (nn.Conv2d, nn.MaxPool2d):
+            if isinstance(module, kind):
+                module.__class__ = kind
     return model
 
 
@@ -200,8 +201,9 @@ def compare(name: str, args: argparse.Namespace) -> float:
         trainer.run = Path(folder)
         start = trainer.run / "start.pt"
         torch.save(trainer.model.state_dict(), start)
-        peer = context.Process(target=be_the_peer, args=(name, args, start, other_end))
+        peer = context.Process(target=be_the_peer, args=(name, args, start, other_end), daemon=True)
         peer.start()
+        other_end.close()
         pipe.recv()
         for iteration, step in enumerate(trainer.steps()):
             ours.append(step.seconds)

@@ -114,7 +114,7 @@ def test_an_image_that_one_process_misses_ends_both_with_a_line_and_a_checkpoint
     assert [worker.returncode for worker in workers] == [1, 1], said
     for errors in said:
         assert "Traceback" not in errors
-        assert errors.count("error: ") == 1
+        assert [line[:7] for line in errors.splitlines()].count("error: ") == 1
     assert "another process cannot go on" in said[0]
     assert "an image is gone" in said[1]
     state = torch.load(next(run.rglob("state.pt")), weights_only=True)

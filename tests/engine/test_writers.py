@@ -219,12 +219,21 @@ def test_classes_that_a_file_name_cannot_tell_apart(tmp_path) -> None:
 def test_what_cannot_be_written_for_one_picture_is_of_that_picture(tmp_path) -> None:
     with Output(tmp_path, ["csv", "picture"], CLASSES, ()) as output:
         with pytest.raises(ImageError, match="is too long"):
-            output.add(result(f"{'n' * 220}.png"))
+            output.add(result(f"{'n' * 250}.png"))
         wide = np.zeros((1, 65_501, 3), np.uint8)
         with pytest.raises(ImageError, match="too large to be drawn"):
             output.add(replace(result(), image=wide))
-        output.add(result(f"{'n' * 195}.png"))
-    assert (tmp_path / f"{'n' * 195}.jpg").exists()
+        output.add(result(f"{'n' * 240}.png"))
+    assert (tmp_path / f"{'n' * 240}.jpg").exists()
+    rows = (tmp_path / "detections.csv").read_text().splitlines()
+    assert len(rows) == 3  # of the one that could be written
+    with Output(tmp_path / "table", ["csv"], CLASSES, ()) as output:
+        output.add(result(f"{'n' * 250}.png"))
+
+
+def test_names_that_differ_by_case_alone(tmp_path) -> None:
+    write(tmp_path, "yolo", result("a/IMG.png"), result("b/img.png"))
+    assert {path.stem for path in (tmp_path / "labels").iterdir()} == {"IMG", "img-2"}
 
 
 def test_no_format_is_none() -> None:

@@ -42,6 +42,26 @@ def test_winograd_is_the_convolution(layout, shape, bias, winograd_calls) -> Non
     torch.testing.assert_close(found.double(), exact, rtol=0, atol=1e-4)
 
 
+@pytest.mark.skipif(not torch.backends.nnpack.is_available(), reason="needs NNPACK")
+def test_the_first_two_of_vgg16(winograd_calls) -> None:
+    """The first leaves its maps by channel; the second is Winograd's though it has 64 outputs."""
+    torch.manual_seed(0)
+    first, second = (
+        Conv2d(inputs, 64, 3, padding=1).to(memory_format=torch.channels_last) for inputs in (3, 64)
+    )
+    x = noise(1, 3, 20, 30, layout=torch.channels_last)
+    with torch.inference_mode():
+        maps = first(x)
+        assert maps.is_contiguous()
+        torch.testing.assert_close(maps, nn.Conv2d.forward(first, x), rtol=1e-4, atol=1e-5)
+        assert not winograd_calls
+        found = second(maps)
+        assert len(winograd_calls) == 1
+        torch.testing.assert_close(found, nn.Conv2d.forward(second, maps), rtol=1e-3, atol=1e-4)
+        second(maps.to(memory_format=torch.channels_last))
+        assert len(winograd_calls) == 1
+
+
 @pytest.mark.parametrize(
     "layer",
     [

@@ -158,9 +158,9 @@ def compress(
         judged.require_objects()
     detector = Detector(model, header, proposal_source(quiet), DetectConfig(), device)
     seen = calibrate or _own_data(header, curve, data)
+    folder = _folder(seen, curve, data)
     calibration = None
     if seen != "none":
-        folder = _folder(seen, curve, data)
         calibration = _calibrate(detector, seen, folder, images, workers, quiet)
     compressor = Compressor(model, header, calibration)
     ranks = None if settings is None else compressor.choose(settings)
@@ -179,9 +179,8 @@ def compress(
             stderr.print(f"curve: {path}")
     header = compressor.apply(report, keep_full)
     if finetune is not None:
-        assert calibrate is not None
         model, header = _finetune(
-            detector, header, calibrate, data, finetune, target.stem, device, workers, quiet
+            detector, header, seen, folder, finetune, target.stem, device, workers, quiet
         )
     if not dry_run:
         save_weights(target, model, header, half=True)

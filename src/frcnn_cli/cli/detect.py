@@ -132,7 +132,7 @@ def detect(
     keep_freed_memory()
     detector = Detector.load(file, source, settings, device)
     if source.method.name == FILE:
-        _take_in(Path(os.path.expanduser(proposals)), found, source)
+        _take_in(Path(os.path.expanduser(proposals)), found, source, quiet)
     if profile:
         _show_profile(detector, open_sources(found, frames), json)
         return
@@ -204,15 +204,25 @@ def _print_profile(result: Profile, device: str) -> None:
     )
 
 
-def _take_in(file: Path, names: list[str], source: ProposalSource) -> None:
+def _take_in(file: Path, names: list[str], source: ProposalSource, quiet: bool) -> None:
     """Import the boxes of a file for pictures that have none of it yet."""
-    from ..data.images import SUFFIXES, read_bytes
+    from ..data.images import layout, read_bytes
+    from ..data.sources import is_video
+    from ..data.web import is_url
     from .exchange import take_in
 
-    paths = [Path(os.path.expanduser(name)) for name in names]
-    pictures = [path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file()]
-    if not all(source.path(read_bytes(path)).exists() for path in pictures):
-        take_in(file, pictures, source, None, quiet=True)
+    def lacking(path: Path) -> bool:
+        return not source.path(read_bytes(path)).exists()
+
+    pictures = []
+    for name in names:
+        path = Path(os.path.expanduser(name))
+        with contextlib.suppress(ImageError):  # what cannot be read is told when its turn comes
+            if not is_url(name) and not is_video(name):
+                layout(path)
+                pictures.append(path)
+    if any(map(lacking, pictures)):
+        take_in(file, pictures, source, None, quiet)
 
 
 def _listed(text: str) -> list[str]:

@@ -28,7 +28,8 @@ def take_in(
     forced = None if layout is None else LAYOUTS[layout]
     with ProgressLine("taking in", len(paths), "images", quiet) as progress:
         found = import_boxes(file, paths, source, forced, progress.advance)
-    stderr.print(f"{file}: {found.format}; {found.layout}; boxes for {found.images} images")
+    if not quiet:
+        stderr.print(f"{file}: {found.format}; {found.layout}; boxes for {found.images} images")
     if found.unused and not quiet:
         stderr.print(f"  boxes for {found.unused} other images are left out")
     return {"format": found.format, "layout": str(found.layout)}

@@ -40,8 +40,9 @@ def load_config(ctx: typer.Context, value: Path | None) -> Path | None:
             raise ConfigError(
                 f"unknown setting {key!r} in {value}", f"{hint}known: {', '.join(known)}"
             )
+    single = [p.name for p in ctx.command.params if p.nargs == 1 and not p.multiple]
     joined = {
-        key: ",".join(map(str, value)) if isinstance(value, list) else value
+        key: ",".join(map(str, value)) if isinstance(value, list) and key in single else value
         for key, value in settings.items()
     }
     ctx.default_map = {**(ctx.default_map or {}), **joined}
@@ -92,7 +93,7 @@ Method = Annotated[
         "--proposals",
         metavar="METHOD|FILE",
         help="fast, single or quality (selective search), dense (sliding windows), or a file of "
-        "boxes.",
+        "boxes, which `frcnn propose` or `frcnn detect` takes in.",
     ),
 ]
 Weights = Annotated[str, typer.Option("--weights", "-w", help="Name or path of a weights file.")]

@@ -212,7 +212,7 @@ def train(
         check(settings)
     elif init is not None or pixels is not None:
         raise ConfigError("--weights goes with no --init or --pixels", "leave one of them out")
-    if Path(name).name != name:  # --resume would not find it
+    if Path(name).name != name or name in ("", ".."):  # --resume would not find it
         raise ConfigError(
             f"--name {name} is not the name of a folder", "leave out what leads to it"
         )
@@ -221,7 +221,7 @@ def train(
     if validation is not None:
         validation.require_objects()
         seen = len(set(validation.paths) & set(images.paths))
-        if seen:
+        if seen and not quiet:
             stderr.print(
                 f"{seen} of the {len(validation)} images of --eval-split {eval_split} are trained "
                 "on: what is found on them says little; train on --split train",
@@ -258,7 +258,8 @@ def train(
             trainer = prepare(
                 images, source, settings, origin, runtime, workers, progress.advance, place
             )
-        seconds, held = trainer.trial() if measured else (0.0, 0)
+        left = trainer.config.iterations - trainer.iteration
+        seconds, held = trainer.trial() if measured and left else (0.0, 0)
         if not quiet:
             _say_facts(trainer, seconds, held)
         if dry_run:
@@ -278,7 +279,7 @@ def train(
                     "limit": limit,
                     "init": init and init.resolve(),
                     "pixels": pixels,
-                    "weights": weights and find_weights(weights).resolve(),
+                    "weights": weights if resume else weights and find_weights(weights).resolve(),
                     "recipe": recipe,
                     "proposals": proposals
                     if proposals in PROPOSERS

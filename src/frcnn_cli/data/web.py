@@ -17,6 +17,7 @@ MAX_BYTES = 64 * 2**20
 SILENCE_SECONDS = 15.0  # without a byte
 TOTAL_SECONDS = 120.0
 MAX_REDIRECTIONS = 5
+_SAFE = "%:/?#[]@!$&'()*+,;=~"  # what stays as it is in an address
 _REDIRECTIONS = (301, 302, 303, 307, 308)
 _CHUNK = 2**16
 
@@ -69,14 +70,14 @@ def _open(url: str) -> HTTPResponse:
     agent = {"User-Agent": f"frcnn/{__version__}", "Accept": "image/*"}
     for _ in range(MAX_REDIRECTIONS):
         try:
-            asked = quote(url, safe="%:/?#[]@!$&'()*+,;=~")  # spaces and other scripts
+            asked = quote(url, safe=_SAFE)  # spaces and other scripts
             return opener.open(Request(asked, headers=agent), timeout=SILENCE_SECONDS)
         except HTTPError as error:
             error.close()
             target = error.headers.get("Location")
             if error.code not in _REDIRECTIONS or not target:
                 raise
-            url = urljoin(url, target)
+            url = urljoin(url, quote(target, safe=_SAFE, encoding="iso-8859-1"))
             if not is_url(url):
                 raise ValueError(f"it leads to {url}") from None
     raise ValueError("it leads on and on")

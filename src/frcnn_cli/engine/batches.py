@@ -139,7 +139,9 @@ class BatchMaker(TorchDataset[Batch | FrcnnError]):
         except FrcnnError as error:
             return error
         except MemoryError:
-            return FrcnnError("out of memory while a batch was made", "lower --jobs or --scales")
+            return FrcnnError(
+                "out of memory while a batch was made", "lower --images-per-batch or --scales"
+            )
         except Exception as error:
             place = traceback.extract_tb(error.__traceback__)[-1]
             return FrcnnError(

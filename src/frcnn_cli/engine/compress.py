@@ -62,14 +62,15 @@ def check(model: FastRCNN, header: WeightsHeader, config: CompressConfig | None)
     """Find out what needs no calibration to be known to fail.
 
     Raises:
-        WeightsError: compressed already. ConfigError: a layer is unknown, or a rank out of range.
+        WeightsError: compressed already, or no layer would shrink. ConfigError: a layer is
+            unknown, or a rank out of range.
     """
     if header.ranks:
         ranks = ", ".join(f"{name} rank {rank}" for name, rank in header.ranks.items())
         raise WeightsError(
             f"these weights are compressed already ({ranks})", "start from the full ones"
         )
-    if config is not None and (config.rank or config.ranks) is not None:
+    if config is not None and (config.rank is not None or config.ranks is not None):
         shapes = [(name, *layer.weight.shape) for name, layer in whole_layers(model)]
         spectra = [Spectrum(name, u, v, np.zeros(min(u, v))) for name, u, v in shapes]
         choose(config, spectra, 0, lambda ranks: 0.0)

@@ -25,7 +25,7 @@ from ..proposers.cache import ProposalSource
 from ..proposers.methods import selective_search
 from .checkpoint import WeightsHeader, load_weights, save_weights
 from .detect import Detector
-from .device import peak_bytes
+from .device import keep_freed_memory, peak_bytes
 from .ranks import Ranks
 
 ROIS = 2000  # of the image that is measured
@@ -73,6 +73,7 @@ def measure_model(model: FastRCNN, header: WeightsHeader, device: str) -> Cost:
 def cost(weights: Path, device: str, threads: int) -> Cost:
     """Measure a weights file in this process; for the image see `measure`."""
     torch.set_num_threads(threads)
+    keep_freed_memory()  # as the commands do
     model, header = load_weights(weights)
     nowhere = ProposalSource(selective_search(), Path())
     detector = Detector(model, header, nowhere, DetectConfig(), device)

@@ -49,7 +49,7 @@ class Profile:
     distinct: float  # of them, that fall on cells of their own
     gemm_flops: float  # floating-point operations per second of a large product
     copy_bytes: float  # bytes read and written per second of a large copy
-    failures: tuple[str, ...]  # of pictures that could not be read
+    failures: tuple[str, ...]  # of pictures that could not be read or proposed for
 
 
 class _Clock:
@@ -110,7 +110,7 @@ def profile(detector: Detector, sources: Iterable[Source]) -> Profile:
     Proposals are made anew, whatever is in the cache, unless they are a file's.
 
     Raises:
-        DataError: no source can be read.
+        FrcnnError: the first failure, where nothing can be measured.
     """
     gemm, copy = gemm_rate(detector.device), copy_rate(detector.device)
     clock, rois, distinct = _Clock(detector.device), list[int](), list[int]()

@@ -162,7 +162,9 @@ class Trainer:
                         saved = time.monotonic()
                     if stopping and not self._ended:
                         raise InterruptedRun
-                    self._validate(log, stop)
+                    if self._due:
+                        self._validate(log, stop)
+                        saved = time.monotonic()
                     begun = time.monotonic()
             finally:
                 del ahead  # its processes end here, not when the program does

@@ -20,12 +20,13 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
+from ..data.sources import is_video
 from ..errors import ConfigError, FrcnnError, ImageError, reason, unknown_name
 from .checkpoint import write_atomically
 from .result import Result, coco_id
 
-_LONGEST_STEM = 200  # bytes; a file's name may have 255, and temporary ones are longer
-_LONGEST_CLASS = 60  # characters of a class in a file's name
+_LONGEST_STEM = 244  # bytes; a file's name may have 255, with -NUMBER and an ending
+_LONGEST_CLASS = 60  # bytes of a class in a file's name
 _JPEG_SIDE = 65_500  # pixels, the most that Pillow writes
 
 
@@ -40,13 +41,13 @@ class Spared:
         """Refuse to write there.
 
         Raises:
-            FrcnnError: it is a source, or lies beside one.
+            ImageError: it is a source, or lies beside one.
         """
         place, hint = os.path.realpath(path), "choose another --out"
         if place in self._files:
-            raise FrcnnError(f"{path} is one of the pictures to detect in", hint)
+            raise ImageError(f"{path} is one of the pictures to detect in", hint)
         if os.path.dirname(place) in self._folders and os.path.exists(place):
-            raise FrcnnError(f"{path} is there already, beside the pictures to detect in", hint)
+            raise ImageError(f"{path} is there already, beside the pictures to detect in", hint)
 
 
 class Writer(Protocol):
@@ -114,14 +115,13 @@ class _EachPicture:
         self.folder, self._spared = folder, spared
         self._names = _file_names(classes)
 
+    def check(self, result: Result, stem: str) -> None:
+        """Refuse a result of which no files can be made, before any format takes it in."""
+        if len(os.fsencode(stem)) > _LONGEST_STEM:
+            raise ImageError(f"the name of {result.name} is too long", "shorten it")
+
     def _save(self, picture: Image.Image, path: Path) -> None:
         """Without subsampling of colours, which would blur the lines of the boxes."""
-        self._spared.check(path)
-        if max(picture.size) > _JPEG_SIDE:
-            raise ImageError(
-                f"{path.stem} is too large to be drawn: JPEG has {_JPEG_SIDE} pixels at most",
-                "scale it down first, or leave the format picture out",
-            )
         write_atomically(
             path, lambda part: picture.save(part, format="JPEG", quality=92, subsampling=0)
         )
@@ -135,6 +135,15 @@ class _EachPicture:
 
 class _Pictures(_EachPicture):
     """<stem>.jpg: the picture with boxes, names and scores."""
+
+    def check(self, result: Result, stem: str) -> None:
+        super().check(result, stem)
+        self._spared.check(self.folder / f"{stem}.jpg")
+        if max(result.image.shape) > _JPEG_SIDE:
+            raise ImageError(
+                f"{result.name} is too large to be drawn: JPEG has {_JPEG_SIDE} pixels at most",
+                "scale it down first, or leave the format picture out",
+            )
 
     def add(self, result: Result, stem: str) -> None:
         self._save(result.plot(), self.folder / f"{stem}.jpg")
@@ -150,6 +159,7 @@ class _Crops(_EachPicture):
             x2, y2 = np.ceil(box[2:]).astype(int).tolist()
             cut = result.image[max(y1, 0) : min(y2, height), max(x1, 0) : min(x2, width)]
             path = self.folder / "crops" / self._names[label] / f"{stem}-{number}.jpg"
+            self._spared.check(path)
             self._save(Image.fromarray(cut), path)
 
 
@@ -274,7 +284,7 @@ class Output:
         self._taken: set[str] = set()
         spared = Spared(sources)
         if "picture" in formats:
-            for source in sources:
+            for source in (each for each in sources if not is_video(each)):
                 spared.check(folder / f"{Path(source).stem}.jpg")
         self._writers = [FORMATS[name](folder, classes, spared) for name in dict.fromkeys(formats)]
 
@@ -286,11 +296,12 @@ class Output:
                 replace another, or the disk is full.
         """
         stem, number = result.stem, 1
-        if len(os.fsencode(stem)) > _LONGEST_STEM:
-            raise ImageError(f"the name of {result.name} is too long", "shorten it")
         while _key(stem) in self._taken:
             number += 1
             stem = f"{result.stem}-{number}"
+        for writer in self._writers:
+            if isinstance(writer, _EachPicture):
+                writer.check(result, stem)
         self._taken.add(_key(stem))
         for writer in self._writers:
             writer.add(result, stem)
@@ -324,7 +335,7 @@ def _column(stem: str) -> str:
 
 def _key(stem: str) -> str:
     """What is the same for two stems that one of the formats would not tell apart."""
-    return _column(str(coco_id(stem)))
+    return _column(str(coco_id(stem))).casefold()  # some file systems do not tell A from a
 
 
 def _file_names(classes: Sequence[str]) -> dict[str, str]:
@@ -332,9 +343,9 @@ def _file_names(classes: Sequence[str]) -> dict[str, str]:
     names: dict[str, str] = {}
     for name in classes:
         short = name.replace("/", "_").replace("\\", "_").replace("\0", "_").lstrip(".") or "_"
-        short = wanted = short[:_LONGEST_CLASS]
+        short = wanted = os.fsencode(short)[:_LONGEST_CLASS].decode(errors="ignore")
         number = 1
-        while short in names.values():
+        while short.casefold() in map(str.casefold, names.values()):
             number += 1
             short = f"{wanted}-{number}"
         names[name] = short

@@ -27,7 +27,8 @@ class Conv2d(nn.Conv2d):
     Winograd's.
 
     NNPACK's F(6×6, 3×3) (Lavin and Gray 2016) takes a fifth of the multiplications in tiles of
-    8×8, and differs by rounding. Everything else is torch's own convolution.
+    8×8, and differs by rounding. Everything else is torch's own convolution; that of a picture, 3×3
+    too, leaves its maps by channel, as NNPACK wants them.
     """
 
     def forward(self, x: Tensor) -> Tensor:
