@@ -129,8 +129,8 @@ def stacked(charts: Sequence[str]) -> str:
 
 def _text(x: float, y: float, text: str, size: int = 12, anchor: str = "middle") -> str:
     return (
-        f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" text-anchor="{anchor}" '
-        f'fill="#1f2328">{escape(text)}</text>'
+        f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" text-anchor="{anchor}" fill="#1f2328" '
+        f'paint-order="stroke" stroke="white" stroke-width="3">{escape(text)}</text>'
     )
 
 
