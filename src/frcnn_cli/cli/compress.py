@@ -183,9 +183,9 @@ def compress(
             detector, header, seen, folder, finetune, target.stem, device, workers, quiet
         )
     if not dry_run:
-        save_weights(target, model, header, half=True)
+        save_weights(target, model, header, half=True)  # kept if what follows fails
     before = measure(source, device)
-    after = measure_model(model, header, device)
+    after = measure_model(model, header, device) if dry_run else measure(target, device)
     if not dry_run:
         save_weights(target, model, with_costs(header, before, after), half=True)
     if json:

@@ -139,7 +139,8 @@ class Trainer:
         ahead = iter(self.batches.ahead(self.iteration, self.runtime.workers, pinned))
         with stop, _workers_explained(), self._log() as log:
             try:
-                self._validate(log, stop)  # where a run was stopped before it could
+                if self._due:  # the run was stopped before it could
+                    self._validate(log, stop)
                 begun = time.monotonic()
                 for batch in ahead:
                     waited = time.monotonic() - begun
@@ -301,7 +302,7 @@ class Trainer:
         return seconds[-1], peak_bytes(self.device)
 
     def _validate(self, log: MetricsLog | None, stop: StopSignal) -> None:
-        """Judge the network if that is due, and keep it if it is the best so far.
+        """Judge the network, and keep it if it is the best so far.
 
         Raises:
             InterruptedRun: it was asked to stop meanwhile; the checkpoint is of before.
@@ -311,7 +312,7 @@ class Trainer:
             if stop.asked and self.world.size == 1:  # others could not know
                 raise InterruptedRun
 
-        if log is None or self.judge is None or not self._due:
+        if log is None or self.judge is None:
             return
         assert self.run is not None
         with folded(self.model, self.batches.survey.deltas):

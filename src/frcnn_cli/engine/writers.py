@@ -112,8 +112,7 @@ class _EachPicture:
     """Writers whose files are whole with each picture."""
 
     def __init__(self, folder: Path, classes: Sequence[str], spared: Spared) -> None:
-        self.folder, self._spared = folder, spared
-        self._names = _file_names(classes)
+        self.folder, self._spared, self._classes = folder, spared, classes
 
     def check(self, result: Result, stem: str) -> None:
         """Refuse a result of which no files can be made, before any format takes it in."""
@@ -154,11 +153,12 @@ class _Crops(_EachPicture):
 
     def add(self, result: Result, stem: str) -> None:
         height, width = result.image.shape[:2]
+        names = _file_names(self._classes)
         for number, (label, _, box) in enumerate(result, start=1):
             x1, y1 = np.floor(box[:2]).astype(int).tolist()
             x2, y2 = np.ceil(box[2:]).astype(int).tolist()
             cut = result.image[max(y1, 0) : min(y2, height), max(x1, 0) : min(x2, width)]
-            path = self.folder / "crops" / self._names[label] / f"{stem}-{number}.jpg"
+            path = self.folder / "crops" / names[label] / f"{stem}-{number}.jpg"
             self._spared.check(path)
             self._save(Image.fromarray(cut), path)
 
@@ -270,7 +270,7 @@ class Output:
         formats: keys of FORMATS. classes: K names. sources: files that are never written over, nor
             are their neighbours.
     Raises:
-        ConfigError: no such format, or none. FrcnnError: a picture would replace another.
+        ConfigError: no such format, or none. ImageError: a picture would replace another.
     """
 
     def __init__(
@@ -292,8 +292,8 @@ class Output:
         """Write what the formats make of a result.
 
         Raises:
-            ImageError: of this result alone no file can be made. FrcnnError: a picture would
-                replace another, or the disk is full.
+            ImageError: of this result no file can be made, or it would replace another picture.
+            FrcnnError: the disk is full.
         """
         stem, number = result.stem, 1
         while _key(stem) in self._taken:
