@@ -28,11 +28,12 @@ from frcnn_cli.proposers.methods import selective_search
 from frcnn_cli.structures import Detections
 
 
-def detectors(weights: Path) -> dict[str, Detector]:
+def detectors(weights: Path, precision: str) -> dict[str, Detector]:
     """The three ways to use the file."""
     model, header = load_weights(weights)
     assert header.screen, "the weights need both heads: frcnn compress --keep-full"
-    source, config = ProposalSource(selective_search(), proposals_dir()), DetectConfig()
+    source = ProposalSource(selective_search(), proposals_dir())
+    config = DetectConfig(precision=precision)
     small = copy.deepcopy(model)
     small.fc_layers.update(small.screen)
     small.screen.clear()
@@ -53,11 +54,12 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=data, help="folder of VOCdevkit")
     parser.add_argument("--images", type=int, default=20)
     parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto")
     arguments = parser.parse_args()
     if arguments.weights is None:
         print("skipped: no weights with both heads given (frcnn compress --keep-full)")
         return
-    three = detectors(arguments.weights)
+    three = detectors(arguments.weights, arguments.precision)
     images = open_dataset("voc2007", arguments.data, "val", ("val",), print)
     images = images.limited(arguments.images).with_classes(three["full"].classes)
     times: dict[str, list[float]] = {name: [] for name in three}
@@ -81,7 +83,8 @@ def main() -> None:
         print(f"{name:>8} {1e3 * statistics.median(times[name]):>7.0f} {100 * mean_ap:>6.2f}")
     print(
         f"{len(images)} images; {platform.machine()}, {torch.backends.cpu.get_cpu_capability()}, "
-        f"{torch.get_num_threads()} threads, torch {torch.__version__}, float32"
+        f"{torch.get_num_threads()} threads, torch {torch.__version__}, "
+        f"{str(three['full'].dtype).removeprefix('torch.')}"
     )
     ratio = statistics.median(times["full"]) / statistics.median(times["cascade"])
     print(f"ratio {ratio:.2f} detection, the full head / the cascade")

@@ -3,7 +3,8 @@
 Photographs are scaled and cut to 600×800; each has 2,000 boxes of selective search, made
 beforehand. The plain one has the same weights in float32: torchvision's `roi_pool` on a contiguous
 map, every RoI through the whole layers, decoding of every box, torchvision's NMS, in a process of
-its own. Weights are random: the arithmetic is the same. Prints seconds per image, medians of
+its own. Ours computes in what suits the processor, --precision; that the two agree is checked in
+float32. Weights are random: the arithmetic is the same. Prints seconds per image, medians of
 interleaved repetitions.
 """
 
@@ -33,7 +34,7 @@ from frcnn_cli.data.batching import PixelStatistics, Prepared, collate, prepare
 from frcnn_cli.engine.checkpoint import WeightsHeader, make_low_rank
 from frcnn_cli.engine.describe import feature_flops
 from frcnn_cli.engine.detect import Detector
-from frcnn_cli.engine.device import keep_freed_memory
+from frcnn_cli.engine.device import keep_freed_memory, pick_precision
 from frcnn_cli.engine.measure import head_flops
 from frcnn_cli.engine.profile import copy_rate, gemm_rate
 from frcnn_cli.models.backbones import CAFFE_MEAN, CAFFE_STD
@@ -153,22 +154,24 @@ def floor(ours: Detector, images: Sequence[Prepared], gemm: float, copy_bytes: f
         features, rois, _ = ours.see(image)
         pooled = len(rois) * features.shape[1] * model.pooled_size**2
         flops = feature_flops(model, (HEIGHT, WIDTH)) + len(rois) * head_flops(model)
-        seconds.append(flops / gemm + 4 * (features.numel() + pooled) / copy_bytes)
+        seconds.append(
+            flops / gemm + ours.dtype.itemsize * (features.numel() + pooled) / copy_bytes
+        )
     return statistics.fmean(seconds)
 
 
-def detector(model: FastRCNN, name: str) -> Detector:
+def detector(model: FastRCNN, name: str, precision: str) -> Detector:
     """Ours, with whole layers."""
     header = WeightsHeader(
         name, tuple(map(str, range(CLASSES))), CAFFE_MEAN, CAFFE_STD, HEIGHT, WIDTH
     )
     nowhere = ProposalSource(selective_search(), Path())
-    return Detector(model, header, nowhere, DetectConfig(), "cpu")
+    return Detector(model, header, nowhere, DetectConfig(precision=precision), "cpu")
 
 
 def at_rank(whole: Detector) -> Detector:
     """Ours at rank 256, with weights of its own at random: they do not change the time."""
-    model = copy.deepcopy(whole.model)
+    model = copy.deepcopy(whole.model).float()  # which Detector casts anew
     make_low_rank(model, {"fc6": RANK, "fc7": RANK})
     return Detector(model, whole.header, whole.source, whole.config, "cpu")
 
@@ -184,18 +187,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--backbones", nargs="+", default=["vgg16", "squeezenet1_1", "alexnet"])
+    parser.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto")
     arguments = parser.parse_args()
     keep_freed_memory()  # as the command does
     images = photographs()
     device = torch.device("cpu")
-    gemm, copy_bytes = gemm_rate(device), copy_rate(device)
+    dtype = pick_precision(arguments.precision, device)
+    gemm, copy_bytes = gemm_rate(device, dtype), copy_rate(device)
     print(
-        f"{gemm / 1e9:.0f} GFLOP/s in a product of 2048×2048, {copy_bytes / 1e9:.1f} GB/s in a copy"
+        f"{gemm / 1e9:.0f} GFLOP/s in a product of 2048×2048 in {str(dtype).removeprefix('torch.')}"
+        f", {copy_bytes / 1e9:.1f} GB/s in a copy"
     )
     print(f"{'backbone':>14} {'':>9} {'seconds':>8} {'ratio':>6} {'floor s':>8} {'of floor':>8}")
     ratio = 0.0
     for name in arguments.backbones:
-        whole = detector(network(name), name)
+        whole = detector(network(name), name, arguments.precision)
         small = at_rank(whole)
         context = multiprocessing.get_context("spawn")
         pipe, other_end = context.Pipe()
@@ -210,7 +216,8 @@ def main() -> None:
             return seconds
 
         pipe.send(0)
-        difference = agreement(whole.infer(images[0]).scores, pipe.recv()[0])
+        exact = detector(network(name), name, "fp32").infer(images[0])
+        difference = agreement(exact.scores, pipe.recv()[0])
         assert difference < 1e-3, f"the two disagree by {difference}"
         work = {
             "plain": plain,
@@ -227,7 +234,8 @@ def main() -> None:
             print(line if least is None else f"{line} {least:>8.3f} {least / times[kind]:>8.0%}")
     print(
         f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}, "
-        f"{torch.get_num_threads()} threads, torch {torch.__version__}, float32"
+        f"{torch.get_num_threads()} threads, torch {torch.__version__}; plain in float32, ours in "
+        f"{str(dtype).removeprefix('torch.')}"
     )
     print(f"ratio {ratio:.1f} detection with {name} at rank {RANK}, plain torchvision / ours")
 

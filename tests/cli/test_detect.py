@@ -137,7 +137,7 @@ def test_pictures_in_one_pass_and_in_another_precision() -> None:
         picture(f"{name}.png")
     alone, together, rough = (
         json.loads(run(f"a.png b.png c.png --score 0.3 --json {flags}").stdout)
-        for flags in ("", "--batch 2", "--precision bf16")
+        for flags in ("--precision fp32", "--precision fp32 --batch 2", "--precision bf16")
     )
     assert [each["image"] for each in together] == ["a.png", "b.png", "c.png"]
     assert [each["detections"] for each in together] == [each["detections"] for each in alone]

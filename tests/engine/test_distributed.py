@@ -56,7 +56,8 @@ def start(
     run.mkdir()
     flags = (
         f"train --data {data} --init {folder}/tiny.pth --backbone tiny --iterations 10 "
-        "--scales 60,90,120 --max-size 200 --lr 0.01 --device cpu --checkpoint-minutes 0 --quiet"
+        "--scales 60,90,120 --max-size 200 --lr 0.01 --device cpu --precision fp32 "
+        "--checkpoint-minutes 0 --quiet"
     ).split()
     port = str(free_port())
     workers = []

@@ -183,7 +183,7 @@ def test_judging_changes_nothing(dataset, source, init, tmp_path) -> None:
         dataset, source, init, tmp_path / "judged", runtime=replace(RUNTIME, eval_every=1)
     )
     trainer.judge = lambda model, header, check: mean_average_precision(
-        model, header, source, dataset, "cpu", 1, check
+        model, header, source, dataset, "cpu", "fp32", 1, check
     )
     list(trainer.steps())
     first, second = tensors_of(tmp_path / "plain"), tensors_of(tmp_path / "judged")
@@ -632,4 +632,5 @@ def test_four_images_can_be_learned_by_heart(dataset, source, init, tmp_path) ->
     list(trainer.steps())
     assert time.process_time() - start < 240  # two minutes of two cores
     model, header = load_weights(tmp_path / "run" / train_module.WEIGHTS_FILE)
-    assert mean_average_precision(model, header, source, four, "cpu", 1, lambda: None) == 1.0
+    found = mean_average_precision(model, header, source, four, "cpu", "fp32", 1, lambda: None)
+    assert found == 1.0

@@ -245,14 +245,19 @@ def test_rois_on_the_same_cells_pool_the_same(count):
 
 
 @pytest.mark.parametrize("count", [0, 1, 60])
-def test_pooling_into_memory_that_is_there(count):
-    features = distinct_features(layout=torch.channels_last)
+@pytest.mark.parametrize("dtype", [*DTYPES, torch.bfloat16])
+@pytest.mark.parametrize("signed", [True, False])
+def test_pooling_into_memory_that_is_there(count, dtype, signed):
+    features = distinct_features(layout=torch.channels_last).to(dtype)
+    if not signed:
+        features = features.relu()
     rois = random_rois(60, 1 / 16, 8)[:count]
-    out = torch.full((count + 2, 3, 4, CHANNELS), torch.nan)
+    out = torch.full((count + 2, 3, 4, CHANNELS), torch.nan, dtype=dtype)
     roi_pool_into(out[1:-1], features, rois, 1 / 16)
-    expected = reference.roi_max_pool(features.numpy(), rois.numpy(), (3, 4), 1 / 16)
+    expected = reference.roi_max_pool(features.float().numpy(), rois.numpy(), (3, 4), 1 / 16)
     assert torch.equal(
-        out[1:-1].permute(0, 3, 1, 2), torch.tensor(expected).view(-1, CHANNELS, 3, 4)
+        out[1:-1].permute(0, 3, 1, 2),
+        torch.tensor(expected, dtype=dtype).view(-1, CHANNELS, 3, 4),
     )
     assert out[0].isnan().all()
     assert out[-1].isnan().all()

@@ -371,6 +371,7 @@ def _judge(trainer: Trainer, validation: Dataset, workers: int, quiet: bool) -> 
                 trainer.batches.source,
                 validation,
                 str(trainer.device),
+                trainer.runtime.precision,
                 workers,
                 on_image,
             )

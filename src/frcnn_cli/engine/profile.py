@@ -22,7 +22,7 @@ from ..structures import Batch, HeadOutput, Proposals
 from .describe import feature_flops
 from .detect import Detector
 from .draw import draw
-from .scoring import SCREEN, above
+from .scoring import SCREEN, Pool, above
 
 PASSES = 3  # over each picture, after one that does not count
 _GEMM, _COPY = 2048, 2**26  # a side of the product; floats that are copied
@@ -83,9 +83,9 @@ class _Clock:
         ]
 
 
-def gemm_rate(device: torch.device) -> float:
-    """Floating-point operations per second of a large float32 product."""
-    a = torch.rand(_GEMM, _GEMM, device=device)
+def gemm_rate(device: torch.device, dtype: torch.dtype = torch.float32) -> float:
+    """Floating-point operations per second of a large product."""
+    a = torch.rand(_GEMM, _GEMM, device=device).to(dtype)
     return 2 * _GEMM**3 / _fastest(lambda: a @ a, device)
 
 
@@ -112,7 +112,7 @@ def profile(detector: Detector, sources: Iterable[Source]) -> Profile:
     Raises:
         FrcnnError: the first failure, where nothing can be measured.
     """
-    gemm, copy = gemm_rate(detector.device), copy_rate(detector.device)
+    gemm, copy = gemm_rate(detector.device, detector.dtype), copy_rate(detector.device)
     clock, rois, distinct = _Clock(detector.device), list[int](), list[int]()
     failures: list[FrcnnError] = []
     for source in sources:
@@ -178,12 +178,12 @@ def _one(
 
     def pool() -> tuple[torch.Tensor, torch.Tensor]:
         chosen, kind = distinct_cells(batch.rois, 1 / model.stride)
-        pooled = model.pool_scaled(features, batch.rois[chosen].to(device))
-        return pooled.to(detector.dtype), kind.to(device)
+        pooled = Pool(model, features, len(chosen))(batch.rois[chosen].to(device))
+        return pooled, kind.to(device)
 
     found, _ = pool()
     count = len(found)
-    bytes_ = 4 * (features.numel() + count * bins)
+    bytes_ = detector.dtype.itemsize * (features.numel() + count * bins)
     x, kind = clock("RoI pool", pool, bytes_ / copy)
     place = torch.arange(count, device=device)
     if detector.cascade:

@@ -70,7 +70,7 @@ def _passing(
     low_rank = layers == model.screen_hidden or any(
         isinstance(layer, nn.Sequential) for layer in model.fc_layers.values()
     )
-    pool = _Pool(model, features, min(len(rois), _NARROW if low_rank else _WIDE))
+    pool = Pool(model, features, min(len(rois), _NARROW if low_rank else _WIDE))
     parts = []
     for first in range(0, max(len(rois), 1), pool.count or 1):
         hidden = layers(pool(rois[first : first + pool.count]))
@@ -86,7 +86,7 @@ def above(logits: Tensor, wanted: Tensor, threshold: float) -> Tensor:
     return ((logits.softmax(dim=1) > threshold) & wanted).any(dim=1).nonzero().squeeze(1)
 
 
-class _Pool:
+class Pool:
     """RoI pooling, chunk after chunk, on the CPU into the same memory."""
 
     def __init__(self, model: FastRCNN, features: Tensor, count: int) -> None:
@@ -94,16 +94,18 @@ class _Pool:
         self._model = model
         self._features = features
         if features.device.type == "cpu":
-            self._features = features.float().contiguous(memory_format=torch.channels_last)
+            dtype = model.cls_score.weight.dtype
+            self._features = features.to(dtype).contiguous(memory_format=torch.channels_last)
             shape = (count, model.pooled_size, model.pooled_size, features.shape[1])
             # numpy asks for huge pages, torch does not: thousands of page faults less
-            self._memory = torch.from_numpy(np.empty(shape, np.float32))
+            memory = np.empty(shape, np.int16 if dtype.itemsize == 2 else np.float32)
+            self._memory = torch.from_numpy(memory).view(dtype)
 
     def __call__(self, rois: Tensor) -> Tensor:
         """[R, P * P * C], of at most `count` RoIs; overwritten by the next call."""
-        dtype = self._model.cls_score.weight.dtype
         if self._features.device.type != "cpu":
-            return self._model.pool_scaled(self._features, rois).to(dtype)
+            pooled = self._model.pool_scaled(self._features, rois)
+            return pooled.to(self._model.cls_score.weight.dtype)
         pooled = self._memory[: len(rois)]
         roi_pool_into(pooled, self._features, rois, 1 / self._model.stride)
-        return pooled.flatten(1).to(dtype)
+        return pooled.flatten(1)

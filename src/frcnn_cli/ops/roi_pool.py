@@ -92,11 +92,12 @@ def _larger_with_index(cell, index, largest, where, new_largest, new_where):
 
 
 @njit(cache=True, nogil=True)
-def _forward(features, images, ys, xs, out, argmax, first, last):
+def _forward(features, lowest, images, ys, xs, out, argmax, first, last):
     """Pool RoIs first..last-1.
 
-    features: [B, H, W, C]. images: [R], the image of each RoI. ys: [R, P, 2]. xs: [R, Q, 2].
-    out: [R, P, Q, C]. argmax: like `out`, int32; without elements when no gradient is wanted.
+    features: [B, H, W, C]. lowest: the least number of their type. images: [R], the image of each
+    RoI. ys: [R, P, 2]. xs: [R, Q, 2]. out: [R, P, Q, C]. argmax: like `out`, int32; without
+    elements when no gradient is wanted.
     """
     width, channels = features.shape[2:]
     largest, spare = np.empty(channels, features.dtype), np.empty(channels, features.dtype)
@@ -106,7 +107,7 @@ def _forward(features, images, ys, xs, out, argmax, first, last):
         for p in range(out.shape[1]):
             for q in range(out.shape[2]):
                 empty = ys[r, p, 1] <= ys[r, p, 0] or xs[r, q, 1] <= xs[r, q, 0]
-                largest[:] = 0 if empty else -np.inf
+                largest[:] = 0 if empty else lowest
                 where[:] = -1
                 for y in range(ys[r, p, 0], ys[r, p, 1]):
                     for x in range(xs[r, q, 0], xs[r, q, 1]):
@@ -146,17 +147,29 @@ def roi_pool_into(out: Tensor, features: Tensor, rois: Tensor, spatial_scale: fl
 
     Args:
         out: [R, P, Q, C], contiguous; written. features: [B, C, H, W], channels-last in memory,
-        of the type of `out`. rois, spatial_scale: see `roi_pool`.
+        of the type of `out`: float32, float64 or bfloat16. rois, spatial_scale: see `roi_pool`.
     """
     height, width = features.shape[2:]
     boxes = rois.numpy()
     rows, columns = out.shape[1:3]
     ys = bin_limits(boxes[:, 2], boxes[:, 4], spatial_scale, rows, height)
     xs = bin_limits(boxes[:, 1], boxes[:, 3], spatial_scale, columns, width)
-    cells = features.permute(0, 2, 3, 1).numpy()
-    no_argmax = np.empty((0, 0, 0, 0), np.int32)
-    arguments = (cells, boxes[:, 0].astype(np.int64), ys, xs, out.numpy(), no_argmax)
+    cells, lowest, signed = features.permute(0, 2, 3, 1), -np.inf, False
+    if features.dtype == torch.bfloat16:  # which numba does not know
+        cells, out, lowest = cells.view(torch.int16), out.view(torch.int16), -(2**15)
+        signed = bool((cells < 0).any())  # never behind a ReLU
+        cells = _in_order(cells) if signed else cells
+    array = cells.numpy()
+    images, no_argmax = boxes[:, 0].astype(np.int64), np.empty((0, 0, 0, 0), np.int32)
+    arguments = (array, array.dtype.type(lowest), images, ys, xs, out.numpy(), no_argmax)
     share(_forward, arguments, len(boxes))
+    if signed:
+        out.copy_(_in_order(out))
+
+
+def _in_order(bits: Tensor) -> Tensor:
+    """Bits of bfloat16 numbers [...], int16, as integers that have the numbers' order; or back."""
+    return bits ^ ((bits >> 15) & 0x7FFF)
 
 
 class _RoIPoolCPU(torch.autograd.Function):
@@ -173,7 +186,8 @@ class _RoIPoolCPU(torch.autograd.Function):
         out = torch.empty((len(rois), *size, features.shape[1]), dtype=features.dtype)
         wanted = ctx.needs_input_grad[0]
         argmax = torch.empty(out.shape if wanted else (0, 0, 0, 0), dtype=torch.int32)
-        arguments = (channels_last, images, ys, xs, out.numpy(), argmax.numpy())
+        lowest = channels_last.dtype.type(-np.inf)
+        arguments = (channels_last, lowest, images, ys, xs, out.numpy(), argmax.numpy())
         share(_forward, arguments, len(rois))
         if wanted:
             ctx.save_for_backward(argmax)
