@@ -24,6 +24,7 @@ PAPER = {
     "lr_schedule": "step",
     "lr_steps": (0.75,),
     "clip_norm": 0.0,
+    "dropout": 0.5,
     "loc_weight": 1.0,
     "warmup": 0.0,
     "momentum": 0.9,
@@ -111,6 +112,8 @@ def test_every_recipe_is_sound(name: str) -> None:
         ({"scales": ()}, "scales"),
         ({"loc_weight": -1.0}, "loc-weight"),
         ({"clip_norm": -1.0}, "clip-norm"),
+        ({"dropout": -0.1}, "dropout"),
+        ({"dropout": 1.0}, "dropout"),
         ({"max_proposals": 0}, "max-proposals"),
     ],
 )

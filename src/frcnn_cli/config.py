@@ -67,6 +67,7 @@ class TrainConfig:
     # of fully connected layers that start from random, where it saves weights; None: full, as in
     # the paper, which factorises after training (3.1)
     rank: int | None = None
+    dropout: float = 0.5  # share of fc6's and fc7's outputs that is dropped; code: train.prototxt
     loc_weight: float = 1.0  # lambda of equation 1; 0 trains classification only (paper 5.1)
     optimizer: str = "sgd"  # "sgd" (paper) or "adamw"
     lr: float = 0.001  # paper 2.3
@@ -91,6 +92,7 @@ _MODERN = TrainConfig(
     lr_schedule="cosine",
     warmup=0.05,
     weight_decay=0.01,
+    dropout=0.0,
     bias_lr=1.0,
     backbone_lr=0.3,
 )
@@ -142,6 +144,7 @@ def check(config: TrainConfig) -> None:
             "a multiple of --images-per-batch, four an image or more",
         ),
         (0 < config.lr < 10, "lr", "above 0 and below 10"),
+        (0 <= config.dropout < 1, "dropout", "from 0, below 1"),
         (0 <= config.loc_weight <= 100, "loc-weight", "from 0 to 100"),
         (0 <= config.clip_norm < math.inf, "clip-norm", "0 or more"),
         (

@@ -22,8 +22,9 @@ from frcnn_cli.engine.batches import epoch_order
 from frcnn_cli.engine.checkpoint import load_weights
 from frcnn_cli.engine.folding import folded, unfold
 from frcnn_cli.engine.optim import learning_rate, parameter_groups
+from frcnn_cli.engine.state import STATE_FILE, read_state
 from frcnn_cli.engine.train import Origin, prepare
-from frcnn_cli.engine.trainer import InterruptedRun, Runtime, Trainer, read_state
+from frcnn_cli.engine.trainer import InterruptedRun, Runtime, Trainer
 from frcnn_cli.engine.validate import mean_average_precision
 from frcnn_cli.errors import ConfigError, DataError, FrcnnError, ImageError
 from frcnn_cli.models.backbones import BACKBONES
@@ -411,7 +412,7 @@ def test_proposals_that_miss_the_objects_stop_the_run(dataset, init, tmp_path) -
 def test_memory_that_runs_out_names_the_knob(dataset, source, init, tmp_path, monkeypatch) -> None:
     trainer = make_trainer(dataset, source, init, tmp_path / "run")
     list(trainer.steps())
-    kept = (tmp_path / "run" / train_module.STATE_FILE).read_bytes()
+    kept = (tmp_path / "run" / STATE_FILE).read_bytes()
 
     def full(*arguments):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
@@ -423,7 +424,7 @@ def test_memory_that_runs_out_names_the_knob(dataset, source, init, tmp_path, mo
     with pytest.raises(FrcnnError, match="out of memory in iteration 7") as error:
         list(again.steps())
     assert "--rois-per-batch" in error.value.hint
-    assert (tmp_path / "run" / train_module.STATE_FILE).read_bytes() == kept
+    assert (tmp_path / "run" / STATE_FILE).read_bytes() == kept
 
 
 def test_a_full_disk_leaves_the_last_checkpoint(
@@ -471,13 +472,13 @@ def test_non_finite_loss_names_the_images(dataset, source, init, tmp_path) -> No
 @pytest.mark.parametrize("content", [None, b"", b"not a checkpoint"])
 def test_resuming_needs_a_sound_state(tmp_path, content) -> None:
     if content is not None:
-        (tmp_path / train_module.STATE_FILE).write_bytes(content)
+        (tmp_path / STATE_FILE).write_bytes(content)
     with pytest.raises(DataError):
         read_state(tmp_path)
 
 
 def test_a_state_of_something_else_is_refused(tmp_path) -> None:
-    torch.save({"iteration": 3}, tmp_path / train_module.STATE_FILE)
+    torch.save({"iteration": 3}, tmp_path / STATE_FILE)
     with pytest.raises(DataError, match="not a training state"):
         read_state(tmp_path)
 

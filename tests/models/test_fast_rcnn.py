@@ -74,6 +74,8 @@ def test_dropout_only_while_training() -> None:
     model = build("squeezenet1_1", 2)
     x = torch.rand(3, 512 * 36)
     model.train()
+    assert torch.equal(model.heads(x).class_logits, model.heads(x).class_logits)
+    model.dropout.share = 0.5
     model.dropout.reseed([7], [3], x.device)
     assert not torch.equal(model.heads(x).class_logits, model.heads(x).class_logits)
     model.eval()
@@ -81,7 +83,8 @@ def test_dropout_only_while_training() -> None:
 
 
 def test_dropout_of_an_image_is_the_same_in_any_batch() -> None:
-    dropout = ImageDropout(0.5).train()
+    dropout = ImageDropout().train()
+    dropout.share = 0.5
     x = torch.rand(50, 400) + 1
     dropout.reseed([3, 8], [20, 30], x.device)
     first, second = dropout(x), dropout(x)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import sys
 import warnings
@@ -87,6 +89,10 @@ app.add_typer(weights, name="weights")
 
 def main() -> None:
     """The entry point of the command `frcnn`."""
+    # torch's modules make hundreds of thousands of objects that stay; to look through them again
+    # and again while they are imported, and at the end, takes longer than to detect
+    gc.set_threshold(50_000)
+    atexit.register(gc.freeze)
     # names of files need not be text
     if isinstance(sys.stdin, TextIOWrapper) and isinstance(sys.stdout, TextIOWrapper):
         sys.stdin.reconfigure(errors="surrogateescape")

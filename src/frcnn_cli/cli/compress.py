@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..config import COMPRESSION_RANK, FINETUNE_LR, RECIPES, DetectConfig, compression
+from ..config import (
+    COMPRESSION_RANK,
+    FINETUNE_LR,
+    RECIPES,
+    DetectConfig,
+    TrainConfig,
+    compression,
+)
 from ..data.datasets import SPECS, absolute, has_years, names_dataset
 from ..errors import ConfigError
 from ..paths import WEIGHTS_SUFFIX, data_dir, find_weights
@@ -30,7 +37,8 @@ from .options import (
     open_named,
     proposal_source,
 )
-from .train import RUNS, train_to_the_end
+from .train import RUNS
+from .training import train_to_the_end
 
 if TYPE_CHECKING:
     from ..data.dataset import Dataset
@@ -268,6 +276,7 @@ def _finetune(
         backbone=header.backbone,
         iterations=iterations,
         lr=FINETUNE_LR,
+        dropout=TrainConfig.dropout,  # with which it was measured: docs/compression.md
         scales=(header.scale,),
         max_size=header.max_size,
     )
@@ -291,6 +300,7 @@ def _finetune(
         "backbone": settings.backbone,
         "iterations": iterations,
         "lr": settings.lr,
+        "dropout": settings.dropout,
         "scales": f"{header.scale}",
         "max_size": settings.max_size,
     }

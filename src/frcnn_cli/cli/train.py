@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from json import dumps
 from pathlib import Path
-from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -19,7 +17,7 @@ from ..config import recipe as recipe_settings
 from ..data.datasets import HELP, absolute
 from ..errors import ConfigError
 from ..paths import find_weights
-from .console import ProgressLine, say_error, stderr
+from .console import ProgressLine, stderr
 from .options import (
     Config,
     Data,
@@ -36,14 +34,11 @@ from .options import (
     proposal_source,
     whole_numbers,
 )
+from .training import make_judge, say_facts, train_to_the_end
 
 if TYPE_CHECKING:
     from ..data.dataset import Dataset
-    from ..engine.checkpoint import WeightsHeader
-    from ..engine.metrics import Step
     from ..engine.train import Origin
-    from ..engine.trainer import Judge, Trainer
-    from ..models.fast_rcnn import FastRCNN
 
 RUNS = Path("runs/train")
 PAPER = TrainConfig()
@@ -73,7 +68,7 @@ def _load_run(ctx: typer.Context, folder: Path | None) -> Path | None:
         return None
     if str(folder) == LATEST:
         from ..engine.runs import latest
-        from ..engine.trainer import STATE_FILE
+        from ..engine.state import STATE_FILE
 
         folder = latest(RUNS, STATE_FILE)
     settings = folder / "config.toml"
@@ -133,6 +128,9 @@ def train(
             help="First layer that learns: conv3_1, fc6, bbox_pred … [default: the backbone's].",
             show_default=False,
         ),
+    ] = None,
+    dropout: Annotated[
+        float | None, _setting("Share of the fully connected layers' outputs that is dropped")
     ] = None,
     loc_weight: Annotated[
         float | None, _setting("Weight of the box loss; 0: classification only")
@@ -199,6 +197,7 @@ def train(
         "lr": lr,
         "lr_steps": lr_steps and numbers(lr_steps, "lr-steps"),
         "train_from": train_from,
+        "dropout": dropout,
         "loc_weight": loc_weight,
         "clip_norm": clip_norm,
         "max_proposals": max_proposals,
@@ -230,8 +229,9 @@ def train(
     from ..engine import runs
     from ..engine.device import keep_freed_memory, pick_device
     from ..engine.distributed import world
+    from ..engine.state import read_state
     from ..engine.train import Origin, prepare
-    from ..engine.trainer import Runtime, read_state
+    from ..engine.trainer import Runtime
     from ..proposers.methods import PROPOSERS
 
     keep_freed_memory()
@@ -261,13 +261,13 @@ def train(
         left = trainer.config.iterations - trainer.iteration
         seconds, held = trainer.trial() if measured and left else (0.0, 0)
         if not quiet:
-            _say_facts(trainer, seconds, held)
+            say_facts(trainer, seconds, held)
         if dry_run:
             if json and place.first:
                 print(dumps({"seconds_per_iteration": seconds, "bytes": held}))
             return
         if validation is not None and place.first:
-            trainer.judge = _judge(trainer, validation, workers, quiet)
+            trainer.judge = make_judge(trainer, validation, workers, quiet)
         if place.first:
             trainer.run = resume or runs.create(RUNS, name)
             runs.describe(
@@ -334,83 +334,3 @@ def _further(
         raise ConfigError("--rank and --weights exclude each other", "frcnn compress lowers ranks")
     check(settings)
     return Origin(detector=(model, header)), settings, images.with_classes(header.classes)
-
-
-def _say_facts(trainer: Trainer, seconds: float, held: int) -> None:
-    from ..engine.train import facts
-
-    for line in facts(trainer):
-        stderr.print(line)
-    left = trainer.config.iterations - trainer.iteration
-    if left == 0:
-        stderr.print("all iterations are done")
-        return
-    stderr.print(
-        f"a trial step took {seconds:.2f} s and {held / 1e9:.1f} GB: about "
-        f"{_duration(seconds * left)} for {left:,} iterations"
-    )
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{max(seconds / 60, 1):.0f} min"
-
-
-def _judge(trainer: Trainer, validation: Dataset, workers: int, quiet: bool) -> Judge:
-    """Mean average precision of the network as it is on these images, with progress."""
-    from ..engine.validate import mean_average_precision
-
-    def judge(model: FastRCNN, header: WeightsHeader, check: Callable[[], None]) -> float:
-        def on_image() -> None:
-            progress.advance()
-            check()
-
-        with ProgressLine("validating", len(validation), "images", quiet) as progress:
-            value = mean_average_precision(
-                model,
-                header,
-                trainer.batches.source,
-                validation,
-                str(trainer.device),
-                trainer.runtime.precision,
-                workers,
-                on_image,
-            )
-        if not quiet:
-            stderr.print(f"iteration {trainer.iteration}: mAP {value:.1%}")
-        return value
-
-    return judge
-
-
-def train_to_the_end(trainer: Trainer, quiet: bool) -> dict[str, float]:
-    """Train with progress; when stopped, say how to go on and exit with 130.
-
-    Returns:
-        The iterations, the averages of the last ones, and the share of the time spent waiting for
-        data.
-    """
-    from ..engine.trainer import InterruptedRun
-
-    recent: deque[Step] = deque(maxlen=100)
-    left = trainer.config.iterations - trainer.iteration
-    means: dict[str, float] = {}
-    waited = seconds = 0.0
-    try:
-        with ProgressLine("training", left, "it", quiet) as progress:
-            for step in trainer.steps():
-                recent.append(step)
-                waited, seconds = waited + step.waited, seconds + step.seconds
-                means = {
-                    "cls": round(fmean(each.cls for each in recent), 4),
-                    "loc": round(fmean(each.loc for each in recent), 4),
-                }
-                progress.advance(f"cls {means['cls']:.3f} loc {means['loc']:.3f} lr {step.lr:.1e}")
-    except InterruptedRun:
-        if trainer.world.first:
-            say_error(
-                f"stopped after {trainer.iteration} of {trainer.config.iterations} iterations",
-                f"go on with: frcnn train --resume {trainer.run}",
-            )
-        raise typer.Exit(130) from None
-    share = round(waited / seconds, 4) if seconds else 0.0
-    return {"iterations": trainer.iteration, **means, "waited": share}

@@ -6,6 +6,8 @@ import hashlib
 import signal
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -199,3 +201,20 @@ def _ignore_signals(worker: int) -> None:
     that trains answers, and ends the others."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+@contextmanager
+def workers_explained() -> Iterator[None]:
+    """Within the block, that a process that makes batches was killed is an error of ours.
+
+    torch raises it wherever the program is at that moment, so nothing can be saved then.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        if "DataLoader worker (pid" not in str(error) and not isinstance(error, ConnectionError):
+            raise
+        raise FrcnnError(
+            "a process that makes batches was killed",
+            "it needs more memory, or room in /dev/shm; --resume goes on from the last checkpoint",
+        ) from None

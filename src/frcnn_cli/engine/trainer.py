@@ -24,7 +24,7 @@ from ..errors import ConfigError, DataError, FrcnnError, out_of_memory, reason
 from ..models.fast_rcnn import FastRCNN, freeze, frozen_modules
 from ..models.losses import fast_rcnn_loss
 from ..structures import Batch, HeadOutput, Losses, RoiTargets
-from .batches import BatchMaker
+from .batches import BatchMaker, workers_explained
 from .checkpoint import WeightsHeader, save_weights, write_atomically
 from .device import peak_bytes, pick_device, pick_precision
 from .distributed import World
@@ -33,16 +33,11 @@ from .folding import folded
 from .metrics import MetricsLog, Step
 from .optim import learning_rate, make_optimizer
 from .runs import StopSignal
+from .state import RESUME_HINT, STATE_FILE
 
 WEIGHTS_FILE = "last.safetensors"
 BEST_FILE = "best.safetensors"
-STATE_FILE = "state.pt"
 FEATURES_FOLDER = "features"
-STATE_KEYS = {
-    "iteration", "validated", "best", "images", "classes", "pixels", "provenance", "ranks",
-    "deltas", "model", "optimizer",
-}  # fmt: skip
-RESUME_HINT = "start again without --resume"
 
 # Judges the network as it is: mean average precision, 0..1. What it is given last it calls now and
 # then; an exception from there ends the judging.
@@ -107,6 +102,7 @@ class Trainer:
         self.config = batches.config
         self.device, self.precision = ready(model, self.config, runtime, world)
         self.model = model.to(self.device).to(memory_format=torch.channels_last).train()
+        self.model.dropout.share = self.config.dropout
         self.batches, self.header, self.runtime, self.world = batches, header, runtime, world
         self.run: Path | None = None
         self.judge: Judge | None = None
@@ -137,7 +133,7 @@ class Trainer:
         stop, saved = StopSignal(), time.monotonic()
         pinned = self.device.type == "cuda"
         ahead = iter(self.batches.ahead(self.iteration, self.runtime.workers, pinned))
-        with stop, _workers_explained(), self._log() as log:
+        with stop, workers_explained(), self._log() as log:
             try:
                 if self._due:  # the run was stopped before it could
                     self._validate(log, stop)
@@ -396,38 +392,3 @@ class Trainer:
             raise DataError(message, RESUME_HINT) from None
         self.iteration, self.best = state["iteration"], state["best"]
         self.validated = state["validated"]
-
-
-@contextmanager
-def _workers_explained() -> Iterator[None]:
-    """Within the block, that a process that makes batches was killed is an error of ours.
-
-    torch raises it wherever the program is at that moment, so nothing can be saved then.
-    """
-    try:
-        yield
-    except (OSError, RuntimeError) as error:
-        if "DataLoader worker (pid" not in str(error) and not isinstance(error, ConnectionError):
-            raise
-        raise FrcnnError(
-            "a process that makes batches was killed",
-            "it needs more memory, or room in /dev/shm; --resume goes on from the last checkpoint",
-        ) from None
-
-
-def read_state(run: Path) -> dict[str, Any]:
-    """The training state in a run's folder; nothing in it is executed.
-
-    Raises:
-        DataError: there is none, or it is damaged.
-    """
-    path = run / STATE_FILE
-    if not path.is_file():
-        raise DataError(f"no training state {path}", RESUME_HINT)
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises many kinds
-        raise DataError(f"{path} cannot be resumed: {reason(error)}", RESUME_HINT) from None
-    if not isinstance(state, dict) or not state.keys() >= STATE_KEYS:
-        raise DataError(f"{path} is not a training state", RESUME_HINT)
-    return state

@@ -15,8 +15,6 @@ from ..ops.roi_pool import roi_pool
 from ..structures import HeadOutput
 from .backbones import backbone
 
-DROPOUT = 0.5  # on fc6 and fc7, as in the original's prototxt
-
 
 class ImageDropout(nn.Module):
     """Dropout whose mask for the RoIs of an image depends on nothing but a seed of that image.
@@ -24,9 +22,9 @@ class ImageDropout(nn.Module):
     So a batch that is shared out among processes is trained on as it is in one.
     """
 
-    def __init__(self, share: float) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.share = share
+        self.share = 0.0  # that is dropped
         self._draws: list[tuple[torch.Generator, int]] = []
 
     def reseed(self, seeds: Sequence[int], counts: Sequence[int], device: torch.device) -> None:
@@ -36,7 +34,7 @@ class ImageDropout(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Drop entries of x [R, U] while training, and make up for them."""
-        if not self.training:
+        if not self.training or not self.share:
             return x
         keep = 1 - self.share
         masks = [
@@ -71,7 +69,7 @@ class FastRCNN(nn.Module):
         self.fc_layers = nn.ModuleDict(fc_layers)
         self.cls_score = cls_score
         self.bbox_pred = bbox_pred
-        self.dropout = ImageDropout(DROPOUT)
+        self.dropout = ImageDropout()
         # layers of low rank that may stand in for some of fc_layers, to choose RoIs in detection
         self.screen = nn.ModuleDict()
         self.feature_scale: Tensor
