@@ -6,7 +6,7 @@ ALL := .venv/.with-demo,dev
 
 MADE := runs/weights
 
-.PHONY: demo test test-all check bench ablation weights weights-val weights-vgg16 weights-vgg16-val clean
+.PHONY: demo test test-all check bench ablation weights weights-val clean
 
 demo: $(DEMO)
 	$(BIN)/frcnn detect $$($(BIN)/python examples/photographs.py) --out demo
@@ -60,27 +60,6 @@ $(MADE)/squeezenet1_1-voc07-train.safetensors: $(MADE)/small.safetensors
 $(MADE)/squeezenet1_1-voc07.safetensors: $(MADE)/small.safetensors
 	$(call train,voc07-trainval,--split trainval $(FURTHER))
 	$(BIN)/frcnn weights export runs/train/voc07-trainval/last.safetensors --out $@
-
-# VGG16, likewise; VGG16_INIT is a file of ImageNet weights of its convolutions. First conv5 and
-# layers of low rank, on kept features of the other convolutions; then conv3_1 and all behind it.
-weights-vgg16: $(MADE)/vgg16-voc07.safetensors
-
-weights-vgg16-val: $(MADE)/vgg16-voc07-train.safetensors
-	$(BIN)/frcnn eval voc2007 --split val --weights $<
-
-$(MADE)/vgg16-start.safetensors: | $(DEMO)
-	$(call train,vgg16-start,--split train --backbone vgg16 --init $(VGG16_INIT) --rank 256 --train-from conv5_1 --cache-features)
-	$(BIN)/frcnn weights export runs/train/vgg16-start/last.safetensors --out $@
-
-VGG16_FURTHER = --weights $< --iterations 2000 --lr 1e-4
-
-$(MADE)/vgg16-voc07-train.safetensors: $(MADE)/vgg16-start.safetensors
-	$(call train,vgg16-train,--split train $(VGG16_FURTHER))
-	$(BIN)/frcnn weights export runs/train/vgg16-train/last.safetensors --out $@
-
-$(MADE)/vgg16-voc07.safetensors: $(MADE)/vgg16-start.safetensors
-	$(call train,vgg16-trainval,--split trainval $(VGG16_FURTHER))
-	$(BIN)/frcnn weights export runs/train/vgg16-trainval/last.safetensors --out $@
 
 clean:
 	rm -rf .venv demo build dist

@@ -140,13 +140,15 @@ def killed_training(folder: Path, flags: list[str], kills: int, seconds: float, 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_training_that_is_killed_ends_with_the_same_bits(
-    voc_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    voc_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str
 ) -> None:
     add_tiny_backbone(monkeypatch, tmp_path)
     flags = (
         f"--data {voc_folder} --init {tmp_path}/tiny.pth --backbone tiny --iterations 1500 "
-        "--scales 60,120 --max-size 200 --lr 0.01 --device cpu --checkpoint-minutes 0.002"
+        "--scales 60,120 --max-size 200 --lr 0.01 --device cpu --checkpoint-minutes 0.002 "
+        f"--precision {precision}"
     ).split()
     weights = []
     for name, kills in (("whole", 0), ("killed", 20)):
