@@ -620,7 +620,7 @@ def test_four_images_can_be_learned_by_heart(dataset, source, init, tmp_path) ->
     four = dataset.limited(4)
     config = replace(
         CONFIG,
-        iterations=600,
+        iterations=1500,
         optimizer="adamw",
         lr=3e-3,
         lr_schedule="cosine",
