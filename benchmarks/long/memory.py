@@ -10,7 +10,6 @@ many: what counts is that the memory does not grow with their number.
 from __future__ import annotations
 
 import argparse
-import itertools
 import multiprocessing
 import platform
 import time
@@ -135,7 +134,7 @@ def main() -> None:
         process = context.Process(target=many, args=(args.pictures, folder, other_end), daemon=True)
         process.start()
         sizes = []
-        for number, resident in itertools.takewhile(bool, iter(pipe.recv, object())):
+        for number, resident in iter(pipe.recv, None):
             sizes.append(resident)
             print(f"after {number:6d} pictures of {SMALL} {resident / 1e6:14.0f} MB", flush=True)
         process.join()

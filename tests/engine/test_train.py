@@ -597,6 +597,13 @@ def test_every_parameter_moves_at_its_own_rate(dataset, source, init, tmp_path) 
         assert moved == pytest.approx(rate, rel=1e-3), name
 
 
+def test_dropout_is_the_settings(dataset, source, init, tmp_path) -> None:
+    for share in (0.0, 0.3):
+        config = replace(CONFIG, dropout=share)
+        trainer = make_trainer(dataset, source, init, tmp_path / f"{share}", config)
+        assert trainer.model.dropout.share == share
+
+
 def test_unfolding_undoes_folding(dataset, source, init, tmp_path) -> None:
     trainer = make_trainer(dataset, source, init, tmp_path / "run")
     deltas, layer = trainer.batches.survey.deltas, trainer.model.bbox_pred
