@@ -17,7 +17,8 @@ def noise(*shape, layout=torch.contiguous_format, seed=0):
 
 @pytest.fixture
 def winograd_calls(monkeypatch):
-    """How often NNPACK was asked."""
+    """How often NNPACK was asked, which here takes small maps too."""
+    monkeypatch.setattr(conv, "_CELLS", 0)
     calls, before = [], torch._nnpack_spatial_convolution
     monkeypatch.setattr(
         torch, "_nnpack_spatial_convolution", lambda *given: calls.append(1) or before(*given)
@@ -95,7 +96,7 @@ def test_others_are_left_to_torch(layer, winograd_calls) -> None:
 def test_gradients_of_winograd_are_the_convolutions(
     layout, shape, bias, cells, winograd_calls, monkeypatch
 ) -> None:
-    monkeypatch.setattr(conv, "_CELLS", cells)
+    monkeypatch.setattr(conv, "_CELLS_FOR_WEIGHTS", cells)
     torch.manual_seed(0)
     layer = Conv2d(64, 128, 3, padding=1, bias=bias).to(memory_format=layout)
     exact = nn.Conv2d(64, 128, 3, padding=1, bias=bias).double()
@@ -111,6 +112,22 @@ def test_gradients_of_winograd_are_the_convolutions(
     for expected, got in zip(*gradients, strict=True):
         scale = expected.abs().max()
         torch.testing.assert_close(got.double() / scale, expected / scale, rtol=0, atol=1e-4)
+
+
+def test_small_maps_are_left_to_torch(winograd_calls, monkeypatch) -> None:
+    monkeypatch.setattr(conv, "_CELLS", 12)
+    layer = Conv2d(64, 128, 3, padding=1)
+    for shape, calls in (((2, 64, 1, 11), 0), ((2, 64, 3, 4), 2)):
+        x = noise(*shape).requires_grad_()
+        found = layer(x)
+        assert len(winograd_calls) == calls
+        found.sum().backward()
+        assert len(winograd_calls) == 2 * calls
+        plain = nn.Conv2d.forward(layer, x)
+        torch.testing.assert_close(found, plain, rtol=0, atol=1e-4)
+        (wanted,) = torch.autograd.grad(plain.sum(), x)
+        torch.testing.assert_close(x.grad, wanted, rtol=0, atol=1e-4)
+        winograd_calls.clear()
 
 
 def test_gradients_that_nobody_wants_are_not_made(winograd_calls) -> None:

@@ -13,7 +13,9 @@ from .winograd import weight_gradient
 
 _INPUTS, _OUTPUTS = 64, 128  # channels from which on Winograd's transforms pay
 _OUTPUTS_BY_CHANNEL = 64  # where the maps lie by channel already, as NNPACK wants them
-_CELLS = 1200  # of a map, from which on they pay for the gradient of the weights
+# Cells of a map from which on they pay: NNPACK transforms the weights anew for each image
+_CELLS = 1200
+_CELLS_FOR_WEIGHTS = 500  # for the gradient of the weights, which is ours
 
 
 @cache
@@ -59,9 +61,11 @@ class Conv2d(nn.Conv2d):
 
 
 def _winograd(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """3×3, image by image: for more of them NNPACK takes a slower way."""
-    weight = weight.contiguous()
-    images = torch.split(x.contiguous(), 1)
+    """3×3, image by image: for more of them NNPACK takes a slower way. Small maps are torch's."""
+    x, weight = x.contiguous(), weight.contiguous()
+    if x.shape[2] * x.shape[3] < _CELLS:
+        return torch.conv2d(x, weight, bias, padding=1)
+    images = torch.split(x, 1)
     maps = [torch._nnpack_spatial_convolution(image, weight, bias, 1, 1) for image in images]
     return maps[0] if len(maps) == 1 else torch.cat(maps)  # cat would copy the one
 
@@ -85,7 +89,7 @@ class _WideConvolution(torch.autograd.Function):
         for_x = for_weight = for_bias = None
         if ctx.needs_input_grad[0]:
             for_x = _winograd(gradient, weight.flip(2, 3).transpose(0, 1), None)
-        if ctx.needs_input_grad[1] and x.shape[2] * x.shape[3] >= _CELLS:
+        if ctx.needs_input_grad[1] and x.shape[2] * x.shape[3] >= _CELLS_FOR_WEIGHTS:
             for_weight = weight_gradient(x, gradient)
         elif ctx.needs_input_grad[1]:
             one = (1, 1)
