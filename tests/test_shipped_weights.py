@@ -1,0 +1,27 @@
+"""The card names each file of weights with its checksum, and the wheel takes the right ones."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+CARD = (ROOT / "weights" / "README.md").read_text(encoding="utf-8")
+SHIPPED = sorted((ROOT / "weights").glob("*.safetensors"))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_card_has_name_and_checksum(path: Path) -> None:
+    (row,) = [line for line in CARD.splitlines() if f"`{path.name}`" in line and "|" in line]
+    assert hashlib.sha256(path.read_bytes()).hexdigest() in row
+
+
+def test_wheel_takes_those_trained_on_trainval() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    taken = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    named = {f"weights/{path.name}" for path in SHIPPED if path.stem.endswith("-voc07")}
+    assert set(taken) == named
+    assert named
