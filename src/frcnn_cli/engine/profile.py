@@ -26,6 +26,7 @@ from .scoring import SCREEN, Pool, above
 
 PASSES = 3  # over each picture, after one that does not count
 _GEMM, _COPY = 2048, 2**26  # a side of the product; floats that are copied
+_LONG = 0.05  # seconds of a product, after which no larger one is tried
 
 Given = TypeVar("Given")
 
@@ -84,9 +85,14 @@ class _Clock:
 
 
 def gemm_rate(device: torch.device, dtype: torch.dtype = torch.float32) -> float:
-    """Floating-point operations per second of a large product."""
-    a = torch.rand(_GEMM, _GEMM, device=device).to(dtype)
-    return 2 * _GEMM**3 / _fastest(lambda: a @ a, device)
+    """Floating-point operations per second of a large product; of a smaller one that takes long,
+    in a type that the processor does not multiply: the large one would take minutes."""
+    for size in (_GEMM // 8, _GEMM // 4, _GEMM // 2, _GEMM):
+        a = torch.rand(size, size, device=device).to(dtype)
+        seconds = _fastest(partial(torch.mm, a, a), device)
+        if seconds > _LONG:
+            break
+    return 2 * size**3 / seconds
 
 
 def copy_rate(device: torch.device) -> float:
