@@ -29,9 +29,9 @@ bench: $(ALL)
 ablation: $(ALL)
 	$(BIN)/python benchmarks/long/modern_recipe.py
 
-# The weights that the repository ships, from VOC2007 (in the folder that FRCNN_DATA names) to the
-# files; INIT and VGG16_INIT are files of ImageNet weights, torchvision's without them. Hours; a step
-# that was stopped is gone on with.
+# The default weights and VGG16's, of which the repository has the start alone, from VOC2007 (in the
+# folder that FRCNN_DATA names) to the files; INIT and VGG16_INIT are files of ImageNet weights,
+# torchvision's without them. Hours; a step that was stopped is gone on with.
 weights: $(MADE)/squeezenet1_1-voc07.safetensors $(MADE)/vgg16-voc07.safetensors
 
 # The same trained on `train` alone, to be judged on `val`.

@@ -114,6 +114,7 @@ def test_gradients_of_winograd_are_the_convolutions(
         torch.testing.assert_close(got.double() / scale, expected / scale, rtol=0, atol=1e-4)
 
 
+@pytest.mark.skipif(not torch.backends.nnpack.is_available(), reason="needs NNPACK")
 def test_small_maps_are_left_to_torch(winograd_calls, monkeypatch) -> None:
     monkeypatch.setattr(conv, "_CELLS", 12)
     layer = Conv2d(64, 128, 3, padding=1)
