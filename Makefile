@@ -29,9 +29,8 @@ bench: $(ALL)
 ablation: $(ALL)
 	$(BIN)/python benchmarks/long/modern_recipe.py
 
-# The default weights and VGG16's, of which the repository has the start alone, from VOC2007 (in the
-# folder that FRCNN_DATA names) to the files; INIT and VGG16_INIT are files of ImageNet weights,
-# torchvision's without them. Hours; a step that was stopped is gone on with.
+# The two files of weights, from VOC2007 (in the folder that FRCNN_DATA names) on; INIT and VGG16_INIT
+# are files of ImageNet weights, torchvision's without them. Hours; a step that was stopped is gone on with.
 weights: $(MADE)/squeezenet1_1-voc07.safetensors $(MADE)/vgg16-voc07.safetensors
 
 # The same trained on `train` alone, to be judged on `val`.
@@ -64,20 +63,20 @@ $(MADE)/squeezenet1_1-voc07.safetensors: $(MADE)/small.safetensors
 	$(BIN)/frcnn weights export runs/train/voc07-trainval/last.safetensors --out $@
 
 # VGG16, whose fully connected layers are of rank 256 from the start: first these and conv5 at 352
-# pixels, on kept features of the other convolutions, then all from conv3_1 on. What that gives is
-# kept in the repository; the rest is at larger sizes.
-weights/vgg16-start.safetensors: | $(DEMO)
+# pixels, on kept features of the other convolutions, then all from conv3_1 on.
+$(MADE)/vgg16.safetensors: | $(DEMO)
 	$(call train,vgg16-heads,--split train --backbone vgg16 --rank 256 --iterations 4000 --scales 352 --max-size 587 --train-from conv5_1 --cache-features $(if $(VGG16_INIT),--init $(VGG16_INIT)))
 	$(call train,vgg16-start,--split train --weights runs/train/vgg16-heads/last.safetensors --iterations 350 --lr 1e-4)
-	$(BIN)/frcnn weights export runs/train/vgg16-start/last.safetensors --out $@
+	$(call train,vgg16-whole,--split train --weights runs/train/vgg16-start/last.safetensors --rois-per-batch 256 --iterations 3200 --scales 320,384,448,512 --max-size 850)
+	$(BIN)/frcnn weights export runs/train/vgg16-whole/last.safetensors --out $@
 
-VGG16_FURTHER = --weights $< --iterations 2000 --lr 1e-4 --scales 416,480,544 --max-size 900
+VGG16_FURTHER = --weights $< --rois-per-batch 256 --iterations 1700 --lr 1e-4 --scales 416,480,544 --max-size 900
 
-$(MADE)/vgg16-voc07-train.safetensors: weights/vgg16-start.safetensors
+$(MADE)/vgg16-voc07-train.safetensors: $(MADE)/vgg16.safetensors
 	$(call train,vgg16-train,--split train $(VGG16_FURTHER))
 	$(BIN)/frcnn weights export runs/train/vgg16-train/last.safetensors --out $@
 
-$(MADE)/vgg16-voc07.safetensors: weights/vgg16-start.safetensors
+$(MADE)/vgg16-voc07.safetensors: $(MADE)/vgg16.safetensors
 	$(call train,vgg16-trainval,--split trainval $(VGG16_FURTHER))
 	$(BIN)/frcnn weights export runs/train/vgg16-trainval/last.safetensors --out $@
 
