@@ -45,9 +45,14 @@ define train
 	else $(BIN)/frcnn train voc2007 --recipe modern --name $(1) $(2); fi
 endef
 
+# weights RUN OPTIONS: train, and the file of the rule from that. Options with commas come in a variable.
+define weights
+	$(call train,$(1),$(2))
+	$(BIN)/frcnn weights export runs/train/$(1)/last.safetensors --out $@
+endef
+
 $(MADE)/whole.safetensors: | $(DEMO)
-	$(call train,voc07-whole,--split train --dropout 0.5 --iterations 5500 $(if $(INIT),--init $(INIT)))
-	$(BIN)/frcnn weights export runs/train/voc07-whole/last.safetensors --out $@
+	$(call weights,voc07-whole,--split train --dropout 0.5 --iterations 5500 $(if $(INIT),--init $(INIT)))
 
 $(MADE)/small.safetensors: $(MADE)/whole.safetensors
 	$(BIN)/frcnn compress --weights $< --rank 128 --calibrate voc2007 --images 100 --out $@
@@ -55,30 +60,27 @@ $(MADE)/small.safetensors: $(MADE)/whole.safetensors
 FURTHER = --weights $< --dropout 0.5 --iterations 8000 --scales 416,480,544 --max-size 900
 
 $(MADE)/squeezenet1_1-voc07-train.safetensors: $(MADE)/small.safetensors
-	$(call train,voc07-train,--split train $(FURTHER))
-	$(BIN)/frcnn weights export runs/train/voc07-train/last.safetensors --out $@
+	$(call weights,voc07-train,--split train $(FURTHER))
 
 $(MADE)/squeezenet1_1-voc07.safetensors: $(MADE)/small.safetensors
-	$(call train,voc07-trainval,--split trainval $(FURTHER))
-	$(BIN)/frcnn weights export runs/train/voc07-trainval/last.safetensors --out $@
+	$(call weights,voc07-trainval,--split trainval $(FURTHER))
 
 # VGG16, whose fully connected layers are of rank 256 from the start: first these and conv5 at 352
 # pixels, on kept features of the other convolutions, then all from conv3_1 on.
+VGG16_WHOLE = --rois-per-batch 256 --iterations 3200 --scales 320,384,448,512 --max-size 850
+
 $(MADE)/vgg16.safetensors: | $(DEMO)
 	$(call train,vgg16-heads,--split train --backbone vgg16 --rank 256 --iterations 4000 --scales 352 --max-size 587 --train-from conv5_1 --cache-features $(if $(VGG16_INIT),--init $(VGG16_INIT)))
 	$(call train,vgg16-start,--split train --weights runs/train/vgg16-heads/last.safetensors --iterations 350 --lr 1e-4)
-	$(call train,vgg16-whole,--split train --weights runs/train/vgg16-start/last.safetensors --rois-per-batch 256 --iterations 3200 --scales 320,384,448,512 --max-size 850)
-	$(BIN)/frcnn weights export runs/train/vgg16-whole/last.safetensors --out $@
+	$(call weights,vgg16-whole,--split train --weights runs/train/vgg16-start/last.safetensors $(VGG16_WHOLE))
 
 VGG16_FURTHER = --weights $< --rois-per-batch 256 --iterations 1700 --lr 1e-4 --scales 416,480,544 --max-size 900
 
 $(MADE)/vgg16-voc07-train.safetensors: $(MADE)/vgg16.safetensors
-	$(call train,vgg16-train,--split train $(VGG16_FURTHER))
-	$(BIN)/frcnn weights export runs/train/vgg16-train/last.safetensors --out $@
+	$(call weights,vgg16-train,--split train $(VGG16_FURTHER))
 
 $(MADE)/vgg16-voc07.safetensors: $(MADE)/vgg16.safetensors
-	$(call train,vgg16-trainval,--split trainval $(VGG16_FURTHER))
-	$(BIN)/frcnn weights export runs/train/vgg16-trainval/last.safetensors --out $@
+	$(call weights,vgg16-trainval,--split trainval $(VGG16_FURTHER))
 
 clean:
 	rm -rf .venv demo build dist

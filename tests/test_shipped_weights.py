@@ -1,8 +1,11 @@
-"""The card names each file of weights with its checksum, and the wheel takes the right ones."""
+"""The card names each file of weights, the wheel takes the right ones, the recipe is run as written."""
 
 from __future__ import annotations
 
 import hashlib
+import re
+import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -25,3 +28,14 @@ def test_wheel_takes_those_trained_on_trainval() -> None:
     named = {f"weights/{path.name}" for path in SHIPPED if path.stem.endswith("-voc07")}
     assert set(taken) == named
     assert named
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+def test_options_of_the_recipe_reach_the_command() -> None:
+    """A comma in what `$(call` is given would end the argument, and drop the options after it."""
+    command = ["make", "-nB", "weights", "weights-val"]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    options = r"--scales \S+ --max-size \d+"
+    written = set(re.findall(options, (ROOT / "Makefile").read_text(encoding="utf-8")))
+    assert written == set(re.findall(options, printed))
+    assert written
