@@ -1,4 +1,4 @@
-"""The card names each file of weights, the wheel takes the right ones, the recipe runs as written."""
+"""The card names each file of weights, the wheel takes the right ones, the recipe is as written."""
 
 from __future__ import annotations
 
