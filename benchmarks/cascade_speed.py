@@ -17,26 +17,26 @@ from pathlib import Path
 
 import torch
 
+from frcnn_cli.checkpoints.weights import load_weights
 from frcnn_cli.config import DetectConfig
-from frcnn_cli.data.datasets import open_dataset
-from frcnn_cli.engine.checkpoint import load_weights
-from frcnn_cli.engine.detect import Detector
+from frcnn_cli.data.registry import open_dataset
 from frcnn_cli.evaluation.voc import evaluate
-from frcnn_cli.paths import proposals_dir
+from frcnn_cli.inference.detector import Detector
 from frcnn_cli.proposers.cache import ProposalSource
-from frcnn_cli.proposers.methods import selective_search
+from frcnn_cli.proposers.registry import selective_search
+from frcnn_cli.runtime.paths import proposals_dir
 from frcnn_cli.structures import Detections
 
 
 def detectors(weights: Path, precision: str) -> dict[str, Detector]:
     """The three ways to use the file."""
     model, header = load_weights(weights)
-    assert header.screen, "the weights need both heads: frcnn compress --keep-full"
+    assert header.prefilter, "the weights need both heads: frcnn compress --keep-full"
     source = ProposalSource(selective_search(), proposals_dir())
     config = DetectConfig(precision=precision)
     small = copy.deepcopy(model)
-    small.fc_layers.update(small.screen)
-    small.screen.clear()
+    small.fc_layers.update(small.prefilter)
+    small.prefilter.clear()
     return {
         "full": Detector(model, header, source, replace(config, cascade=False), "cpu"),
         "small": Detector(small, header, source, config, "cpu"),
@@ -66,11 +66,11 @@ def main() -> None:
     found: dict[str, list[Detections]] = {name: [] for name in three}
     for index in range(len(images)):
         content, image, _ = images.read(index)
-        prepared = three["full"].prepare(content, image)
+        prepared = three["full"].preprocess(content, image)
         for repetition in range(arguments.repetitions + (index == 0)):
             for name, detector in three.items():
                 start = time.perf_counter()
-                detections = detector.infer(prepared)
+                detections = detector.detect(prepared)
                 taken = time.perf_counter() - start
                 if repetition == 0:  # of the first image it warms up, and does not count
                     found[name].append(detections)

@@ -29,38 +29,39 @@ from torch import Tensor, nn
 from torchvision.ops import batched_nms
 from torchvision.ops import roi_pool as torchvision_roi_pool
 
+from frcnn_cli.checkpoints.weights import WeightsHeader
 from frcnn_cli.config import DetectConfig
-from frcnn_cli.data.batching import PixelStatistics, Prepared, collate, prepare
-from frcnn_cli.engine.checkpoint import WeightsHeader, make_low_rank
-from frcnn_cli.engine.describe import feature_flops
-from frcnn_cli.engine.detect import Detector
-from frcnn_cli.engine.device import keep_freed_memory, pick_precision
-from frcnn_cli.engine.measure import head_flops
-from frcnn_cli.engine.profile import copy_rate, gemm_rate
-from frcnn_cli.models.backbones import CAFFE_MEAN, CAFFE_STD
-from frcnn_cli.models.fast_rcnn import FastRCNN, build
+from frcnn_cli.data.collate import PreprocessedImage, collate, preprocess
+from frcnn_cli.inference.detector import Detector
+from frcnn_cli.inference.profile import copy_rate, gemm_rate
+from frcnn_cli.models.backbones import CAFFE_PIXELS
+from frcnn_cli.models.detectors import build_network
+from frcnn_cli.models.flops import head_flops, image_flops
+from frcnn_cli.models.region_network import RegionNetwork
 from frcnn_cli.proposers.cache import ProposalSource
-from frcnn_cli.proposers.methods import selective_search
+from frcnn_cli.proposers.registry import selective_search
+from frcnn_cli.runtime.device import keep_freed_memory, pick_precision
+from frcnn_cli.structures import PixelStatistics
 
 HEIGHT, WIDTH, ROIS, CLASSES, RANK = 600, 800, 2000, 20, 256
 PHOTOGRAPHS = (data.astronaut, data.chelsea, data.coffee, data.rocket)
 
 
-def photographs() -> list[Prepared]:
+def photographs() -> list[PreprocessedImage]:
     """Images of 600×800 with their proposals."""
     source = selective_search()
     prepared = []
     for load in PHOTOGRAPHS:
         image = np.asarray(Image.fromarray(load()[..., :3]).resize((WIDTH, HEIGHT)))
         boxes = source.propose(image).top(ROIS).boxes
-        prepared.append(prepare(image, boxes, HEIGHT, WIDTH))
+        prepared.append(preprocess(image, boxes, HEIGHT, WIDTH))
     return prepared
 
 
 class Plain:
     """What one writes first with torchvision."""
 
-    def __init__(self, model: FastRCNN, pixels: PixelStatistics) -> None:
+    def __init__(self, model: RegionNetwork, pixels: PixelStatistics) -> None:
         self.model = model
         for module in model.modules():  # torch's own
             for kind in (nn.Conv2d, nn.MaxPool2d):
@@ -74,7 +75,7 @@ class Plain:
         fc6.weight = nn.Parameter(weight.permute(0, 3, 1, 2).flatten(1).contiguous())
 
     @torch.inference_mode()
-    def __call__(self, prepared: Prepared) -> tuple[Tensor, Tensor, Tensor]:
+    def __call__(self, prepared: PreprocessedImage) -> tuple[Tensor, Tensor, Tensor]:
         """Boxes, scores and labels of the best 100."""
         model = self.model
         batch = collate([prepared], self.pixels)
@@ -97,19 +98,19 @@ class Plain:
         return boxes[best], scores[best], labels[best]
 
 
-def network(name: str) -> FastRCNN:
+def network(name: str) -> RegionNetwork:
     """The same at random in every process."""
     torch.manual_seed(0)
-    model = build(name, CLASSES).eval()
+    model = build_network(name, CLASSES).eval()
     nn.init.normal_(model.cls_score.weight, std=1e-4)  # few candidates, as trained ones
     model.cls_score.bias.data[0] = 6.0
     return model
 
 
-def be_the_peer(name: str, threads: int, images: list[Prepared], pipe: Connection) -> None:
+def be_the_peer(name: str, threads: int, images: list[PreprocessedImage], pipe: Connection) -> None:
     """Detect in the images whose numbers come through the pipe; scores and seconds go back."""
     torch.set_num_threads(threads)
-    plain = Plain(network(name), PixelStatistics(CAFFE_MEAN, CAFFE_STD))
+    plain = Plain(network(name), CAFFE_PIXELS)
     while (index := pipe.recv()) is not None:
         start = time.perf_counter()
         _, scores, _ = plain(images[index])
@@ -134,36 +135,42 @@ def timed(
     return {name: statistics.median(each) for name, each in times.items()}
 
 
-def stopwatch(ours: Detector, images: Sequence[Prepared]) -> Callable[[int], float]:
+def stopwatch(ours: Detector, images: Sequence[PreprocessedImage]) -> Callable[[int], float]:
     """Times our detector on an image by number."""
 
     def work(index: int) -> float:
         start = time.perf_counter()
-        ours.infer(images[index])
+        ours.detect(images[index])
         return time.perf_counter() - start
 
     return work
 
 
-def floor(ours: Detector, images: Sequence[Prepared], gemm: float, copy_bytes: float) -> float:
+def floor(
+    ours: Detector, images: Sequence[PreprocessedImage], gemm: float, copy_bytes: float
+) -> float:
     """Seconds an image that the arithmetic takes at the rate of a large product, and RoI pooling's
     bytes at that of a copy; every distinct RoI through all layers."""
-    model = ours.model
+    model = ours.network
     seconds = []
     for image in images:
-        features, rois, _ = ours.see(image)
+        features, rois, _ = ours.extract_features(image)
         pooled = len(rois) * features.shape[1] * model.pooled_size**2
-        flops = feature_flops(model, (HEIGHT, WIDTH)) + len(rois) * head_flops(model)
+        flops = image_flops(model, (HEIGHT, WIDTH)) + len(rois) * head_flops(model)
         seconds.append(
             flops / gemm + ours.dtype.itemsize * (features.numel() + pooled) / copy_bytes
         )
     return statistics.fmean(seconds)
 
 
-def detector(model: FastRCNN, name: str, precision: str) -> Detector:
+def detector(model: RegionNetwork, name: str, precision: str) -> Detector:
     """Ours, with whole layers."""
     header = WeightsHeader(
-        name, tuple(map(str, range(CLASSES))), CAFFE_MEAN, CAFFE_STD, HEIGHT, WIDTH
+        backbone=name,
+        classes=tuple(map(str, range(CLASSES))),
+        pixels=CAFFE_PIXELS,
+        scale=HEIGHT,
+        max_size=WIDTH,
     )
     nowhere = ProposalSource(selective_search(), Path())
     return Detector(model, header, nowhere, DetectConfig(precision=precision), "cpu")
@@ -171,8 +178,8 @@ def detector(model: FastRCNN, name: str, precision: str) -> Detector:
 
 def at_rank(whole: Detector) -> Detector:
     """Ours at rank 256, with weights of its own at random: they do not change the time."""
-    model = copy.deepcopy(whole.model).float()  # which Detector casts anew
-    make_low_rank(model, {"fc6": RANK, "fc7": RANK})
+    model = copy.deepcopy(whole.network).float()  # which Detector casts anew
+    model.set_ranks({"fc6": RANK, "fc7": RANK})
     return Detector(model, whole.header, whole.source, whole.config, "cpu")
 
 
@@ -216,7 +223,7 @@ def main() -> None:
             return seconds
 
         pipe.send(0)
-        exact = detector(network(name), name, "fp32").infer(images[0])
+        exact = detector(network(name), name, "fp32").detect(images[0])
         difference = agreement(exact.scores, pipe.recv()[0])
         assert difference < 1e-3, f"the two disagree by {difference}"
         work = {

@@ -26,13 +26,19 @@ import numpy as np
 from frcnn_cli.config import SEARCH_MODES, SelectiveSearchConfig
 from frcnn_cli.data.dataset import Dataset
 from frcnn_cli.data.voc import find_root, load_voc
-from frcnn_cli.engine.propose import propose_files
 from frcnn_cli.errors import DataError
 from frcnn_cli.evaluation.recall import best_overlaps, recall_table
-from frcnn_cli.proposers import colour, components, grouping, regions, segmentation
-from frcnn_cli.proposers import selective_search as search
 from frcnn_cli.proposers.cache import ProposalSource
-from frcnn_cli.proposers.methods import selective_search
+from frcnn_cli.proposers.propose import propose_files
+from frcnn_cli.proposers.registry import selective_search
+from frcnn_cli.proposers.selective_search.search import (
+    colour,
+    components,
+    grouping,
+    regions,
+    search,
+    segmentation,
+)
 from frcnn_cli.structures import Proposals
 
 COUNTS = (500, 1000, 2000, 10_000)

@@ -26,16 +26,16 @@ from torch.nn import functional as F
 from torchvision.ops import roi_pool
 
 from frcnn_cli.config import recipe
-from frcnn_cli.data.datasets import open_dataset
-from frcnn_cli.engine.batches import BatchMaker
-from frcnn_cli.engine.device import keep_freed_memory
-from frcnn_cli.engine.optim import learning_rate, parameter_groups
-from frcnn_cli.engine.profile import gemm_rate
-from frcnn_cli.engine.train import Origin, prepare
-from frcnn_cli.engine.trainer import Runtime, Trainer
-from frcnn_cli.models.fast_rcnn import FastRCNN
+from frcnn_cli.data.registry import open_dataset
+from frcnn_cli.inference.profile import gemm_rate
+from frcnn_cli.models.region_network import RegionNetwork
 from frcnn_cli.proposers.cache import ProposalSource
-from frcnn_cli.proposers.methods import selective_search
+from frcnn_cli.proposers.registry import selective_search
+from frcnn_cli.runtime.device import keep_freed_memory
+from frcnn_cli.training.batches import BatchMaker
+from frcnn_cli.training.optimizers import learning_rate, parameter_groups
+from frcnn_cli.training.setup import Initialisation, prepare
+from frcnn_cli.training.trainer import Runtime, Trainer
 
 FILES = {"squeezenet1_1": "squeezenet1_1_imagenet.pth", "vgg16": "vgg16_features_imagenet.pth"}
 WINDOWS = 8  # that the losses are averaged over
@@ -47,7 +47,7 @@ SHARED = Path(__file__).parents[2] / "shared"
 class PlainLoop:
     """The peer: nothing is overlapped, cached or fused."""
 
-    def __init__(self, model: FastRCNN, batches: BatchMaker) -> None:
+    def __init__(self, model: RegionNetwork, batches: BatchMaker) -> None:
         self.model = model.to(memory_format=torch.contiguous_format).train()
         self.device = model.feature_scale.device
         self.batches, self.config = batches, batches.config
@@ -82,7 +82,7 @@ class PlainLoop:
         return loss.item()
 
 
-def plain_convolutions(model: FastRCNN) -> FastRCNN:
+def plain_convolutions(model: RegionNetwork) -> RegionNetwork:
     """The same network with torch's own convolutions and pooling."""
     for module in model.modules():
         for kind in (nn.Conv2d, nn.MaxPool2d):
@@ -137,7 +137,7 @@ def stages(trainer: Trainer) -> dict[str, float]:
         leaf = features.detach().requires_grad_()
         start = time.perf_counter()
         with precision:
-            pooled = model.pool(leaf, rois)
+            pooled = model.region_features(leaf, rois)
         timed("RoI pooling", start)
         flat = pooled.detach().requires_grad_()
         start = time.perf_counter()
@@ -192,7 +192,7 @@ def make_trainer(name: str, args: argparse.Namespace) -> Trainer:
     )
     dataset = open_dataset("voc2007", args.data, "train", (), print).limited(args.limit)
     source = ProposalSource(selective_search(), args.proposals)
-    origin = Origin(args.init_folder / FILES[name])
+    origin = Initialisation(args.init_folder / FILES[name])
     runtime = Runtime(args.device)
     return prepare(dataset, source, config, origin, runtime, 2, lambda: None)
 
@@ -252,7 +252,7 @@ def compare(name: str, args: argparse.Namespace) -> float:
 
 
 def _column(run: Path, name: str) -> Iterator[float]:
-    from frcnn_cli.engine.metrics import COLUMNS, METRICS_FILE, read_rows
+    from frcnn_cli.training.metrics import COLUMNS, METRICS_FILE, read_rows
 
     return (row[COLUMNS.index(name)] for row in read_rows(run / METRICS_FILE))
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from frcnn_cli import paths
 from frcnn_cli.errors import ConfigError, DataError, WeightsError
+from frcnn_cli.runtime import paths
 
 
 @pytest.fixture

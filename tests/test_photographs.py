@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from frcnn_cli.checkpoints.weights import load_weights
 from frcnn_cli.cli.app import app
 from frcnn_cli.data.voc import find_root, load_voc
-from frcnn_cli.engine.checkpoint import load_weights
-from frcnn_cli.paths import DEFAULT_WEIGHTS, find_weights
+from frcnn_cli.runtime.paths import DEFAULT_WEIGHTS, find_weights
 
 SHARED = Path(__file__).parents[2] / "shared"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="no data beside the checkout")

@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import nn
 
+from frcnn_cli.checkpoints.weights import WeightsHeader
 from frcnn_cli.config import DetectConfig
-from frcnn_cli.engine.checkpoint import WeightsHeader
-from frcnn_cli.engine.detect import Detector
-from frcnn_cli.models.backbones import BACKBONES, CAFFE_MEAN, CAFFE_STD, Backbone
-from frcnn_cli.models.fast_rcnn import build
+from frcnn_cli.inference.detector import Detector
+from frcnn_cli.models.backbones import BACKBONES, CAFFE_PIXELS, BackboneSpec
+from frcnn_cli.models.detectors import build_network
 from frcnn_cli.proposers.cache import ProposalSource
-from frcnn_cli.proposers.methods import selective_search
+from frcnn_cli.proposers.registry import selective_search
 
 NAME = "tiny"
 CLASSES = ("ball", "box", "tile")
@@ -29,9 +29,19 @@ def _features() -> nn.Sequential:
 
 def add_tiny_backbone(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Path:
     """Make the backbone `tiny` known; returns a file of weights for --init."""
-    layers = {"conv1": 0, "conv2": 2}
-    row = Backbone(_features, 16, 16, 3, (32, 24), layers, "conv2", CAFFE_MEAN, CAFFE_STD, None)
-    monkeypatch.setitem(BACKBONES, NAME, row)
+    spec = BackboneSpec(
+        name=NAME,
+        features=_features,
+        channels=16,
+        stride=16,
+        pooled_size=3,
+        fc_layers={"fc6": 32, "fc7": 24},
+        layers={"conv1": 0, "conv2": 2},
+        first_trained="conv2",
+        pixels=CAFFE_PIXELS,
+        imagenet_weights=None,
+    )
+    monkeypatch.setitem(BACKBONES, NAME, spec)
     torch.manual_seed(0)
     state = {f"features.{key}": value for key, value in _features().state_dict().items()}
     path = folder / "tiny.pth"
@@ -43,8 +53,10 @@ def tiny_detector(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Detector:
     """A detector of the synthetic data set's classes with random weights."""
     add_tiny_backbone(monkeypatch, folder)
     torch.manual_seed(1)
-    model = build(NAME, len(CLASSES))
+    model = build_network(NAME, len(CLASSES))
     torch.nn.init.normal_(model.cls_score.weight, std=0.5)
-    header = WeightsHeader(NAME, CLASSES, CAFFE_MEAN, CAFFE_STD, 240, 400)
+    header = WeightsHeader(
+        backbone=NAME, classes=CLASSES, pixels=CAFFE_PIXELS, scale=240, max_size=400
+    )
     source = ProposalSource(selective_search(), folder / "proposals")
     return Detector(model, header, source, DetectConfig(score_threshold=0.2), "cpu")

@@ -23,12 +23,12 @@ import torch
 from PIL import Image
 
 from frcnn_cli.config import SHOWN_SCORE, DetectConfig
-from frcnn_cli.data.batching import prepare
-from frcnn_cli.engine.detect import Detector
-from frcnn_cli.engine.device import keep_freed_memory, peak_bytes
-from frcnn_cli.engine.result import Failure
+from frcnn_cli.data.collate import preprocess
+from frcnn_cli.inference.detector import Detector
+from frcnn_cli.inference.result import Failure
 from frcnn_cli.proposers.cache import ProposalSource
-from frcnn_cli.proposers.methods import selective_search
+from frcnn_cli.proposers.registry import selective_search
+from frcnn_cli.runtime.device import keep_freed_memory, peak_bytes
 
 SMALL, LARGE = (96, 72), (6000, 4000)  # width, height
 
@@ -63,7 +63,7 @@ def proposals(count: int) -> Callable[[Path], None]:
         image = np.asarray(photograph((800, 600)))
         boxes = corners.reshape(count, 4).astype(np.float32)
         scale, longest = detector.header.scale, detector.header.max_size
-        detector.infer(prepare(image, boxes, scale, longest))
+        detector.detect(preprocess(image, boxes, scale, longest))
 
     return work
 

@@ -17,15 +17,15 @@ from tempfile import TemporaryDirectory
 
 import torch
 
+from frcnn_cli.checkpoints.weights import load_weights
 from frcnn_cli.config import TrainConfig, recipe
-from frcnn_cli.data.datasets import open_dataset
-from frcnn_cli.engine.checkpoint import load_weights
-from frcnn_cli.engine.device import keep_freed_memory
-from frcnn_cli.engine.train import Origin, prepare
-from frcnn_cli.engine.trainer import WEIGHTS_FILE, Runtime
-from frcnn_cli.engine.validate import mean_average_precision
+from frcnn_cli.data.registry import open_dataset
 from frcnn_cli.proposers.cache import ProposalSource
-from frcnn_cli.proposers.methods import selective_search
+from frcnn_cli.proposers.registry import selective_search
+from frcnn_cli.runtime.device import keep_freed_memory
+from frcnn_cli.training.setup import Initialisation, prepare
+from frcnn_cli.training.trainer import WEIGHTS_FILE, Runtime
+from frcnn_cli.training.validation import mean_average_precision
 
 SHARED = Path(__file__).parents[3] / "shared"
 MODERN = recipe("modern")
@@ -58,7 +58,7 @@ def measure(name: str, args: argparse.Namespace) -> tuple[float, float]:
     )
     source = ProposalSource(selective_search(), args.proposals)
     threads = torch.get_num_threads()
-    origin, runtime = Origin(args.init), Runtime(args.device)
+    origin, runtime = Initialisation(args.init), Runtime(args.device)
     trainer = prepare(dataset, source, config, origin, runtime, threads, lambda: None)
     start = time.perf_counter()
     with TemporaryDirectory() as folder:

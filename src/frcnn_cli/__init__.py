@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .config import DetectConfig
-    from .engine.detect import Detector
-    from .engine.result import Result
+    from .inference.detector import Detector
+    from .inference.result import Result
 
 __all__ = ["DetectConfig", "Detector", "Result"]
 __version__ = "0.1.0"
@@ -22,11 +22,11 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> Any:
     """Import what is asked for and no more: the engine takes two seconds."""
     if name == "Detector":
-        from .engine.detect import Detector
+        from .inference.detector import Detector
 
         return Detector
     if name == "Result":
-        from .engine.result import Result
+        from .inference.result import Result
 
         return Result
     if name == "DetectConfig":

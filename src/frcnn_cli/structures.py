@@ -40,6 +40,14 @@ def _check_boxes(owner: str, boxes: NDArray[np.float32]) -> None:
 
 
 @dataclass(frozen=True)
+class PixelStatistics:
+    """How a network wants its input: (pixel - mean) / std by channel, RGB, pixels in 0..255."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Proposals:
     """Candidate regions of one image, best first."""
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from frcnn_cli.engine.checkpoint import WeightsHeader, save_weights
-from frcnn_cli.models.backbones import CAFFE_MEAN, CAFFE_STD
-from frcnn_cli.models.fast_rcnn import build
+from frcnn_cli.checkpoints.weights import WeightsHeader, save_weights
+from frcnn_cli.models.backbones import CAFFE_PIXELS
+from frcnn_cli.models.detectors import build_network
 from tiny import NAME, add_tiny_backbone
 
 
@@ -20,9 +20,11 @@ def init(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 @pytest.fixture
 def weights(init: Path, tmp_path: Path) -> Path:
     torch.manual_seed(1)
-    model = build(NAME, 3)
+    model = build_network(NAME, 3)
     torch.nn.init.normal_(model.cls_score.weight, std=0.5)
     path = tmp_path / "w.safetensors"
-    header = WeightsHeader(NAME, ("ball", "box", "tile"), CAFFE_MEAN, CAFFE_STD, 100, 160)
+    header = WeightsHeader(
+        backbone=NAME, classes=("ball", "box", "tile"), pixels=CAFFE_PIXELS, scale=100, max_size=160
+    )
     save_weights(path, model, header)
     return path

@@ -18,10 +18,10 @@ from typer.main import get_command
 from commands import failure, run
 from formats import write_coco
 from frcnn_cli import config as config_module
+from frcnn_cli.checkpoints.weights import load_weights
 from frcnn_cli.cli.app import app
-from frcnn_cli.engine import measure
-from frcnn_cli.engine.checkpoint import load_weights
-from frcnn_cli.engine.detect import Detector
+from frcnn_cli.compression import cost as measure
+from frcnn_cli.inference.detector import Detector
 
 COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
 TRAIN = "train --iterations 4 --backbone tiny --scales 100 --max-size 160 --rois-per-batch 16"
@@ -521,15 +521,15 @@ def test_both_heads_in_one_file(weights, voc_folder) -> None:
     result = run(f"compress -w {weights} --rank 8 --keep-full -o both.safetensors --json")
     assert result.exit_code == 0, result.output
     model, header = load_weights(Path("both.safetensors"))
-    assert (header.ranks, header.screen) == ({}, {"fc6": 8, "fc7": 8})
+    assert (header.ranks, header.prefilter) == ({}, {"fc6": 8, "fc7": 8})
     full = load_weights(Path(weights))[0]
     torch.testing.assert_close(
         model.fc_layers["fc6"].weight, full.fc_layers["fc6"].weight, rtol=1e-3, atol=1e-5
     )
     about = json.loads(run("weights show both.safetensors --json").stdout)
-    assert about["screen"] == {"fc6": 8, "fc7": 8}
-    assert about["parameters"]["screen"] == 8 * (144 + 32 + 32 + 24) + 32 + 24
-    assert "screen" in run("weights show both.safetensors").stdout
+    assert about["prefilter"] == {"fc6": 8, "fc7": 8}
+    assert about["parameters"]["prefilter"] == 8 * (144 + 32 + 32 + 24) + 32 + 24
+    assert "prefilter" in run("weights show both.safetensors").stdout
     image = next((voc_folder / "JPEGImages").glob("*.jpg"))
     common = f"detect {image} --score 0.01 --json -w"
     without = json.loads(run(f"{common} both.safetensors --no-cascade").stdout)[0]
@@ -537,7 +537,7 @@ def test_both_heads_in_one_file(weights, voc_folder) -> None:
     assert len(cascade["detections"]) <= len(without["detections"])
     profile = json.loads(run(f"detect {image} -w both.safetensors --profile --json").stdout)
     names = [stage["name"] for stage in profile["stages"]]
-    assert names.index("RoI pool") + 1 == names.index("screen") == names.index("fc6") - 1
+    assert names.index("RoI pool") + 1 == names.index("prefilter") == names.index("fc6") - 1
 
 
 def test_the_small_head_is_not_trained_without_the_full_one(weights) -> None:
@@ -589,7 +589,7 @@ def test_out_of_memory_is_one_line(weights, voc_folder, monkeypatch, error) -> N
     def infer(self, prepared):
         raise error
 
-    monkeypatch.setattr(Detector, "infer_batch", infer)
+    monkeypatch.setattr(Detector, "detect_batch", infer)
     assert "out of memory" in failure(run(f"detect {voc_folder}/JPEGImages -w {weights}"))
 
 
@@ -597,6 +597,6 @@ def test_other_errors_are_shown_whole(weights, voc_folder, monkeypatch) -> None:
     def infer(self, prepared):
         raise RuntimeError("a mistake of ours")
 
-    monkeypatch.setattr(Detector, "infer_batch", infer)
+    monkeypatch.setattr(Detector, "detect_batch", infer)
     result = run(f"detect {voc_folder}/JPEGImages -w {weights}")
     assert str(result.exception) == "a mistake of ours"

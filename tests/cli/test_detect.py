@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+from frcnn_cli.checkpoints.weights import WeightsHeader, save_weights
 from frcnn_cli.cli.app import app
-from frcnn_cli.engine.checkpoint import WeightsHeader, save_weights
-from frcnn_cli.models.backbones import CAFFE_MEAN, CAFFE_STD
-from frcnn_cli.models.fast_rcnn import build
+from frcnn_cli.models.backbones import CAFFE_PIXELS
+from frcnn_cli.models.detectors import build_network
 from tiny import CLASSES, NAME, add_tiny_backbone
 
 
@@ -23,9 +23,11 @@ def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     add_tiny_backbone(monkeypatch, tmp_path)
     torch.manual_seed(1)
-    model = build(NAME, 3)
+    model = build_network(NAME, 3)
     torch.nn.init.normal_(model.cls_score.weight, std=0.5)
-    header = WeightsHeader(NAME, CLASSES, CAFFE_MEAN, CAFFE_STD, 100, 160)
+    header = WeightsHeader(
+        backbone=NAME, classes=CLASSES, pixels=CAFFE_PIXELS, scale=100, max_size=160
+    )
     save_weights(Path("w.safetensors"), model, header)
 
 
@@ -153,14 +155,14 @@ def test_half_precision_is_for_gpus() -> None:
 
 def test_memory_does_not_grow_and_a_broken_one_is_reported_at_the_end(monkeypatch) -> None:
     """Every result is dropped before the one after the next is made."""
-    from frcnn_cli.engine import detect
+    from frcnn_cli.inference import detector as detect
 
     alive = 0
 
     class Counted(detect.Result):
-        def __init__(self, *arguments: object) -> None:
+        def __init__(self, **arguments: object) -> None:
             nonlocal alive
-            super().__init__(*arguments)
+            super().__init__(**arguments)
             alive += 1
             assert alive <= 2
 

@@ -13,10 +13,10 @@ import pytest
 
 from commands import failure, run
 from formats import write_coco, write_yolo
-from frcnn_cli.data.detection_log import DetectionLog, Header
+from frcnn_cli.checkpoints.weights import load_weights, save_weights
 from frcnn_cli.data.voc import load_voc
-from frcnn_cli.engine.checkpoint import load_weights, save_weights
-from frcnn_cli.engine.detect import Detector
+from frcnn_cli.evaluation.detection_log import DetectionLog, Header
+from frcnn_cli.inference.detector import Detector
 from frcnn_cli.structures import Detections
 
 VAL = "--split val --json --quiet"
@@ -32,9 +32,9 @@ def answer(*arguments: object) -> dict:
 def infers(monkeypatch: pytest.MonkeyPatch) -> list:
     """Counts the images that go through the network."""
     calls: list = []
-    before = Detector.infer_batch
+    before = Detector.detect_batch
     monkeypatch.setattr(
-        Detector, "infer_batch", lambda self, given: calls.append(1) or before(self, given)
+        Detector, "detect_batch", lambda self, given: calls.append(1) or before(self, given)
     )
     return calls
 
@@ -94,7 +94,7 @@ def test_a_killed_evaluation_goes_on(done, weights, voc_folder, infers, cut) -> 
 def test_an_evaluation_that_is_interrupted_goes_on(
     weights, voc_folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before, calls = Detector.infer_batch, []
+    before, calls = Detector.detect_batch, []
 
     def stop_at_the_third(self, given):
         calls.append(1)
@@ -102,7 +102,7 @@ def test_an_evaluation_that_is_interrupted_goes_on(
             raise KeyboardInterrupt
         return before(self, given)
 
-    monkeypatch.setattr(Detector, "infer_batch", stop_at_the_third)
+    monkeypatch.setattr(Detector, "detect_batch", stop_at_the_third)
     command = f"--data {voc_folder} -w {weights} {VAL} --save mine.jsonl"
     result = run("eval", command)
     assert result.exit_code == 130

@@ -15,8 +15,8 @@ from frcnn_cli.cli.app import app
 from frcnn_cli.cli.exchange import FORMATS
 from frcnn_cli.cli.options import Method
 from frcnn_cli.evaluation.recall import CURVE
-from frcnn_cli.proposers.interchange import WRITERS, read_boxes
-from frcnn_cli.proposers.methods import PROPOSERS
+from frcnn_cli.proposers.exchange.formats import WRITERS, read_boxes
+from frcnn_cli.proposers.registry import PROPOSERS
 
 DEMO = Path(__file__).resolve().parents[3] / "shared" / "data" / "fastrcnn_demo"
 COUNTS = ["100", "200", "500", "1000", "2000", "5000", "10000"]
@@ -209,7 +209,7 @@ def test_an_interrupted_run_says_what_is_kept(voc_folder, monkeypatch) -> None:
         raise KeyboardInterrupt
         yield
 
-    monkeypatch.setattr("frcnn_cli.engine.propose.propose_files", interrupted)
+    monkeypatch.setattr("frcnn_cli.proposers.propose.propose_files", interrupted)
     result = run(f"propose {voc_folder}/JPEGImages")
     assert result.exit_code == 130
     assert "stopped after 0 of 8 images; the same command goes on there" in result.stderr

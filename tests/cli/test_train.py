@@ -13,11 +13,11 @@ import torch
 from typer.testing import CliRunner
 
 from commands import failure, run
+from frcnn_cli.checkpoints.weights import load_weights, read_header
 from frcnn_cli.cli.app import app
-from frcnn_cli.engine import measure
-from frcnn_cli.engine.batches import BatchMaker
-from frcnn_cli.engine.checkpoint import load_weights, read_header
-from frcnn_cli.engine.trainer import Trainer
+from frcnn_cli.compression import cost as measure
+from frcnn_cli.training.batches import BatchMaker
+from frcnn_cli.training.trainer import Trainer
 
 TRAIN = "train --iterations 4 --backbone tiny --scales 100 --max-size 160 --rois-per-batch 16"
 
@@ -130,7 +130,7 @@ def test_the_small_head_is_left_behind(weights, voc_folder, monkeypatch) -> None
     assert run(flags, "--rois-per-batch 16 --json").exit_code == 0
     resumed = run("train --resume --iterations 3 --json")
     assert resumed.exit_code == 0, resumed.output
-    assert not read_header(Path(json.loads(resumed.stdout)["weights"])).screen
+    assert not read_header(Path(json.loads(resumed.stdout)["weights"])).prefilter
 
 
 def test_two_data_sets_as_one(init, voc_folder, tmp_path) -> None:

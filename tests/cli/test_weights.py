@@ -12,11 +12,11 @@ import torch
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from frcnn_cli import paths
+from frcnn_cli.checkpoints.weights import WeightsHeader, load_weights, save_weights
 from frcnn_cli.cli.app import app
-from frcnn_cli.engine.checkpoint import WeightsHeader, load_weights, make_low_rank, save_weights
-from frcnn_cli.models.backbones import CAFFE_MEAN, CAFFE_STD
-from frcnn_cli.models.fast_rcnn import build
+from frcnn_cli.models.backbones import CAFFE_PIXELS
+from frcnn_cli.models.detectors import build_network
+from frcnn_cli.runtime import paths
 from tiny import CLASSES, NAME, add_tiny_backbone
 
 COMMANDS = get_command(app).commands["weights"].commands  # type: ignore[attr-defined]
@@ -29,10 +29,16 @@ def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, frcnn_home: Path) -> P
     monkeypatch.setattr(paths, "checkout", lambda: None)
     monkeypatch.setattr(paths, "PACKAGE", tmp_path / "nowhere")
     add_tiny_backbone(monkeypatch, tmp_path)
-    model = build(NAME, 3)
-    make_low_rank(model, {"fc6": 4})
+    model = build_network(NAME, 3)
+    model.set_ranks({"fc6": 4})
     header = WeightsHeader(
-        NAME, CLASSES, CAFFE_MEAN, CAFFE_STD, 96, 160, {"fc6": 4}, {"data": "drawn"}
+        backbone=NAME,
+        classes=CLASSES,
+        pixels=CAFFE_PIXELS,
+        scale=96,
+        max_size=160,
+        ranks={"fc6": 4},
+        provenance={"data": "drawn"},
     )
     path = frcnn_home / "weights" / "a.safetensors"
     save_weights(path, model, header, half=True)
@@ -107,7 +113,7 @@ def test_show_an_unknown_name() -> None:
 
 def state_dict(path: Path) -> Path:
     torch.manual_seed(3)
-    torch.save(build(NAME, 3).state_dict(), path)
+    torch.save(build_network(NAME, 3).state_dict(), path)
     return path
 
 
@@ -127,7 +133,9 @@ def test_import_and_detect_by_name(here, frcnn_home) -> None:
 
 
 def test_imported_initial_weights_are_used_with_their_pixels(here) -> None:
-    state = {k: v for k, v in build(NAME, 3).state_dict().items() if k.startswith("features")}
+    state = {
+        k: v for k, v in build_network(NAME, 3).state_dict().items() if k.startswith("features")
+    }
     torch.save(state, "initial.pth")
     flags = f"--backbone {NAME} --pixels torchvision"
     said = " ".join(run(f"import initial.pth {flags} --out i.safetensors").stdout.split())
@@ -180,8 +188,10 @@ def test_export_without_the_exporter(monkeypatch) -> None:
 
 def test_export_in_half_precision() -> None:
     torch.manual_seed(1)
-    model = build(NAME, 3)
-    header = WeightsHeader(NAME, CLASSES, CAFFE_MEAN, CAFFE_STD, 96, 160)
+    model = build_network(NAME, 3)
+    header = WeightsHeader(
+        backbone=NAME, classes=CLASSES, pixels=CAFFE_PIXELS, scale=96, max_size=160
+    )
     save_weights(Path("trained.safetensors"), model, header)
     run("export trained.safetensors --out small.safetensors")
     sizes = [Path(f"{name}.safetensors").stat().st_size for name in ("trained", "small")]

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from frcnn_cli.data.sources import Source, as_source, expand, names, open_sources
-from frcnn_cli.data.video import Every
+from frcnn_cli.data.video import FrameStride
 from frcnn_cli.errors import DataError, ImageError
 
 
@@ -91,7 +91,9 @@ def test_a_folder_for_pictures_alone_has_no_videos() -> None:
 
 
 def test_nothing_is_read_before_its_turn() -> None:
-    sources = open_sources(["nothere.jpg", "many/a.jpg", "http://127.0.0.1:9/x.png"], Every(1.0))
+    sources = open_sources(
+        ["nothere.jpg", "many/a.jpg", "http://127.0.0.1:9/x.png"], FrameStride(1.0)
+    )
     assert [source.stem for source in sources] == ["nothere", "a", "x"]
 
 

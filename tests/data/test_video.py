@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from frcnn_cli.data.sources import open_sources
-from frcnn_cli.data.video import Every, frames, parse_every
+from frcnn_cli.data.video import FrameStride, frames, parse_frame_stride
 from frcnn_cli.errors import ConfigError, ImageError
 
 RATE, COUNT, SIZE = 10, 25, (48, 64)
@@ -29,14 +29,14 @@ def write_video(path: Path, count: int = COUNT) -> Path:
 @pytest.mark.parametrize(
     ("every", "expected"),
     [
-        (Every(frames=1), list(range(25))),
-        (Every(frames=10), [0, 10, 20]),
-        (Every(frames=100), [0]),
-        (Every(seconds=1.0), [0, 10, 20]),
-        (Every(seconds=0.5), [0, 5, 10, 15, 20]),
-        (Every(seconds=0.25), [0, 3, 5, 8, 10, 13, 15, 18, 20, 23]),
-        (Every(seconds=0.001), list(range(25))),
-        (Every(seconds=99.0), [0]),
+        (FrameStride(frames=1), list(range(25))),
+        (FrameStride(frames=10), [0, 10, 20]),
+        (FrameStride(frames=100), [0]),
+        (FrameStride(seconds=1.0), [0, 10, 20]),
+        (FrameStride(seconds=0.5), [0, 5, 10, 15, 20]),
+        (FrameStride(seconds=0.25), [0, 3, 5, 8, 10, 13, 15, 18, 20, 23]),
+        (FrameStride(seconds=0.001), list(range(25))),
+        (FrameStride(seconds=99.0), [0]),
     ],
     ids=str,
 )
@@ -52,7 +52,7 @@ def test_frames(tmp_path, name, every, expected) -> None:
 
 def test_sources_of_a_video_among_others(tmp_path) -> None:
     path = write_video(tmp_path / "a.mp4")
-    found = list(open_sources(["x.jpg", str(path), "y.jpg"], Every(seconds=1.0)))
+    found = list(open_sources(["x.jpg", str(path), "y.jpg"], FrameStride(seconds=1.0)))
     assert [each.stem for each in found] == ["x", "a-000000", "a-000010", "a-000020", "y"]
     assert found[2].name == f"{path}#10"
     content, pixels = found[2].read()
@@ -63,7 +63,7 @@ def test_sources_of_a_video_among_others(tmp_path) -> None:
 def test_a_damaged_video_gives_what_it_has_and_then_fails(tmp_path) -> None:
     path = write_video(tmp_path / "a.avi")
     path.write_bytes(path.read_bytes()[:100])
-    (source,) = open_sources([str(path)], Every(frames=1))
+    (source,) = open_sources([str(path)], FrameStride(frames=1))
     with pytest.raises(ImageError, match="cannot be read as a video"):
         source.read()
 
@@ -74,14 +74,14 @@ def test_no_video(tmp_path, content) -> None:
     path = tmp_path / "a.mp4"
     path.write_bytes(content)
     with pytest.raises(ImageError, match="cannot be read as a video") as error:
-        list(frames(path, Every(frames=1)))
+        list(frames(path, FrameStride(frames=1)))
     assert "\n" not in error.value.message
 
 
 def test_a_missing_video(tmp_path) -> None:
     pytest.importorskip("av")
     with pytest.raises(ImageError, match="No such file"):
-        list(frames(tmp_path / "a.mp4", Every(frames=1)))
+        list(frames(tmp_path / "a.mp4", FrameStride(frames=1)))
 
 
 def test_a_playlist_does_not_open_other_files(tmp_path) -> None:
@@ -93,12 +93,12 @@ def test_a_playlist_does_not_open_other_files(tmp_path) -> None:
     ):
         path.write_text(text)
         with pytest.raises(ImageError, match="cannot be read as a video"):
-            list(frames(path, Every(frames=1)))
+            list(frames(path, FrameStride(frames=1)))
 
 
 def test_without_pyav(tmp_path, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
-    (source,) = open_sources(["a.mp4"], Every(frames=1))
+    (source,) = open_sources(["a.mp4"], FrameStride(frames=1))
     with pytest.raises(ConfigError, match="PyAV is not installed") as error:
         source.read()
     assert error.value.hint == "pip install 'frcnn-cli[video]'"
@@ -107,14 +107,14 @@ def test_without_pyav(tmp_path, monkeypatch) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("2s", Every(seconds=2)),
-        (" 0.5s ", Every(seconds=0.5)),
-        ("10", Every(frames=10)),
-        ("1", Every(frames=1)),
+        ("2s", FrameStride(seconds=2)),
+        (" 0.5s ", FrameStride(seconds=0.5)),
+        ("10", FrameStride(frames=10)),
+        ("1", FrameStride(frames=1)),
     ],
 )
 def test_every(text, expected) -> None:
-    assert parse_every(text) == expected
+    assert parse_frame_stride(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -122,4 +122,4 @@ def test_every(text, expected) -> None:
 )
 def test_every_that_is_not_understood(text) -> None:
     with pytest.raises(ConfigError, match="not understood"):
-        parse_every(text)
+        parse_frame_stride(text)

@@ -6,6 +6,7 @@ import torch
 
 import reference
 from frcnn_cli.models.postprocess import postprocess
+from frcnn_cli.models.region_network import SCORE_FUNCTIONS
 from frcnn_cli.structures import HeadOutput
 
 IMAGE_SIZE = (100, 200)
@@ -18,7 +19,16 @@ def detect(scores, rois, deltas=None, threshold=0.05, nms_threshold=0.3, cap=100
         deltas = torch.zeros(*logits.shape, 4)
     boxes = np.array(rois, np.float32).reshape(-1, 4)
     output, labels = HeadOutput(logits, deltas), range(1, logits.shape[1])
-    return postprocess(output, boxes, IMAGE_SIZE, threshold, nms_threshold, cap, labels)
+    return postprocess(
+        output,
+        boxes,
+        IMAGE_SIZE,
+        score_threshold=threshold,
+        nms_threshold=nms_threshold,
+        max_detections=cap,
+        labels_wanted=labels,
+        score_function=SCORE_FUNCTIONS["softmax"],
+    )
 
 
 def test_one_roi():
@@ -135,10 +145,11 @@ def test_nothing_found(rois):
         HeadOutput(torch.tensor([[9.0, 0.0]] * rois).view(rois, 2), torch.zeros(rois, 2, 4)),
         np.array([[0, 0, 9, 9]] * rois, np.float32).reshape(rois, 4),
         IMAGE_SIZE,
-        0.5,
-        0.3,
-        100,
-        [1],
+        score_threshold=0.5,
+        nms_threshold=0.3,
+        max_detections=100,
+        labels_wanted=[1],
+        score_function=SCORE_FUNCTIONS["softmax"],
     )
     assert len(found) == 0
     assert found.boxes.shape == (0, 4)
@@ -153,10 +164,11 @@ def test_half_precision_and_arguments_unchanged():
         HeadOutput(logits, deltas),
         np.array([[0, 0, 9, 9]], np.float32),
         IMAGE_SIZE,
-        0.5,
-        0.3,
-        9,
-        [1, 2],
+        score_threshold=0.5,
+        nms_threshold=0.3,
+        max_detections=9,
+        labels_wanted=[1, 2],
+        score_function=SCORE_FUNCTIONS["softmax"],
     )
     expected = math.exp(2) / (1 + math.exp(2) + math.exp(-1))
     np.testing.assert_allclose(found.scores, [expected], rtol=1e-5)
@@ -166,7 +178,16 @@ def test_half_precision_and_arguments_unchanged():
 def test_arguments_unchanged_in_float32():
     logits = torch.tensor([[0.0, 2.0]])
     rois = np.array([[-5, -5, 900, 900]], np.float32)
-    postprocess(HeadOutput(logits, torch.zeros(1, 2, 4)), rois, IMAGE_SIZE, 0.5, 0.3, 9, [1])
+    postprocess(
+        HeadOutput(logits, torch.zeros(1, 2, 4)),
+        rois,
+        IMAGE_SIZE,
+        score_threshold=0.5,
+        nms_threshold=0.3,
+        max_detections=9,
+        labels_wanted=[1],
+        score_function=SCORE_FUNCTIONS["softmax"],
+    )
     assert logits.tolist() == [[0, 2]]
     assert rois.tolist() == [[-5, -5, 900, 900]]
 
@@ -176,7 +197,16 @@ def test_only_the_labels_wanted():
     rois = np.array([[0, 0, 9, 9]], np.float32)
     output = HeadOutput(logits, torch.zeros(1, 3, 4))
     for wanted in ([1], [2], [1, 2], []):
-        found = postprocess(output, rois, IMAGE_SIZE, 0.05, 0.3, 9, wanted)
+        found = postprocess(
+            output,
+            rois,
+            IMAGE_SIZE,
+            score_threshold=0.05,
+            nms_threshold=0.3,
+            max_detections=9,
+            labels_wanted=wanted,
+            score_function=SCORE_FUNCTIONS["softmax"],
+        )
         assert sorted(found.labels.tolist()) == wanted
 
 
@@ -184,22 +214,101 @@ def test_soft_nms_lowers_where_nms_drops():
     logits = torch.tensor([[0.1, 0.9], [0.2, 0.8]]).log()
     rois = np.array([(0, 0, 20, 10), (0, 0, 10, 10)], np.float32)
     output = HeadOutput(logits, torch.zeros(2, 2, 4))
-    hard = postprocess(output, rois, IMAGE_SIZE, 0.05, 0.3, 100, [1])
-    soft = postprocess(output, rois, IMAGE_SIZE, 0.05, 0.3, 100, [1], soft=True)
+    hard = postprocess(
+        output,
+        rois,
+        IMAGE_SIZE,
+        score_threshold=0.05,
+        nms_threshold=0.3,
+        max_detections=100,
+        labels_wanted=[1],
+        score_function=SCORE_FUNCTIONS["softmax"],
+    )
+    soft = postprocess(
+        output,
+        rois,
+        IMAGE_SIZE,
+        score_threshold=0.05,
+        nms_threshold=0.3,
+        max_detections=100,
+        labels_wanted=[1],
+        soft=True,
+        score_function=SCORE_FUNCTIONS["softmax"],
+    )
     np.testing.assert_allclose(hard.scores, [0.9], rtol=1e-6)
     np.testing.assert_allclose(soft.scores, [0.9, 0.4], rtol=1e-6)
-    assert len(postprocess(output, rois, IMAGE_SIZE, 0.4001, 0.3, 100, [1], soft=True)) == 1
-    assert len(postprocess(output, rois, IMAGE_SIZE, 0.05, 0.3, 1, [1], soft=True)) == 1
+    assert (
+        len(
+            postprocess(
+                output,
+                rois,
+                IMAGE_SIZE,
+                score_threshold=0.4001,
+                nms_threshold=0.3,
+                max_detections=100,
+                labels_wanted=[1],
+                soft=True,
+                score_function=SCORE_FUNCTIONS["softmax"],
+            )
+        )
+        == 1
+    )
+    assert (
+        len(
+            postprocess(
+                output,
+                rois,
+                IMAGE_SIZE,
+                score_threshold=0.05,
+                nms_threshold=0.3,
+                max_detections=1,
+                labels_wanted=[1],
+                soft=True,
+                score_function=SCORE_FUNCTIONS["softmax"],
+            )
+        )
+        == 1
+    )
 
 
 def test_voting_moves_the_boxes_that_stay():
     logits = torch.tensor([[0.1, 0.9], [0.4, 0.6]]).log()
     rois = np.array([(0, 0, 20, 10), (0, 0, 15, 10)], np.float32)
     output = HeadOutput(logits, torch.zeros(2, 2, 4))
-    plain = postprocess(output, rois, IMAGE_SIZE, 0.05, 0.3, 100, [1])
-    voted = postprocess(output, rois, IMAGE_SIZE, 0.05, 0.3, 100, [1], vote_threshold=0.5)
+    plain = postprocess(
+        output,
+        rois,
+        IMAGE_SIZE,
+        score_threshold=0.05,
+        nms_threshold=0.3,
+        max_detections=100,
+        labels_wanted=[1],
+        score_function=SCORE_FUNCTIONS["softmax"],
+    )
+    voted = postprocess(
+        output,
+        rois,
+        IMAGE_SIZE,
+        score_threshold=0.05,
+        nms_threshold=0.3,
+        max_detections=100,
+        labels_wanted=[1],
+        vote_threshold=0.5,
+        score_function=SCORE_FUNCTIONS["softmax"],
+    )
     np.testing.assert_allclose(plain.boxes, [[0, 0, 20, 10]], atol=1e-4)
     np.testing.assert_allclose(voted.boxes, [[0, 0, 18, 10]], atol=1e-4)
     np.testing.assert_array_equal(plain.scores, voted.scores)
-    soft = postprocess(output, rois, IMAGE_SIZE, 0.05, 0.3, 100, [1], soft=True, vote_threshold=0.5)
+    soft = postprocess(
+        output,
+        rois,
+        IMAGE_SIZE,
+        score_threshold=0.05,
+        nms_threshold=0.3,
+        max_detections=100,
+        labels_wanted=[1],
+        soft=True,
+        vote_threshold=0.5,
+        score_function=SCORE_FUNCTIONS["softmax"],
+    )
     np.testing.assert_allclose(soft.boxes[0], [0, 0, 20, 10], atol=1e-4)

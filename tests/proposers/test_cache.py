@@ -11,12 +11,12 @@ from threading import Barrier
 import numpy as np
 import pytest
 
-from frcnn_cli.claims import FILE as CLAIMS
 from frcnn_cli.config import SelectiveSearchConfig
 from frcnn_cli.errors import DataError
-from frcnn_cli.proposers import selective_search as search
 from frcnn_cli.proposers.cache import ABOUT, ProposalSource, decode, encode
-from frcnn_cli.proposers.methods import DEFAULT, PROPOSERS, Method, selective_search
+from frcnn_cli.proposers.registry import DEFAULT, PROPOSERS, Method, selective_search
+from frcnn_cli.proposers.selective_search import search
+from frcnn_cli.runtime.locks import FILE as CLAIMS
 from frcnn_cli.structures import Proposals
 
 IMAGE = np.zeros((30, 40, 3), np.uint8)
@@ -376,8 +376,8 @@ def test_a_claim_ends_when_its_block_fails(tmp_path):
 HOLDER = """
 import sys, time
 from pathlib import Path
-from frcnn_cli.claims import Claims
-with Claims(Path(sys.argv[1])).claim(sys.argv[2], wait=False) as mine:
+from frcnn_cli.runtime.locks import Locks
+with Locks(Path(sys.argv[1])).claim(sys.argv[2], wait=False) as mine:
     print(mine, flush=True)
     time.sleep(60)
 """
@@ -398,7 +398,7 @@ def test_a_killed_process_leaves_nothing_claimed(tmp_path):
 
 
 def test_where_there_are_no_locks_every_claim_succeeds(tmp_path, monkeypatch):
-    monkeypatch.setattr("frcnn_cli.claims.HAS_LOCKS", False)
+    monkeypatch.setattr("frcnn_cli.runtime.locks.HAS_LOCKS", False)
     counter, method = counting()
     source = ProposalSource(method, tmp_path)
     source(CONTENT, IMAGE)

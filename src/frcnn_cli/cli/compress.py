@@ -10,17 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..config import (
-    COMPRESSION_RANK,
-    FINETUNE_LR,
-    RECIPES,
-    DetectConfig,
-    TrainConfig,
-    compression,
-)
-from ..data.datasets import SPECS, absolute, has_years, names_dataset
+from ..config import COMPRESSION_RANK, FINETUNE_LR, RECIPES, DetectConfig, TrainConfig, compression
+from ..data.registry import SPECS, absolute, has_years, names_dataset
 from ..errors import ConfigError
-from ..paths import WEIGHTS_SUFFIX, data_dir, find_weights
+from ..runtime.paths import WEIGHTS_SUFFIX, data_dir, find_weights
 from .compress_tables import show_costs, show_points, show_report
 from .console import ProgressLine, stderr, stdout
 from .options import (
@@ -41,14 +34,14 @@ from .train import RUNS
 from .training import train_to_the_end
 
 if TYPE_CHECKING:
+    from ..checkpoints.weights import WeightsHeader
+    from ..compression.calibration import Calibration
+    from ..compression.compressor import Compressor, Method
+    from ..compression.curve import Point
+    from ..compression.ranks import Ranks
     from ..data.dataset import Dataset
-    from ..engine.calibrate import Calibration
-    from ..engine.checkpoint import WeightsHeader
-    from ..engine.compress import Compressor, Method
-    from ..engine.curve import Point
-    from ..engine.detect import Detector
-    from ..engine.ranks import Ranks
-    from ..models.fast_rcnn import FastRCNN
+    from ..inference.detector import Detector
+    from ..models.region_network import RegionNetwork
 
 
 def compress(
@@ -149,12 +142,12 @@ def compress(
     if target.suffix != WEIGHTS_SUFFIX or target.is_dir():
         raise ConfigError(f"{target} is no name for weights", f"end it in {WEIGHTS_SUFFIX}")
     workers = jobs or os.cpu_count() or 1
-    from ..engine.checkpoint import load_weights, save_weights
-    from ..engine.compress import Compressor, check, with_costs
-    from ..engine.curve import smallest_within, write_curve
-    from ..engine.detect import Detector
-    from ..engine.device import keep_freed_memory
-    from ..engine.measure import measure, measure_model
+    from ..checkpoints.weights import load_weights, save_weights
+    from ..compression.compressor import Compressor, check, with_costs
+    from ..compression.cost import measure, measure_model
+    from ..compression.curve import smallest_within, write_curve
+    from ..inference.detector import Detector
+    from ..runtime.device import keep_freed_memory
 
     keep_freed_memory()
     model, header = load_weights(source)
@@ -241,7 +234,7 @@ def _calibrate(
     quiet: bool,
 ) -> Calibration:
     """Moments of the layers on images of a data set or on photographs."""
-    from ..engine.calibrate import calibrate
+    from ..compression.calibration import calibrate
 
     if names_dataset(name):
         dataset = open_named(name, data, None, ("train", "trainval"), None)
@@ -263,12 +256,12 @@ def _finetune(
     device: str,
     workers: int,
     quiet: bool,
-) -> tuple[FastRCNN, WeightsHeader]:
+) -> tuple[RegionNetwork, WeightsHeader]:
     """Train the compressed network of `detector` with the usual engine, in a run folder."""
-    from ..engine import runs
-    from ..engine.checkpoint import load_weights
-    from ..engine.train import Origin, prepare
-    from ..engine.trainer import WEIGHTS_FILE, Runtime
+    from ..checkpoints.weights import load_weights
+    from ..training import runs
+    from ..training.setup import Initialisation, prepare
+    from ..training.trainer import WEIGHTS_FILE, Runtime
 
     dataset = open_named(name, data, None, ("train", "trainval"), None)
     settings = replace(
@@ -280,11 +273,11 @@ def _finetune(
         scales=(header.scale,),
         max_size=header.max_size,
     )
-    origin = Origin(detector=(detector.model, header))
+    origin = Initialisation(detector=(detector.network, header))
     with ProgressLine("looking at the images", len(dataset), "images", quiet) as progress:
         trainer = prepare(
             dataset.with_classes(header.classes),
-            detector.source,
+            detector.proposals,
             settings,
             origin,
             Runtime(device),
@@ -311,7 +304,7 @@ def _finetune(
 
 def _distil(compressor: Compressor, choices: list[Ranks], quiet: bool) -> None:
     """The heads of these ranks, if they are to be distilled: here, where progress is shown."""
-    from ..engine.distil import STEPS
+    from ..compression.distillation import STEPS
 
     if compressor.calibration is None:
         return
@@ -328,7 +321,7 @@ def _measure_curve(
     workers: int,
     quiet: bool,
 ) -> list[Point]:
-    from ..engine.curve import candidates, measure_curve
+    from ..compression.curve import candidates, measure_curve
 
     ladder = candidates(compressor, ranks)
     _distil(compressor, [each.ranks for each in ladder if each.method == "aware"], quiet)

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 from .console import stdout
 
 if TYPE_CHECKING:
-    from ..engine.compress import LayerReport, Report
-    from ..engine.curve import Point
-    from ..engine.measure import Cost
+    from ..compression.compressor import LayerReport, Report
+    from ..compression.cost import Cost
+    from ..compression.curve import Point
 
 
 def show_points(points: Sequence[Point]) -> None:
     """The curve, a line for each way to compress; the whole network first."""
     from rich.table import Table
 
-    from ..engine.compress import METHODS
+    from ..compression.compressor import METHODS
 
     table = Table("", *points[0].ranks, "mAP (VOC2007)", "MB", "ms an image")
     for column in table.columns[1:]:

@@ -16,7 +16,7 @@ import typer
 
 from ..config import SHOWN_SCORE, DetectConfig
 from ..errors import ConfigError, DataError, ImageError
-from ..paths import DEFAULT_WEIGHTS, find_weights
+from ..runtime.paths import DEFAULT_WEIGHTS, find_weights
 from .console import ProgressLine, stderr
 from .options import (
     Cascade,
@@ -33,9 +33,9 @@ from .options import (
 
 if TYPE_CHECKING:
     from ..data.sources import Source
-    from ..engine.detect import Detector
-    from ..engine.profile import Profile
-    from ..engine.result import Result
+    from ..inference.detector import Detector
+    from ..inference.profile import Profile
+    from ..inference.result import Result
     from ..proposers.cache import ProposalSource
 
 DEFAULTS = DetectConfig()
@@ -106,9 +106,9 @@ def detect(
     Example: frcnn detect photo.jpg --out found
     """
     from ..data.sources import is_video, names, open_sources
-    from ..data.video import parse_every
+    from ..data.video import parse_frame_stride
 
-    frames = parse_every(every)
+    frames = parse_frame_stride(every)
     found = names(sources, sys.stdin, recursive)
     wanted = _listed(formats)
     if out is None and wanted != ["picture"]:
@@ -121,18 +121,18 @@ def detect(
         score, nms, top, max_proposals, tuple(_listed(classes)), soft_nms, vote, precision, cascade
     )
     file = find_weights(weights)
-    from ..engine.detect import Detector
-    from ..engine.device import keep_freed_memory
-    from ..engine.result import Failure
-    from ..engine.writers import Output
-    from ..proposers.methods import FILE
+    from ..inference.detector import Detector
+    from ..inference.result import Failure
+    from ..inference.writers import Output
+    from ..proposers.registry import FILE
+    from ..runtime.device import keep_freed_memory
 
     threads = os.cpu_count() or 1 if len(found) == 1 else 1
     source = proposal_source(quiet, proposals, threads)
     keep_freed_memory()
     detector = Detector.load(file, source, settings, device)
     if source.method.name == FILE:
-        _take_in(Path(os.path.expanduser(proposals)), found, source, quiet)
+        _import_proposals(Path(os.path.expanduser(proposals)), found, source, quiet)
     if profile:
         _show_profile(detector, open_sources(found, frames), json)
         return
@@ -173,7 +173,7 @@ def detect(
 
 
 def _show_profile(detector: Detector, sources: Iterable[Source], json: bool) -> None:
-    from ..engine.profile import profile
+    from ..inference.profile import profile
 
     result = profile(detector, sources)
     if json:
@@ -204,12 +204,12 @@ def _print_profile(result: Profile, device: str) -> None:
     )
 
 
-def _take_in(file: Path, names: list[str], source: ProposalSource, quiet: bool) -> None:
+def _import_proposals(file: Path, names: list[str], source: ProposalSource, quiet: bool) -> None:
     """Import the boxes of a file for pictures that have none of it yet."""
     from ..data.images import layout, read_bytes
     from ..data.sources import is_video
     from ..data.web import is_url
-    from .exchange import take_in
+    from .exchange import import_proposals
 
     def lacking(path: Path) -> bool:
         return not source.path(read_bytes(path)).exists()
@@ -222,7 +222,7 @@ def _take_in(file: Path, names: list[str], source: ProposalSource, quiet: bool) 
                 layout(path)
                 pictures.append(path)
     if any(map(lacking, pictures)):
-        take_in(file, pictures, source, None, quiet)
+        import_proposals(file, pictures, source, None, quiet)
 
 
 def _listed(text: str) -> list[str]:

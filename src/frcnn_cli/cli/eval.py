@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ..config import DetectConfig
-from ..data.datasets import HELP
+from ..data.registry import HELP
 from ..errors import ConfigError, FrcnnError
-from ..paths import DEFAULT_WEIGHTS, find_weights
+from ..runtime.paths import DEFAULT_WEIGHTS, find_weights
 from .console import ProgressLine
-from .eval_input import RUNS, Found, Place, from_file, from_network, only, place_of
+from .eval_input import RUNS, DatasetSpec, Found, dataset_spec, from_file, from_network, only
 from .eval_tables import by_class, comparison_rows, number, show_comparison, show_evaluation
 from .options import (
     Cascade,
@@ -34,7 +34,7 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from ..engine.evaluate import Evaluation, Metric
+    from ..evaluation.evaluate import Evaluation, Metric
 
 DEFAULTS = DetectConfig()
 
@@ -133,7 +133,7 @@ def evaluate(
             "--compare goes with no --from, --save, --report or --fail-under", "run eval for each"
         )
     files = list(compare) if compare is not None else [detections] if detections else []
-    place = place_of(files, dataset, data, split)
+    place = dataset_spec(files, dataset, data, split)
     metric = metric or _usual_metric(place, compare is not None)
     wanted = [name.strip() for name in classes.split(",") if name.strip()]
     if compare is not None:
@@ -158,13 +158,13 @@ def evaluate(
             device, workers, batch, quiet,
         )  # fmt: skip
     found = only(found, wanted)
-    from ..engine import evaluate as engine
+    from ..evaluation import evaluate as engine
 
-    truths = engine.ground_truths(found.images)
+    truths = found.images.ground_truths()
     result = engine.evaluate(found.detections, truths, found.images.classes, metric, score)
     answer = _answer(result, found, engine.METRICS[metric])
     if report is not None:
-        from ..engine.report import write_report
+        from ..evaluation.report.report import write_report
 
         with ProgressLine("writing the report", len(found.images), "images", quiet) as progress:
             page = write_report(report, found.images, truths, result, answer, progress.advance)
@@ -180,7 +180,7 @@ def evaluate(
         )
 
 
-def _usual_metric(place: Place, comparing: bool) -> Metric:
+def _usual_metric(place: DatasetSpec, comparing: bool) -> Metric:
     if place.name.startswith("coco:"):
         return "voc" if comparing else "coco"
     return "voc" if place.name == "voc2012" else "voc07"
@@ -211,7 +211,7 @@ def _answer(result: Evaluation, found: Found, metric: str) -> dict[str, Any]:
 
 
 def _compare(
-    place: Place,
+    place: DatasetSpec,
     files: tuple[Path, Path],
     limit: int | None,
     wanted: list[str],
@@ -225,11 +225,11 @@ def _compare(
         raise ConfigError("--compare knows no --metric coco", "take voc07 or voc")
     whole = place.open()
     a, b = (only(from_file(path, whole, limit, quiet), wanted) for path in files)
-    from ..engine import evaluate as engine
+    from ..evaluation import evaluate as engine
     from ..evaluation.compare import compare
     from ..evaluation.voc import judge
 
-    truths, names = engine.ground_truths(a.images), a.images.classes
+    truths, names = a.images.ground_truths(), a.images.classes
     judged = [judge(each.detections, truths, len(names)) for each in (a, b)]
     result = compare(judged[0], judged[1], metric, resamples)
     if json:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ..data.datasets import absolute
+from ..data.registry import absolute
 from ..errors import unknown_name
 from .console import ProgressLine, say_error, stderr
 from .eval_tables import class_table
@@ -37,7 +37,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Place:
+class DatasetSpec:
     """A data set as it was asked for."""
 
     name: str
@@ -49,7 +49,7 @@ class Place:
         return open_named(self.name, self.data, self.split, ("test", "val"), None)
 
     def describe(self, images: Dataset) -> dict[str, str | None]:
-        """For the header of a file of detections; `place_of` reads it."""
+        """For the header of a file of detections; `dataset_spec` reads it."""
         return {
             "dataset": absolute(self.name),
             "data": None if self.data is None else str(self.data.resolve()),
@@ -57,18 +57,20 @@ class Place:
         }
 
 
-def place_of(files: list[Path], dataset: str | None, data: Path | None, split: str | None) -> Place:
+def dataset_spec(
+    files: list[Path], dataset: str | None, data: Path | None, split: str | None
+) -> DatasetSpec:
     """The data set asked for, else the one that a file of detections names."""
     if dataset is not None or data is not None:
-        return Place(dataset or "voc", data, split)
-    from ..data.detection_log import read_header
+        return DatasetSpec(dataset or "voc", data, split)
+    from ..evaluation.detection_log import read_header
 
     headers = [read_header(path) for path in files if not path.is_dir()]
     source = next((header.source for header in headers if header is not None), {})
     name, folder, own = (source.get(key) for key in ("dataset", "data", "split"))
     if not isinstance(name, str):
-        return Place("voc", None, split)
-    return Place(
+        return DatasetSpec("voc", None, split)
+    return DatasetSpec(
         name,
         Path(folder) if isinstance(folder, str) else None,
         split or (own if isinstance(own, str) else None),
@@ -77,8 +79,8 @@ def place_of(files: list[Path], dataset: str | None, data: Path | None, split: s
 
 def from_file(path: Path, whole: Dataset, limit: int | None, quiet: bool) -> Found:
     """Detections that were saved, by whatever program."""
-    from ..data.detection_log import read_header
-    from ..data.detections import load_detections
+    from ..evaluation.detection_files import load_detections
+    from ..evaluation.detection_log import read_header
 
     origin = {"detections": str(path)}
     header = None if path.is_dir() else read_header(path)
@@ -104,10 +106,10 @@ def from_network(
     quiet: bool,
 ) -> Found:
     """Detections of a network, those of an earlier run that was stopped among them."""
-    from ..data.detection_log import DetectionLog, Header
-    from ..engine.detect import Detector
-    from ..engine.device import keep_freed_memory
-    from ..engine.evaluate import detect_all, known_detections, source_of
+    from ..evaluation.detection_log import DetectionLog, Header
+    from ..evaluation.evaluate import detect_all, known_detections, source_of
+    from ..inference.detector import Detector
+    from ..runtime.device import keep_freed_memory
 
     keep_freed_memory()
     detector = Detector.load(weights, proposal_source(quiet, proposals), settings, device)
@@ -143,7 +145,7 @@ def only(found: Found, names: list[str]) -> Found:
     """The classes named; all of them where none is."""
     if not names:
         return found
-    from ..engine.evaluate import only_classes
+    from ..evaluation.evaluate import only_classes
 
     for name in names:
         if name not in found.images.classes:

@@ -12,8 +12,8 @@ from .console import stdout
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from ..engine.evaluate import Evaluation
     from ..evaluation.compare import Comparison
+    from ..evaluation.evaluate import Evaluation
 
 
 def number(value: float) -> float | None:

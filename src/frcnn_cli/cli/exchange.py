@@ -11,17 +11,17 @@ from .console import ProgressLine, stderr
 
 if TYPE_CHECKING:
     from ..proposers.cache import ProposalSource
-    from ..proposers.interchange import Boxes
+    from ..proposers.exchange.formats import Boxes
 
 FORMATS = ("mat", "detectron2", "mmdetection", "npz", "json")  # to write
 
 
-def take_in(
+def import_proposals(
     file: Path, paths: list[Path], source: ProposalSource, layout: str | None, quiet: bool
 ) -> dict[str, Any]:
     """Import a file of boxes; says what it was taken for."""
-    from ..engine.imports import import_boxes
-    from ..proposers.layouts import LAYOUTS
+    from ..proposers.exchange.importer import import_boxes
+    from ..proposers.exchange.layouts import LAYOUTS
 
     if layout is not None and layout not in LAYOUTS:
         raise unknown_name("layout", layout, LAYOUTS)
@@ -41,7 +41,7 @@ def exporter(
     """What writes the boxes of a run; None where nothing is to be written."""
     if export is None:
         return None
-    from ..proposers.interchange import WRITERS
+    from ..proposers.exchange.formats import WRITERS
 
     chosen = name or {".pkl": "detectron2"}.get(export.suffix, export.suffix.lstrip("."))
     if chosen not in WRITERS:
@@ -50,7 +50,7 @@ def exporter(
     def write(paths: list[Path], boxes: dict[int, Boxes]) -> None:
         import numpy as np
 
-        from ..engine.checkpoint import write_atomically
+        from ..runtime.files import write_atomically
 
         # mmdetection knows images by their order alone: those that failed have no boxes
         order = range(len(paths)) if chosen == "mmdetection" else sorted(boxes)

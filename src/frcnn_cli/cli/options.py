@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ..config import MAX_SIDE
-from ..data.datasets import open_dataset
+from ..data.registry import open_dataset
 from ..errors import ConfigError, unknown_name
-from ..paths import proposals_dir
+from ..runtime.paths import proposals_dir
 from .console import stderr
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def find_source(proposals: str = "fast", threads: int = 1) -> ProposalSource:
         ConfigError: no such method. DataError: the file cannot be read.
     """
     from ..proposers.cache import ProposalSource
-    from ..proposers.methods import PROPOSERS, from_file
+    from ..proposers.registry import PROPOSERS, from_file
 
     path = Path(os.path.expanduser(proposals))
     if proposals in PROPOSERS:
@@ -148,7 +148,7 @@ def proposal_source(quiet: bool, proposals: str = "fast", threads: int = 1) -> P
     """What `find_source` gives, its kernels compiled."""
     import numpy as np
 
-    from ..proposers.methods import FILE
+    from ..proposers.registry import FILE
 
     source = find_source(proposals, threads)
     if source.method.name != FILE:

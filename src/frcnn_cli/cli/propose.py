@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..data.datasets import SPECS, names_dataset
+from ..data.registry import SPECS, names_dataset
 from ..errors import ConfigError, DataError
 from .console import ProgressLine, stderr, stdout
-from .exchange import FORMATS, exporter, take_in
+from .exchange import FORMATS, exporter, import_proposals
 from .options import (
     Config,
     Data,
@@ -29,12 +29,12 @@ from .options import (
     open_named,
     proposal_source,
 )
-from .upkeep import look_after_the_cache
+from .upkeep import administer_cache
 
 if TYPE_CHECKING:
     from ..data.dataset import Dataset
-    from ..engine.propose import Proposed
     from ..proposers.cache import ProposalSource
+    from ..proposers.propose import Proposed
 
 
 def propose(
@@ -107,13 +107,13 @@ def propose(
         raise ConfigError(f"{plot} does not end in .svg", "the curve is drawn as SVG")
     workers = jobs or os.cpu_count() or 1
     if status or verify or clean:
-        look_after_the_cache(find_source(proposals), paths, verify, clean, json, quiet)
+        administer_cache(find_source(proposals), paths, verify, clean, json, quiet)
         return
     write = exporter(export, format_)
     source = proposal_source(quiet, proposals, workers if len(paths) < workers else 1)
     facts: dict[str, Any] = {}
     if source.method.name == "file":
-        facts = take_in(Path(proposals), paths, source, layout, quiet)
+        facts = import_proposals(Path(proposals), paths, source, layout, quiet)
     elif layout is not None:
         raise ConfigError("--layout is for a file of boxes", "name one with --proposals")
     run = _Run(named, recall or plot is not None or source.method.name == "file", show)
@@ -188,8 +188,8 @@ class _Run:
         keep: bool,
     ) -> None:
         """Propose for each image; what is kept in memory is little unless all boxes are wanted."""
-        from ..engine.propose import propose_files
         from ..evaluation.recall import CURVE, best_overlaps
+        from ..proposers.propose import propose_files
 
         if self.show is not None:
             self._pictures = _pictures(self.show, paths)
@@ -220,8 +220,8 @@ class _Run:
 
     def _show(self, result: Proposed) -> None:
         from ..data import images
-        from ..engine.checkpoint import write_atomically
-        from ..engine.draw import draw_proposals
+        from ..inference.drawing import draw_proposals
+        from ..runtime.files import write_atomically
 
         assert result.proposals is not None
         image = images.decode(images.read_bytes(result.path), str(result.path))
@@ -265,9 +265,9 @@ class _Run:
 
     def plot(self, path: Path, title: str) -> None:
         """Write the curve of recall."""
-        from ..engine.chart import Axis, Series, axis, line_chart
-        from ..engine.checkpoint import write_atomically
         from ..evaluation.recall import CURVE
+        from ..runtime.files import write_atomically
+        from ..runtime.svg import Axis, Series, axis, line_chart
 
         if not self._objects():
             raise DataError("there is no object to find in these images", "choose another split")

@@ -14,9 +14,9 @@ from typer.core import TyperCommand
 
 from ..config import RECIPES, TrainConfig, check
 from ..config import recipe as recipe_settings
-from ..data.datasets import HELP, absolute
+from ..data.registry import HELP, absolute
 from ..errors import ConfigError
-from ..paths import find_weights
+from ..runtime.paths import find_weights
 from .console import ProgressLine, stderr
 from .options import (
     Config,
@@ -38,7 +38,7 @@ from .training import make_judge, say_facts, train_to_the_end
 
 if TYPE_CHECKING:
     from ..data.dataset import Dataset
-    from ..engine.train import Origin
+    from ..training.setup import Initialisation
 
 RUNS = Path("runs/train")
 PAPER = TrainConfig()
@@ -67,8 +67,8 @@ def _load_run(ctx: typer.Context, folder: Path | None) -> Path | None:
     if folder is None:
         return None
     if str(folder) == LATEST:
-        from ..engine.runs import latest
-        from ..engine.state import STATE_FILE
+        from ..training.runs import latest
+        from ..training.state import STATE_FILE
 
         folder = latest(RUNS, STATE_FILE)
     settings = folder / "config.toml"
@@ -226,16 +226,16 @@ def train(
                 "on: what is found on them says little; train on --split train",
                 soft_wrap=True,
             )
-    from ..engine import runs
-    from ..engine.device import keep_freed_memory, pick_device
-    from ..engine.distributed import world
-    from ..engine.state import read_state
-    from ..engine.train import Origin, prepare
-    from ..engine.trainer import Runtime
-    from ..proposers.methods import PROPOSERS
+    from ..proposers.registry import PROPOSERS
+    from ..runtime.device import keep_freed_memory, pick_device
+    from ..training import runs
+    from ..training.distributed import world
+    from ..training.setup import Initialisation, prepare
+    from ..training.state import read_state
+    from ..training.trainer import Runtime
 
     keep_freed_memory()
-    origin = Origin(init, pixels, None if resume is None else read_state(resume))
+    origin = Initialisation(init, pixels, None if resume is None else read_state(resume))
     if origin.state is not None and origin.state["classes"] != list(images.classes):
         images = images.with_classes(origin.state["classes"])  # those of the run's --weights
     elif origin.state is None and weights is not None:
@@ -315,11 +315,11 @@ def _as_flag(value: object) -> object:
 
 def _further(
     weights: str, settings: TrainConfig, images: Dataset, given: Mapping[str, Any]
-) -> tuple[Origin, TrainConfig, Dataset]:
+) -> tuple[Initialisation, TrainConfig, Dataset]:
     """Start from a detector: with its backbone, its classes and, unless others are given, its
     scale and longest side."""
-    from ..engine.checkpoint import load_weights
-    from ..engine.train import Origin
+    from ..checkpoints.weights import load_weights
+    from ..training.setup import Initialisation
 
     model, header = load_weights(find_weights(weights))
     if given.get("backbone", header.backbone) != header.backbone:
@@ -333,4 +333,4 @@ def _further(
     if settings.rank is not None:
         raise ConfigError("--rank and --weights exclude each other", "frcnn compress lowers ranks")
     check(settings)
-    return Origin(detector=(model, header)), settings, images.with_classes(header.classes)
+    return Initialisation(detector=(model, header)), settings, images.with_classes(header.classes)

@@ -12,11 +12,11 @@ import typer
 from .console import ProgressLine, say_error, stderr
 
 if TYPE_CHECKING:
+    from ..checkpoints.weights import WeightsHeader
     from ..data.dataset import Dataset
-    from ..engine.checkpoint import WeightsHeader
-    from ..engine.metrics import Step
-    from ..engine.trainer import Judge, Trainer
-    from ..models.fast_rcnn import FastRCNN
+    from ..models.region_network import RegionNetwork
+    from ..training.metrics import Step
+    from ..training.trainer import Judge, Trainer
 
 
 def say_facts(trainer: Trainer, seconds: float, held: int) -> None:
@@ -25,7 +25,7 @@ def say_facts(trainer: Trainer, seconds: float, held: int) -> None:
     Args:
         seconds, held: what a trial step took, and the bytes of memory.
     """
-    from ..engine.train import facts
+    from ..training.setup import facts
 
     for line in facts(trainer):
         stderr.print(line)
@@ -45,9 +45,9 @@ def _duration(seconds: float) -> str:
 
 def make_judge(trainer: Trainer, validation: Dataset, workers: int, quiet: bool) -> Judge:
     """Mean average precision of the network as it is on these images, with progress."""
-    from ..engine.validate import mean_average_precision
+    from ..training.validation import mean_average_precision
 
-    def judge(model: FastRCNN, header: WeightsHeader, check: Callable[[], None]) -> float:
+    def judge(model: RegionNetwork, header: WeightsHeader, check: Callable[[], None]) -> float:
         def on_image() -> None:
             progress.advance()
             check()
@@ -77,7 +77,7 @@ def train_to_the_end(trainer: Trainer, quiet: bool) -> dict[str, float]:
         The iterations, the averages of the last ones, and the share of the time spent waiting for
         data.
     """
-    from ..engine.trainer import InterruptedRun
+    from ..training.trainer import InterruptedRun
 
     recent: deque[Step] = deque(maxlen=100)
     left = trainer.config.iterations - trainer.iteration

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..proposers.cache import ProposalSource
 
 
-def look_after_the_cache(
+def administer_cache(
     source: ProposalSource,
     paths: list[Path],
     verify: bool,
@@ -31,7 +31,7 @@ def look_after_the_cache(
         DataError: --verify found damage, or an image without proposals.
     """
     from ..data.images import read_bytes
-    from ..proposers import upkeep
+    from ..proposers import cache_admin as upkeep
 
     cache = source.folder.parent
     folders = upkeep.status(cache)

@@ -10,7 +10,7 @@ import typer
 
 from ..config import TrainConfig
 from ..errors import ConfigError, FrcnnError
-from ..paths import WEIGHTS_SUFFIX, find_weights, home, weights_dirs
+from ..runtime.paths import WEIGHTS_SUFFIX, find_weights, home, weights_dirs
 from .console import stdout
 from .options import Json
 
@@ -34,7 +34,7 @@ def list_weights(json: Json = False) -> None:
 
     Example: frcnn weights list
     """
-    from ..engine.checkpoint import read_header
+    from ..checkpoints.weights import read_header
     from ..errors import WeightsError
 
     rows: dict[str, dict[str, Any]] = {}
@@ -73,7 +73,7 @@ def show(name: Name, json: Json = False) -> None:
     Example: frcnn weights show squeezenet1_1-voc07 --json
     """
     path = find_weights(name)
-    from ..engine.describe import describe
+    from ..checkpoints.summary import describe
 
     about = describe(path)
     if json:
@@ -89,7 +89,11 @@ def show(name: Name, json: Json = False) -> None:
         "input": f"short side {low} pixels, long side at most {high}",
         "pixels": f"RGB minus {about['input']['mean']}, over {about['input']['std']}",
         "ranks": _ranks(about["ranks"])[len(", rank ") :] or "none: not compressed",
-        **({"screen": _ranks(about["screen"])[len(", rank ") :]} if about["screen"] else {}),
+        **(
+            {"prefilter": _ranks(about["prefilter"])[len(", rank ") :]}
+            if about["prefilter"]
+            else {}
+        ),
         "parameters": f"{sum(parameters.values()):,}: "
         + ", ".join(f"{part} {count:,}" for part, count in parameters.items()),
         "FLOPs": f"convolutions {flops['features'] / 1e9:.1f} G for an image of "
@@ -136,9 +140,9 @@ def import_file(
     """
     target = out or home() / "weights" / f"{file.stem}{WEIGHTS_SUFFIX}"
     _check_target(target, WEIGHTS_SUFFIX, file)
+    from ..checkpoints.convert import import_weights
+    from ..checkpoints.pretrained import PIXELS
     from ..config import MAX_SIDE
-    from ..engine.foreign import import_weights
-    from ..engine.pretrained import PIXELS
     from ..errors import unknown_name
     from ..models.backbones import BACKBONES
 
@@ -180,12 +184,12 @@ def export(
     target = out or Path(f"{path.stem}.onnx")
     if target.suffix == WEIGHTS_SUFFIX:
         _check_target(target, WEIGHTS_SUFFIX, path)
-        from ..engine.checkpoint import load_weights, save_weights
+        from ..checkpoints.weights import load_weights, save_weights
 
         save_weights(target, *load_weights(path), half=True)
     else:
         _check_target(target, ".onnx", path)
-        from ..engine.onnx import export_onnx
+        from ..checkpoints.onnx import export_onnx
 
         export_onnx(path, target)
     size = target.stat().st_size

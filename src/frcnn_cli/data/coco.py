@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError
+from ..runtime.safe_read import is_inside, number, numbers, read_json
 from .dataset import Annotation, Dataset
-from .files import is_inside, number, numbers, read_json
 
 HINT = "expected COCO's images, categories and annotations"
 _MIN_SIDE = 1e-3  # pixels; COCO counts the smallest objects too

@@ -154,9 +154,21 @@ class Dataset:
 
     def read(self, index: int) -> tuple[bytes, NDArray[np.uint8], GroundTruth]:
         """Content of the image file, the decoded image, and its objects."""
+        return *self.read_image(index), self.ground_truth(index)
+
+    def read_image(self, index: int) -> tuple[bytes, NDArray[np.uint8]]:
+        """Content of the image file, and the decoded image.
+
+        Raises:
+            ImageError: it is missing or damaged.
+        """
         path = self.paths[index]
         content = images.read_bytes(path)
-        return content, images.decode(content, str(path)), self.ground_truth(index)
+        return content, images.decode(content, str(path))
+
+    def ground_truths(self) -> list[GroundTruth]:
+        """The objects of every image."""
+        return [self.ground_truth(index) for index in range(len(self))]
 
     def ground_truth(self, index: int) -> GroundTruth:
         """The objects of an image, in the orientation that a viewer shows.

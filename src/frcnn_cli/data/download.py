@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 
-from ..claims import Claims
 from ..errors import DataError, reason
-from .files import is_inside
+from ..runtime.files import write_text
+from ..runtime.locks import Locks
+from ..runtime.safe_read import is_inside
 
 TIMEOUT = 30  # seconds without an answer, after which the next mirror is tried
 SAY_SECONDS = 10  # between lines of progress
@@ -103,7 +104,7 @@ def _manifest(folder: Path, label: str) -> Path:
 
 def fetch(archive: Archive, folder: Path, label: str, say: Callable[[str], None]) -> None:
     """Have the files of an archive in `folder`; `label`.json there lists them when all are."""
-    with Claims(folder).claim(archive.sha1, wait=True):  # several processes may want it at once
+    with Locks(folder).claim(archive.sha1, wait=True):  # several processes may want it at once
         _fetch(archive, folder, label, say)
 
 
@@ -121,9 +122,7 @@ def _fetch(archive: Archive, folder: Path, label: str, say: Callable[[str], None
         download(archive, path, say)
         say(f"unpacking {path}")
         sizes = unpack(path, folder, archive.size)
-        part = manifest.with_suffix(".part")
-        part.write_text(json.dumps(sizes))
-        os.replace(part, manifest)
+        write_text(manifest, json.dumps(sizes))
         path.unlink()
     except (OSError, tarfile.TarError) as error:
         raise DataError(f"cannot unpack {label} in {folder}: {reason(error)}", _BY_HAND) from None

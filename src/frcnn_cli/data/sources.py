@@ -122,7 +122,7 @@ def is_video(name: str) -> bool:
     return not web.is_url(name) and Path(name).suffix.lower() in video.SUFFIXES
 
 
-def open_sources(found: Iterable[str], every: video.Every) -> Iterator[Source]:
+def open_sources(found: Iterable[str], every: video.FrameStride) -> Iterator[Source]:
     """The pictures behind the names: one each, but for videos, whose frames come one by one.
 
     A video that cannot be read (any further) gives a source that raises.
@@ -134,7 +134,7 @@ def open_sources(found: Iterable[str], every: video.Every) -> Iterator[Source]:
             yield as_source(name)
 
 
-def _frames(path: Path, every: video.Every) -> Iterator[Source]:
+def _frames(path: Path, every: video.FrameStride) -> Iterator[Source]:
     try:
         for index, pixels in video.frames(path, every):
             yield Source(f"{path}#{index}", f"{path.stem}-{index:06d}", _given(pixels))

@@ -22,14 +22,14 @@ _OPTIONS = {
 
 
 @dataclass(frozen=True)
-class Every:
+class FrameStride:
     """Which frames are taken: one every so many seconds, or one of so many frames."""
 
     seconds: float | None = None
     frames: int | None = None
 
 
-def parse_every(text: str) -> Every:
+def parse_frame_stride(text: str) -> FrameStride:
     """Read "2s", "0.5s" (seconds) or "10" (frames).
 
     Raises:
@@ -41,13 +41,13 @@ def parse_every(text: str) -> Every:
     except ValueError:
         value = math.nan
     if 0 < value < 1e9 and text.strip().endswith("s"):
-        return Every(seconds=value)
+        return FrameStride(seconds=value)
     if number == text.strip() and 1 <= value < 1e9 and value == int(value):
-        return Every(frames=int(value))
+        return FrameStride(frames=int(value))
     raise ConfigError(f"--every {text} is not understood", "expected seconds (0.5s) or frames (10)")
 
 
-def frames(path: Path, every: Every) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+def frames(path: Path, every: FrameStride) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     """Frames with their number in the video, from 0; turned as a viewer shows them.
 
     One frame is in memory at a time.

@@ -15,9 +15,9 @@ import numpy as np
 import yaml
 
 from ..errors import DataError, reason
+from ..runtime.safe_read import read_text
 from . import images
 from .dataset import Annotation, Dataset
-from .files import read_text
 
 HINT = "expected a YOLO folder: data.yaml with names, images/, labels/"
 SPLITS = {"train": ("train",), "val": ("val", "valid"), "test": ("test",)}

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .matching import Floats
-from .voc import RECALL_POINTS, Judged, Ranking, Rule, average_precision
+from .voc import RECALL_POINTS, MatchedDetections, Ranking, Rule, average_precision
 
 CONFIDENCE = 0.95
 _AT_ONCE = 100  # resamples; bounds the memory
@@ -40,7 +40,9 @@ class Comparison:
         return (self.low > 0) | (self.high < 0)
 
 
-def compare(a: Judged, b: Judged, rule: Rule, resamples: int, seed: int = 0) -> Comparison:
+def compare(
+    a: MatchedDetections, b: MatchedDetections, rule: Rule, resamples: int, seed: int = 0
+) -> Comparison:
     """Two detectors on the same images and objects.
 
     Args:

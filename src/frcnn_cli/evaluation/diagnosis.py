@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .matching import IOU_THRESHOLD, Flags, Floats, Ints, best_first, nearest_objects
-from .voc import Judged, Rule, average_precision, rankings
+from .voc import MatchedDetections, Rule, average_precision, rankings
 
 LOCALISATION, SIMILAR, OTHER, BACKGROUND, DUPLICATE, MISSED = range(6)
 KINDS = ("localisation", "similar class", "other class", "background", "duplicate", "missed")
@@ -33,7 +33,7 @@ class Diagnosis:
     gain: Floats  # of each kind, the mAP that fixing all its errors alone would add
 
 
-def diagnose(judged: Judged, similar: Sequence[Sequence[int]], rule: Rule) -> Diagnosis:
+def diagnose(judged: MatchedDetections, similar: Sequence[Sequence[int]], rule: Rule) -> Diagnosis:
     """The kind of every false positive, and the objects that are missed.
 
     A false positive is, the first that applies: a duplicate (IoU of IOU_THRESHOLD with an object
@@ -68,7 +68,7 @@ def diagnose(judged: Judged, similar: Sequence[Sequence[int]], rule: Rule) -> Di
     return Diagnosis(kind, target, missed, _gains(judged, kind, target, found, missed, rule))
 
 
-def _nearest_of(judged: Judged, labels: Ints) -> tuple[Ints, Floats]:
+def _nearest_of(judged: MatchedDetections, labels: Ints) -> tuple[Ints, Floats]:
     """As `nearest_objects`, by image, between detections and objects of these labels."""
     detections, objects = judged.detections, judged.objects
     rows = np.flatnonzero(np.isin(detections.labels, labels))
@@ -86,7 +86,7 @@ def _nearest_of(judged: Judged, labels: Ints) -> tuple[Ints, Floats]:
 
 
 def _gains(
-    judged: Judged, kind: Ints, target: Ints, found: Flags, missed: Flags, rule: Rule
+    judged: MatchedDetections, kind: Ints, target: Ints, found: Flags, missed: Flags, rule: Rule
 ) -> Floats:
     """mAP with all errors of a kind fixed, less the mAP as it is, for each kind.
 
@@ -120,7 +120,7 @@ def _gains(
     return gains
 
 
-def by_size(judged: Judged, rule: Rule) -> dict[str, tuple[float, int]]:
+def by_size(judged: MatchedDetections, rule: Rule) -> dict[str, tuple[float, int]]:
     """mAP and number of objects for each of SIZES.
 
     Objects of other sizes are ignored, and so are false positives of another size, as in COCO.
@@ -138,7 +138,7 @@ def by_size(judged: Judged, rule: Rule) -> dict[str, tuple[float, int]]:
     return result
 
 
-def score_histogram(judged: Judged, bins: int) -> tuple[Floats, Ints, Ints]:
+def score_histogram(judged: MatchedDetections, bins: int) -> tuple[Floats, Ints, Ints]:
     """Edges of the bins [bins + 1], and the numbers of hits and of false positives in each."""
     scores, matches = judged.detections.scores, judged.matches
     low, high = min(0.0, scores.min(initial=0.0)), max(1.0, scores.max(initial=1.0))

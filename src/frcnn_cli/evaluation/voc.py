@@ -80,7 +80,7 @@ class VocResult:
 
 
 @dataclass(frozen=True)
-class Judged:
+class MatchedDetections:
     """Detections beside the objects, and what became of each."""
 
     detections: DetectionTable
@@ -101,7 +101,7 @@ class Judged:
 
 def judge(
     detections: Sequence[Detections], ground_truths: Sequence[GroundTruth], class_count: int
-) -> Judged:
+) -> MatchedDetections:
     """Match all detections with all objects.
 
     Args:
@@ -114,7 +114,7 @@ def judge(
         raise ValueError(f"{len(detections)} images of detections, {len(ground_truths)} of objects")
     found = detection_table(detections, class_count)
     objects = object_table(ground_truths, class_count)
-    return Judged(found, objects, match(found, objects), len(detections), class_count)
+    return MatchedDetections(found, objects, match(found, objects), len(detections), class_count)
 
 
 def evaluate(

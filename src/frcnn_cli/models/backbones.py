@@ -14,27 +14,29 @@ from torch import Tensor, nn
 
 from ..errors import unknown_name
 from ..ops.conv import Conv2d, MaxPool2d
+from ..structures import PixelStatistics
 
-TORCHVISION_MEAN, TORCHVISION_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
-CAFFE_MEAN, CAFFE_STD = (122.7717, 115.9465, 102.9801), (1.0, 1.0, 1.0)
+TORCHVISION_PIXELS = PixelStatistics((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+CAFFE_PIXELS = PixelStatistics((122.7717, 115.9465, 102.9801), (1.0, 1.0, 1.0))
 
 
-@dataclass(frozen=True)
-class Backbone:
+@dataclass(frozen=True, kw_only=True)
+class BackboneSpec:
     """Everything the toolkit knows about a backbone."""
 
+    name: str
     features: Callable[[], nn.Sequential]  # images B×3×H×W -> B×channels×H/stride×W/stride
     channels: int
     stride: int  # input pixels per feature cell
-    pooled_size: int  # bins a side
-    fc_sizes: tuple[int, ...]  # outputs of fc6, fc7, ...
-    layers: Mapping[str, int]  # a group of convolutions -> its first module in `features`
-    trained_from: str  # the first layer that training changes; those before it stay
-    pixel_mean: tuple[float, float, float]  # of the weights that `torchvision` names
-    pixel_std: tuple[float, float, float]
-    torchvision: str | None  # the name of torchvision's weights, or None
-    prefix: str = "features."  # of the feature keys in a file of ImageNet weights
-    classifier: tuple[str, ...] = ()  # the layers of such a file that become fc6, fc7
+    pooled_size: int  # bins a side of RoI max pooling
+    fc_layers: Mapping[str, int]  # name of each layer of the box head -> its outputs
+    layers: Mapping[str, int]  # name of a group of convolutions -> its first module in `features`
+    first_trained: str  # the first of `layers` that training changes; those before it stay
+    pixels: PixelStatistics  # of the weights that `imagenet_weights` names
+    imagenet_weights: str | None  # torchvision's name of its weights, None where it has none
+    key_prefix: str = "features."  # of the features in a file of ImageNet weights
+    # the layers of such a file that become the first of `fc_layers`; none: these start from random
+    classifier_layers: tuple[str, ...] = ()
 
 
 def _alexnet() -> nn.Sequential:
@@ -141,51 +143,85 @@ def _resnet(depth: int) -> Callable[[], nn.Sequential]:
     return build
 
 
-BACKBONES: dict[str, Backbone] = {
+def _resnet_spec(depth: int, channels: int, weights: str) -> BackboneSpec:
+    return BackboneSpec(
+        name=f"resnet{depth}",
+        features=_resnet(depth),
+        channels=channels,
+        stride=16,
+        pooled_size=7,
+        fc_layers={"fc6": 1024, "fc7": 1024},
+        layers={"conv1": 0, "layer1": 4, "layer2": 5, "layer3": 6},
+        first_trained="layer2",
+        pixels=TORCHVISION_PIXELS,
+        imagenet_weights=weights,
+        key_prefix="",
+    )
+
+
+_SPECS = (
     # the paper's S
-    "alexnet": Backbone(
-        _alexnet, 256, 16, 6, (4096, 4096),
-        {"conv1": 0, "conv2": 3, "conv3": 6, "conv4": 8, "conv5": 10}, "conv2",
-        TORCHVISION_MEAN, TORCHVISION_STD,
-        "AlexNet_Weights.IMAGENET1K_V1", classifier=("classifier.1", "classifier.4"),
+    BackboneSpec(
+        name="alexnet",
+        features=_alexnet,
+        channels=256,
+        stride=16,
+        pooled_size=6,
+        fc_layers={"fc6": 4096, "fc7": 4096},
+        layers={"conv1": 0, "conv2": 3, "conv3": 6, "conv4": 8, "conv5": 10},
+        first_trained="conv2",
+        pixels=TORCHVISION_PIXELS,
+        imagenet_weights="AlexNet_Weights.IMAGENET1K_V1",
+        classifier_layers=("classifier.1", "classifier.4"),
     ),
     # the paper's L; conv1_x and conv2_x stay frozen (section 4.5)
-    "vgg16": Backbone(
-        _vgg16, 512, 16, 7, (4096, 4096),
-        {"conv1_1": 0, "conv2_1": 5, "conv3_1": 10, "conv4_1": 17, "conv5_1": 24}, "conv3_1",
-        TORCHVISION_MEAN, TORCHVISION_STD,
-        "VGG16_Weights.IMAGENET1K_V1", classifier=("classifier.0", "classifier.3"),
+    BackboneSpec(
+        name="vgg16",
+        features=_vgg16,
+        channels=512,
+        stride=16,
+        pooled_size=7,
+        fc_layers={"fc6": 4096, "fc7": 4096},
+        layers={"conv1_1": 0, "conv2_1": 5, "conv3_1": 10, "conv4_1": 17, "conv5_1": 24},
+        first_trained="conv3_1",
+        pixels=TORCHVISION_PIXELS,
+        imagenet_weights="VGG16_Weights.IMAGENET1K_V1",
+        classifier_layers=("classifier.0", "classifier.3"),
     ),
-    # the paper's M; Caffe's weights are the only ones, by --init
-    "vgg_cnn_m_1024": Backbone(
-        _vgg_cnn_m_1024, 512, 16, 6, (4096, 1024),
-        {"conv1": 0, "conv2": 4, "conv3": 8, "conv4": 10, "conv5": 12}, "conv2",
-        CAFFE_MEAN, CAFFE_STD, None,
-        classifier=("classifier.0", "classifier.3"),
+    # the paper's M; only Caffe's weights exist, to be given with --init
+    BackboneSpec(
+        name="vgg_cnn_m_1024",
+        features=_vgg_cnn_m_1024,
+        channels=512,
+        stride=16,
+        pooled_size=6,
+        fc_layers={"fc6": 4096, "fc7": 1024},
+        layers={"conv1": 0, "conv2": 4, "conv3": 8, "conv4": 10, "conv5": 12},
+        first_trained="conv2",
+        pixels=CAFFE_PIXELS,
+        imagenet_weights=None,
+        classifier_layers=("classifier.0", "classifier.3"),
     ),
-    "squeezenet1_1": Backbone(
-        _squeezenet1_1, 512, 16, 6, (1024, 1024),
-        {"conv1": 0, "fire2": 3, "fire4": 6, "fire6": 9, "fire8": 11}, "fire2",
-        TORCHVISION_MEAN, TORCHVISION_STD,
-        "SqueezeNet1_1_Weights.IMAGENET1K_V1",
+    BackboneSpec(
+        name="squeezenet1_1",
+        features=_squeezenet1_1,
+        channels=512,
+        stride=16,
+        pooled_size=6,
+        fc_layers={"fc6": 1024, "fc7": 1024},
+        layers={"conv1": 0, "fire2": 3, "fire4": 6, "fire6": 9, "fire8": 11},
+        first_trained="fire2",
+        pixels=TORCHVISION_PIXELS,
+        imagenet_weights="SqueezeNet1_1_Weights.IMAGENET1K_V1",
     ),
-    "resnet18": Backbone(
-        _resnet(18), 256, 16, 7, (1024, 1024),
-        {"conv1": 0, "layer1": 4, "layer2": 5, "layer3": 6}, "layer2",
-        TORCHVISION_MEAN, TORCHVISION_STD,
-        "ResNet18_Weights.IMAGENET1K_V1", prefix="",
-    ),
-    "resnet50": Backbone(
-        _resnet(50), 1024, 16, 7, (1024, 1024),
-        {"conv1": 0, "layer1": 4, "layer2": 5, "layer3": 6}, "layer2",
-        TORCHVISION_MEAN, TORCHVISION_STD,
-        "ResNet50_Weights.IMAGENET1K_V2", prefix="",
-    ),
-}  # fmt: skip
+    _resnet_spec(18, channels=256, weights="ResNet18_Weights.IMAGENET1K_V1"),
+    _resnet_spec(50, channels=1024, weights="ResNet50_Weights.IMAGENET1K_V2"),
+)
+BACKBONES: dict[str, BackboneSpec] = {spec.name: spec for spec in _SPECS}
 
 
-def backbone(name: str) -> Backbone:
-    """The row of that name.
+def backbone_spec(name: str) -> BackboneSpec:
+    """The row of BACKBONES of that name.
 
     Raises:
         ConfigError: there is none; the nearest name is offered.

@@ -1,12 +1,13 @@
-"""From the network's answers to detections: softmax, box decoding, threshold, NMS."""
+"""From the outputs of the network to detections: scores, threshold, box decoding, NMS."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ..ops import box_coder
 from ..ops import boxes as box_ops
@@ -18,6 +19,8 @@ def postprocess(
     output: HeadOutput,
     rois: NDArray[np.float32],
     image_size: tuple[int, int],
+    *,
+    score_function: Callable[[Tensor], Tensor],
     score_threshold: float,
     nms_threshold: float,
     max_detections: int,
@@ -27,18 +30,19 @@ def postprocess(
 ) -> Detections:
     """Detections of one image.
 
-    A RoI gives one candidate for each class wanted whose softmax score is above `score_threshold`;
+    A RoI gives one candidate for each class wanted whose score is above `score_threshold`;
     only these are decoded. Then NMS class by class, then the best
     `max_detections` of all classes together. Boxes that clipping leaves empty are dropped.
 
     Args:
         output: of R RoIs. rois: [R, 4], pixels of the original image.
         image_size: (height, width) of the original image.
+        score_function: from logits [R, K + 1] to scores in 0..1.
         labels_wanted: in 1..K; the background is no object.
         soft: soft-NMS instead of NMS; what falls to the score threshold is dropped.
         vote_threshold: IoU for box voting after NMS; 0: none, nor after soft-NMS.
     """
-    scores = output.class_logits.float().softmax(dim=1)
+    scores = score_function(output.class_logits)
     wanted = torch.zeros(scores.shape[1], dtype=torch.bool, device=scores.device)
     wanted[list(labels_wanted)] = True
     roi_index, label = ((scores > score_threshold) & wanted).nonzero(as_tuple=True)

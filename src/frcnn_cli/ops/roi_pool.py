@@ -37,8 +37,8 @@ def distinct_cells(rois: Tensor, spatial_scale: float) -> tuple[Tensor, Tensor]:
     Args:
         rois: [R, 5] float32. spatial_scale: feature cells per input pixel.
     Returns:
-        chosen: [U], indices of one RoI of each kind. kind: [R], so that chosen[kind] are RoIs
-        with the same cells as 0..R-1.
+        chosen: [U], indices of RoIs on different cells. inverse: [R], so that RoI r has the cells
+        of RoI chosen[inverse[r]].
     """
     array = rois.numpy()
     cells = to_cells(array[:, 1:], spatial_scale).astype(np.int64)
@@ -47,9 +47,9 @@ def distinct_cells(rois: Tensor, spatial_scale: float) -> tuple[Tensor, Tensor]:
     rows = table[order]
     first = np.ones(len(rows), np.bool_)
     first[1:] = (rows[1:] != rows[:-1]).any(axis=1)
-    kind = np.empty(len(rows), np.int64)
-    kind[order] = first.cumsum() - 1
-    return torch.from_numpy(order[first]), torch.from_numpy(kind)
+    inverse = np.empty(len(rows), np.int64)
+    inverse[order] = first.cumsum() - 1
+    return torch.from_numpy(order[first]), torch.from_numpy(inverse)
 
 
 def bin_limits(

@@ -17,7 +17,6 @@ import json
 import mmap
 import os
 import struct
-import threading
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,14 +25,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..claims import Claims
-from ..errors import DataError
+from ..errors import DataError, FrcnnError
+from ..runtime.files import write_atomically, write_text
+from ..runtime.locks import Locks
 from ..structures import Proposals
-from .methods import Method
+from .registry import Method
 
 MAGIC = b"FRCNNP1\n"
 SUFFIX = ".boxes"
-PART = ".part"  # what is being written
 ABOUT = "method.json"  # in the folder of a method: its name and settings
 _HEADER = struct.Struct("<8sIIIIc3x")
 _TYPES: dict[bytes, np.dtype[Any]] = {
@@ -88,7 +87,7 @@ class ProposalSource:
         self.method = method
         self.folder = folder / method.digest
         self.damaged: list[Path] = []  # entries that were found so, and are made again
-        self._claims = Claims(self.folder)
+        self._locks = Locks(self.folder)
 
     def path(self, content: bytes) -> Path:
         """Where the entry of an image file with this content is or would be."""
@@ -129,9 +128,9 @@ class ProposalSource:
         """
         with contextlib.ExitStack() as stack:
             try:
-                mine = stack.enter_context(self._claims.claim(key_of(content), wait))
+                mine = stack.enter_context(self._locks.claim(key_of(content), wait))
             except OSError as error:
-                raise self._failure(error) from None
+                raise self._failure(error.strerror or "") from None
             yield mine
 
     def make(self, content: bytes, image: NDArray[np.uint8]) -> Proposals:
@@ -149,19 +148,20 @@ class ProposalSource:
         try:
             about = self.folder / ABOUT
             if not about.exists():
-                text = json.dumps({"name": self.method.name, "settings": self.method.settings})
-                _write(about, text.encode())
-            _write(self.path(content), encode(proposals))
-        except OSError as error:
-            raise self._failure(error) from None
+                settings = {"name": self.method.name, "settings": self.method.settings}
+                write_text(about, json.dumps(settings))
+            entry = encode(proposals)
+            write_atomically(self.path(content), lambda part: part.write_bytes(entry))
+        except FrcnnError as error:
+            raise self._failure(error.message) from None
 
     def _fitting(self, content: bytes, image: NDArray[np.uint8]) -> Proposals | None:
         found = self.cached(content)
         return found if found is not None and found.image_size == image.shape[:2] else None
 
-    def _failure(self, error: OSError) -> DataError:
+    def _failure(self, why: str) -> DataError:
         return DataError(
-            f"cannot keep proposals in {self.folder}: {error.strerror}",
+            f"cannot keep proposals in {self.folder}: {why}",
             "make room, or name another folder in FRCNN_HOME",
         )
 
@@ -171,14 +171,3 @@ def _mapped(path: Path) -> bytes | mmap.mmap:
         if os.fstat(file.fileno()).st_size == 0:  # which cannot be mapped
             return b""
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-
-
-def _write(path: Path, content: bytes) -> None:
-    part = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}{PART}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(content)
-        os.replace(part, path)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise

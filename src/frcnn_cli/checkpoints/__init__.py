@@ -1,0 +1,1 @@
+"""The weights file, and everything that becomes one or is made from one."""

@@ -1,0 +1,235 @@
+"""Weights of other programs: Girshick's Caffe models, and state dicts of torch.
+
+Both are brought to torchvision's names first: `features.0.weight`, `classifier.0.weight`, with
+`cls_score` and `bbox_pred` beside them where the file is of a detector. What differs in Caffe:
+
+- the channels of a picture are blue, green, red: the first convolution is turned round;
+- fc6 reads the pooled features channel by channel, as torchvision's; ours reads bin by bin;
+- boxes are 0-based as ours, but name their last pixel where ours end behind it, a difference of
+  at most one pixel of the original image.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from ..errors import ConfigError, WeightsError
+from ..models.backbones import BACKBONES, backbone_spec
+from ..models.detectors import build_network
+from ..models.region_network import RegionNetwork
+from ..runtime.files import write_atomically
+from .caffe import Blob, read_caffemodel
+from .pretrained import PIXELS, initialise, load_state_dict
+from .weights import WeightsHeader, save_weights
+
+VOC_CLASSES = (
+    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
+    "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train",
+    "tvmonitor",
+)  # fmt: skip
+CAFFE_CONVOLUTIONS: dict[str, tuple[str, ...]] = {
+    "vgg16": (
+        "conv1_1", "conv1_2", "conv2_1", "conv2_2", "conv3_1", "conv3_2", "conv3_3", "conv4_1",
+        "conv4_2", "conv4_3", "conv5_1", "conv5_2", "conv5_3",
+    ),
+    "vgg_cnn_m_1024": ("conv1", "conv2", "conv3", "conv4", "conv5"),
+}  # fmt: skip
+HEADS = ("cls_score", "bbox_pred")
+
+State = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What a file turned out to be."""
+
+    backbone: str
+    header: WeightsHeader | None  # None: ImageNet weights, which training starts from
+
+
+def import_weights(
+    file: Path,
+    target: Path,
+    backbone_name: str | None,
+    classes: Sequence[str],
+    pixels: str | None,
+    scale: int,
+    max_size: int,
+) -> Imported:
+    """Write weights of another program as a weights file of ours.
+
+    Args:
+        file: .caffemodel, or a state dict in .pth or .safetensors.
+        backbone_name: None finds the backbone that the tensors fit.
+        classes: K names; none for VOC's, where there are 20.
+        pixels: a key of PIXELS; None for Caffe's.
+        scale, max_size: sides of the network's input, pixels.
+    Raises:
+        WeightsError: it cannot be read, or fits no backbone.
+        ConfigError: the classes are not as many as the file's.
+    """
+    caffe = file.suffix == ".caffemodel"
+    if caffe and pixels not in (None, "caffe"):
+        raise ConfigError("a .caffemodel expects Caffe's pixels", "leave --pixels out")
+    if caffe:
+        name, state = _from_caffe(file, read_caffemodel(file), backbone_name)
+    else:
+        state = load_state_dict(file)
+        name = backbone_name or _fitting(file, state)
+    if not any(f"{head}.weight" in state for head in HEADS):
+        initialise(build_network(name, 1), state)
+        tensors = {key: value.contiguous().clone() for key, value in state.items()}
+        write_atomically(target, lambda part: save_file(tensors, part))
+        return Imported(name, None)
+    wanted = tuple(classes) or VOC_CLASSES
+    network, ranks = _detector(file, name, state, len(wanted))
+    header = WeightsHeader(
+        backbone=name,
+        classes=wanted,
+        pixels=PIXELS[pixels or "caffe"],
+        scale=scale,
+        max_size=max_size,
+        ranks=ranks,
+        provenance={"imported from": file.name},
+    )
+    save_weights(target, network, header)
+    return Imported(name, header)
+
+
+def _fitting(file: Path, state: Mapping[str, Tensor]) -> str:
+    """The backbone whose convolutions a state dict holds."""
+    for name, spec in BACKBONES.items():
+        with torch.device("meta"):
+            own = spec.features().state_dict()
+        for prefix in (spec.key_prefix, "features."):
+            shapes = {key: state[prefix + key].shape for key in own if prefix + key in state}
+            if shapes == {key: value.shape for key, value in own.items()}:
+                return name
+    raise WeightsError(
+        f"{file} fits no backbone", f"known, with torchvision's names: {', '.join(BACKBONES)}"
+    )
+
+
+def _from_caffe(
+    file: Path, layers: Mapping[str, Sequence[Blob]], backbone_name: str | None
+) -> tuple[str, State]:
+    """Backbone and tensors by torchvision's names, RGB, of a Caffe model."""
+    names = [backbone_name] if backbone_name else list(CAFFE_CONVOLUTIONS)
+    fitting = [name for name in names if {*CAFFE_CONVOLUTIONS.get(name, ("",))} <= set(layers)]
+    if not fitting:
+        raise WeightsError(
+            f"{file} is no {' or '.join(names)}: it has layers {', '.join(layers):.200}",
+            f"Caffe models of {' and '.join(CAFFE_CONVOLUTIONS)} can be imported",
+        )
+    name, spec = fitting[0], backbone_spec(fitting[0])
+    state: State = {}
+    with torch.device("meta"):
+        features = spec.features()
+    convolutions = [key for key, each in features.named_modules() if isinstance(each, nn.Conv2d)]
+    pairs = list(zip(CAFFE_CONVOLUTIONS[name], convolutions, strict=True))
+    for caffe_name, key in pairs:
+        wanted = features.get_parameter(f"{key}.weight").shape
+        _take(file, layers, caffe_name, f"features.{key}", wanted, state)
+    first = f"features.{convolutions[0]}.weight"
+    state[first] = state[first].flip(1)  # BGR
+    width = spec.channels * spec.pooled_size**2
+    for (fc, size), key in zip(spec.fc_layers.items(), spec.classifier_layers, strict=True):
+        if f"{fc}_L" in layers and f"{fc}_U" in layers:
+            rank = math.prod(layers[f"{fc}_L"][0].shape) // width
+            _take(file, layers, f"{fc}_L", f"{key}.0", (rank, width), state, bias=False)
+            _take(file, layers, f"{fc}_U", f"{key}.1", (size, rank), state)
+        elif fc in layers:
+            _take(file, layers, fc, key, (size, width), state)
+        width = size
+    for head, outputs in zip(HEADS, (1, 4), strict=True):
+        if head in layers:
+            count = math.prod(layers[head][0].shape) // width // outputs * outputs
+            _take(file, layers, head, head, (count, width), state)
+    return name, state
+
+
+def _take(
+    file: Path,
+    layers: Mapping[str, Sequence[Blob]],
+    source: str,
+    target: str,
+    shape: Sequence[int],
+    state: State,
+    bias: bool = True,
+) -> None:
+    """Copy a layer of Caffe; old files have ones before the dimensions that count."""
+    blobs = layers[source]
+    wanted = {"weight": tuple(shape), "bias": tuple(shape[:1])}
+    for (part, size), blob in zip(wanted.items(), blobs, strict=False):
+        if tuple(d for d in blob.shape if d != 1) != tuple(d for d in size if d != 1):
+            raise WeightsError(
+                f"{file}: {source} is of shape {blob.shape}, expected {size}",
+                f"Caffe models of {' and '.join(CAFFE_CONVOLUTIONS)} can be imported",
+            )
+        state[f"{target}.{part}"] = torch.from_numpy(blob.reshape(size))
+    if bias and len(blobs) < 2:
+        raise WeightsError(f"{file}: {source} has no bias", "the file is damaged or cut")
+
+
+def _detector(
+    file: Path, name: str, state: State, class_count: int
+) -> tuple[RegionNetwork, dict[str, int]]:
+    """The network of a state that has the heads, and the ranks of its compressed layers."""
+    score = state.get("cls_score.weight")
+    if score is None or score.ndim != 2 or len(score) != class_count + 1:
+        count = "none" if score is None else f"{len(score) - 1} and the background"
+        raise ConfigError(
+            f"{file} has scores of {count}, not of {class_count} classes",
+            "name them with --classes",
+        )
+    network = build_network(name, class_count)
+    renamed = _renamed(state, network)
+    ranks = {
+        fc: len(renamed[f"fc_layers.{fc}.0.weight"])
+        for fc in network.fc_layers
+        if f"fc_layers.{fc}.0.weight" in renamed
+    }
+    network.set_ranks(ranks)
+    own = network.state_dict()
+    renamed.setdefault("feature_scale", own["feature_scale"])
+    for key, tensor in own.items():
+        shape = tuple(renamed[key].shape) if key in renamed else None
+        if shape != tensor.shape:
+            found = "missing" if shape is None else f"of shape {shape}"
+            raise WeightsError(
+                f"{file}: {key} is {found}, {name} needs {tuple(tensor.shape)}",
+                "expected the names of torchvision, or ours",
+            )
+    network.load_state_dict({key: renamed[key].float() for key in own})
+    return network.eval(), ranks
+
+
+def _renamed(state: State, network: RegionNetwork) -> State:
+    """Tensors by our names. What is called as in torchvision reads channel by channel."""
+    prefix, sources = network.backbone.key_prefix, network.backbone.classifier_layers
+    renamed: State = {}
+    for key, value in state.items():
+        if prefix and key.startswith(prefix):
+            renamed["features." + key.removeprefix(prefix)] = value
+        elif not prefix and key.split(".")[0] in ("conv1", "bn1", "layer1", "layer2", "layer3"):
+            renamed[f"features.{key}"] = value
+        else:
+            renamed[key] = value
+    layers = network.compressible_layers()
+    first = next(iter(layers))
+    for (name, layer), source in zip(layers.items(), sources, strict=False):
+        for part in ("weight", "bias", "0.weight", "1.weight", "1.bias"):
+            if f"{source}.{part}" in state:
+                given = state[f"{source}.{part}"]
+                reads_rois = name == first and part in ("weight", "0.weight") and given.ndim == 2
+                if reads_rois and given.shape[1] == layer.in_features:
+                    given = network.region_operator.from_channels_first(given)
+                renamed[f"fc_layers.{name}.{part}"] = given
+    return renamed

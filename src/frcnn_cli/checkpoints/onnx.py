@@ -1,0 +1,137 @@
+"""The network as ONNX, for programs without torch."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import ConfigError, FrcnnError
+from ..models.region_network import RegionNetwork
+from ..ops.box_coder import MAX_LOG_SCALE
+from ..runtime.files import write_atomically
+from .weights import WeightsHeader, load_weights
+
+INPUTS, OUTPUTS = ("image", "rois"), ("probabilities", "boxes")
+TOLERANCE = 1e-4  # of probabilities; of boxes over their image's size
+_OPSET = 18
+
+
+def export_onnx(weights: Path, target: Path) -> float | None:
+    """Write a weights file as ONNX, in float32.
+
+    Inputs: image [1, 3, H, W], float32 RGB in 0..255, scaled as the header says; rois [R, 4] in its
+    pixels. Outputs: probabilities [R, K + 1], the background first; boxes [R, K + 1, 4], clipped.
+
+    Returns:
+        The largest difference from the network here, as onnxruntime has it; None without it.
+    Raises:
+        ConfigError: onnx or onnxscript is not installed.
+        FrcnnError: onnxruntime gives another result, or the file cannot be written.
+    """
+    try:
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(f"{error.name} is not installed", "pip install onnx onnxscript") from None
+    model, header = load_weights(weights)
+    network = Exported(model, header).eval()
+    height, width = header.scale, min(header.scale * 4 // 3, header.max_size)
+    image, rois = _example(height, width, 50)
+    shapes = {
+        "image": {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC},
+        "rois": {0: torch.export.Dim.DYNAMIC},
+    }
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        program = torch.onnx.export(
+            network,
+            (image, rois),
+            input_names=INPUTS,
+            output_names=OUTPUTS,
+            opset_version=_OPSET,
+            dynamic_shapes=shapes,
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    difference: list[float | None] = []
+
+    def write(part: Path) -> None:
+        program.save(part, external_data=False)
+        difference.append(compare(part, network, *_example(height * 3 // 4, width, 80)))
+
+    write_atomically(target, write)
+    return difference[0]
+
+
+def _example(height: int, width: int, count: int) -> tuple[Tensor, Tensor]:
+    """A picture of noise and boxes in it, the same every time."""
+    generator = torch.Generator().manual_seed(0)
+    image = torch.rand((1, 3, height, width), generator=generator) * 255
+    corners = torch.rand((count, 2, 2), generator=generator).sort(dim=1).values
+    rois = corners * torch.tensor([width, height], dtype=torch.float32)
+    return image, rois.reshape(count, 4)
+
+
+def compare(file: Path, network: nn.Module, image: Tensor, rois: Tensor) -> float | None:
+    """Largest difference between an ONNX file and the network; None without onnxruntime.
+
+    Raises:
+        FrcnnError: it is above TOLERANCE.
+    """
+    try:
+        import onnxruntime
+    except ImportError:
+        return None
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    given = dict(zip(INPUTS, (image.numpy(), rois.numpy()), strict=True))
+    got = [torch.from_numpy(array) for array in session.run(list(OUTPUTS), given)]
+    with torch.inference_mode():
+        probabilities, boxes = network(image, rois)
+    largest = max(
+        float((got[0] - probabilities).abs().max()),
+        float((got[1] - boxes).abs().max()) / max(image.shape[2:]),
+    )
+    if not largest <= TOLERANCE:
+        raise FrcnnError(f"onnxruntime differs by {largest:.2g}", "try another version of it")
+    return largest
+
+
+class Exported(nn.Module):
+    """What the file computes."""
+
+    def __init__(self, model: RegionNetwork, header: WeightsHeader) -> None:
+        super().__init__()
+        self.model = model
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", torch.tensor(header.pixels.mean).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(header.pixels.std).view(1, 3, 1, 1))
+        self.pool = model.region_operator.for_export(header.max_size)
+
+    def forward(self, image: Tensor, rois: Tensor) -> tuple[Tensor, Tensor]:
+        """Probabilities and boxes; see `export_onnx`."""
+        maps = self.model.image_features((image - self.mean) / self.std)
+        output = self.model.heads(self.pool(maps, rois))
+        height, width = image.shape[2], image.shape[3]
+        return self.model.scores(output.class_logits), _decode(
+            rois, output.box_deltas, height, width
+        )
+
+
+def _decode(rois: Tensor, deltas: Tensor, height: int, width: int) -> Tensor:
+    """Boxes [R, K + 1, 4] of every class, clipped; see ops.box_coder."""
+    sizes = (rois[:, 2:] - rois[:, :2]).unsqueeze(1)
+    centres = rois[:, :2].unsqueeze(1) + 0.5 * sizes + deltas[..., :2] * sizes
+    halves = 0.5 * deltas[..., 2:].clamp(max=MAX_LOG_SCALE).exp() * sizes
+    low, high = centres - halves, centres + halves
+    xs = torch.stack([low[..., 0], high[..., 0]], dim=2).clamp(0, width)
+    ys = torch.stack([low[..., 1], high[..., 1]], dim=2).clamp(0, height)
+    return torch.stack([xs[..., 0], ys[..., 0], xs[..., 1], ys[..., 1]], dim=2)

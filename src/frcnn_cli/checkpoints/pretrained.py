@@ -1,0 +1,151 @@
+"""ImageNet weights to start from, and bare state dicts of any origin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from ..errors import ConfigError, WeightsError, reason
+from ..models.backbones import CAFFE_PIXELS, TORCHVISION_PIXELS
+from ..models.region_network import RegionNetwork
+from ..structures import PixelStatistics
+from .weights import is_weights_file
+
+PIXELS = {
+    "caffe": CAFFE_PIXELS,
+    "torchvision": TORCHVISION_PIXELS,
+}
+
+
+def start_from_imagenet(
+    network: RegionNetwork, file: Path | None, pixels: str | None
+) -> tuple[PixelStatistics, list[str], str]:
+    """Fill a new network with ImageNet weights.
+
+    Args:
+        file: a state dict; None for torchvision's, downloaded.
+        pixels: a key of PIXELS, the input that `file` expects; None for Caffe's, the convention of
+            the weights that the paper started from.
+    Returns:
+        The pixel statistics of the weights, the fully connected layers that they filled, and a
+        line that says so.
+    Raises:
+        WeightsError: no such weights, or they are another model's.
+        ConfigError: `pixels` without `file`.
+    """
+    spec = network.backbone
+    if file is None and pixels is not None:
+        raise ConfigError("--pixels goes with --init", "torchvision's own weights need no --pixels")
+    if file is not None:
+        filled = initialise(network, load_state_dict(file))
+        return PIXELS[pixels or "caffe"], filled, _told(file.name, network, filled)
+    if spec.imagenet_weights is None:
+        raise WeightsError(f"torchvision has no weights of {spec.name}", "give a file with --init")
+    filled = initialise(network, _download(spec.imagenet_weights))
+    return spec.pixels, filled, _told(spec.imagenet_weights, network, filled)
+
+
+def _told(origin: str, network: RegionNetwork, filled: list[str]) -> str:
+    random = [name for name in network.fc_layers if name not in filled]
+    return f"features {'and ' + ', '.join(filled) + ' ' if filled else ''}from {origin}" + (
+        f"; {', '.join(random)} random" if random else ""
+    )
+
+
+def _download(origin: str) -> dict[str, Tensor]:
+    from torch.hub import get_dir
+    from torchvision.models import get_weight
+
+    try:
+        # a file that is there already is not hashed, hence weights_only
+        state = get_weight(origin).get_state_dict(
+            progress=False, check_hash=True, weights_only=True
+        )
+    except Exception as error:  # torch.load raises many kinds
+        raise WeightsError(
+            f"cannot download {origin}: {reason(error)}",
+            f"remove what is damaged in {get_dir()}/checkpoints, or give a file with --init",
+        ) from None
+    return dict(state)
+
+
+def load_state_dict(path: Path) -> dict[str, Tensor]:
+    """A bare state dict: .safetensors, or a .pth read with weights_only.
+
+    Raises:
+        WeightsError: it is neither, or holds anything but tensors.
+    """
+    hint = "expected a state dict of tensors, as torchvision saves it"
+    if not path.is_file():
+        raise WeightsError(f"no weights file {path}", "check the path")
+    try:
+        if path.suffix == ".safetensors":
+            with safe_open(path, framework="pt") as file:
+                if is_weights_file(file.metadata()):
+                    raise WeightsError(f"{path} is a trained detector, not ImageNet weights", hint)
+                keys = file.keys()
+                return {key: file.get_tensor(key) for key in keys}
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except WeightsError:
+        raise
+    except Exception as error:  # torch.load raises a dozen kinds for a damaged or hostile file
+        raise WeightsError(f"{path} cannot be read: {reason(error)}", hint) from None
+    named = isinstance(state, dict) and all(isinstance(key, str) for key in state)
+    if not named or not all(map(_plain, state.values())):
+        raise WeightsError(f"{path} holds something else than plain tensors by name", hint)
+    return state
+
+
+def _plain(value: object) -> bool:
+    return (
+        isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and value.device.type == "cpu"
+        and not value.is_quantized
+        and not value.is_complex()
+    )
+
+
+def initialise(network: RegionNetwork, state: Mapping[str, Tensor]) -> list[str]:
+    """Copy ImageNet weights into a new network.
+
+    The features must all be there. fc6 and fc7 are taken from the classifier where the backbone
+    names its layers and the file has them in the right size; fc6 is reordered to how the region
+    operator lays out a RoI.
+
+    Returns:
+        The names of the fully connected layers that were filled.
+    Raises:
+        WeightsError: a tensor of the features is missing or of another shape.
+    """
+    spec = network.backbone
+    own = network.features.state_dict()
+    given = {key: state.get(spec.key_prefix + key) for key in own}
+    for key, tensor in own.items():
+        value = given[key]
+        if value is None or value.shape != tensor.shape:
+            found = "missing" if value is None else f"of shape {tuple(value.shape)}"
+            raise WeightsError(
+                f"weights of another model: {spec.key_prefix}{key} is {found}, "
+                f"{spec.name} needs {tuple(tensor.shape)}",
+                f"give ImageNet weights of {spec.name}",
+            )
+    network.features.load_state_dict(given)
+    filled = []
+    for name, source in zip(network.fc_layers, spec.classifier_layers, strict=False):
+        weight, bias = state.get(f"{source}.weight"), state.get(f"{source}.bias")
+        layer = network.compressible_layers()[name]
+        shapes = [None if value is None else value.shape for value in (weight, bias)]
+        if weight is None or bias is None or shapes != [layer.weight.shape, layer.bias.shape]:
+            continue
+        if name == next(iter(network.fc_layers)):
+            weight = network.region_operator.from_channels_first(weight)
+        with torch.no_grad():
+            layer.weight.copy_(weight)
+            layer.bias.copy_(bias)
+        filled.append(name)
+    return filled

@@ -1,0 +1,58 @@
+"""What a weights file holds and what it costs."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+from torch import nn
+
+from ..models.flops import head_flops, image_flops
+from .weights import load_weights
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """Everything about a weights file, for people and programs.
+
+    Raises:
+        WeightsError: see `load_weights`.
+    """
+    network, header = load_weights(path)
+    with path.open("rb") as file:
+        checksum = hashlib.file_digest(file, "sha256").hexdigest()
+    with safe_open(path, framework="pt") as tensors:
+        kinds = {tensors.get_slice(key).get_dtype() for key in tensors.keys()}  # noqa: SIM118
+    size = header.scale, min(header.scale * 4 // 3, header.max_size)
+    return {
+        "path": str(path),
+        "bytes": path.stat().st_size,
+        "dtype": "+".join(sorted(kinds)),
+        "sha256": checksum,
+        "detector": header.detector,
+        "region_operator": header.region_operator,
+        "score_function": header.score_function,
+        "backbone": header.backbone,
+        "classes": list(header.classes),
+        "input": {
+            "short_side": header.scale,
+            "long_side": header.max_size,
+            "mean": header.pixels.mean,
+            "std": header.pixels.std,
+        },
+        "ranks": header.ranks,
+        "prefilter": header.prefilter,
+        "parameters": {
+            "convolutions": _count(network.features),
+            **{name: _count(layer) for name, layer in network.fc_layers.items()},
+            **{name: _count(layer) for name, layer in network.output_layers().items()},
+            **({"prefilter": _count(network.prefilter)} if header.prefilter else {}),
+        },
+        "flops": {"features": image_flops(network, size), "roi": head_flops(network)},
+        "provenance": header.provenance,
+    }
+
+
+def _count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())

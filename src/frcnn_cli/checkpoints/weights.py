@@ -1,0 +1,249 @@
+"""The weights file: safetensors, with all that is needed to use it in the header.
+
+The tensors of a file are believed only where they fit the network that its header describes;
+nothing is unpickled.
+
+Formats, by the number at the end: 1 is Fast R-CNN alone; 2 adds a prefilter head, then called
+`screen`; 3 names the detector, its region operator and its score function. Files of 1 and 2 are
+read as they are; what is written is 3.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from ..config import MAX_SIDE
+from ..errors import WeightsError, reason
+from ..models.backbones import BACKBONES
+from ..models.detectors import DEFAULT_DETECTOR, DETECTORS, DetectorSpec, build_network
+from ..models.region_network import SCORE_FUNCTIONS, RegionNetwork
+from ..models.region_operators import REGION_OPERATORS
+from ..runtime.files import write_atomically
+from ..structures import PixelStatistics
+
+FORMAT = "frcnn-3"
+_OLD_FORMATS = ("frcnn-1", "frcnn-2")  # without and with a prefilter head
+_KEY = "frcnn"  # of the header in the file's metadata
+_HINT = "expected a .safetensors file written by frcnn train or frcnn compress"
+_MAX_CLASSES = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsHeader:
+    """What a weights file says of itself."""
+
+    backbone: str  # key of BACKBONES
+    classes: tuple[str, ...]  # K names, label 1 first
+    pixels: PixelStatistics
+    scale: int  # pixels of the shorter side in training
+    max_size: int  # pixels of the longer side at most
+    detector: str = DEFAULT_DETECTOR  # its name, for people
+    region_operator: str = DETECTORS[DEFAULT_DETECTOR].region_operator  # key of REGION_OPERATORS
+    score_function: str = DETECTORS[DEFAULT_DETECTOR].score_function  # key of SCORE_FUNCTIONS
+    ranks: dict[str, int] = field(default_factory=dict)  # of the compressed layers
+    prefilter: dict[str, int] = field(default_factory=dict)  # ranks of the prefilter head
+    provenance: dict[str, object] = field(default_factory=dict)  # data, recipe, history: for people
+
+    @property
+    def detector_spec(self) -> DetectorSpec:
+        """How the network is put together."""
+        return DetectorSpec(self.region_operator, self.score_function)
+
+
+def save_weights(
+    path: Path, network: RegionNetwork, header: WeightsHeader, half: bool = False
+) -> None:
+    """Write a weights file; it replaces `path` only when it is complete.
+
+    Args:
+        half: float16 tensors instead of float32.
+    Raises:
+        WeightsError: a weight is not finite in that precision.
+        FrcnnError: see `write_atomically`.
+    """
+    dtype = torch.float16 if half else torch.float32
+    tensors = {
+        key: tensor.to(dtype).contiguous()
+        for key, tensor in network.state_dict().items()
+        if header.prefilter or not key.startswith("prefilter.")
+    }
+    if not all(tensor.isfinite().all() for tensor in tensors.values()):
+        name = "float16" if half else "float32"
+        raise WeightsError(f"a weight is NaN, infinite or too large for {name}", "train again")
+    metadata = {_KEY: json.dumps(_to_json(header))}
+    write_atomically(path, lambda part: save_file(tensors, part, metadata))
+
+
+def load_weights(path: Path) -> tuple[RegionNetwork, WeightsHeader]:
+    """Build the network that a file describes and fill it; it is in evaluation mode.
+
+    Raises:
+        WeightsError: not such a file, damaged, or its tensors are not those of its header.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = _parse_header(path, file.metadata())
+            with _NoInitialisation():
+                network = build_network(header.backbone, len(header.classes), header.detector_spec)
+                network.set_ranks(header.ranks)
+                network.set_prefilter(header.prefilter)
+            names = {_network_key(key): key for key in file.keys()}  # noqa: SIM118
+            shapes = {key: tuple(file.get_slice(name).get_shape()) for key, name in names.items()}
+            _check_shapes(path, network, shapes)
+            # copies: the network outlives the file, which may be cut short meanwhile
+            tensors = {
+                key: file.get_tensor(name).to(torch.float32, copy=True)
+                for key, name in names.items()
+            }
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(
+            f"{path} is not a weights file that can be read: {reason(error)}", _HINT
+        ) from None
+    network.load_state_dict(tensors, assign=True)
+    if not all(map(_finite, tensors.values())):
+        raise WeightsError(f"{path} holds NaN or infinite weights", "train again")
+    return network.eval(), header
+
+
+def read_header(path: Path) -> WeightsHeader:
+    """What a weights file says of itself; its tensors are not looked at.
+
+    Raises:
+        WeightsError: not such a file.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return _parse_header(path, file.metadata())
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(
+            f"{path} is not a weights file that can be read: {reason(error)}", _HINT
+        ) from None
+
+
+def is_weights_file(metadata: Mapping[str, str] | None) -> bool:
+    """Whether the metadata of a safetensors file are those of a weights file of ours."""
+    return _KEY in (metadata or {})
+
+
+def _network_key(key: str) -> str:
+    """The name in the network of a tensor in a file."""
+    return f"prefilter.{key.removeprefix('screen.')}" if key.startswith("screen.") else key
+
+
+def _finite(tensor: Tensor) -> bool:
+    """Whether all elements are; a finite sum, which is ten times quicker to find, says so."""
+    return bool(tensor.sum().isfinite()) or bool(tensor.isfinite().all())
+
+
+def _to_json(header: WeightsHeader) -> dict[str, object]:
+    return {
+        "format": FORMAT,
+        "detector": header.detector,
+        "region_operator": header.region_operator,
+        "score_function": header.score_function,
+        "backbone": header.backbone,
+        "classes": header.classes,
+        "pixel_mean": header.pixels.mean,
+        "pixel_std": header.pixels.std,
+        "scale": header.scale,
+        "max_size": header.max_size,
+        "ranks": header.ranks,
+        "prefilter": header.prefilter,
+        "provenance": header.provenance,
+    }
+
+
+def _parse_header(path: Path, metadata: Mapping[str, str] | None) -> WeightsHeader:
+    try:
+        header = _from_json(json.loads((metadata or {}).get(_KEY, "")))
+        sane = _is_sane(header)
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
+        sane = False
+    if not sane:
+        raise WeightsError(f"{path} has no header of frcnn: weights of another program?", _HINT)
+    for what, name, known in (
+        ("backbone", header.backbone, BACKBONES),
+        ("region operator", header.region_operator, REGION_OPERATORS),
+        ("score function", header.score_function, SCORE_FUNCTIONS),
+    ):
+        if name not in known:
+            raise WeightsError(
+                f"{path} is for a {what} {name!r}, unknown here", f"known: {', '.join(known)}"
+            )
+    return header
+
+
+def _from_json(data: dict[str, Any]) -> WeightsHeader:
+    """The header in a file of any format; raises many kinds of errors where there is none."""
+    written = data.pop("format")
+    if written == FORMAT:
+        fitting = data.keys() >= {"detector", "region_operator", "score_function"}
+    else:
+        data["prefilter"] = data.pop("screen", {})
+        fitting = written == _OLD_FORMATS[bool(data["prefilter"])]
+    if not fitting or not isinstance(data["classes"], list):
+        raise ValueError("another format")
+    mean, std = (tuple(map(float, data.pop(f"pixel_{name}"))) for name in ("mean", "std"))
+    data["pixels"] = PixelStatistics(mean, std)
+    data["classes"] = tuple(data["classes"])
+    data["ranks"] = _ranks(data["ranks"])
+    data["prefilter"] = _ranks(data.get("prefilter", {}))
+    return WeightsHeader(**data)
+
+
+def _ranks(given: dict[str, Any]) -> dict[str, int]:
+    return {str(layer): int(rank) for layer, rank in given.items()}
+
+
+def _is_sane(header: WeightsHeader) -> bool:
+    names = (
+        header.backbone, header.detector, header.region_operator, header.score_function,
+        *header.classes,
+    )  # fmt: skip
+    mean, std = header.pixels.mean, header.pixels.std
+    return (
+        1 <= len(set(header.classes)) == len(header.classes) <= _MAX_CLASSES
+        and all(isinstance(name, str) for name in names)
+        and len(mean) == len(std) == 3
+        and all(math.isfinite(value) for value in mean)
+        and all(0 < value < math.inf for value in std)
+        and isinstance(header.scale, int)
+        and isinstance(header.max_size, int)
+        and 1 <= header.scale <= header.max_size <= MAX_SIDE
+        and isinstance(header.provenance, dict)
+    )
+
+
+class _NoInitialisation(TorchFunctionMode):
+    """Layers made under it are not given random weights, which take longer than reading a file."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        given = kwargs or {}
+        init = nn.init
+        if function in (init.kaiming_uniform_, init.uniform_, init.normal_, Tensor.normal_):
+            return given["tensor"] if "tensor" in given else args[0]
+        return function(*args, **given)
+
+
+def _check_shapes(path: Path, network: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    wanted = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
+    for key in wanted.keys() | shapes.keys():
+        if wanted.get(key) != shapes.get(key):
+            raise WeightsError(
+                f"{path} does not fit its own header: {key} should be {wanted.get(key)}, "
+                f"is {shapes.get(key)}",
+                "the file is damaged or was changed: train or compress again",
+            )

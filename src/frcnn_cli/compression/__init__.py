@@ -1,0 +1,1 @@
+"""Fully connected layers of low rank: choosing, fitting and measuring them."""

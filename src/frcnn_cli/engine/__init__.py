@@ -1,1 +1,0 @@
-"""One loop per file. Nothing here parses arguments or prints."""

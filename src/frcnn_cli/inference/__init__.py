@@ -1,0 +1,1 @@
+"""From pictures to detections, and from detections to pictures and files."""

@@ -1,0 +1,344 @@
+"""The pipeline from pictures to detections; everything that detects goes through it."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from ..checkpoints.weights import WeightsHeader, load_weights
+from ..config import SHOWN_SCORE, DetectConfig
+from ..data.collate import PreprocessedImage, collate, preprocess_scales
+from ..data.sources import Source, as_source
+from ..errors import FrcnnError, unknown_name
+from ..models.flops import image_flops
+from ..models.postprocess import postprocess
+from ..models.region_network import RegionNetwork
+from ..proposers.cache import ProposalSource
+from ..proposers.registry import selective_search
+from ..runtime.device import pick_device, pick_precision
+from ..runtime.executor import prefetch
+from ..runtime.paths import DEFAULT_WEIGHTS, find_weights, proposals_dir
+from ..runtime.timing import StageHook, Work, untimed
+from ..structures import Detections, HeadOutput
+from .batching import Item, ReadFailure, ReadImage, group_by_shape
+from .result import Failure, Result
+from .scoring import score_rois
+
+Picture = str | Path | Image.Image | NDArray[np.uint8]
+# reads an item: the content of its file (None where it has none), and its pixels [H, W, 3]
+Read = Callable[[Item], tuple[bytes | None, NDArray[np.uint8]]]
+
+
+@dataclass(frozen=True)
+class RoiPredictions:
+    """RoIs [R, 4] in pixels of the original image, and what the head gave for each."""
+
+    output: HeadOutput
+    rois: NDArray[np.float32]
+
+    @staticmethod
+    def concatenate(parts: Sequence[RoiPredictions]) -> RoiPredictions:
+        """The RoIs of all parts, in order."""
+        if len(parts) == 1:
+            return parts[0]
+        logits = torch.cat([part.output.class_logits for part in parts])
+        deltas = torch.cat([part.output.box_deltas for part in parts])
+        rois = np.concatenate([part.rois for part in parts])
+        return RoiPredictions(HeadOutput(logits, deltas), rois)
+
+    @staticmethod
+    def of(output: HeadOutput, inverse: Tensor, rois: NDArray[np.float32]) -> RoiPredictions:
+        """Give every RoI its own row of an output that has one for RoIs with equal features.
+
+        Args:
+            inverse: [R], the row of each RoI; RoIs with -1 are left out. rois: [R, 4].
+        """
+        (scored,) = (inverse >= 0).nonzero(as_tuple=True)
+        rows = inverse[scored]
+        return RoiPredictions(
+            HeadOutput(output.class_logits[rows], output.box_deltas[rows]),
+            rois[scored.cpu().numpy()],
+        )
+
+
+@dataclass(frozen=True)
+class Detected(Generic[Item]):
+    """An image with what was found in it."""
+
+    source: ReadImage[Item]
+    detections: Detections
+    seconds: float  # of the network and the postprocessing
+
+
+class Detector:
+    """A network with its weights, its source of proposals and its settings.
+
+    The pipeline is `preprocess` -> `extract_features` -> `score_rois` -> `postprocess`;
+    `detect_batch` runs it on images that are preprocessed, `detect_each` on any number of items
+    that are read ahead, and calling the detector on one picture.
+
+    Args:
+        device: auto, cpu, cuda or cuda:N.
+    Raises:
+        ConfigError: the device is not there, or the weights do not know a class asked for.
+    """
+
+    def __init__(
+        self,
+        network: RegionNetwork,
+        header: WeightsHeader,
+        proposals: ProposalSource,
+        config: DetectConfig,
+        device: str,
+    ) -> None:
+        self.device = pick_device(device)
+        self.dtype = pick_precision(config.precision, self.device)
+        self.network = network.to(self.device).eval().to_precision(self.dtype)
+        if self.device.type != "cpu":  # on CPUs NNPACK wants the weights as they come
+            self.network.to(memory_format=torch.channels_last)
+        self.cascade = config.cascade and len(network.prefilter) > 0
+        self.header, self.proposals, self.config = header, proposals, config
+        for name in config.classes:
+            if name not in header.classes:
+                raise unknown_name("class", name, header.classes)
+        self._labels = [header.classes.index(name) + 1 for name in config.classes or header.classes]
+        self._wanted = torch.zeros(len(header.classes) + 1, dtype=torch.bool, device=self.device)
+        self._wanted[self._labels] = True
+        self._stage: StageHook = untimed
+
+    @classmethod
+    def load(
+        cls,
+        weights: str | Path = DEFAULT_WEIGHTS,
+        proposals: ProposalSource | None = None,
+        config: DetectConfig | None = None,
+        device: str = "auto",
+    ) -> Detector:
+        """Read a weights file.
+
+        Args:
+            weights: name or path.
+            proposals: None for selective search with the cache in its usual place.
+            config: None for the defaults, with the scores that `frcnn detect` shows and the
+                precision that suits the device.
+            device: auto, cpu, cuda or cuda:N.
+        Raises:
+            WeightsError, ConfigError: see `find_weights` and `load_weights`.
+        """
+        network, header = load_weights(find_weights(str(weights)))
+        proposals = proposals or ProposalSource(selective_search(), proposals_dir())
+        config = config or DetectConfig(score_threshold=SHOWN_SCORE, precision="auto")
+        return cls(network, header, proposals, config, device)
+
+    def timed_by(self, hook: StageHook) -> Detector:
+        """The same detector with a hook around every stage of its pipeline."""
+        timed = copy.copy(self)
+        timed._stage = hook
+        return timed
+
+    def __call__(self, picture: Picture) -> Result:
+        """Detect in one picture: a path, an address, a picture of Pillow, or an array.
+
+        Args:
+            picture: an array is uint8 [H, W, 3], RGB.
+        Raises:
+            ImageError: it cannot be read.
+        """
+        (found,) = self.run([picture])
+        if isinstance(found, Failure):
+            raise found.error
+        return found
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the labels 1..K."""
+        return self.header.classes
+
+    def run(
+        self, pictures: Iterable[Picture | Source], batch: int = 1
+    ) -> Iterator[Result | Failure]:
+        """Detect in each picture, in order; one that cannot be read does not stop the others.
+
+        The next pictures are read while the network runs; memory does not grow with their number.
+
+        Args:
+            batch: pictures in a pass at most; those that follow each other and have one resized
+                shape.
+        """
+        sources = map(as_source, pictures)
+        for found in self.detect_each(sources, lambda source: source.read(), batch=batch):
+            if isinstance(found, ReadFailure):
+                yield Failure(found.item.name, found.error)
+                continue
+            source, image = found.source.item, found.source
+            yield Result(
+                name=source.name,
+                stem=source.stem,
+                image=image.pixels,
+                detections=found.detections,
+                classes=self.classes,
+                proposals=image.preprocessed.roi_count,
+                seconds=found.seconds,
+            )
+
+    def detect_each(
+        self, items: Iterable[Item], read: Read[Item], *, workers: int = 1, batch: int = 1
+    ) -> Iterator[Detected[Item] | ReadFailure[Item]]:
+        """Detect in the image that `read` gives for each item, in order.
+
+        Args:
+            workers: threads that read ahead. batch: images in a pass at most, see `run`.
+        """
+        for group in group_by_shape(self.read_each(items, read, workers), batch):
+            if isinstance(group, ReadFailure):
+                yield group
+                continue
+            start = time.perf_counter()
+            found = self.detect_batch([image.preprocessed for image in group])
+            seconds = (time.perf_counter() - start) / len(group)
+            for image, detections in zip(group, found, strict=True):
+                yield Detected(image, detections, seconds)
+
+    def read_each(
+        self, items: Iterable[Item], read: Read[Item], workers: int
+    ) -> Iterator[ReadImage[Item] | ReadFailure[Item]]:
+        """Read, propose for and resize the image of each item, in order, ahead of the caller.
+
+        Args:
+            workers: threads.
+        """
+
+        def make_ready(item: Item) -> ReadImage[Item]:
+            content, pixels = read(item)
+            return ReadImage(
+                item=item,
+                file_size=0 if content is None else len(content),
+                pixels=pixels,
+                preprocessed=self.preprocess(content, pixels),
+            )
+
+        for item, future in prefetch(make_ready, items, workers):
+            try:
+                yield future.result()
+            except FrcnnError as error:
+                yield ReadFailure(item, error)
+
+    def preprocess(self, content: bytes | None, image: NDArray[np.uint8]) -> PreprocessedImage:
+        """Propose regions of an image and resize it.
+
+        Args:
+            content: of the image file, under which its proposals are cached. None: they are made
+                anew.
+            image: its decoded form, [H, W, 3].
+        """
+        with self._stage("propose"):
+            if content is None:
+                proposals = self.proposals.method.propose(image)
+            else:
+                proposals = self.proposals(content, image)
+        rois = proposals.top(self.config.max_proposals).boxes
+        scales = self.config.scales or (self.header.scale,)
+        with self._stage("scale"):
+            return preprocess_scales(
+                image, rois, scales, self.config.max_size or self.header.max_size
+            )
+
+    def detect(self, image: PreprocessedImage) -> Detections:
+        """Detections of one preprocessed image."""
+        return self.detect_batch([image])[0]
+
+    @torch.inference_mode()
+    def detect_batch(self, images: Sequence[PreprocessedImage]) -> list[Detections]:
+        """Detections of preprocessed images of one resized shape, in one pass of the network."""
+        found = [[predictions] for predictions in self._predict(images)]
+        for own, image in zip(found, images, strict=True):
+            for other in image.others:
+                own += self._predict([other])
+        return [
+            self._postprocess(RoiPredictions.concatenate(own), image)
+            for own, image in zip(found, images, strict=True)
+        ]
+
+    def _predict(self, images: Sequence[PreprocessedImage]) -> list[RoiPredictions]:
+        """Predictions for the RoIs of each image that could be kept, at its first scale."""
+        maps, rois, inverse = self.extract_features(*images)
+        found = score_rois(
+            self.network,
+            maps,
+            rois,
+            self._wanted,
+            self.config.score_threshold,
+            self.cascade,
+            self._stage,
+        )
+        row = torch.full((len(rois),), -1, device=self.device)
+        row[found.index] = torch.arange(len(found.index), device=self.device)
+        rows = torch.split(row[inverse], [len(image.rois) for image in images])
+        return [
+            RoiPredictions.of(found.output, own, image.rois)
+            for own, image in zip(rows, images, strict=True)
+        ]
+
+    @torch.inference_mode()
+    def extract_features(self, *images: PreprocessedImage) -> tuple[Tensor, Tensor, Tensor]:
+        """The feature maps of images, and their RoIs, of which equal ones come once.
+
+        Returns:
+            maps: [B, C, H, W]. rois: [U, 5], RoIs with different features. inverse: [R], which of
+            these U each of the R RoIs of all images is.
+        """
+        with self._stage("scale"):
+            batch = collate(images, self.header.pixels)
+            pixels = batch.images.to(self.device, self.dtype, memory_format=torch.channels_last)
+        size = (batch.images.shape[2], batch.images.shape[3])
+        with self._stage("conv", lambda: Work(flops=image_flops(self.network, size) * len(images))):
+            maps = self.network.image_features(pixels)
+        with self._stage("RoI pool"):
+            chosen, inverse = self.network.region_operator.distinct(batch.rois)
+            return maps, batch.rois[chosen].to(self.device), inverse.to(self.device)
+
+    @torch.inference_mode()
+    def region_features(self, *images: PreprocessedImage) -> tuple[Tensor, Tensor]:
+        """Features [U, D] of the different RoIs of images, and which of them each of the R RoIs
+        has, [R]."""
+        maps, rois, inverse = self.extract_features(*images)
+        return self.network.region_features(maps, rois), inverse
+
+    def postprocess(
+        self, output: HeadOutput, inverse: Tensor, image: PreprocessedImage
+    ) -> Detections:
+        """Detections of an image from what the head gave for its different RoIs.
+
+        Args:
+            inverse: [R], the row of `output` that each RoI of the image has; -1 for a RoI that no
+                class keeps.
+        """
+        return self._postprocess(RoiPredictions.of(output, inverse, image.rois), image)
+
+    def _postprocess(self, found: RoiPredictions, image: PreprocessedImage) -> Detections:
+        config, deltas = self.config, found.output.box_deltas
+        if not config.box_regression:
+            deltas = torch.zeros_like(deltas)
+        with self._stage("NMS"):
+            return postprocess(
+                HeadOutput(found.output.class_logits, deltas),
+                found.rois,
+                image.original_size,
+                score_function=self.network.scores,
+                score_threshold=config.score_threshold,
+                nms_threshold=config.nms_threshold,
+                max_detections=config.max_detections,
+                labels_wanted=self._labels,
+                soft=config.soft_nms,
+                vote_threshold=config.vote_threshold if config.box_regression else 0.0,
+            )

@@ -1,0 +1,175 @@
+"""Where the time of a detection goes (Fast R-CNN, Figure 2), with a lower bound beside it.
+
+The stages are those of the pipeline itself, timed by a hook around each of them.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+
+from ..data import images
+from ..data.collate import PreprocessedImage
+from ..data.sources import Pixels, Source
+from ..errors import DataError, FrcnnError
+from ..proposers.registry import FILE
+from ..runtime.timing import Work, synchronized_time
+from .detector import Detector
+from .drawing import draw
+
+PASSES = 3  # over each picture, after one that does not count
+_MATRIX_SIDE, _COPY_SIZE = 2048, 2**26  # of the product; floats that are copied
+_LONG_PRODUCT = 0.05  # seconds of a product, after which no larger one is tried
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a detection."""
+
+    name: str
+    milliseconds: float  # an image, median
+    floor: float | None  # milliseconds that its arithmetic (or bytes) takes at the measured rate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """What `frcnn detect --profile` shows."""
+
+    stages: list[Stage]
+    pictures: int
+    rois: float  # an image
+    distinct: float  # of them, that have features of their own
+    gemm_flops: float  # floating-point operations per second of a large product
+    copy_bytes: float  # bytes read and written per second of a large copy
+    failures: tuple[str, ...]  # of pictures that could not be read or proposed for
+
+
+class _Clock:
+    """A StageHook that adds up, for each image, the time and the work of every stage."""
+
+    def __init__(self, device: torch.device, gemm_flops: float, copy_bytes: float) -> None:
+        self._device, self._gemm_flops, self._copy_bytes = device, gemm_flops, copy_bytes
+        self._seconds: dict[str, float] = {}
+        self._floors: dict[str, float] = {}
+        self._images: dict[str, list[float]] = defaultdict(list)
+        self._image_floors: dict[str, list[float]] = defaultdict(list)
+
+    @contextmanager
+    def __call__(self, name: str, work: Callable[[], Work] | None = None) -> Iterator[None]:
+        start = synchronized_time(self._device)
+        yield
+        seconds = synchronized_time(self._device) - start
+        self._seconds[name] = self._seconds.get(name, 0.0) + seconds
+        if work is not None:
+            least = work()
+            floor = least.flops / self._gemm_flops + least.bytes / self._copy_bytes
+            self._floors[name] = self._floors.get(name, 0.0) + floor
+
+    def end_image(self, counts: bool) -> None:
+        """Keep the sums of an image, or forget them, and begin the next one."""
+        if counts:
+            for name, seconds in self._seconds.items():
+                self._images[name].append(1000 * seconds)
+            for name, floor in self._floors.items():
+                self._image_floors[name].append(1000 * floor)
+        self._seconds, self._floors = {}, {}
+
+    def stages(self) -> list[Stage]:
+        """The median of each stage over the images, in the order in which they began."""
+        floors = {name: statistics.median(each) for name, each in self._image_floors.items()}
+        return [
+            Stage(name, statistics.median(times), floors.get(name))
+            for name, times in self._images.items()
+        ]
+
+
+def gemm_rate(device: torch.device, dtype: torch.dtype = torch.float32) -> float:
+    """Floating-point operations per second of a large matrix product.
+
+    A smaller product is measured where it takes long already, in a type that the processor
+    emulates: the large one would take minutes.
+    """
+    for size in (_MATRIX_SIDE // 8, _MATRIX_SIDE // 4, _MATRIX_SIDE // 2, _MATRIX_SIDE):
+        a = torch.rand(size, size, device=device).to(dtype)
+        seconds = _fastest(partial(torch.mm, a, a), device)
+        if seconds > _LONG_PRODUCT:
+            break
+    return 2 * size**3 / seconds
+
+
+def copy_rate(device: torch.device) -> float:
+    """Bytes per second, read and written, of a large copy."""
+    a = torch.rand(_COPY_SIZE, device=device)
+    b = torch.empty_like(a)
+    return 2 * 4 * _COPY_SIZE / _fastest(lambda: b.copy_(a), device)
+
+
+def _fastest(work: Callable[[], object], device: torch.device) -> float:
+    seconds = []
+    for _ in range(6):
+        start = synchronized_time(device)
+        work()
+        seconds.append(synchronized_time(device) - start)
+    return min(seconds)
+
+
+def profile(detector: Detector, sources: Iterable[Source]) -> Profile:
+    """Time every stage of detecting in the sources, one after the other, nothing overlapped.
+
+    Proposals are made anew, whatever is in the cache, unless they are those of a file.
+
+    Raises:
+        FrcnnError: the first failure, where nothing can be measured.
+    """
+    gemm, copy = gemm_rate(detector.device, detector.dtype), copy_rate(detector.device)
+    clock, rois, distinct = _Clock(detector.device, gemm, copy), list[int](), list[int]()
+    failures: list[FrcnnError] = []
+    for source in sources:
+        try:
+            content, image = source.read()
+            for number in range(PASSES + 1):
+                preprocessed = _detect_once(detector, clock, content, image)
+                clock.end_image(counts=number > 0)
+        except FrcnnError as error:
+            failures.append(error)
+            continue
+        rois.append(preprocessed.roi_count)
+        scales = [preprocessed, *preprocessed.others]
+        distinct.append(sum(len(detector.extract_features(each)[1]) for each in scales))
+    if not rois:
+        raise failures[0] if failures else DataError("nothing to measure", "give a picture")
+    return Profile(
+        stages=clock.stages(),
+        pictures=len(rois),
+        rois=statistics.fmean(rois),
+        distinct=statistics.fmean(distinct),
+        gemm_flops=gemm,
+        copy_bytes=copy,
+        failures=tuple(failure.message for failure in failures),
+    )
+
+
+def _detect_once(
+    detector: Detector, clock: _Clock, content: bytes | None, image: Pixels
+) -> PreprocessedImage:
+    """Detect in one picture, and draw what was found.
+
+    Args:
+        content: of its file; None where it has none.
+    """
+    timed = detector.timed_by(clock)
+    if content is not None:
+        with clock("decode"):
+            images.decode(content, "the picture")
+    from_file = detector.proposals.method.name == FILE
+    preprocessed = timed.preprocess(content if from_file else None, image)
+    (detections,) = timed.detect_batch([preprocessed])
+    with clock("draw"):
+        draw(image, detections, detector.classes)
+    return preprocessed

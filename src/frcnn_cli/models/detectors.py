@@ -1,0 +1,77 @@
+"""Detectors by name, and building their networks.
+
+A new detector is a row of DETECTORS, with a region operator and a score function of its own where
+it needs them; nothing else has to know of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from ..errors import unknown_name
+from .backbones import backbone_spec
+from .region_network import RegionNetwork
+from .region_operators import REGION_OPERATORS
+
+DEFAULT_DETECTOR = "fast_rcnn"
+
+
+@dataclass(frozen=True)
+class DetectorSpec:
+    """What tells one detector from another."""
+
+    region_operator: str  # key of REGION_OPERATORS
+    score_function: str  # key of SCORE_FUNCTIONS
+
+
+DETECTORS: dict[str, DetectorSpec] = {
+    "fast_rcnn": DetectorSpec(region_operator="roi_max_pool", score_function="softmax"),
+}
+
+
+def build_network(
+    backbone_name: str, class_count: int, detector: DetectorSpec | str = DEFAULT_DETECTOR
+) -> RegionNetwork:
+    """A network with random weights.
+
+    fc6 and fc7 start from He's initialisation, the classification layer from N(0, 0.01), the
+    regression layer from N(0, 0.001), biases from 0 (Fast R-CNN, section 2.3).
+
+    Args:
+        backbone_name: key of BACKBONES.
+        class_count: K, without the background.
+        detector: key of DETECTORS, or a row like theirs.
+    Raises:
+        ConfigError: no such backbone or detector.
+    """
+    backbone = backbone_spec(backbone_name)
+    if isinstance(detector, str):
+        if detector not in DETECTORS:
+            raise unknown_name("detector", detector, DETECTORS)
+        detector = DETECTORS[detector]
+    operator = REGION_OPERATORS[detector.region_operator](backbone)
+    width = backbone.channels * operator.bins
+    fc_layers: dict[str, nn.Module] = {}
+    for name, size in backbone.fc_layers.items():
+        layer = nn.Linear(width, size)
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        nn.init.zeros_(layer.bias)
+        fc_layers[name] = layer
+        width = size
+    cls_score = nn.Linear(width, class_count + 1)
+    bbox_pred = nn.Linear(width, (class_count + 1) * 4)
+    nn.init.normal_(cls_score.weight, std=0.01)
+    nn.init.normal_(bbox_pred.weight, std=0.001)
+    nn.init.zeros_(cls_score.bias)
+    nn.init.zeros_(bbox_pred.bias)
+    return RegionNetwork(
+        backbone=backbone,
+        region_operator=operator,
+        features=backbone.features(),
+        fc_layers=fc_layers,
+        cls_score=cls_score,
+        bbox_pred=bbox_pred,
+        score_function=detector.score_function,
+    )

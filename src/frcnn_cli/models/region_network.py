@@ -1,0 +1,297 @@
+"""The network of every detector here: image network, region operator, box head, predictor.
+
+    maps = image_features(images)        convolutions, once for the whole image
+    x = region_features(maps, rois)      the region operator: a vector for each RoI
+    h = box_head(x)                      fully connected layers fc6, fc7
+    predict(h)                           class logits and box deltas (Fast R-CNN, section 2)
+
+B: images, R: RoIs, K: classes, C: channels, D: length of a RoI's features, U: outputs of fc7.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import WeightsError, unknown_name
+from ..runtime.timing import StageHook, Work, untimed
+from ..structures import HeadOutput
+from .backbones import BackboneSpec
+from .flops import linear_flops
+from .low_rank import low_rank_layer
+from .region_operators import RegionOperator
+
+# From class logits [R, K + 1] to scores in 0..1, the background first.
+SCORE_FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "softmax": lambda logits: logits.float().softmax(dim=1),
+}
+
+
+class ImageDropout(nn.Module):
+    """Dropout whose mask for the RoIs of an image depends on a seed of that image alone.
+
+    So a batch that several processes share is trained on exactly as in one process.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.p = 0.0  # probability that an output is dropped
+        self._generators: list[tuple[torch.Generator, int]] = []
+
+    def reseed(self, seeds: Sequence[int], counts: Sequence[int], device: torch.device) -> None:
+        """Begin a batch: a seed and a number of RoIs for each image, in the order of the RoIs."""
+        generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
+        self._generators = list(zip(generators, counts, strict=True))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Drop entries of x [R, U] while training, and scale up the others by 1 / (1 - p)."""
+        if not self.training or not self.p:
+            return x
+        keep = 1 - self.p
+        masks = [
+            torch.empty((count, x.shape[1]), device=x.device, dtype=x.dtype).bernoulli_(
+                keep, generator=generator
+            )
+            for generator, count in self._generators
+        ]
+        return x * torch.cat(masks).div_(keep)
+
+
+@dataclass(frozen=True)
+class ParameterRole:
+    """What an optimiser has to know of a parameter."""
+
+    parameter: nn.Parameter
+    is_backbone: bool  # of the image network; else of a fully connected layer
+    is_bias: bool
+
+
+class RegionNetwork(nn.Module):
+    """An image network, a region operator, a box head and a predictor; `build_network` makes one.
+
+    Args:
+        features: the convolutions.
+        fc_layers: the box head by layer name, in order; each an nn.Linear, or a pair of them of
+            low rank (an nn.Sequential).
+        score_function: a key of SCORE_FUNCTIONS.
+    """
+
+    def __init__(
+        self,
+        *,
+        backbone: BackboneSpec,
+        region_operator: RegionOperator,
+        features: nn.Sequential,
+        fc_layers: Mapping[str, nn.Module],
+        cls_score: nn.Linear,
+        bbox_pred: nn.Linear,
+        score_function: str,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.region_operator = region_operator
+        self.score_function = score_function
+        self.features = features
+        self.fc_layers = nn.ModuleDict(fc_layers)
+        self.cls_score = cls_score
+        self.bbox_pred = bbox_pred
+        self.dropout = ImageDropout()
+        # Low-rank copies of some of fc_layers. With them detection finds out cheaply which RoIs
+        # are worth the full layers.
+        self.prefilter = nn.ModuleDict()
+        self.feature_scale: Tensor
+        self.register_buffer("feature_scale", torch.ones(()))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return self.feature_scale.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type in which its layers compute."""
+        return self.cls_score.weight.dtype
+
+    def forward(self, images: Tensor, rois: Tensor) -> HeadOutput:
+        """Score and refine every RoI.
+
+        Args:
+            images: [B, 3, H, W], normalised. rois: [R, 5], (image, box in pixels of `images`).
+        Returns:
+            class_logits [R, K + 1] and box_deltas [R, K + 1, 4].
+        """
+        return self.heads(self.region_features(self.image_features(images), rois))
+
+    def image_features(self, images: Tensor) -> Tensor:
+        """Feature maps [B, C, H', W'] of images [B, 3, H, W], float32."""
+        return self.scale_features(self.features(images))
+
+    def scale_features(self, maps: Tensor) -> Tensor:
+        """The last step of `image_features`, from what the convolutions gave."""
+        return maps.float() * self.feature_scale
+
+    def region_features(self, maps: Tensor, rois: Tensor) -> Tensor:
+        """Features [R, D] of every RoI, from the maps of `image_features`."""
+        return self.region_operator(maps, rois)
+
+    def box_head(self, x: Tensor, stage: StageHook = untimed) -> Tensor:
+        """Outputs [R, U] of the last fully connected layer, from RoI features [R, D]."""
+        for name, layer in self.fc_layers.items():
+            with stage(name, _linear_work(layer, x)):
+                x = self.dropout(layer(x).relu())
+        return x
+
+    def prefilter_head(self, x: Tensor, stage: StageHook = untimed) -> Tensor:
+        """`box_head` with the layers of `prefilter` in the place of those they are copies of."""
+        for layer in {**self.fc_layers, **self.prefilter}.values():  # in the order of fc_layers
+            with stage("prefilter", _linear_work(layer, x)):
+                x = layer(x).relu_()
+        return x
+
+    def predict(self, h: Tensor) -> HeadOutput:
+        """Class logits and box deltas, from outputs [R, U] of the box head."""
+        logits = self.cls_score(h)
+        return HeadOutput(logits, self.predict_boxes(h))
+
+    def predict_boxes(self, h: Tensor) -> Tensor:
+        """The box deltas [R, K + 1, 4] alone."""
+        deltas: Tensor = self.bbox_pred(h)
+        return deltas.view(len(deltas), self.cls_score.out_features, 4)
+
+    def heads(self, x: Tensor) -> HeadOutput:
+        """Box head and predictor, from RoI features [R, D]."""
+        return self.predict(self.box_head(x))
+
+    def scores(self, logits: Tensor) -> Tensor:
+        """Scores in 0..1, float32, from class logits [R, K + 1]."""
+        return SCORE_FUNCTIONS[self.score_function](logits)
+
+    @torch.no_grad()
+    def fit_feature_scale(self, images: Tensor) -> None:
+        """Choose the factor that gives the features of these images [B, 3, H, W] a root mean
+        square of one.
+
+        Fully connected layers that start from random are made for inputs of that size; ImageNet
+        weights of Caffe's lineage give features in the tens.
+        """
+        features = self.features(images)
+        self.feature_scale.copy_(1 / features.square().mean().sqrt().clamp(min=1e-6))
+
+    def to_precision(self, dtype: torch.dtype) -> RegionNetwork:
+        """The network with its layers in a type; a copy, unless they are in it already.
+
+        The region operator and the scores stay in float32.
+        """
+        if self.dtype == dtype:
+            return self
+        network = copy.deepcopy(self)
+        scale = network.feature_scale.float()
+        network.to(dtype)
+        network.feature_scale = scale
+        return network
+
+    # The layers by name: for compression, freezing, optimisers and files.
+
+    def compressible_layers(self) -> dict[str, nn.Linear]:
+        """The layers of the box head that have their full rank, by name, in order."""
+        found = self.fc_layers.items()
+        return {name: layer for name, layer in found if isinstance(layer, nn.Linear)}
+
+    def low_rank_layers(self) -> dict[str, nn.Sequential]:
+        """The layers of the box head that were compressed, by name, in order."""
+        found = self.fc_layers.items()
+        return {name: pair for name, pair in found if isinstance(pair, nn.Sequential)}
+
+    def output_layers(self) -> dict[str, nn.Linear]:
+        """The two layers of the predictor, which are never compressed."""
+        return {"cls_score": self.cls_score, "bbox_pred": self.bbox_pred}
+
+    def with_fc_layers(self, fc_layers: Mapping[str, nn.Module]) -> RegionNetwork:
+        """A network that shares everything with this one but the layers of its box head."""
+        network = RegionNetwork(
+            backbone=self.backbone,
+            region_operator=self.region_operator,
+            features=self.features,
+            fc_layers=fc_layers,
+            cls_score=self.cls_score,
+            bbox_pred=self.bbox_pred,
+            score_function=self.score_function,
+        )
+        network.feature_scale = self.feature_scale
+        return network.to(self.device).train(self.training)
+
+    def set_ranks(self, ranks: Mapping[str, int]) -> None:
+        """Give layers of the box head the shape of these ranks; they are not filled with weights.
+
+        Raises:
+            WeightsError: there is no such layer, or it cannot have the rank.
+        """
+        self.fc_layers.update(self._empty_pairs(ranks))
+
+    def set_prefilter(self, ranks: Mapping[str, int]) -> None:
+        """Put layers of these ranks beside the whole ones; they are not filled with weights.
+
+        Raises:
+            WeightsError: see `set_ranks`.
+        """
+        self.prefilter.update(self._empty_pairs(ranks))
+
+    def _empty_pairs(self, ranks: Mapping[str, int]) -> dict[str, nn.Module]:
+        layers, pairs = self.compressible_layers(), dict[str, nn.Module]()
+        for name, rank in ranks.items():
+            layer = layers.get(name)
+            if layer is None or not 1 <= rank <= min(layer.weight.shape):
+                raise WeightsError(
+                    f"the header asks for rank {rank} of a layer {name!r} that cannot have it",
+                    "the file is damaged: train or compress again",
+                )
+            pairs[name] = low_rank_layer(layer.in_features, layer.out_features, rank)
+        return pairs
+
+    def layer_names(self) -> list[str]:
+        """The layers that training can start from, in the order of the network."""
+        return [*self.backbone.layers, *self.fc_layers, *self.output_layers()]
+
+    def freeze_before(self, first: str | None) -> None:
+        """Exclude all layers before `first` from training (Fast R-CNN, section 4.5).
+
+        Args:
+            first: one of `layer_names()`; None for the backbone's usual one.
+        Raises:
+            ConfigError: the network has no such layer.
+        """
+        groups, names = self.backbone.layers, self.layer_names()
+        first = first or self.backbone.first_trained
+        if first not in names:
+            raise unknown_name("layer", first, names)
+        for module in list(self.features)[: groups.get(first)]:
+            module.requires_grad_(False)
+        if first in groups:
+            return
+        layers = {**self.fc_layers, **self.output_layers()}
+        for name in names[len(groups) : names.index(first)]:
+            layers[name].requires_grad_(False)
+
+    def split_features(self) -> tuple[nn.Sequential, nn.Sequential]:
+        """The convolutions before the first one that is trained, and the rest of them."""
+        count = len(self.features)
+        for index, module in enumerate(self.features):
+            if any(parameter.requires_grad for parameter in module.parameters()):
+                count = index
+                break
+        return self.features[:count], self.features[count:]
+
+    def parameter_roles(self) -> Iterator[ParameterRole]:
+        """Every parameter that is trained."""
+        for name, parameter in self.named_parameters():
+            if parameter.requires_grad:
+                yield ParameterRole(parameter, name.startswith("features."), name.endswith(".bias"))
+
+
+def _linear_work(layer: nn.Module, x: Tensor) -> Callable[[], Work]:
+    count = len(x)
+    return lambda: Work(flops=count * linear_flops(layer))

@@ -1,0 +1,131 @@
+"""Region operators: how a detector turns the region of a RoI into a vector of one length.
+
+They are what tells Fast R-CNN (RoI max pooling) and SPPnet (spatial pyramid pooling) apart.
+
+B: images, R: RoIs, C: channels, D: length of the vector of a RoI, P: bins a side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..ops.roi_pool import distinct_cells, roi_pool, roi_pool_into
+from ..ops.window_roi_pool import levels_for, window_roi_pool
+from .backbones import BackboneSpec
+
+
+class RegionOperator(Protocol):
+    """What a RegionNetwork and everything around it asks of a region operator."""
+
+    @property
+    def bins(self) -> int:
+        """Bins of one RoI and channel, so that D is `bins` times C."""
+
+    def __call__(self, maps: Tensor, rois: Tensor) -> Tensor:
+        """Features of every RoI, differentiable in `maps`.
+
+        Args:
+            maps: [B, C, H, W]. rois: [R, 5], (image, x1, y1, x2, y2) in input pixels.
+        Returns:
+            [R, D].
+        """
+
+    def distinct(self, rois: Tensor) -> tuple[Tensor, Tensor]:
+        """Find RoIs that must have equal features, so that these are computed once.
+
+        Args:
+            rois: [R, 5], on the CPU.
+        Returns:
+            chosen: [U], indices of RoIs with different features. inverse: [R], so that RoI r has
+            the features of RoI chosen[inverse[r]].
+        """
+
+    def in_chunks(self, maps: Tensor, size: int, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+        """The same operator for detection, which pools many RoIs chunk by chunk.
+
+        Args:
+            maps: [B, C, H, W], of all chunks. size: most RoIs of a chunk. dtype: of the result.
+        Returns:
+            A function from RoIs [r, 5], r <= size, to [r, D], which the next call may overwrite.
+        """
+
+    def for_export(self, max_side: int) -> Callable[[Tensor, Tensor], Tensor]:
+        """The same operator for one image, from operations that ONNX has.
+
+        Args:
+            max_side: the longest side of an image, in pixels.
+        Returns:
+            A function from maps [1, C, H, W] and boxes [R, 4] to [R, D].
+        """
+
+    def from_channels_first(self, weight: Tensor) -> Tensor:
+        """Reorder the weights [U, D] of a layer that reads channel by channel, as those of
+        torchvision and Caffe do, to the order in which this operator lays out a RoI."""
+
+
+@dataclass(frozen=True)
+class RoIMaxPool:
+    """RoI max pooling (Fast R-CNN, section 2.1).
+
+    The vector of a RoI goes bin by bin, all channels of a bin together (P, P, C): the order in
+    which the CPU kernel writes them, so that nothing is moved.
+    """
+
+    side: int  # P
+    stride: int  # input pixels per feature cell
+
+    @property
+    def bins(self) -> int:
+        """P * P."""
+        return self.side**2
+
+    def __call__(self, maps: Tensor, rois: Tensor) -> Tensor:
+        """See `RegionOperator`."""
+        pooled = roi_pool(maps, rois, (self.side, self.side), 1 / self.stride)  # [R, C, P, P]
+        return pooled.permute(0, 2, 3, 1).flatten(1)
+
+    def distinct(self, rois: Tensor) -> tuple[Tensor, Tensor]:
+        """RoIs that fall on the same feature cells have equal features."""
+        return distinct_cells(rois, 1 / self.stride)
+
+    def in_chunks(self, maps: Tensor, size: int, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+        """On the CPU every chunk goes to the same memory, which stays in the cache."""
+        if maps.device.type != "cpu":
+            return lambda rois: self(maps, rois).to(dtype)
+        maps = maps.to(dtype).contiguous(memory_format=torch.channels_last)
+        shape = (size, self.side, self.side, maps.shape[1])
+        # numpy asks the system for huge pages and torch does not: thousands fewer page faults
+        memory = np.empty(shape, np.int16 if dtype.itemsize == 2 else np.float32)
+        buffer = torch.from_numpy(memory).view(dtype)
+
+        def pool(rois: Tensor) -> Tensor:
+            pooled = buffer[: len(rois)]
+            roi_pool_into(pooled, maps, rois, 1 / self.stride)
+            return pooled.flatten(1)
+
+        return pool
+
+    def for_export(self, max_side: int) -> Callable[[Tensor, Tensor], Tensor]:
+        """See `ops.window_roi_pool`."""
+        levels = levels_for(max_side, self.side, self.stride)
+
+        def pool(maps: Tensor, boxes: Tensor) -> Tensor:
+            return window_roi_pool(maps, boxes, self.side, 1 / self.stride, levels).flatten(1)
+
+        return pool
+
+    def from_channels_first(self, weight: Tensor) -> Tensor:
+        """From (C, P, P) to (P, P, C)."""
+        by_channel = weight.view(len(weight), -1, self.side, self.side)
+        return by_channel.permute(0, 2, 3, 1).reshape(weight.shape)
+
+
+REGION_OPERATORS: dict[str, Callable[[BackboneSpec], RegionOperator]] = {
+    "roi_max_pool": lambda backbone: RoIMaxPool(backbone.pooled_size, backbone.stride),
+}

@@ -1,0 +1,1 @@
+"""Selective search (Uijlings et al., IJCV 2013)."""

@@ -1,0 +1,105 @@
+"""Selective search (Uijlings et al., IJCV 2013), after Girshick's settings for Fast R-CNN.
+
+Colour planes -> smoothing -> graph segmentation for each k -> region statistics -> hierarchical
+grouping for each set of similarities -> one ranked list without duplicates.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ...config import SelectiveSearchConfig
+from ...structures import Proposals
+from . import colour
+from .grouping import group
+from .ranking import first_occurrences, random_numbers, spread
+from .regions import regions
+from .segmentation import segment
+
+# Changes whenever the same settings would give other boxes; part of every cache key.
+VERSION = 2
+
+PLANES = {"hsv": colour.hsv, "lab": colour.lab, "rgi": colour.rgi}
+TERMS = "CTSF"  # colour, texture, size, fill: the order that `group` takes them in
+
+
+def selective_search(
+    image: NDArray[np.uint8], config: SelectiveSearchConfig, threads: int = 1
+) -> Proposals:
+    """Propose regions of an [H, W, 3] RGB image, the most promising first.
+
+    The result depends on the pixels and the settings alone. Every grouping ends with the whole
+    image, so that box is near the top, and there is always at least one.
+
+    Args:
+        threads: colour spaces searched side by side. For many images, threads over images are
+            quicker.
+    """
+    height, width = image.shape[:2]
+    small = _working_copy(image, config.max_side)
+    work_height, work_width = small.shape[:2]
+    boxes, priority = _search(small, config, threads)
+
+    sides = boxes[:, 2:] - boxes[:, :2]
+    wide = (sides >= config.min_box_side).all(axis=1)
+    whole = np.array([[0, 0, work_width, work_height]], dtype=np.int32)
+    order = np.argsort(priority[wide], kind="stable")
+    boxes = np.concatenate([boxes[wide][order], whole])
+    boxes = boxes[first_occurrences(boxes)]
+    order = spread(boxes, config.near_duplicate, config.duplicate_rank)[: config.max_boxes]
+    unique = boxes[order].astype(np.float32)
+    if (work_height, work_width) != (height, width):
+        ratio = np.array([width / work_width, height / work_height] * 2, dtype=np.float32)
+        unique = np.rint(unique * ratio)
+    return Proposals(unique, None, (height, width))
+
+
+def _working_copy(image: NDArray[np.uint8], max_side: int) -> NDArray[np.uint8]:
+    """The image with its longer side at most `max_side` pixels."""
+    height, width = image.shape[:2]
+    ratio = max_side / max(height, width)
+    if ratio >= 1:
+        return np.ascontiguousarray(image)
+    size = (max(1, round(width * ratio)), max(1, round(height * ratio)))
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
+
+
+def _search(
+    image: NDArray[np.uint8], config: SelectiveSearchConfig, threads: int
+) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    """All boxes of all groupings [N, 4], and their priority [N] (smaller is better)."""
+
+    def search(space: str) -> list[NDArray[np.int32]]:
+        return _groupings(image, space, config)
+
+    if min(threads, len(config.colour_spaces)) > 1:
+        with ThreadPoolExecutor(threads) as pool:
+            found = list(pool.map(search, config.colour_spaces))
+    else:
+        found = list(map(search, config.colour_spaces))
+    groupings = [boxes for of_space in found for boxes in of_space]
+    scales = np.tile(np.repeat(config.scales, len(config.similarities)), len(found))
+    priorities = []
+    for number, (boxes, k) in enumerate(zip(groupings, scales, strict=True)):
+        position = np.arange(len(boxes), 0, -1)  # 1 is the root, the last merge
+        # over k: the fewer regions of a coarse segmentation are worth more each
+        priorities.append(position * random_numbers(config.seed, number, len(boxes)) / k)
+    return np.concatenate(groupings), np.concatenate(priorities)
+
+
+def _groupings(
+    image: NDArray[np.uint8], space: str, config: SelectiveSearchConfig
+) -> list[NDArray[np.int32]]:
+    """The boxes [M, 4] of each grouping in one colour space, the last merge at the end."""
+    planes = colour.smooth(PLANES[space](image), config.sigma)
+    min_sizes = tuple(round(k) for k in config.scales)  # the original's choice: minimum size = k
+    found = []
+    for scale in regions(planes, segment(planes, config.scales, min_sizes)):
+        for similarities in config.similarities:
+            terms = np.array([letter in similarities for letter in TERMS])
+            found.append(group(*scale, image.shape[0] * image.shape[1], terms))
+    return found

@@ -1,0 +1,1 @@
+"""What the program asks of the machine: devices, files, locks, threads and processes."""

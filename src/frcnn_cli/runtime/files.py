@@ -1,0 +1,66 @@
+"""Writing files so that they are there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from ..errors import FrcnnError, reason
+
+PART = ".part"  # the ending of a file that is still being written
+
+
+def part_file(path: Path) -> Path:
+    """Create an empty file beside `path`, under a name of its own that ends in PART.
+
+    Raises:
+        OSError: the folder cannot be made or written to.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.", suffix=PART)
+    os.close(handle)
+    return Path(name)
+
+
+def put_in_place(part: Path, path: Path) -> None:
+    """Give a finished part file its final name; whatever had the name is replaced.
+
+    Raises:
+        OSError: it cannot be renamed.
+    """
+    part.chmod(0o644)
+    os.replace(part, path)
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a part file beside `path`, then rename it to `path`.
+
+    Raises:
+        FrcnnError: the disk is full or the folder cannot be written to; `path` is as it was.
+    """
+    part = None
+    try:
+        part = part_file(path)
+        write(part)
+        put_in_place(part, path)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise FrcnnError(
+            f"cannot write {path}: {reason(error)}", "check the folder and the space on the disk"
+        ) from None
+    finally:
+        if part is not None:
+            part.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text atomically; bytes of file names that are not UTF-8 stay as they are.
+
+    Raises:
+        FrcnnError: see `write_atomically`.
+    """
+    content = text.encode("utf-8", "surrogateescape")
+    write_atomically(path, lambda part: part.write_bytes(content))

@@ -1,0 +1,71 @@
+"""What the convolutions that are not trained make of an image, kept on disk.
+
+Then an iteration costs the layers behind them alone, which makes it practical to train the heads
+of VGG16, or its last convolutions too, on a CPU. Half precision: half the disk, and a relative
+error below 0.001.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..data.collate import MIN_SIDE
+from ..data.transforms import resized_size
+from ..models.region_network import RegionNetwork
+from ..runtime.files import write_atomically
+from ..structures import Batch
+
+
+class FeatureCache:
+    """Features of the images of batches, by (image, mirrored, scale).
+
+    Args:
+        folder: of one run alone: the files say nothing of the weights.
+    """
+
+    def __init__(self, folder: Path, model: RegionNetwork) -> None:
+        self.folder, self.device = folder, model.device
+        self.frozen, self.trained = model.split_features()
+
+    def __call__(self, batch: Batch, entries: NDArray[np.intp]) -> Tensor:
+        """Features [B, C, H, W] of a batch, where an image ends padded with zeros before the
+        first layer that is trained.
+
+        Args:
+            entries: [B, 2], (image, mirrored).
+        """
+        maps = [
+            self._map(batch, slot, f"{image}-{mirrored}-{batch.scales[slot]:.4f}.npy")
+            for slot, (image, mirrored) in enumerate(entries.tolist())
+        ]
+        height, width = (max(each.shape[side] for each in maps) for side in (1, 2))
+        padded = [F.pad(m, (0, width - m.shape[2], 0, height - m.shape[1])) for m in maps]
+        joined = torch.stack(padded).to(self.device, memory_format=torch.channels_last)
+        features: Tensor = self.trained(joined)
+        return features
+
+    @torch.no_grad()
+    def _map(self, batch: Batch, slot: int, name: str) -> Tensor:
+        path = self.folder / name
+        try:
+            return torch.from_numpy(np.load(path, allow_pickle=False)).float()
+        except (OSError, ValueError, EOFError):
+            pass  # not there yet, or damaged
+        size = resized_size(batch.image_sizes[slot], batch.scales[slot])
+        height, width = (max(side, MIN_SIDE) for side in size)
+        image = batch.images[slot : slot + 1, :, :height, :width]
+        features = self.frozen(image.to(self.device, memory_format=torch.channels_last))[0]
+        array = features.to("cpu", torch.float16).numpy()
+
+        def write(part: Path) -> None:
+            with part.open("wb") as file:
+                np.save(file, array, allow_pickle=False)
+
+        write_atomically(path, write)
+        return torch.from_numpy(array).float()

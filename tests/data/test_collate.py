@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from frcnn_cli.data import collate
+from frcnn_cli.data.collate import PreprocessedImage
+from frcnn_cli.errors import DataError
+from frcnn_cli.structures import PixelStatistics
+
+PLAIN = PixelStatistics((0, 0, 0), (1, 1, 1))
+
+
+def prepared(
+    height: int, width: int, rois: list, scale: float = 1.0, **targets
+) -> PreprocessedImage:
+    image = np.full((height, width, 3), 7, np.uint8)
+    original = (round(height / scale), round(width / scale))
+    return PreprocessedImage(image, scale, original, np.array(rois, np.float32), **targets)
+
+
+def test_preprocess_scales_the_image_and_keeps_the_rois() -> None:
+    image = np.zeros((30, 40, 3), np.uint8)
+    rois = np.array([[1, 2, 30, 20]], np.float32)
+    item = collate.preprocess(image, rois, 60, 100)
+    assert item.image.shape == (60, 80, 3)
+    assert item.scale == 2.0
+    assert item.original_size == (30, 40)
+    np.testing.assert_array_equal(item.rois, rois)
+    assert item.labels is None
+    assert item.deltas is None
+
+
+def test_collate_pads_to_what_the_convolutions_need() -> None:
+    batch = collate.collate([prepared(4, 90, [[0, 0, 1, 1]])], PLAIN)
+    assert batch.images.shape == (1, 3, collate.MIN_SIDE, 90)
+    assert (batch.images[:, :, 4:] == 0).all()
+
+
+def test_collate_pads_right_and_bottom_with_zeros(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collate, "MIN_SIDE", 1)
+    batch = collate.collate([prepared(4, 9, [[0, 0, 1, 1]]), prepared(6, 5, [[0, 0, 1, 1]])], PLAIN)
+    assert batch.images.shape == (2, 3, 6, 9)
+    assert (batch.images[0, :, :4] == 7).all()
+    assert (batch.images[0, :, 4:] == 0).all()
+    assert (batch.images[1, :, :, :5] == 7).all()
+    assert (batch.images[1, :, :, 5:] == 0).all()
+
+
+def test_collate_pads_with_the_mean_pixel() -> None:
+    items = [prepared(4, 4, [[0, 0, 1, 1]]), prepared(8, 8, [[0, 0, 1, 1]])]
+    batch = collate.collate(items, PixelStatistics((7, 7, 7), (2, 2, 2)))
+    assert (batch.images == 0).all()
+
+
+def test_collate_scales_rois_and_names_their_image() -> None:
+    first = prepared(8, 8, [[1, 2, 3, 4], [0, 0, 4, 4]], scale=2.0)
+    second = prepared(6, 9, [[2, 2, 9, 10]], scale=0.5)
+    batch = collate.collate([first, second], PLAIN)
+    assert batch.rois.dtype == torch.float32
+    assert batch.rois.tolist() == [[0, 2, 4, 6, 8], [0, 0, 0, 8, 8], [1, 1, 1, 4.5, 5]]
+    assert batch.scales == (2.0, 0.5)
+    assert batch.image_sizes == ((4, 4), (12, 18))
+    assert batch.targets is None
+
+
+def test_collate_joins_targets_in_order() -> None:
+    one = {"labels": np.array([2, 0]), "deltas": np.arange(8, dtype=np.float32).reshape(2, 4)}
+    two = {"labels": np.array([1]), "deltas": np.full((1, 4), 9, np.float32)}
+    batch = collate.collate(
+        [
+            prepared(4, 4, [[0, 0, 1, 1], [0, 0, 2, 2]], **one),
+            prepared(4, 4, [[0, 0, 3, 3]], **two),
+        ],
+        PLAIN,
+    )
+    assert batch.targets is not None
+    assert batch.targets.labels.tolist() == [2, 0, 1]
+    assert batch.targets.deltas.tolist() == [[0, 1, 2, 3], [4, 5, 6, 7], [9, 9, 9, 9]]
+    assert batch.rois[:, 0].tolist() == [0, 0, 1]
+
+
+def test_collate_takes_an_image_without_rois() -> None:
+    nothing = PreprocessedImage(
+        np.zeros((4, 4, 3), np.uint8), 1.0, (4, 4), np.zeros((0, 4), np.float32)
+    )
+    batch = collate.collate([nothing, prepared(4, 4, [[0, 0, 1, 1]])], PLAIN)
+    assert batch.rois.tolist() == [[1, 0, 0, 1, 1]]
+
+
+def test_collate_refuses_a_mix_of_training_and_detection() -> None:
+    trained = prepared(
+        4, 4, [[0, 0, 1, 1]], labels=np.array([1]), deltas=np.zeros((1, 4), np.float32)
+    )
+    with pytest.raises(DataError):
+        collate.collate([trained, prepared(4, 4, [[0, 0, 1, 1]])], PLAIN)
+
+
+def test_every_box_goes_to_the_scale_that_brings_it_nearest_to_224_pixels() -> None:
+    image = np.zeros((300, 400, 3), np.uint8)
+    rois = np.array(
+        [[0, 0, 224, 224], [0, 0, 112, 112], [5, 5, 9, 9], [0, 0, 400, 300]], np.float32
+    )
+    first = collate.preprocess_scales(image, rois, (300, 600), 1000)
+    (second,) = first.others
+    assert (first.scale, second.scale) == (1.0, 2.0)
+    assert first.image.shape[:2] == (300, 400)
+    assert second.image.shape[:2] == (600, 800)
+    assert first.rois.tolist() == rois[[0, 3]].tolist()
+    assert second.rois.tolist() == rois[[1, 2]].tolist()
+    assert collate.preprocess_scales(image, rois, (300,), 1000).others == ()

@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from frcnn_cli.data import download
+from frcnn_cli.data import registry as datasets
+from frcnn_cli.errors import ConfigError, DataError
+from synthetic import write_voc
+
+DEFAULTS = ("trainval", "train")
+
+
+def refuse(text: str) -> None:
+    pytest.fail(f"announced {text!r}")
+
+
+@pytest.fixture
+def no_download(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "fetch_voc", lambda *given: pytest.fail(f"downloads {given}"))
+
+
+@pytest.fixture
+def downloads(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
+    calls: list[tuple] = []
+
+    def fake(folder: Path, year: str, kind: str, say: object) -> None:
+        calls.append((folder, year, kind))
+        write_voc(folder / "VOCdevkit" / f"VOC{year}", 4, 1)
+
+    monkeypatch.setattr(download, "fetch_voc", fake)
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("name", "near"), [("voc207", "voc2007"), ("VOC2012", "voc2012"), ("vco", "voc")]
+)
+def test_unknown_name_offers_the_nearest(voc_folder: Path, name: str, near: str) -> None:
+    with pytest.raises(ConfigError, match=f"unknown data set '{name}'") as error:
+        datasets.open_dataset(name, voc_folder, None, DEFAULTS, refuse)
+    assert f"did you mean '{near}'?" in error.value.hint
+
+
+def test_unlike_name_lists_the_known_ones() -> None:
+    with pytest.raises(ConfigError) as error:
+        datasets.open_dataset("coco", None, None, DEFAULTS, refuse)
+    assert "voc2007, voc2012, voc" in error.value.hint
+
+
+@pytest.mark.usefixtures("no_download")
+def test_folder_is_given(voc_folder: Path) -> None:
+    found = datasets.open_dataset("voc", voc_folder, None, DEFAULTS, refuse)
+    assert (found.name, found.split, len(found)) == ("voc", "trainval", 8)
+    assert datasets.open_dataset("voc", voc_folder, "val", DEFAULTS, refuse).split == "val"
+
+
+@pytest.mark.usefixtures("no_download")
+@pytest.mark.parametrize("below", ["VOCdevkit/VOC2007", "VOC2007", "."])
+def test_challenge_is_found_below_the_given_folder(tmp_path: Path, below: str) -> None:
+    write_voc(tmp_path / below, 4, 1)
+    found = datasets.open_dataset("voc2007", tmp_path, "test", DEFAULTS, refuse)
+    assert (found.name, found.split, len(found)) == ("voc2007", "test", 2)
+
+
+@pytest.mark.usefixtures("no_download")
+def test_folder_from_the_environment(voc_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FRCNN_DATA", str(voc_folder))
+    assert len(datasets.open_dataset("voc", None, None, DEFAULTS, refuse)) == 8
+
+
+@pytest.mark.usefixtures("no_download")
+def test_given_folder_wins_over_the_environment(
+    tmp_path: Path, voc_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FRCNN_DATA", str(write_voc(tmp_path / "other", 2, 1)))
+    assert len(datasets.open_dataset("voc", voc_folder, None, DEFAULTS, refuse)) == 8
+
+
+@pytest.mark.usefixtures("no_download")
+@pytest.mark.parametrize("name", datasets.DATASETS)
+def test_given_folder_is_missing(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DataError, match="no folder") as error:
+        datasets.open_dataset(name, tmp_path / "absent", None, DEFAULTS, refuse)
+    assert str(tmp_path / "absent") in error.value.message
+    assert "--data" in error.value.hint
+
+
+@pytest.mark.usefixtures("no_download")
+def test_folder_of_the_environment_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FRCNN_DATA", str(tmp_path / "absent"))
+    with pytest.raises(DataError, match="absent"):
+        datasets.open_dataset("voc2007", None, None, DEFAULTS, refuse)
+
+
+@pytest.mark.usefixtures("no_download")
+@pytest.mark.parametrize("name", datasets.DATASETS)
+def test_given_folder_is_no_data_set(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DataError, match="VOC layout"):
+        datasets.open_dataset(name, tmp_path, None, DEFAULTS, refuse)
+
+
+@pytest.mark.usefixtures("no_download")
+def test_own_data_set_needs_a_folder() -> None:
+    with pytest.raises(DataError, match="no data set given") as error:
+        datasets.open_dataset("voc", None, None, DEFAULTS, refuse)
+    assert "--data" in error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "split", "year", "kind"),
+    [
+        ("voc2007", None, "2007", "trainval"),
+        ("voc2007", "val", "2007", "trainval"),
+        ("voc2007", "test", "2007", "test"),
+        ("voc2012", None, "2012", "trainval"),
+    ],
+)
+def test_what_is_not_there_is_fetched(
+    downloads: list[tuple], frcnn_home: Path, name: str, split: str | None, year: str, kind: str
+) -> None:
+    found = datasets.open_dataset(name, None, split, DEFAULTS, refuse)
+    assert downloads == [(frcnn_home / "data", year, kind)]
+    assert found.split == (split or "trainval")
+    assert found.paths[0].is_relative_to(frcnn_home / "data" / "VOCdevkit" / f"VOC{year}")
+
+
+def test_download_of_the_other_year(downloads: list[tuple], frcnn_home: Path) -> None:
+    write_voc(frcnn_home / "data" / "VOCdevkit" / "VOC2007", 4, 1)
+    datasets.open_dataset("voc2012", None, None, DEFAULTS, lambda _: None)
+    assert [call[1] for call in downloads] == ["2012"]
+
+
+def test_default_split_decides_the_archive(downloads: list[tuple]) -> None:
+    datasets.open_dataset("voc2007", None, None, ("test", "val"), lambda _: None)
+    assert [call[2] for call in downloads] == ["test"]
+
+
+def test_no_test_images_of_2012(downloads: list[tuple]) -> None:
+    with pytest.raises(ConfigError, match="no public annotations"):
+        datasets.open_dataset("voc2012", None, "test", DEFAULTS, refuse)
+    assert downloads == []
+
+
+@pytest.mark.parametrize(
+    ("name", "years"),
+    [("voc2007", True), ("voc2012+voc2007", True), ("voc", False), ("yolo:x", False), ("", False)],
+)
+def test_names_that_a_folder_of_many_sets_knows(name: str, years: bool) -> None:
+    assert datasets.has_years(name) == years
+
+
+def test_a_place_in_voc_layout(voc_folder: Path) -> None:
+    found = datasets.open_dataset(f"voc:{voc_folder}", None, "val", DEFAULTS, refuse)
+    assert (found.name, found.split, len(found)) == ("voc:voc", "val", 4)
+    assert found.ids[0] == "000002"
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "split", "message"),
+    [
+        ("voc:{}", True, None, "names the folder already"),
+        ("voc:{}/absent", False, None, "no folder"),
+        ("yolo:{}/absent", False, None, "no folder"),
+        ("coco:{}/absent.json", False, None, "cannot read"),
+        ("coco:{}/absent.json", False, "val", "a COCO file is one split"),
+        ("coco:", False, None, "unknown data set"),
+        ("zip:{}", False, None, "unknown data set"),
+    ],
+)
+def test_places_that_are_none(
+    voc_folder: Path, name: str, data: bool, split: str | None, message: str
+) -> None:
+    given = voc_folder if data else None
+    with pytest.raises((ConfigError, DataError), match=message) as error:
+        datasets.open_dataset(name.format(voc_folder), given, split, DEFAULTS, refuse)
+    assert error.value.hint
+
+
+def test_names_and_places_are_told_from_files() -> None:
+    assert all(datasets.names_dataset(name) for name in ("voc", "voc2007", "coco:a.json", "yolo:x"))
+    assert not any(datasets.names_dataset(name) for name in ("photo.jpg", "voc:", "a:b", "c:\\x"))
+
+
+def test_a_plus_within_a_name_joins_nothing(voc_folder: Path) -> None:
+    folder = voc_folder.rename(voc_folder.with_name("a+b"))
+    assert datasets.names_dataset(f"voc:{folder}")
+    assert datasets.open_dataset(f"voc:{folder}", None, None, ("train",), refuse).name == "voc:a+b"
+    assert datasets.names_dataset(f"voc:{folder}+voc2012+coco:c+d.json")
+    assert not datasets.names_dataset(f"voc:{folder}+photo.jpg+voc2012+x")
+
+
+def test_a_place_can_be_named_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert datasets.absolute("yolo:here") == f"yolo:{tmp_path / 'here'}"
+    assert datasets.absolute("voc2007") == "voc2007"

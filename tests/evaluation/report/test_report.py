@@ -1,0 +1,268 @@
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from html import escape, unescape
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from frcnn_cli.data.voc import load_voc
+from frcnn_cli.errors import FrcnnError
+from frcnn_cli.evaluation.evaluate import METRICS, evaluate
+from frcnn_cli.evaluation.report.report import write_report
+from frcnn_cli.proposers.cache import ProposalSource
+from frcnn_cli.proposers.registry import DEFAULT, PROPOSERS
+from frcnn_cli.structures import Detections, Proposals
+
+BROWSER = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
+NASTY = '<img src=x onerror="alert(1)">&'
+
+
+def detections_of(dataset, truths, seed=0):
+    """Right ones, moved ones, confused ones and strays."""
+    rng = np.random.default_rng(seed)
+    result = []
+    for index, truth in enumerate(truths):
+        boxes, labels = [], []
+        for box, label in zip(truth.boxes, truth.labels, strict=True):
+            boxes += [box, box + np.array([0, 0, 1, 1]), box + rng.uniform(-25, 25, 4), box]
+            labels += [label, label, label, 1 + label % len(dataset.classes)]
+        boxes.append(np.array([0, 0, 6, 6]))
+        labels.append(1)
+        boxes = np.array(boxes, np.float32)
+        boxes[:, 2:] = np.maximum(boxes[:, 2:], boxes[:, :2] + 1)
+        scores = rng.random(len(boxes)).astype(np.float32)
+        count = len(boxes) if index % 4 else 0
+        chosen = boxes[:count], scores[:count], np.array(labels)[:count]
+        result.append(Detections(*chosen, dataset.size(index)))
+    return result
+
+
+def write(folder: Path, dataset, metric="voc07"):
+    truths = dataset.ground_truths()
+    found = detections_of(dataset, truths)
+    result = evaluate(found, truths, dataset.classes, metric, 0.5)
+    answer = {
+        "metric": METRICS[metric],
+        "images": len(dataset),
+        "objects": int(result.objects.sum()),
+        "weights": "some/where/tiny.safetensors",
+    }
+    counted: list = []
+    page = write_report(folder, dataset, truths, result, answer, lambda: counted.append(1))
+    assert len(counted) == len(dataset)
+    return page, result
+
+
+@pytest.fixture
+def dataset(voc_folder: Path):
+    return load_voc(voc_folder, "voc2007", "trainval", ())
+
+
+class Links(HTMLParser):
+    """Everything that a browser would load, and the anchors."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.loaded: list[str] = []
+        self.links: list[str] = []
+        self.ids: list[str] = []
+        self.tags: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list) -> None:
+        values = dict(attrs)
+        self.tags.append(tag)
+        self.ids += [values["id"]] if "id" in values else []
+        self.loaded += [values["src"]] if "src" in values else []
+        (self.links if tag == "a" else self.loaded).extend(
+            [values["href"]] if "href" in values else []
+        )
+
+
+def test_one_page_without_a_network(tmp_path: Path, dataset) -> None:
+    page, result = write(tmp_path / "out", dataset)
+    text = page.read_text()
+    links = Links(text)
+    assert page == tmp_path / "out" / "index.html"
+    assert all(each.startswith("data:image/jpeg;base64,") for each in links.loaded)
+    assert len(links.loaded) > 5
+    assert [link[1:] for link in links.links] == [i for i in links.ids if i != "filters"]
+    assert "url(" not in text
+    assert "@import" not in text
+    assert f"{result.mean_ap:.3f}" in text
+    assert "tiny on voc2007 trainval" in text
+    assert "prefers-color-scheme: dark" in text
+
+
+def test_the_figures_are_those_of_the_evaluation(tmp_path: Path, dataset) -> None:
+    page, result = write(tmp_path, dataset)
+    rows = re.findall(r"<tr><td data-value=\"(\w+)\">\w+</td>(.*?)</tr>", page.read_text())
+    for name, cells in rows:
+        k = result.classes.index(name)
+        values = [float(v) for v in re.findall(r'data-value="([^"]+)"', cells)]
+        # between AP and the objects stands the paper's figure, which there is none of
+        expected = [result.ap[k], -1, result.objects[k], result.recall[k], result.precision[k]]
+        assert values == pytest.approx(expected, abs=1e-6)
+    assert [name for name, _ in rows] == list(result.classes)
+
+
+def test_curves_are_files_too(tmp_path: Path, dataset) -> None:
+    write(tmp_path, dataset)
+    names = sorted(path.name for path in (tmp_path / "curves").iterdir())
+    assert names == ["01-ball.svg", "02-box.svg", "03-tile.svg", "all.svg"]
+    for name in names:
+        root = ElementTree.parse(tmp_path / "curves" / name).getroot()
+        assert root.tag == "{http://www.w3.org/2000/svg}svg"
+        assert root.findall(".//{*}path[@class='curve']")
+    assert len(root.findall(".//{*}path[@class='curve']")) == 3
+
+
+def test_names_from_files_are_not_believed(tmp_path: Path, dataset) -> None:
+    names = (NASTY, "../../up", "tile")
+    renamed = dict(zip(dataset.classes, names, strict=True))
+    nasty = replace(
+        dataset,
+        name=NASTY,
+        classes=names,
+        ids=tuple(f"{NASTY}{i}" for i in range(len(dataset))),
+        annotations=tuple(
+            replace(each, names=tuple(renamed[n] for n in each.names))
+            for each in dataset.annotations
+        ),
+    )
+    page, _ = write(tmp_path / "out", nasty)
+    text = page.read_text()
+    assert NASTY not in text
+    assert escape(NASTY) in text
+    assert Links(text).tags.count("script") == 1
+    written = {p.relative_to(tmp_path).parts[0] for p in tmp_path.rglob("*.svg")}
+    assert written == {"out"}
+    for path in (tmp_path / "out" / "curves").iterdir():
+        ElementTree.parse(path)
+
+
+@pytest.mark.parametrize("cached", [0, 8])
+def test_recall_of_the_proposals_in_the_cache(tmp_path, dataset, frcnn_home, cached) -> None:
+    source = ProposalSource(PROPOSERS[DEFAULT](1), frcnn_home / "proposals")
+    for index in range(cached):
+        content, image, truth = dataset.read(index)
+        boxes = np.rint(truth.boxes[:1])
+        source.store(content, Proposals(boxes, None, image.shape[:2]))
+    page, _ = write(tmp_path, dataset)
+    text = page.read_text()
+    assert ("There are no proposals of these images" in text) == (not cached)
+    assert ("selective search, 8 of 8 images" in text) == bool(cached)
+
+
+def test_without_pictures_and_without_errors(tmp_path: Path, dataset, voc_folder: Path) -> None:
+    for path in (voc_folder / "JPEGImages").iterdir():
+        path.unlink()
+    text = write(tmp_path, dataset)[0].read_text()
+    assert "no image files to show them in" in text
+    assert "There are no proposals of these images" in text
+
+
+def test_coco_figures_are_on_the_page(tmp_path: Path, dataset) -> None:
+    text = write(tmp_path, dataset, "coco")[0].read_text()
+    assert all(f"</b>{name}<" in text for name in ("AP50", "APs", "AR100"))
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path, dataset) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(FrcnnError, match="cannot write"):
+        write(tmp_path / "file", dataset)
+
+
+CLICKS = """
+const log = {};
+const child = document.querySelector("iframe").contentDocument;
+const view = child.defaultView;
+const all = (selector) => [...child.querySelectorAll(selector)];
+const shown = () => all(".gallery figure").filter((f) => f.getBoundingClientRect().height > 0);
+log.width = child.documentElement.scrollWidth;
+log.clipped = all(".scroll").filter((s) => s.scrollWidth > s.clientWidth).length;
+log.jumps = all("nav a").map((a) => {
+  a.click();
+  return child.querySelector(a.getAttribute("href")) !== null;
+});
+log.sorted = all("#classes th button").map((button) => {
+  button.click();
+  const column = button.closest("th").cellIndex;
+  const values = () => all("#classes tbody tr").map((row) => row.cells[column].dataset.value);
+  const down = values();
+  button.click();
+  return [down, values()];
+});
+log.every = shown().length;
+log.kinds = all("#filters input").map((input) => {
+  input.closest("label").click();
+  return [input.value, shown().map((f) => f.dataset.kind)];
+});
+all("#filters input")[0].closest("label").click();
+const select = child.querySelector("#filters select");
+select.value = "tile";
+select.dispatchEvent(new view.Event("change", {bubbles: true}));
+log.tile = shown().map((f) => f.dataset.class);
+const first = shown()[0];
+const before = first.getBoundingClientRect().width;
+first.querySelector("img").click();
+log.grew = first.getBoundingClientRect().width > before;
+first.querySelector("img").click();
+log.back = first.getBoundingClientRect().width === before;
+log.pictures = all(".gallery img").every((i) => i.decoding !== undefined && i.alt.length > 0);
+document.body.innerHTML = "";
+document.body.append(JSON.stringify(log));
+"""
+
+
+def click_through(page: Path, width: int, folder: Path) -> dict:
+    """What a browser `width` pixels wide says after clicking on everything."""
+    harness = folder / f"harness{width}.html"
+    frame = f'<iframe style="width:{width}px;height:800px;border:0" srcdoc="'
+    harness.write_text(
+        f'<body style="margin:0">{frame}{escape(page.read_text())}"></iframe>'
+        f"<script>onload = () => {{{CLICKS}}}</script></body>"
+    )
+    assert BROWSER is not None
+    result = subprocess.run(
+        [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder}/user",
+         "--virtual-time-budget=5000", "--dump-dom", harness.as_uri()],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    body = re.search(r"<body[^>]*>(.*)</body>", result.stdout, re.DOTALL)
+    assert body is not None, result.stderr
+    return json.loads(unescape(body[1]))
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
+@pytest.mark.parametrize("width", [390, 1280])
+def test_clicking_through_the_page(tmp_path: Path, dataset, width: int) -> None:
+    page, result = write(tmp_path / "out", dataset)
+    log = click_through(page, width, tmp_path)
+    assert log["width"] <= width
+    assert log["clipped"] == 0
+    assert log["jumps"] == [True] * 7
+    names = sorted(result.classes)
+    assert log["sorted"][0] == [names[::-1], names]
+    for down, up in log["sorted"][1:]:
+        assert [float(v) for v in down] == sorted(map(float, down), reverse=True)
+        assert [float(v) for v in up] == sorted(map(float, up))
+    assert log["kinds"][0] == ["", log["kinds"][0][1]]
+    assert len(log["kinds"][0][1]) == log["every"] > 5
+    assert len(log["kinds"]) > 4
+    for kind, shown in log["kinds"][1:]:
+        assert set(shown) == {kind}
+    assert set(log["tile"]) == {"tile"}
+    assert log["grew"]
+    assert log["back"]
+    assert log["pictures"]

@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from frcnn_cli.inference import profile
+
+
+@pytest.mark.parametrize(("rate", "side"), [(1e12, 2048), (3e9, 512), (1e6, 256)])
+def test_no_larger_product_than_the_processor_is_good_for(rate, side, monkeypatch) -> None:
+    """Half precision is emulated on some processors: 2048×2048 took minutes."""
+    sides = []
+
+    def fastest(work, device):
+        sides.append(len(work()))
+        return 2 * sides[-1] ** 3 / rate
+
+    monkeypatch.setattr(profile, "_fastest", fastest)
+    assert profile.gemm_rate(torch.device("cpu")) == pytest.approx(rate)
+    assert sides[-1] == max(sides) == side

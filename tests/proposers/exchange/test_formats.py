@@ -1,0 +1,181 @@
+import json
+import pickle
+import zipfile
+
+import numpy as np
+import pytest
+
+from frcnn_cli.errors import ConfigError, DataError
+from frcnn_cli.proposers.exchange import formats as interchange
+from frcnn_cli.proposers.exchange.formats import WRITERS, read_boxes
+
+ENDING = {
+    "mat": ".mat",
+    "detectron2": ".pkl",
+    "mmdetection": ".pkl",
+    "npz": ".npz",
+    "json": ".json",
+}
+NAMES = ("000004", "a b", "000017")
+BOXES = (
+    np.array([[0, 0, 40, 30], [1, 2, 3, 4]], np.float32),
+    np.zeros((0, 4), np.float32),
+    np.array([[5, 6, 7, 9]], np.float32),
+)
+
+
+def write(folder, name, content):
+    path = folder / name
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_what_is_written_is_read(tmp_path, name):
+    if name == "mat":
+        pytest.importorskip("scipy")
+    path = write(tmp_path, f"x{ENDING[name]}", WRITERS[name](NAMES, BOXES))
+    found = read_boxes(path)
+    assert found.names == (None if name == "mmdetection" else NAMES)
+    assert len(found.boxes) == 3
+    for got, boxes in zip(found.boxes, BOXES, strict=True):
+        assert got.dtype == np.float32
+        np.testing.assert_array_equal(found.expected.decode(got), boxes)
+
+
+def test_girshicks_convention_is_what_a_mat_file_is_written_in(tmp_path):
+    scipy_io = pytest.importorskip("scipy.io")
+    path = write(tmp_path, "x.mat", WRITERS["mat"](NAMES, BOXES))
+    content = scipy_io.loadmat(path)
+    assert content["boxes"][0, 0].tolist() == [[1, 1, 30, 40], [3, 2, 4, 3]]
+    assert [str(name.item()) for name in content["images"].ravel()] == list(NAMES)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float64])
+def test_a_mat_file_of_one_image(tmp_path, dtype):
+    scipy_io = pytest.importorskip("scipy.io")
+    scipy_io.savemat(tmp_path / "x.mat", {"boxes": BOXES[0].astype(dtype)})
+    found = read_boxes(tmp_path / "x.mat")
+    assert found.names is None
+    assert found.boxes[0].tolist() == BOXES[0].tolist()
+
+
+@pytest.mark.parametrize(("ids", "scores"), [("ids", "objectness_logits"), ("indexes", "scores")])
+def test_detectron2_boxes_are_ranked_by_their_scores(tmp_path, ids, scores):
+    content = {"boxes": [BOXES[0]], ids: [4], scores: [np.array([0.1, 0.9])], "bbox_mode": 0}
+    found = read_boxes(write(tmp_path, "x.pkl", pickle.dumps(content)))
+    assert found.names == ("4",)
+    assert found.boxes[0].tolist() == BOXES[0][::-1].tolist()
+
+
+def test_mmdetection_boxes_with_scores(tmp_path):
+    scored = np.array([[0, 0, 4, 5, 0.2], [1, 1, 2, 2, 0.7]], np.float32)
+    found = read_boxes(write(tmp_path, "x.pkl", pickle.dumps([scored, scored[:, :4]])))
+    assert [boxes.tolist() for boxes in found.boxes] == [
+        scored[::-1, :4].tolist(),
+        scored[:, :4].tolist(),
+    ]
+
+
+def test_npz_of_one_image(tmp_path):
+    np.savez(tmp_path / "x.npz", boxes=BOXES[0])
+    assert read_boxes(tmp_path / "x.npz").boxes[0].tolist() == BOXES[0].tolist()
+
+
+def npz(**arrays):
+    def make(folder):
+        np.savez(folder / "x.npz", **arrays)
+        return folder / "x.npz"
+
+    return make
+
+
+def bomb(folder):
+    with zipfile.ZipFile(folder / "x.npz", "w") as archive:
+        archive.writestr("boxes.npy", b"0" * 2**21, zipfile.ZIP_DEFLATED)
+    return folder / "x.npz"
+
+
+def boastful(folder):
+    """An array of ten trillion rows, it says."""
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (10000000000000, 4), }"
+    padded = header.ljust(117) + b"\n"
+    with zipfile.ZipFile(folder / "x.npz", "w") as archive:
+        archive.writestr("boxes.npy", b"\x93NUMPY\x01\x00" + bytes([118, 0]) + padded)
+    return folder / "x.npz"
+
+
+def flipped(folder):
+    np.savez_compressed(folder / "x.npz", boxes=np.arange(400.0).reshape(100, 4))
+    data = bytearray((folder / "x.npz").read_bytes())
+    data[120] ^= 0xFF
+    return write(folder, "x.npz", bytes(data))
+
+
+def content(name, data):
+    return lambda folder: write(folder, name, data)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (content("x.npz", b"PK nonsense"), "cannot read the proposals"),
+        (boastful, "cannot read the proposals"),
+        (flipped, "cannot read the proposals"),
+        (npz(other=BOXES[0]), "cannot read the proposals"),
+        (npz(boxes=np.array([[1, 2, 3]])), "expected N×4 numbers"),
+        (npz(boxes=np.array([["a"] * 4])), "expected N×4 numbers"),
+        (npz(boxes=np.array([[1, 2, np.nan, 4]])), "expected finite numbers"),
+        (npz(boxes=BOXES[0], counts=[3], image_ids=["a"]), "3 boxes by `counts`, 2 in `boxes`"),
+        (npz(boxes=BOXES[0], counts=[3, -1], image_ids=["a", "b"]), "boxes by `counts`"),
+        (npz(boxes=BOXES[0], counts=[2], image_ids=["a", "b"]), "2 names of images, 1 sets"),
+        (npz(boxes=np.array([{}], dtype=object)), "cannot read the proposals"),
+        (content("x.json", b"{"), "cannot read the proposals"),
+        (content("x.json", b"[" * 100_000), "cannot read"),
+        (content("x.json", b'{"images": [{"image": "a"}]}'), "cannot read the proposals"),
+        (content("x.json", b'{"images": 3}'), "cannot read the proposals"),
+        (content("x.pkl", pickle.dumps({"a": 1})), "expected a list of arrays or a dict"),
+        (content("x.pkl", pickle.dumps({"boxes": [], "bbox_mode": 1})), "bbox_mode 1"),
+        (content("x.pkl", pickle.dumps({"boxes": BOXES, "scores": [[1, 2]]})), "cannot read"),
+        (
+            content("x.pkl", pickle.dumps({"boxes": BOXES[:1], "scores": [[1]]})),
+            "2 boxes, 1 scores",
+        ),
+    ],
+)
+def test_wrong_files_give_one_line(tmp_path, make, message):
+    with pytest.raises(DataError, match=message) as caught:
+        read_boxes(make(tmp_path))
+    assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize("data", [b"", b"x" * 300, b"MATLAB 5.0" + bytes(200)])
+def test_wrong_mat_files_give_one_line(tmp_path, data):
+    pytest.importorskip("scipy")
+    with pytest.raises(DataError, match=r"x\.mat"):
+        read_boxes(write(tmp_path, "x.mat", data))
+
+
+def test_a_mat_file_without_boxes(tmp_path):
+    scipy_io = pytest.importorskip("scipy.io")
+    scipy_io.savemat(tmp_path / "x.mat", {"windows": BOXES[0]})
+    with pytest.raises(DataError, match="no variable `boxes`: windows"):
+        read_boxes(tmp_path / "x.mat")
+
+
+def test_an_archive_is_not_expanded_beyond_the_limit(tmp_path, monkeypatch):
+    monkeypatch.setattr(interchange, "MAX_BYTES", 2**20)
+    with pytest.raises(DataError, match="expands to more than"):
+        read_boxes(bomb(tmp_path))
+
+
+def test_an_unknown_ending(tmp_path):
+    with pytest.raises(ConfigError, match="unknown kind of file"):
+        read_boxes(tmp_path / "x.txt")
+
+
+def test_json_keeps_whole_numbers_short_and_fractions_exact():
+    boxes = (np.array([[0, 0.5, 40, 30.25]], np.float32),)
+    (image,) = json.loads(WRITERS["json"](("a",), boxes))["images"]
+    assert image == {"image": "a", "boxes": [[0, 0.5, 40, 30.25]]}
+    assert '"boxes": [[0, 0.5, 40, 30.25]]' in WRITERS["json"](("a",), boxes).decode()

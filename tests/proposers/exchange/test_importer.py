@@ -1,0 +1,117 @@
+import pickle
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from frcnn_cli.errors import DataError
+from frcnn_cli.proposers.cache import ProposalSource
+from frcnn_cli.proposers.exchange.formats import WRITERS
+from frcnn_cli.proposers.exchange.importer import import_boxes
+from frcnn_cli.proposers.exchange.layouts import LAYOUTS
+from frcnn_cli.proposers.registry import from_file
+
+SIZES = {"000004": (30, 50), "000017": (60, 40), "dog": (33, 44)}
+
+
+def boxes_of(size, seed):
+    height, width = size
+    rng = np.random.default_rng(seed)
+    first = rng.integers(0, [width - 2, height - 2], (20, 2))
+    second = first + 1 + rng.integers(0, [width, height] - first, (20, 2))
+    boxes = np.concatenate([first, np.minimum(second, [width, height])], axis=1)
+    boxes[0] = [0, 0, width, height]
+    return boxes.astype(np.float32)
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    for name, (height, width) in SIZES.items():
+        Image.new("RGB", (width, height), (9, 9, 9)).save(tmp_path / f"{name}.png")
+    return [tmp_path / f"{name}.png" for name in SIZES]
+
+
+BOXES = {name: boxes_of(size, i) for i, (name, size) in enumerate(SIZES.items())}
+
+
+def import_proposals(tmp_path, pictures, name, content, layout=None):
+    path = tmp_path / name
+    path.write_bytes(content)
+    source = ProposalSource(from_file(path), tmp_path / "cache")
+    seen = []
+    found = import_boxes(path, pictures, source, layout, lambda: seen.append(1))
+    assert len(seen) == found.images
+    return found, [source.cached(picture.read_bytes()) for picture in pictures]
+
+
+def kept(proposals):
+    return [None if each is None else each.boxes.tolist() for each in proposals]
+
+
+@pytest.mark.parametrize(
+    ("kind", "ending"),
+    [
+        ("npz", "npz"),
+        ("json", "json"),
+        ("detectron2", "pkl"),
+        ("mmdetection", "pkl"),
+        ("mat", "mat"),
+    ],
+)
+def test_every_format_arrives_in_the_cache(tmp_path, pictures, kind, ending):
+    if kind == "mat":
+        pytest.importorskip("scipy")
+    content = WRITERS[kind](list(BOXES), list(BOXES.values()))
+    found, proposals = import_proposals(tmp_path, pictures, f"x.{ending}", content)
+    assert found.layout == LAYOUTS["yxyx1" if kind == "mat" else "xyxy"]
+    assert kept(proposals) == [boxes.tolist() for boxes in BOXES.values()]
+    assert [each.image_size for each in proposals] == list(SIZES.values())
+
+
+def test_images_are_matched_by_name_without_leading_zeros(tmp_path, pictures):
+    content = {"ids": ["dog", 17, 99], "boxes": [BOXES["dog"], BOXES["000017"], BOXES["dog"]]}
+    found, proposals = import_proposals(tmp_path, pictures, "x.pkl", pickle.dumps(content))
+    assert (found.images, found.unused) == (2, 1)
+    assert kept(proposals) == [None, BOXES["000017"].tolist(), BOXES["dog"].tolist()]
+
+
+def test_a_forced_layout(tmp_path, pictures):
+    written = [LAYOUTS["yxyx0"].encode(boxes) for boxes in BOXES.values()]
+    content = WRITERS["npz"](list(BOXES), written)
+    _, proposals = import_proposals(tmp_path, pictures, "x.npz", content, LAYOUTS["yxyx0"])
+    assert kept(proposals) == [boxes.tolist() for boxes in BOXES.values()]
+
+
+def test_swapped_axes_are_found_out(tmp_path, pictures):
+    content = WRITERS["npz"](list(BOXES), [boxes[:, [1, 0, 3, 2]] for boxes in BOXES.values()])
+    found, proposals = import_proposals(tmp_path, pictures, "x.npz", content)
+    assert found.layout == LAYOUTS["yxyx"]
+    assert kept(proposals) == [boxes.tolist() for boxes in BOXES.values()]
+
+
+def test_a_wrong_forced_layout_is_refused_and_nothing_is_kept(tmp_path, pictures):
+    content = WRITERS["npz"](list(BOXES), list(BOXES.values()))
+    with pytest.raises(DataError, match="boxes reach beyond the image"):
+        import_proposals(tmp_path, pictures, "x.npz", content, LAYOUTS["yxyx"])
+    assert not list(tmp_path.rglob("*.boxes"))
+
+
+@pytest.mark.parametrize(
+    ("names", "boxes", "message"),
+    [
+        (["cat"], [BOXES["dog"]], "none of them among those given"),
+        (["dog", "dog"], [BOXES["dog"]] * 2, "names an image twice"),
+        (["dog"], [BOXES["dog"] * 10], "reach beyond their images"),
+        (["dog"], [BOXES["dog"][:, [2, 1, 0, 3]]], "end before they begin"),
+    ],
+)
+def test_wrong_boxes_are_refused(tmp_path, pictures, names, boxes, message):
+    with pytest.raises(DataError, match=message):
+        import_proposals(tmp_path, pictures, "x.npz", WRITERS["npz"](names, boxes))
+
+
+def test_a_file_without_names_must_fit_in_number(tmp_path, pictures):
+    with pytest.raises(DataError, match="boxes for 2 images and no names; there are 3 images"):
+        import_proposals(
+            tmp_path, pictures, "x.pkl", WRITERS["mmdetection"]([], [BOXES["dog"]] * 2)
+        )

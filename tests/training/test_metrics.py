@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from frcnn_cli.training.metrics import COLUMNS, MetricsLog, Step, read_rows, smooth
+
+STEP = Step(1, 0.5, 0.25, 0.001, 30, 90, 0.75, 4.0, 0.01, 0.5)
+
+
+def rows(path: Path) -> list[list[str]]:
+    with path.open(newline="") as file:
+        return list(csv.reader(file))
+
+
+def test_one_row_an_iteration(tmp_path) -> None:
+    with MetricsLog(tmp_path, 0) as log:
+        for iteration in range(1, 4):
+            log.write(replace(STEP, iteration=iteration))
+    header, *body = rows(tmp_path / "metrics.csv")
+    assert tuple(header) == COLUMNS
+    assert [row[0] for row in body] == ["1", "2", "3"]
+    assert body[0][1:] == ["0.5", "0.25", "0.001", "30", "90", "0.75", "4", "0.01", "0.5"]
+
+
+def test_rows_that_will_be_done_again_are_dropped(tmp_path) -> None:
+    with MetricsLog(tmp_path, 0) as log:
+        for iteration in range(1, 9):
+            log.write(replace(STEP, iteration=iteration))
+        log.validated(4, 0.3)
+        log.validated(8, 0.4)
+    with (tmp_path / "metrics.csv").open("a") as file:
+        file.write("9,0.5,0.")  # killed while it wrote
+    with MetricsLog(tmp_path, 5) as log:
+        log.write(replace(STEP, iteration=6))
+        log.validated(6, 0.35)
+    assert [row[0] for row in rows(tmp_path / "metrics.csv")[1:]] == list("123456")
+    assert rows(tmp_path / "validation.csv")[1:] == [["4", "0.3"], ["6", "0.35"]]
+
+
+def test_the_curves_are_drawn(tmp_path) -> None:
+    with MetricsLog(tmp_path, 0) as log:
+        log.draw()
+        assert not (tmp_path / "losses.svg").exists()  # of nothing
+        for iteration in range(1, 500):
+            log.write(replace(STEP, iteration=iteration, cls=10 / iteration))
+        log.validated(100, 0.3)
+        log.validated(200, 0.4)
+        log.draw()
+    losses = (tmp_path / "losses.svg").read_text()
+    assert ">cls<" in losses
+    assert ">loc<" in losses
+    assert "mean average precision" in (tmp_path / "validation.svg").read_text()
+
+
+def test_curves_are_means_of_neighbours() -> None:
+    points = smooth([[float(i), float(i % 2)] for i in range(1, 1001)], 1)
+    assert len(points) == 200
+    assert points[0] == (5.0, 0.6)
+    assert points[-1] == (1000.0, pytest.approx(0.4))
+    assert smooth([[1.0, 3.0]], 1) == [(1.0, 3.0)]
+
+
+def test_tensorboard_reads_the_events(tmp_path) -> None:
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    with MetricsLog(tmp_path, 0) as log:
+        log.write(STEP)
+        log.write(replace(STEP, iteration=2, cls=0.4))
+        log.validated(2, 0.3)
+    events = reader.EventAccumulator(str(tmp_path)).Reload()
+    values = [(each.step, round(each.value, 4)) for each in events.Scalars("train/cls")]
+    assert values == [(1, 0.5), (2, 0.4)]
+    assert events.Scalars("val/mean_ap")[0].value == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("content", ["", "iteration,cls\n", "iteration,cls\nx,y\n1\n1,\n"])
+def test_a_log_without_rows(tmp_path, content) -> None:
+    (tmp_path / "metrics.csv").write_text(content)
+    assert read_rows(tmp_path / "metrics.csv") == []
