@@ -41,7 +41,11 @@ def make(images: int, seed: int = 0) -> tuple[list[Detections], list[GroundTruth
         corner = rng.uniform(0, SIZE - 150, (count, 2))
         boxes = np.concatenate([corner, corner + rng.uniform(30, 150, (count, 2))], axis=1)
         labels = rng.integers(1, CLASSES + 1, count)
-        truths.append(GroundTruth(boxes.astype(np.float32), labels, rng.random(count) < 0.25))
+        truths.append(
+            GroundTruth(
+                boxes=boxes.astype(np.float32), labels=labels, difficult=rng.random(count) < 0.25
+            )
+        )
         near = rng.integers(count, size=BOXES // 2)
         moved = boxes[near] + rng.normal(0, 12, (len(near), 4))
         corner = rng.uniform(0, SIZE - 100, (BOXES - len(near), 2))
@@ -53,7 +57,12 @@ def make(images: int, seed: int = 0) -> tuple[list[Detections], list[GroundTruth
         scores = rng.random(BOXES).astype(np.float32)
         order = np.argsort(-scores)
         detections.append(
-            Detections(found[order].astype(np.float32), scores[order], classes[order], (SIZE, SIZE))
+            Detections(
+                boxes=found[order].astype(np.float32),
+                scores=scores[order],
+                labels=classes[order],
+                image_size=(SIZE, SIZE),
+            )
         )
     return detections, truths
 

@@ -14,7 +14,7 @@ def truth(*objects):
     boxes = np.array([o[0] for o in objects], np.float32).reshape(-1, 4)
     labels = np.array([o[1] for o in objects], np.int64)
     difficult = np.array([len(o) > 2 and o[2] for o in objects], np.bool_)
-    return GroundTruth(boxes, labels, difficult)
+    return GroundTruth(boxes=boxes, labels=labels, difficult=difficult)
 
 
 def found(*detections):
@@ -22,7 +22,7 @@ def found(*detections):
     boxes = np.array([d[0] for d in detections], np.float32).reshape(-1, 4)
     scores = np.array([d[1] for d in detections], np.float32)
     labels = np.array([d[2] for d in detections], np.int64)
-    return Detections(boxes, scores, labels, IMAGE_SIZE)
+    return Detections(boxes=boxes, scores=scores, labels=labels, image_size=IMAGE_SIZE)
 
 
 def _box(rng, whole):

@@ -29,7 +29,9 @@ def proposals(count=3):
 
 
 def ground_truth(count=3):
-    return GroundTruth(boxes(count), np.arange(1, count + 1), np.arange(count) % 2 == 1)
+    return GroundTruth(
+        boxes=boxes(count), labels=np.arange(1, count + 1), difficult=np.arange(count) % 2 == 1
+    )
 
 
 def batch(**changes):
@@ -45,10 +47,20 @@ def batch(**changes):
 
 MAKERS = [
     ("Proposals", lambda b: Proposals(b, None, SIZE)),
-    ("GroundTruth", lambda b: GroundTruth(b, np.ones(len(b), int), np.zeros(len(b), bool))),
+    (
+        "GroundTruth",
+        lambda b: GroundTruth(
+            boxes=b, labels=np.ones(len(b), int), difficult=np.zeros(len(b), bool)
+        ),
+    ),
     (
         "Detections",
-        lambda b: Detections(b, np.ones(len(b), np.float32), np.ones(len(b), int), SIZE),
+        lambda b: Detections(
+            boxes=b,
+            scores=np.ones(len(b), np.float32),
+            labels=np.ones(len(b), int),
+            image_size=SIZE,
+        ),
     ),
 ]
 
@@ -88,13 +100,30 @@ def test_boxes_that_are_not_finite(name, make, value):
     [
         (lambda: Proposals(boxes(3), np.zeros(2, np.float32), SIZE), "Proposals.scores"),
         (lambda: Proposals(boxes(3), np.zeros((3, 1), np.float32), SIZE), "Proposals.scores"),
-        (lambda: GroundTruth(boxes(3), np.ones(2, int), np.zeros(3, bool)), "GroundTruth.labels"),
         (
-            lambda: GroundTruth(boxes(3), np.ones(3, int), np.zeros(4, bool)),
+            lambda: GroundTruth(
+                boxes=boxes(3), labels=np.ones(2, int), difficult=np.zeros(3, bool)
+            ),
+            "GroundTruth.labels",
+        ),
+        (
+            lambda: GroundTruth(
+                boxes=boxes(3), labels=np.ones(3, int), difficult=np.zeros(4, bool)
+            ),
             "GroundTruth.difficult",
         ),
-        (lambda: Detections(boxes(2), np.ones(3), np.ones(2, int), SIZE), "Detections.scores"),
-        (lambda: Detections(boxes(2), np.ones(2), np.ones(1, int), SIZE), "Detections.labels"),
+        (
+            lambda: Detections(
+                boxes=boxes(2), scores=np.ones(3), labels=np.ones(2, int), image_size=SIZE
+            ),
+            "Detections.scores",
+        ),
+        (
+            lambda: Detections(
+                boxes=boxes(2), scores=np.ones(2), labels=np.ones(1, int), image_size=SIZE
+            ),
+            "Detections.labels",
+        ),
         (lambda: RoiTargets(torch.zeros(3, 1), torch.zeros(3, 4)), "RoiTargets.labels"),
         (lambda: RoiTargets(torch.zeros(3), torch.zeros(2, 4)), "RoiTargets.deltas"),
         (lambda: RoiTargets(torch.zeros(3), torch.zeros(3, 5)), "RoiTargets.deltas"),
@@ -107,11 +136,21 @@ def test_boxes_that_are_not_finite(name, make, value):
         (lambda: batch(rois=torch.zeros(5, 4)), "Batch.rois"),
         (lambda: batch(rois=torch.zeros(6, 5)), "Batch.targets"),
         (
-            lambda: Sample("a", np.zeros((30, 20, 3), np.uint8), proposals(), ground_truth()),
+            lambda: Sample(
+                image_id="a",
+                image=np.zeros((30, 20, 3), np.uint8),
+                proposals=proposals(),
+                ground_truth=ground_truth(),
+            ),
             "Sample.image",
         ),
         (
-            lambda: Sample("a", np.zeros(SIZE, np.uint8), proposals(), ground_truth()),
+            lambda: Sample(
+                image_id="a",
+                image=np.zeros(SIZE, np.uint8),
+                proposals=proposals(),
+                ground_truth=ground_truth(),
+            ),
             "Sample.image",
         ),
     ],
@@ -124,7 +163,15 @@ def test_fields_that_do_not_fit_together(make, field):
 def test_fields_that_fit_together():
     assert batch().targets is not None
     assert batch(rois=torch.zeros(9, 5), targets=None).rois.shape == (9, 5)
-    assert Sample("a", np.zeros((*SIZE, 3), np.uint8), proposals(), ground_truth()).image_id == "a"
+    assert (
+        Sample(
+            image_id="a",
+            image=np.zeros((*SIZE, 3), np.uint8),
+            proposals=proposals(),
+            ground_truth=ground_truth(),
+        ).image_id
+        == "a"
+    )
     assert HeadOutput(torch.zeros(0, 5), torch.zeros(0, 5, 4)).box_deltas.shape == (0, 5, 4)
 
 
@@ -153,7 +200,17 @@ def test_choosing_objects():
 
 def test_total_loss_and_length():
     assert Losses(torch.tensor(1.5), torch.tensor(0.25)).total().item() == 1.75
-    assert len(Detections(boxes(2), np.ones(2, np.float32), np.ones(2, int), SIZE)) == 2
+    assert (
+        len(
+            Detections(
+                boxes=boxes(2),
+                scores=np.ones(2, np.float32),
+                labels=np.ones(2, int),
+                image_size=SIZE,
+            )
+        )
+        == 2
+    )
 
 
 def test_fields_cannot_be_replaced():

@@ -66,7 +66,7 @@ class Proposals:
         return Proposals(self.boxes[:count], scores, self.image_size)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class GroundTruth:
     """The annotated objects of one image."""
 
@@ -85,10 +85,15 @@ class GroundTruth:
 
     def __getitem__(self, chosen: NDArray[np.bool_]) -> GroundTruth:
         areas = None if self.areas is None else self.areas[chosen]
-        return GroundTruth(self.boxes[chosen], self.labels[chosen], self.difficult[chosen], areas)
+        return GroundTruth(
+            boxes=self.boxes[chosen],
+            labels=self.labels[chosen],
+            difficult=self.difficult[chosen],
+            areas=areas,
+        )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Sample:
     """One training image with all that is known of it."""
 
@@ -113,7 +118,7 @@ class RoiTargets:
         _check_shape("RoiTargets", "deltas", self.deltas, len(self.labels), 4)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Batch:
     """Images of one network pass, scaled and padded to a common size."""
 
@@ -135,7 +140,13 @@ class Batch:
         if targets is not None:
             targets = RoiTargets(targets.labels.pin_memory(), targets.deltas.pin_memory())
         images, rois = self.images.pin_memory(), self.rois.pin_memory()
-        return Batch(images, rois, self.scales, self.image_sizes, targets)
+        return Batch(
+            images=images,
+            rois=rois,
+            scales=self.scales,
+            image_sizes=self.image_sizes,
+            targets=targets,
+        )
 
 
 @dataclass(frozen=True)
@@ -163,7 +174,7 @@ class Losses:
         return self.cls + loc_weight * self.loc
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Detections:
     """Objects found in one image, best first."""
 

@@ -58,7 +58,13 @@ def saved(voc_folder, monkeypatch, tmp_path) -> Path:
             boxes, labels = np.tile(truth.boxes[keep], (2, 1)), np.tile(truth.labels[keep], 2)
             boxes[keep.sum() :, 2:] += 40
             scores = np.linspace(0.9, 0.2, len(labels)) - index / 50
-            log.add(image_id, 1, Detections(boxes, scores, labels, dataset.size(index)))
+            log.add(
+                image_id,
+                1,
+                Detections(
+                    boxes=boxes, scores=scores, labels=labels, image_size=dataset.size(index)
+                ),
+            )
     return Path("d.jsonl")
 
 

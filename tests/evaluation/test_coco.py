@@ -91,7 +91,10 @@ def test_by_hand():
 
 def test_the_area_of_the_outline_decides_the_size():
     thin = GroundTruth(
-        np.array([BOX], np.float32), np.array([1]), np.array([False]), np.array([900], np.float32)
+        boxes=np.array([BOX], np.float32),
+        labels=np.array([1]),
+        difficult=np.array([False]),
+        areas=np.array([900], np.float32),
     )
     figures = evaluate_coco([found((BOX, 0.9, 1))], [thin], 1).figures
     assert figures["APs"] == pytest.approx(1)

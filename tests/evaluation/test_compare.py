@@ -18,7 +18,12 @@ def distinct(detections):
     total = sum(map(len, detections))
     scores = iter(np.random.default_rng(0).permutation(total) / total)
     return [
-        Detections(d.boxes, np.array([next(scores) for _ in range(len(d))]), d.labels, d.image_size)
+        Detections(
+            boxes=d.boxes,
+            scores=np.array([next(scores) for _ in range(len(d))]),
+            labels=d.labels,
+            image_size=d.image_size,
+        )
         for d in detections
     ]
 
@@ -109,7 +114,9 @@ def test_a_thousand_resamples_of_val_take_seconds():
             corner = rng.uniform(0, 4, (100, 2)).astype(np.float32)
             boxes = np.concatenate([corner, corner + 10], axis=1)
             labels = rng.integers(1, 21, 100)
-            detections.append(Detections(boxes, rng.random(100), labels, (40, 40)))
+            detections.append(
+                Detections(boxes=boxes, scores=rng.random(100), labels=labels, image_size=(40, 40))
+            )
         sides.append(judge(detections, truths, 20))
     start = time.perf_counter()
     compare(*sides, "voc07", 1000)

@@ -28,7 +28,12 @@ def some(seed: int, count: int = 5) -> Detections:
     corners = rng.uniform(0, 50, (count, 2)).astype(np.float32)
     boxes = np.concatenate([corners, corners + rng.uniform(1, 50, (count, 2))], axis=1)
     scores = rng.random(count).astype(np.float32)
-    return Detections(boxes.astype(np.float32), scores, rng.integers(1, 4, count), (120, 160))
+    return Detections(
+        boxes=boxes.astype(np.float32),
+        scores=scores,
+        labels=rng.integers(1, 4, count),
+        image_size=(120, 160),
+    )
 
 
 def same(one: Detections, other: Detections) -> bool:

@@ -153,7 +153,10 @@ def test_all_sizes_together_are_the_whole(monkeypatch):
 
 def test_the_size_is_that_of_the_outline():
     thin = GroundTruth(
-        np.array([sized(50)], np.float32), np.ones(1, int), np.zeros(1, bool), np.array([100.0])
+        boxes=np.array([sized(50)], np.float32),
+        labels=np.ones(1, int),
+        difficult=np.zeros(1, bool),
+        areas=np.array([100.0]),
     )
     result = by_size(judge([found((sized(50), 0.9, 1))], [thin], 1), "voc")
     assert result["small"] == (1, 1)

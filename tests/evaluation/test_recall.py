@@ -21,7 +21,9 @@ def truth_of(boxes, difficult=None):
     count = len(boxes)
     flags = np.zeros(count, np.bool_) if difficult is None else np.array(difficult, np.bool_)
     labels = np.ones(count, np.int64)
-    return GroundTruth(np.array(boxes, np.float32).reshape(-1, 4), labels, flags)
+    return GroundTruth(
+        boxes=np.array(boxes, np.float32).reshape(-1, 4), labels=labels, difficult=flags
+    )
 
 
 @pytest.mark.parametrize("seed", range(5))

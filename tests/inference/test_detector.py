@@ -80,7 +80,9 @@ def test_unknown_device(detector, name) -> None:
 def test_drawing_marks_the_box_in_the_colour_of_the_class() -> None:
     image = np.full((100, 120, 3), 128, np.uint8)
     boxes = np.array([[20, 30, 80, 90]], np.float32)
-    found = Detections(boxes, np.array([0.9], np.float32), np.array([2]), (100, 120))
+    found = Detections(
+        boxes=boxes, scores=np.array([0.9], np.float32), labels=np.array([2]), image_size=(100, 120)
+    )
     picture = np.asarray(draw(image, found, CLASSES))
     assert tuple(picture[60, 20]) == class_colour(2)
     assert tuple(picture[89, 50]) == class_colour(2)
@@ -91,7 +93,10 @@ def test_drawing_marks_the_box_in_the_colour_of_the_class() -> None:
 def test_drawing_on_one_pixel() -> None:
     image = np.zeros((1, 1, 3), np.uint8)
     found = Detections(
-        np.array([[0, 0, 1, 1]], np.float32), np.array([0.5], np.float32), np.array([1]), (1, 1)
+        boxes=np.array([[0, 0, 1, 1]], np.float32),
+        scores=np.array([0.5], np.float32),
+        labels=np.array([1]),
+        image_size=(1, 1),
     )
     assert draw(image, found, CLASSES).size == (1, 1)
 
@@ -114,10 +119,10 @@ def test_labels_do_not_cover_one_another() -> None:
     counts = []
     for labels in ([1], [2], [3], [1, 2, 3]):
         found = Detections(
-            boxes[: len(labels)],
-            np.full(len(labels), 0.9, np.float32),
-            np.array(labels),
-            (300, 300),
+            boxes=boxes[: len(labels)],
+            scores=np.full(len(labels), 0.9, np.float32),
+            labels=np.array(labels),
+            image_size=(300, 300),
         )
         picture = np.asarray(draw(image, found, CLASSES))
         # without the box, whose lines are those of the best one
@@ -134,10 +139,10 @@ def test_a_label_is_inside_the_picture_and_grows_with_it(side) -> None:
     image = np.full((side, side, 3), 128, np.uint8)
     for x, y in ((0, 0), (side - 5, 0), (0, side - 5), (side - 5, side - 5)):
         found = Detections(
-            np.array([[x, y, x + 5, y + 5]], np.float32),
-            np.array([0.5], np.float32),
-            np.array([1]),
-            (side, side),
+            boxes=np.array([[x, y, x + 5, y + 5]], np.float32),
+            scores=np.array([0.5], np.float32),
+            labels=np.array([1]),
+            image_size=(side, side),
         )
         picture = np.asarray(draw(image, found, CLASSES))
         letters = (picture < 20).all(axis=2).sum() + (picture > 250).all(axis=2).sum()

@@ -25,7 +25,9 @@ def detector(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Detector:
 def made(boxes=((1, 2, 11, 22), (3, 4, 5, 8)), labels=(2, 1), stem="000017") -> Result:
     boxes = np.array(boxes, np.float32).reshape(-1, 4)
     scores = np.linspace(0.875, 0.5, len(boxes), dtype=np.float32)
-    found = Detections(boxes, scores, np.array(labels, np.int64), (30, 20))
+    found = Detections(
+        boxes=boxes, scores=scores, labels=np.array(labels, np.int64), image_size=(30, 20)
+    )
     image = np.full((30, 20, 3), 100, np.uint8)
     return Result(f"in/{stem}.jpg", stem, image, found, CLASSES, 7, 0.5)
 
@@ -140,7 +142,10 @@ def test_a_notebook_shows_the_picture_with_boxes() -> None:
 
 def test_a_notebook_gets_no_huge_picture() -> None:
     found = Detections(
-        np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64), (10, 3000)
+        boxes=np.zeros((0, 4), np.float32),
+        scores=np.zeros(0, np.float32),
+        labels=np.zeros(0, np.int64),
+        image_size=(10, 3000),
     )
     result = Result("a", "a", np.zeros((10, 3000, 3), np.uint8), found, CLASSES, 0, 0.0)
     with Image.open(io.BytesIO(result._repr_png_())) as shown:

@@ -21,7 +21,9 @@ CLASSES = ("ball", "box/lid", "tile")
 def result(name="in/000017.jpg", boxes=((1, 2, 11, 22), (3.25, 4, 5, 8.5)), labels=(2, 1)):
     boxes = np.array(boxes, np.float32).reshape(-1, 4)
     scores = np.linspace(0.875, 0.5, len(boxes), dtype=np.float32)
-    found = Detections(boxes, scores, np.array(labels, np.int64), (40, 20))
+    found = Detections(
+        boxes=boxes, scores=scores, labels=np.array(labels, np.int64), image_size=(40, 20)
+    )
     image = np.random.default_rng(0).integers(0, 256, (40, 20, 3), dtype=np.uint8)
     return Result(name, Path(name).stem, image, found, CLASSES, 7, 0.5)
 

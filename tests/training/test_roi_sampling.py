@@ -38,8 +38,15 @@ def sample(
     if proposals is None:
         near, far = around(boxes, 30, 3), around(boxes, 30, 25)
         proposals = np.concatenate([near, far]).astype(np.float32)
-    truth = GroundTruth(boxes, LABELS[: len(boxes)], np.array(difficult, bool))
-    return Sample("one", image, Proposals(proposals, None, (120, 160)), truth)
+    truth = GroundTruth(
+        boxes=boxes, labels=LABELS[: len(boxes)], difficult=np.array(difficult, bool)
+    )
+    return Sample(
+        image_id="one",
+        image=image,
+        proposals=Proposals(proposals, None, (120, 160)),
+        ground_truth=truth,
+    )
 
 
 def none() -> np.ndarray:

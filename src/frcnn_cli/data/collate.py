@@ -92,9 +92,9 @@ def collate(
             torch.from_numpy(np.concatenate(labels)), torch.from_numpy(np.concatenate(deltas))
         )
     return Batch(
-        images,
-        torch.from_numpy(np.concatenate(rois)),
-        tuple(item.scale for item in prepared),
-        tuple(item.original_size for item in prepared),
-        targets,
+        images=images,
+        rois=torch.from_numpy(np.concatenate(rois)),
+        scales=tuple(item.scale for item in prepared),
+        image_sizes=tuple(item.original_size for item in prepared),
+        targets=targets,
     )

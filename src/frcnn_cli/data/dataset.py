@@ -186,7 +186,9 @@ class Dataset:
         number = {name: label for label, name in enumerate(self.classes, start=1)}
         labels = np.array([number.get(name, 0) for name in annotation.names], dtype=np.int64)
         usable = (labels > 0) & ((boxes[:, 2:] - boxes[:, :2]) >= self.min_side).all(axis=1)
-        return GroundTruth(boxes, labels, annotation.difficult, annotation.areas)[usable]
+        return GroundTruth(
+            boxes=boxes, labels=labels, difficult=annotation.difficult, areas=annotation.areas
+        )[usable]
 
     def size(self, index: int) -> tuple[int, int]:
         """(height, width) of an image as a viewer shows it."""

@@ -60,7 +60,12 @@ def _from_own(
         labels = table[each.labels]
         keep = labels > 0
         result.append(
-            Detections(each.boxes[keep], each.scores[keep], labels[keep], each.image_size)
+            Detections(
+                boxes=each.boxes[keep],
+                scores=each.scores[keep],
+                labels=labels[keep],
+                image_size=each.image_size,
+            )
         )
     return result
 

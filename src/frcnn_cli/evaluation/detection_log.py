@@ -185,8 +185,8 @@ def detections_of(
 ) -> Detections:
     """Rows as the detections of an image of this size (height, width)."""
     return Detections(
-        np.array([box for box, _, _ in rows], np.float32).reshape(-1, 4),
-        np.array([score for _, score, _ in rows], score_type),
-        np.array([label for _, _, label in rows], np.int64),
-        size,
+        boxes=np.array([box for box, _, _ in rows], np.float32).reshape(-1, 4),
+        scores=np.array([score for _, score, _ in rows], score_type),
+        labels=np.array([label for _, _, label in rows], np.int64),
+        image_size=size,
     )

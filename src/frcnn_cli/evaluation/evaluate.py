@@ -100,7 +100,14 @@ def only_classes(detections: Sequence[Detections], labels: Sequence[int]) -> lis
     for found in detections:
         new = table[found.labels]
         keep = new > 0
-        kept.append(Detections(found.boxes[keep], found.scores[keep], new[keep], found.image_size))
+        kept.append(
+            Detections(
+                boxes=found.boxes[keep],
+                scores=found.scores[keep],
+                labels=new[keep],
+                image_size=found.image_size,
+            )
+        )
     return kept
 
 

@@ -61,4 +61,4 @@ def postprocess(
     keep, kept = keep[:max_detections], kept[:max_detections]
     voting = vote_threshold > 0 and not soft
     final = vote(boxes, chosen_scores, labels, keep, vote_threshold) if voting else boxes[keep]
-    return Detections(final, kept, labels[keep], image_size)
+    return Detections(boxes=final, scores=kept, labels=labels[keep], image_size=image_size)

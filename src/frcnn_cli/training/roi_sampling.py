@@ -84,10 +84,10 @@ def hflip(sample: Sample) -> Sample:
     width = sample.proposals.image_size[1]
     proposals, objects = sample.proposals, sample.ground_truth
     return Sample(
-        sample.image_id,
-        sample.image[:, ::-1],
-        replace(proposals, boxes=box_ops.flip(proposals.boxes, width)),
-        replace(objects, boxes=box_ops.flip(objects.boxes, width)),
+        image_id=sample.image_id,
+        image=sample.image[:, ::-1],
+        proposals=replace(proposals, boxes=box_ops.flip(proposals.boxes, width)),
+        ground_truth=replace(objects, boxes=box_ops.flip(objects.boxes, width)),
     )
 
 

@@ -23,7 +23,12 @@ def read_sample(dataset: Dataset, source: ProposalSource, index: int, max_propos
     """Image, objects and the best proposals of one image."""
     content, image, ground_truth = dataset.read(index)
     proposals = source(content, image).top(max_proposals)
-    return Sample(dataset.image_id(index), image, proposals, ground_truth)
+    return Sample(
+        image_id=dataset.image_id(index),
+        image=image,
+        proposals=proposals,
+        ground_truth=ground_truth,
+    )
 
 
 RECALL_AT = (0.5, 0.7)  # IoU

@@ -42,8 +42,14 @@ def detections_of(dataset, truths, seed=0):
         boxes[:, 2:] = np.maximum(boxes[:, 2:], boxes[:, :2] + 1)
         scores = rng.random(len(boxes)).astype(np.float32)
         count = len(boxes) if index % 4 else 0
-        chosen = boxes[:count], scores[:count], np.array(labels)[:count]
-        result.append(Detections(*chosen, dataset.size(index)))
+        result.append(
+            Detections(
+                boxes=boxes[:count],
+                scores=scores[:count],
+                labels=np.array(labels)[:count],
+                image_size=dataset.size(index),
+            )
+        )
     return result
 
 
