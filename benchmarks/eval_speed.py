@@ -1,9 +1,9 @@
-"""Matching and average precision of VOC07-sized detections: ours against two others, in one run.
+"""Time of matching and average precision for detections of the size of VOC2007 test.
 
-4,952 images with 100 detections each of 20 classes, made up so that objects are found as often as
-a detector finds them. The peers are the loop over detections that tests/reference.py transcribes
-from the devkit, and pycocotools at IoU 0.5 for all sizes. Each gets the detections in the form it
-takes; what is timed is matching and AP. Prints medians of interleaved repetitions.
+4,952 images with 100 detections each of 20 classes, random but with about as many true positives
+as a detector has. The peers are the loop over detections that tests/reference.py transcribes from
+the devkit, and pycocotools at IoU 0.5 for all sizes. Each gets the detections in the form that it
+takes; only matching and AP are timed. Prints medians of interleaved repetitions.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from frcnn_cli.evaluation import coco as coco_form
-from frcnn_cli.evaluation.voc import evaluate
+from frcnn_cli.evaluation import coco
+from frcnn_cli.evaluation.voc import evaluate_voc
 from frcnn_cli.structures import Detections, GroundTruth
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
@@ -32,8 +32,8 @@ import reference
 IMAGES, BOXES, CLASSES, SIZE = 4952, 100, 20, 500
 
 
-def make(images: int, seed: int = 0) -> tuple[list[Detections], list[GroundTruth]]:
-    """Random objects, 3 an image of which a quarter is difficult; near them and elsewhere boxes."""
+def random_set(images: int, seed: int = 0) -> tuple[list[Detections], list[GroundTruth]]:
+    """About 3 objects an image, a quarter of them difficult; half of the detections near them."""
     rng = np.random.default_rng(seed)
     detections, truths = [], []
     for _ in range(images):
@@ -50,15 +50,17 @@ def make(images: int, seed: int = 0) -> tuple[list[Detections], list[GroundTruth
         moved = boxes[near] + rng.normal(0, 12, (len(near), 4))
         corner = rng.uniform(0, SIZE - 100, (BOXES - len(near), 2))
         stray = np.concatenate([corner, corner + rng.uniform(10, 100, corner.shape)], axis=1)
-        found = np.concatenate([moved, stray])
-        found[:, 2:] = np.maximum(found[:, 2:], found[:, :2] + 1)
-        own = np.where(rng.random(len(near)) < 0.7, labels[near], rng.integers(1, 21, len(near)))
-        classes = np.concatenate([own, rng.integers(1, CLASSES + 1, len(stray))])
+        detected = np.concatenate([moved, stray])
+        detected[:, 2:] = np.maximum(detected[:, 2:], detected[:, :2] + 1)
+        near_classes = np.where(
+            rng.random(len(near)) < 0.7, labels[near], rng.integers(1, 21, len(near))
+        )
+        classes = np.concatenate([near_classes, rng.integers(1, CLASSES + 1, len(stray))])
         scores = rng.random(BOXES).astype(np.float32)
         order = np.argsort(-scores)
         detections.append(
             Detections(
-                boxes=found[order].astype(np.float32),
+                boxes=detected[order].astype(np.float32),
                 scores=scores[order],
                 labels=classes[order],
                 image_size=(SIZE, SIZE),
@@ -68,26 +70,26 @@ def make(images: int, seed: int = 0) -> tuple[list[Detections], list[GroundTruth
 
 
 def seconds(function: Callable[[], object]) -> float:
-    """Wall time of one call."""
+    """Wall time of one call, whose prints are dropped."""
     start = time.perf_counter()
     with contextlib.redirect_stdout(io.StringIO()):
         function()
     return time.perf_counter() - start
 
 
-def by_loop(detections: Sequence[Detections], truths: Sequence[GroundTruth]) -> list[float]:
-    """The reference, class by class."""
+def loop_ap(detections: Sequence[Detections], truths: Sequence[GroundTruth]) -> list[float]:
+    """AP of each class by the reference."""
     return [reference.voc_ap(detections, truths, label) for label in range(1, CLASSES + 1)]
 
 
 def coco_evaluation(
     detections: Sequence[Detections], truths: Sequence[GroundTruth]
 ) -> Callable[[], object]:
-    """pycocotools at work on the same boxes; the index of the boxes is made beforehand."""
+    """A function that runs pycocotools on the same boxes, whose index is built here."""
     sides = []
-    for rows in (coco_form._objects(truths, CLASSES), coco_form._found(detections, CLASSES)):
+    for rows in (coco.object_entries(truths, CLASSES), coco.detection_entries(detections, CLASSES)):
         side = COCO()
-        side.dataset = coco_form._dataset(rows, len(truths), CLASSES)
+        side.dataset = coco.coco_dataset(rows, len(truths), CLASSES)
         with contextlib.redirect_stdout(io.StringIO()):
             side.createIndex()
         sides.append(side)
@@ -105,21 +107,21 @@ def coco_evaluation(
 
 
 def main() -> None:
-    """Time all three and print the table."""
+    """Time all three and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--images", type=int, default=IMAGES)
-    given = parser.parse_args()
-    detections, truths = make(given.images)
+    args = parser.parse_args()
+    detections, truths = random_set(args.images)
     functions: dict[str, Callable[[], object]] = {
-        "ours": lambda: evaluate(detections, truths, CLASSES),
-        "the loop": lambda: by_loop(detections, truths),
+        "ours": lambda: evaluate_voc(detections, truths, CLASSES),
+        "the loop": lambda: loop_ap(detections, truths),
         "pycocotools": coco_evaluation(detections, truths),
     }
-    ours = evaluate(detections, truths, CLASSES).ap
-    difference = np.abs(ours - by_loop(detections, truths)).max()
+    ap = evaluate_voc(detections, truths, CLASSES).ap
+    difference = np.abs(ap - loop_ap(detections, truths)).max()
     times: dict[str, list[float]] = {name: [] for name in functions}
-    for _ in range(given.repetitions):
+    for _ in range(args.repetitions):
         for name, function in functions.items():
             times[name].append(seconds(function))
     medians = {name: statistics.median(taken) for name, taken in times.items()}
@@ -127,7 +129,7 @@ def main() -> None:
     for name, taken in medians.items():
         print(f"{name:>12} {taken:>8.3f} {taken / medians['ours']:>7.1f}")
     boxes = sum(map(len, detections))
-    print(f"{given.images} images, {boxes} detections, {CLASSES} classes, mAP {ours.mean():.4f}")
+    print(f"{args.images} images, {boxes} detections, {CLASSES} classes, mAP {ap.mean():.4f}")
     print(f"largest difference of an AP from the loop's: {difference:.1e}")
     print(f"{platform.machine()}, Python {platform.python_version()}, numpy {np.__version__}")
     peer = min((name for name in medians if name != "ours"), key=lambda name: medians[name])

@@ -1,9 +1,9 @@
-"""Selective search: ours against OpenCV's fast mode, on VOC2007 `val`, interleaved in one run.
+"""Time of selective search against OpenCV's fast mode, on images of VOC2007 `val`.
 
-Every image goes through OpenCV and ours in turn, first both on one core, then both on all cores.
-Then ours runs over all images with a thread for each core, decoding included. Prints medians over
-the images, the share of each stage on one core, the machine, and as the last line the ratio on one
-core. With --recall it also compares the recall of both on the same images.
+Ours first runs over all images with one thread per core, reading, decoding and caching included.
+Then both search each decoded image in turn, on one core and on all cores. Prints medians over the
+images, the time of each stage on one core, the machine, and as the last line the ratio on one core.
+With --recall it compares the recall of both on the same images instead.
 
 Needs opencv-contrib-python-headless (pip install -e '.[dev]').
 """
@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from frcnn_cli.evaluation.recall import best_overlaps, recall_table
 from frcnn_cli.proposers.cache import ProposalSource
 from frcnn_cli.proposers.propose import propose_files
 from frcnn_cli.proposers.registry import selective_search
-from frcnn_cli.proposers.selective_search.search import (
+from frcnn_cli.proposers.selective_search import (
     colour,
     components,
     grouping,
@@ -46,12 +47,12 @@ DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 def opencv(image: np.ndarray, mode: str) -> Proposals:
-    """OpenCV's proposals for an RGB image; it wants BGR, and gives x, y, width, height."""
+    """OpenCV's proposals for an [H, W, 3] RGB image; `mode` is a key of SEARCH_MODES."""
     import cv2
 
     cv2.setRNGSeed(3)
     searcher = cv2.ximgproc.segmentation.createSelectiveSearchSegmentation()
-    searcher.setBaseImage(np.ascontiguousarray(image[:, :, ::-1]))
+    searcher.setBaseImage(np.ascontiguousarray(image[:, :, ::-1]))  # BGR
     if mode == "quality":
         searcher.switchToSelectiveSearchQuality()
     elif mode == "single":
@@ -59,19 +60,20 @@ def opencv(image: np.ndarray, mode: str) -> Proposals:
     else:
         searcher.switchToSelectiveSearchFast()
     boxes = np.asarray(searcher.process(), dtype=np.float32).reshape(-1, 4)
+    # x, y, width, height
     boxes[:, 2:] += boxes[:, :2]
-    return Proposals(boxes, None, image.shape[:2])
+    return Proposals(boxes, image.shape[:2])
 
 
 def timed(function: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:
-    """Wall time of one call, and what it returned."""
+    """Wall time of one call in seconds, and its result."""
     start = time.perf_counter()
     result = function(*arguments)
     return time.perf_counter() - start, result
 
 
 def use_cores(count: int | None) -> None:
-    """Keep this process and OpenCV to so many cores; None for all."""
+    """Limit this process and OpenCV to a number of cores; None for all."""
     import cv2
 
     cv2.setNumThreads(count or len(ALL_CORES))
@@ -83,7 +85,7 @@ ALL_CORES = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else {0}
 
 
 class Recall:
-    """Collects how well the boxes of one method cover the objects."""
+    """Collects the overlaps of one method's boxes with the objects of many images."""
 
     def __init__(self) -> None:
         self.overlaps: list[np.ndarray] = []
@@ -91,26 +93,27 @@ class Recall:
         self.boxes: list[int] = []
 
     def add(self, proposals: Proposals, dataset: Dataset, index: int) -> None:
-        """Take the boxes of one image."""
+        """Add the boxes of one image."""
         objects = dataset.ground_truth(index)
         self.overlaps.append(best_overlaps(proposals, objects, COUNTS))
         self.labels.append(objects.labels[~objects.difficult])
         self.boxes.append(len(proposals.boxes))
 
     def line(self, name: str, seconds: float) -> str:
-        """A row of the table."""
-        best, labels = np.concatenate(self.overlaps), np.concatenate(self.labels)
-        rows = recall_table(best, labels, COUNTS)
-        at = {key: "/".join(f"{rows[str(n)][key]:.3f}" for n in COUNTS) for key in ("0.5", "0.7")}
+        """The row of the table for a method with this median time."""
+        overlaps, labels = np.concatenate(self.overlaps), np.concatenate(self.labels)
+        rows = recall_table(overlaps, labels, COUNTS)
+        columns = [
+            "/".join(f"{rows[str(count)][key]:.3f}" for count in COUNTS) for key in ("0.5", "0.7")
+        ]
         mabo = rows[str(COUNTS[-1])]["mabo"]
         mean = statistics.fmean(self.boxes)
-        return (
-            f"{name:<16} {mean:>6.0f} {1e3 * seconds:>7.0f}  {at['0.5']}  {at['0.7']}  {mabo:.3f}"
-        )
+        recalls = "  ".join(columns)
+        return f"{name:<16} {mean:>6.0f} {1e3 * seconds:>7.0f}  {recalls}  {mabo:.3f}"
 
 
 def compare(images: list[np.ndarray], config: SelectiveSearchConfig, cores: int | None) -> float:
-    """Time both on each image in turn, print medians, give the ratio."""
+    """Time both on each image in turn and print the medians; returns their ratio."""
     use_cores(cores)
     threads = cores or len(ALL_CORES)
     theirs, ours = [], []
@@ -119,13 +122,14 @@ def compare(images: list[np.ndarray], config: SelectiveSearchConfig, cores: int 
         repeats = [timed(search.selective_search, image, config, threads)[0] for _ in range(3)]
         ours.append(statistics.median(repeats))
     use_cores(None)
-    slow, quick = (1e3 * statistics.median(times) for times in (theirs, ours))
-    print(f"{threads:>5} {slow:>10.1f} {quick:>8.1f} {slow / quick:>6.1f}", flush=True)
-    return slow / quick
+    opencv_ms, our_ms = (1e3 * statistics.median(times) for times in (theirs, ours))
+    ratio = opencv_ms / our_ms
+    print(f"{threads:>5} {opencv_ms:>10.1f} {our_ms:>8.1f} {ratio:>6.1f}", flush=True)
+    return ratio
 
 
 def stages(images: list[np.ndarray], config: SelectiveSearchConfig) -> None:
-    """Mean milliseconds an image that each stage takes on one core."""
+    """Print the mean milliseconds per image that each stage takes on one core."""
     use_cores(1)
     spent: dict[str, float] = {}
 
@@ -134,8 +138,8 @@ def stages(images: list[np.ndarray], config: SelectiveSearchConfig) -> None:
         spent[name] = spent.get(name, 0.0) + seconds
         return result
 
-    terms = [np.array([x in each for x in search.TERMS]) for each in config.similarities]
-    each = [(k, round(k)) for k in config.scales]
+    terms = [np.array([term in each for term in search.TERMS]) for each in config.similarities]
+    scales = [(k, round(k)) for k in config.scales]
     for original in images:
         image = stage("scaling down", search._working_copy, original, config.max_side)
         pixels = image.shape[0] * image.shape[1]
@@ -147,7 +151,9 @@ def stages(images: list[np.ndarray], config: SelectiveSearchConfig) -> None:
             edges, starts = stage("sorting edges", segmentation.sort_edges, kept)
             width, k = image.shape[1], min(config.scales)
             of_pixel, graph = stage("atoms", components.atoms, edges, starts, pixels, width, k)
-            joined = [stage("joining atoms", components.join_atoms, graph, *x) for x in each]
+            joined = [
+                stage("joining atoms", components.join_atoms, graph, *scale) for scale in scales
+            ]
             owners = tuple(owner for owner, _ in joined)
             cells, owners = stage("cells", components.common_cells, of_pixel, owners)
             cells = cells.reshape(image.shape[:2])
@@ -162,41 +168,43 @@ def stages(images: list[np.ndarray], config: SelectiveSearchConfig) -> None:
                     stage("grouping", grouping.group, *totals, pairs, pixels, flags)
         stage("all", search.selective_search, original, config)
     use_cores(None)
-    everything = spent.pop("all")
-    spent["ranking, the rest"] = everything - sum(spent.values())
+    total = spent.pop("all")
+    spent["ranking, the rest"] = total - sum(spent.values())
     print(f"\n{'stage, one core':<20} {'ms':>6}")
     for name, seconds in spent.items():
         print(f"{name:<20} {1e3 * seconds / len(images):>6.2f}")
-    print(f"{'all':<20} {1e3 * everything / len(images):>6.2f}")
+    print(f"{'all':<20} {1e3 * total / len(images):>6.2f}")
 
 
 def sustained(dataset: Dataset, config: SelectiveSearchConfig, rounds: int) -> float:
-    """Median milliseconds an image with a thread for each core, decoding and keeping included."""
+    """Median milliseconds per image with one thread per core, decoding and caching included."""
     times = []
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as folder:
             source = ProposalSource(selective_search(config), Path(folder))
             start = time.perf_counter()
-            done = sum(1 for _ in propose_files(dataset.paths, source, len(ALL_CORES)))
-            times.append(1e3 * (time.perf_counter() - start) / done)
+            count = sum(1 for _ in propose_files(dataset.paths, source, len(ALL_CORES)))
+            times.append(1e3 * (time.perf_counter() - start) / count)
     return statistics.median(times)
 
 
 def recalls(dataset: Dataset, images: list[np.ndarray], modes: list[str]) -> None:
-    """Recall of both on the same images."""
+    """Print the recall of both on the same images."""
     print(f"\n{'':<16} {'boxes':>6} {'ms':>7}  R.5 @500/1000/2000/all     R.7 @500/1000/2000/all")
     for mode in modes:
-        own, other = Recall(), Recall()
-        times: list[tuple[float, float]] = []
+        methods: dict[str, Callable[[np.ndarray], Proposals]] = {
+            f"OpenCV {mode}": partial(opencv, mode=mode),
+            f"ours {mode}": partial(search.selective_search, config=SEARCH_MODES[mode]),
+        }
+        recall = {name: Recall() for name in methods}
+        times: dict[str, list[float]] = {name: [] for name in methods}
         for index, image in enumerate(images):
-            slow, theirs = timed(opencv, image, mode)
-            quick, ours = timed(search.selective_search, image, SEARCH_MODES[mode])
-            other.add(theirs, dataset, index)
-            own.add(ours, dataset, index)
-            times.append((slow, quick))
-        slow, quick = (statistics.median(column) for column in zip(*times, strict=True))
-        print(other.line(f"OpenCV {mode}", slow))
-        print(own.line(f"ours {mode}", quick), flush=True)
+            for name, method in methods.items():
+                seconds, proposals = timed(method, image)
+                times[name].append(seconds)
+                recall[name].add(proposals, dataset, index)
+        for name in methods:
+            print(recall[name].line(name, statistics.median(times[name])), flush=True)
 
 
 def main() -> None:
@@ -218,8 +226,8 @@ def main() -> None:
     except DataError as error:
         print(f"skipped: {error.message}; name the folder of VOC2007 with --data")
         return
-    step = max(1, len(whole) // arguments.images)  # spread over the split
-    chosen = slice(0, step * arguments.images, step)
+    step = max(1, len(whole) // arguments.images)
+    chosen = slice(0, step * arguments.images, step)  # evenly from the whole split
     dataset = replace(
         whole,
         ids=whole.ids[chosen],
@@ -235,7 +243,7 @@ def main() -> None:
     print(
         f"{len(images)} images, medians\n{'cores':>5} {'OpenCV ms':>10} {'ours ms':>8} {'ratio':>6}"
     )
-    rate = sustained(dataset, config, 3)  # first: OpenCV's threads go on for a while
+    rate = sustained(dataset, config, 3)  # first, since OpenCV's threads stay busy for a while
     one = compare(images, config, 1)
     every = compare(images, config, None)
     stages(images, config)

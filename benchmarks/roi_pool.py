@@ -1,7 +1,8 @@
-"""RoI max pooling on the CPU: ours against torchvision's, forward and backward, in one run.
+"""Time of RoI max pooling on the CPU against torchvision's, forward and backward.
 
-The map is VGG16's for a 600×800 image (512×37×50 cells), 7×7 bins; RoIs are random boxes. Prints
-medians of interleaved repetitions.
+The feature map is VGG16's of a 600×800 image (512 channels, 37×50 cells), with 7×7 bins; RoIs are
+random boxes. Prints medians of interleaved repetitions, the machine, and as the last line the
+ratio.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ HEIGHT, WIDTH, STRIDE = 600, 800, 16
 
 
 def random_rois(count: int, generator: torch.Generator) -> torch.Tensor:
-    """[count, 5] boxes inside the image, of the sizes that selective search gives."""
+    """[count, 5] RoIs inside the image, of the sizes that selective search gives."""
     corners = torch.rand(count, 2, generator=generator) * torch.tensor([WIDTH, HEIGHT]) * 0.9
     sides = torch.rand(count, 2, generator=generator) ** 2 * torch.tensor([WIDTH, HEIGHT]) * 0.7
     ends = torch.minimum(corners + 20 + sides, torch.tensor([WIDTH, HEIGHT]))
@@ -29,7 +30,7 @@ def random_rois(count: int, generator: torch.Generator) -> torch.Tensor:
 
 
 def seconds(function: Callable[[], object]) -> float:
-    """Wall time of one call."""
+    """Wall time of one call in seconds."""
     start = time.perf_counter()
     function()
     return time.perf_counter() - start
@@ -46,24 +47,24 @@ def main() -> None:
     print(f"{'RoIs':>5} {'pass':>9} {'torchvision ms':>15} {'ours ms':>8} {'ratio':>6}")
     for count, backward in ((2000, False), (128, False), (128, True)):
         rois = random_rois(count, generator)
-        # each gets the map in the layout that suits it
+        # each gets the feature map in the memory layout that suits it
         inputs = {
             torchvision_roi_pool: features.clone(),
             roi_pool: features.clone().contiguous(memory_format=torch.channels_last),
         }
         times: dict[object, list[float]] = {function: [] for function in inputs}
         for repetition in range(repetitions + 1):
-            for function, given in inputs.items():
-                x = given.requires_grad_(backward)
+            for function, feature_map in inputs.items():
+                x = feature_map.requires_grad_(backward)
 
                 def call() -> None:
                     out = function(x, rois, (7, 7), 1 / STRIDE)  # noqa: B023
                     if backward:  # noqa: B023
                         out.sum().backward()
 
-                taken = seconds(call)
+                elapsed = seconds(call)
                 if repetition:  # the first one compiles
-                    times[function].append(taken)
+                    times[function].append(elapsed)
         theirs, ours = (1e3 * statistics.median(times[function]) for function in inputs)
         ratios[count, backward] = theirs / ours
         name = "fwd + bwd" if backward else "forward"

@@ -5,7 +5,7 @@
 The plain loop is what one writes first: one process, Pillow in the loop, float32, contiguous maps,
 `torchvision.ops.roi_pool`, torch's SGD. Both train the same network on the same batches with the
 paper's settings (but for --scale), in turns, each in a process of its own; afterwards their losses
-are compared. The last iterations are ours alone: they tell how long is waited for data.
+are compared. The last iterations are ours alone: they show how much time is spent waiting for data.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import multiprocessing
 import statistics
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -25,7 +26,7 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision.ops import roi_pool
 
-from frcnn_cli.config import recipe
+from frcnn_cli.config import TrainRuntimeConfig, recipe
 from frcnn_cli.data.registry import open_dataset
 from frcnn_cli.inference.profile import gemm_rate
 from frcnn_cli.models.region_network import RegionNetwork
@@ -33,48 +34,50 @@ from frcnn_cli.proposers.cache import ProposalSource
 from frcnn_cli.proposers.registry import selective_search
 from frcnn_cli.runtime.device import keep_freed_memory
 from frcnn_cli.training.batches import BatchMaker
+from frcnn_cli.training.initialisation import Initialisation
+from frcnn_cli.training.learner import Learner
+from frcnn_cli.training.metrics import StepMetrics
 from frcnn_cli.training.optimizers import learning_rate, parameter_groups
-from frcnn_cli.training.setup import Initialisation, prepare
-from frcnn_cli.training.trainer import Runtime, Trainer
+from frcnn_cli.training.setup import set_up
+from frcnn_cli.training.trainer import Trainer
 
 FILES = {"squeezenet1_1": "squeezenet1_1_imagenet.pth", "vgg16": "vgg16_features_imagenet.pth"}
-WINDOWS = 8  # that the losses are averaged over
+WINDOWS = 8  # groups of iterations over which the losses are averaged
 ALONE = 10  # iterations of ours without the peer
-PAPER = 40_000  # iterations
+PAPER_ITERATIONS = 40_000
 SHARED = Path(__file__).parents[2] / "shared"
 
 
 class PlainLoop:
     """The peer: nothing is overlapped, cached or fused."""
 
-    def __init__(self, model: RegionNetwork, batches: BatchMaker) -> None:
-        self.model = model.to(memory_format=torch.contiguous_format).train()
-        self.device = model.feature_scale.device
+    def __init__(self, network: RegionNetwork, batches: BatchMaker) -> None:
+        self.network = network.to(memory_format=torch.contiguous_format).train()
         self.batches, self.config = batches, batches.config
-        groups = parameter_groups(self.model, self.config)
+        groups = parameter_groups(self.network, self.config)
         self.optimizer = torch.optim.SGD(groups, lr=self.config.lr, momentum=self.config.momentum)
 
     def step(self, iteration: int) -> float:
-        """One iteration; the loss."""
+        """Do one iteration; the loss."""
         batch = self.batches(iteration)
-        model, targets = self.model, batch.targets
+        network, targets = self.network, batch.targets
         assert targets is not None
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.config, iteration) * group["factor"]
-        images, rois, labels, wanted = (
-            each.to(self.device)
+        images, rois, labels, target_deltas = (
+            each.to(network.device)
             for each in (batch.images.contiguous(), batch.rois, targets.labels, targets.deltas)
         )
-        features = model.features(images) * model.feature_scale
-        bins = model.pooled_size
-        x = roi_pool(features, rois, (bins, bins), 1 / model.stride)
+        maps = network.features(images) * network.feature_scale
+        bins = network.backbone.pooled_size
+        x = roi_pool(maps, rois, (bins, bins), 1 / network.backbone.stride)
         x = x.permute(0, 2, 3, 1).flatten(1)  # the order of the weights
-        for layer in model.fc_layers.values():
+        for layer in network.fc_layers.values():
             x = F.dropout(layer(x).relu())
-        scores, deltas = model.cls_score(x), model.bbox_pred(x)
-        loss = F.cross_entropy(scores, labels)
+        logits, deltas = network.cls_score(x), network.bbox_pred(x)
+        loss = F.cross_entropy(logits, labels)
         chosen = deltas.view(len(deltas), -1, 4)[torch.arange(len(deltas)), labels]
-        distance = F.smooth_l1_loss(chosen, wanted, reduction="none").sum(1)
+        distance = F.smooth_l1_loss(chosen, target_deltas, reduction="none").sum(1)
         loss = loss + (distance * (labels > 0)).sum() / len(deltas)
         self.optimizer.zero_grad()
         loss.backward()
@@ -82,25 +85,25 @@ class PlainLoop:
         return loss.item()
 
 
-def plain_convolutions(model: RegionNetwork) -> RegionNetwork:
-    """The same network with torch's own convolutions and pooling."""
-    for module in model.modules():
-        for kind in (nn.Conv2d, nn.MaxPool2d):
-            if isinstance(module, kind):
-                module.__class__ = kind
-    return model
+def use_plain_convolutions(network: RegionNetwork) -> RegionNetwork:
+    """Put torch's own convolutions and pooling in the place of ours."""
+    for module in network.modules():
+        for plain_class in (nn.Conv2d, nn.MaxPool2d):
+            if isinstance(module, plain_class):
+                module.__class__ = plain_class
+    return network
 
 
-def be_the_peer(name: str, args: argparse.Namespace, start: Path, pipe: Connection) -> None:
-    """Do the plain loop's iterations as they are asked for by number, in this process.
+def run_peer(name: str, args: argparse.Namespace, start: Path, pipe: Connection) -> None:
+    """In a process of its own, do the plain loop's iterations when they are asked for.
 
     Args:
-        start: weights to begin with. pipe: numbers come, (loss, seconds) go.
+        start: weights to begin with. pipe: receives numbers of iterations, sends (loss, seconds).
     """
     torch.set_num_threads(args.threads)
-    trainer = make_trainer(name, args)
-    trainer.model.load_state_dict(torch.load(start, weights_only=True))
-    peer = PlainLoop(plain_convolutions(trainer.model), trainer.batches)
+    learner = make_learner(name, args)
+    learner.network.load_state_dict(torch.load(start, weights_only=True))
+    peer = PlainLoop(use_plain_convolutions(learner.network), learner.batches)
     pipe.send(None)
     while (iteration := pipe.recv()) is not None:
         begun = time.perf_counter()
@@ -108,153 +111,154 @@ def be_the_peer(name: str, args: argparse.Namespace, start: Path, pipe: Connecti
         pipe.send((loss, time.perf_counter() - begun))
 
 
-def stages(trainer: Trainer) -> dict[str, float]:
-    """Milliseconds of the parts of a step, each by itself."""
-    model, batch = trainer.model, trainer.batches(0)
+def stage_times(learner: Learner) -> dict[str, float]:
+    """Milliseconds of the stages of a step, each run by itself."""
+    network, batch, device = learner.network, learner.batches(0), learner.device
     times: dict[str, float] = {}
 
-    def timed(name: str, start: float) -> None:
-        if trainer.device.type == "cuda":
-            torch.cuda.synchronize(trainer.device)
-        times[name] = times.get(name, 0.0) + 1000 * (time.perf_counter() - start)
+    @contextmanager
+    def timed(name: str) -> Iterator[None]:
+        begun = time.perf_counter()
+        yield
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        times[name] = times.get(name, 0.0) + 1000 * (time.perf_counter() - begun)
 
-    rois = batch.rois.to(trainer.device)
-    for turn in range(2):
+    def autocast() -> torch.autocast:
+        enabled = learner.precision != torch.float32
+        return torch.autocast(device.type, learner.precision, enabled=enabled)
+
+    rois = batch.rois.to(device)
+    for iteration in range(2):  # the first one warms up
         times.clear()
-        start = time.perf_counter()
-        trainer.batches(turn)
-        timed("data, where nothing is overlapped", start)
+        with timed("data, where nothing is overlapped"):
+            learner.batches(iteration)
         counts = torch.bincount(batch.rois[:, 0].long()).tolist()
-        model.dropout.reseed(range(len(counts)), counts, trainer.device)
-        images = batch.images.to(trainer.device, memory_format=torch.channels_last)
-        precision = torch.autocast(
-            trainer.device.type, trainer.precision, enabled=trainer.precision != torch.float32
-        )
-        start = time.perf_counter()
-        with precision:
-            features = model.features(images)
-        timed("convolutions", start)
-        leaf = features.detach().requires_grad_()
-        start = time.perf_counter()
-        with precision:
-            pooled = model.region_features(leaf, rois)
-        timed("RoI pooling", start)
-        flat = pooled.detach().requires_grad_()
-        start = time.perf_counter()
-        with precision:
-            output = model.heads(flat)
-        (output.class_logits.float().sum() + output.box_deltas.float().sum()).backward()
-        timed("fully connected", start)
-        assert flat.grad is not None
-        start = time.perf_counter()
-        pooled.backward(flat.grad)
-        timed("RoI pooling", start)
-        assert leaf.grad is not None
-        start = time.perf_counter()
-        features.backward(leaf.grad)
-        timed("convolutions", start)
-        start = time.perf_counter()
-        trainer.optimizer.step()
-        trainer.optimizer.zero_grad()
-        timed("optimiser", start)
+        network.dropout.reseed(range(len(counts)), counts, device)
+        images = batch.images.to(device, memory_format=torch.channels_last)
+        with timed("convolutions"), autocast():
+            maps = network.features(images)
+        map_leaf = maps.detach().requires_grad_()
+        with timed("RoI pooling"), autocast():
+            pooled = network.region_features(map_leaf, rois)
+        pooled_leaf = pooled.detach().requires_grad_()
+        with timed("fully connected"):
+            with autocast():
+                output = network.heads(pooled_leaf)
+            (output.class_logits.float().sum() + output.box_deltas.float().sum()).backward()
+        assert pooled_leaf.grad is not None
+        with timed("RoI pooling"):
+            pooled.backward(pooled_leaf.grad)
+        assert map_leaf.grad is not None
+        with timed("convolutions"):
+            maps.backward(map_leaf.grad)
+        with timed("optimiser"):
+            learner.optimizer.step()
+            learner.optimizer.zero_grad()
     return times
 
 
-def arithmetic(trainer: Trainer) -> float:
-    """Floating-point operations of a step: forward, and for what learns twice as much again."""
+def step_flops(learner: Learner) -> float:
+    """Floating-point operations of a step: the forward pass, and for layers that learn twice as
+    much again for the gradients of their weights and of their inputs."""
     total = 0.0
-    learning = False  # whether gradients must flow through a layer's input
+    gradient_needed = False  # whether gradients must flow through a layer's input
 
     def count(module: nn.Module, inputs: tuple[torch.Tensor, ...], out: torch.Tensor) -> None:
-        nonlocal total, learning
+        nonlocal total, gradient_needed
         assert isinstance(module, nn.Conv2d | nn.Linear)
         forward = 2.0 * module.weight[0].numel() * out.numel()
         trained = module.weight.requires_grad
-        total += forward * (1 + trained + (trained and learning))
-        learning = learning or trained
+        total += forward * (1 + trained + (trained and gradient_needed))
+        gradient_needed = gradient_needed or trained
 
-    layers = [m for m in trainer.model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    network = learner.network
+    layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     hooks = [layer.register_forward_hook(count) for layer in layers]
-    batch = trainer.batches(0)
+    batch = learner.batches(0)
     with torch.no_grad():
-        trainer.model.eval()(batch.images.to(trainer.device), batch.rois.to(trainer.device))
-    trainer.model.train()
+        network.eval()(batch.images.to(learner.device), batch.rois.to(learner.device))
+    network.train()
     for hook in hooks:
         hook.remove()
     return total
 
 
-def make_trainer(name: str, args: argparse.Namespace) -> Trainer:
+def make_learner(name: str, args: argparse.Namespace) -> Learner:
     """Ours, with the paper's settings."""
-    config = recipe("paper")
     config = replace(
-        config, backbone=name, iterations=args.iterations + ALONE, scales=(args.scale,)
+        recipe("paper"), backbone=name, iterations=args.iterations + ALONE, scales=(args.scale,)
     )
-    dataset = open_dataset("voc2007", args.data, "train", (), print).limited(args.limit)
+    dataset = open_dataset("voc2007", args.data, "train").limited(args.limit)
     source = ProposalSource(selective_search(), args.proposals)
-    origin = Initialisation(args.init_folder / FILES[name])
-    runtime = Runtime(args.device)
-    return prepare(dataset, source, config, origin, runtime, 2, lambda: None)
+    return set_up(
+        config,
+        dataset,
+        source,
+        initialisation=Initialisation(imagenet_weights=args.init_folder / FILES[name]),
+        runtime=TrainRuntimeConfig(device=args.device),
+        threads=2,
+    )
 
 
 def compare(name: str, args: argparse.Namespace) -> float:
     """Print the table of a backbone; the ratio of the medians."""
     keep_freed_memory()  # as the command does
-    trainer = make_trainer(name, args)
-    ours: list[float] = []
-    theirs: list[float] = []
-    losses: tuple[list[float], list[float]] = ([], [])
+    learner = make_learner(name, args)
+    ours: list[StepMetrics] = []
+    peers: list[tuple[float, float]] = []  # loss and seconds of each iteration
     context = multiprocessing.get_context("spawn")
     pipe, other_end = context.Pipe()
     with TemporaryDirectory() as folder:
-        trainer.run = Path(folder)
-        start = trainer.run / "start.pt"
-        torch.save(trainer.model.state_dict(), start)
-        peer = context.Process(target=be_the_peer, args=(name, args, start, other_end), daemon=True)
+        start = Path(folder) / "start.pt"
+        torch.save(learner.network.state_dict(), start)
+        peer = context.Process(target=run_peer, args=(name, args, start, other_end), daemon=True)
         peer.start()
         other_end.close()
         pipe.recv()
-        for iteration, step in enumerate(trainer.steps()):
-            ours.append(step.seconds)
-            losses[0].append(step.cls + step.loc)
+        for iteration, metrics in enumerate(Trainer(learner, folder=Path(folder)).steps()):
+            ours.append(metrics)
             if iteration < args.iterations:
                 pipe.send(iteration)
-                loss, seconds = pipe.recv()
-                losses[1].append(loss)
-                theirs.append(seconds)
+                peers.append(pipe.recv())
         pipe.send(None)
         peer.join()
-        alone = slice(1 - ALONE, None)  # the first of them had its batch ready
-        waited = sum(list(_column(trainer.run, "waited"))[alone]) / sum(ours[alone])
-    # in turns, ours finds its batches made while the peer was busy
-    mine, plain = statistics.median(ours[alone]), statistics.median(theirs[len(theirs) > 2 :])
-    print(f"\n{name}: {len(theirs)} iterations of each in turns, then {ALONE} of ours; medians")
-    print(f"  plain loop {1000 * plain:9.1f} ms   ours {1000 * mine:9.1f} ms   {plain / mine:.2f}")
-    count = len(losses[1])
-    size = max(2, count // WINDOWS)
+    # Only these are timed: while the peer runs, our next batches are made, so that none is waited
+    # for. That holds for the first of them too.
+    alone = ours[1 - ALONE :]
+    our_median = statistics.median(metrics.seconds for metrics in alone)
+    peer_median = statistics.median(seconds for _, seconds in peers[2:])
+    print(f"\n{name}: {len(peers)} iterations of each in turns, then {ALONE} of ours; medians")
+    print(
+        f"  plain loop {1000 * peer_median:9.1f} ms   ours {1000 * our_median:9.1f} ms   "
+        f"{peer_median / our_median:.2f}"
+    )
+    print_losses([metrics.cls + metrics.loc for metrics in ours], [loss for loss, _ in peers])
+    times = stage_times(learner)
+    for label, value in times.items():
+        print(f"  {label:34s} {value:9.1f} ms  {value / sum(times.values()):6.1%}")
+    waited = sum(metrics.waited for metrics in alone) / sum(metrics.seconds for metrics in alone)
+    print(f"  waiting for data, of the time, where ours ran alone: {waited:.1%}")
+    floor = step_flops(learner) / gemm_rate(learner.device, learner.precision)
+    print(f"  arithmetic floor {1000 * floor:.1f} ms: {floor / our_median:.0%} of it reached")
+    print(
+        f"  {PAPER_ITERATIONS:,} iterations would take {PAPER_ITERATIONS * our_median / 3600:.1f} h"
+    )
+    return peer_median / our_median
+
+
+def print_losses(ours: list[float], peers: list[float]) -> None:
+    """Print the mean losses of WINDOWS groups of the iterations that both did."""
+    size = max(2, len(peers) // WINDOWS)
     print(f"  mean loss of each {size} iterations, ours and the plain loop's (dropout differs)")
-    for begin in range(0, count - size + 1, size):
-        a, b = (each[begin : begin + size] for each in losses)
+    for begin in range(0, len(peers) - size + 1, size):
+        a, b = (losses[begin : begin + size] for losses in (ours, peers))
         gaps = [x - y for x, y in zip(a, b, strict=True)]
         error = statistics.stdev(gaps) / size**0.5
         print(
             f"    {statistics.mean(a):.3f} {statistics.mean(b):.3f}, apart by "
             f"{statistics.mean(gaps):+.3f}, standard error {error:.3f}"
         )
-    table = stages(trainer)
-    floor = arithmetic(trainer) / gemm_rate(trainer.device, trainer.precision)
-    for label, value in table.items():
-        print(f"  {label:34s} {value:9.1f} ms  {value / sum(table.values()):6.1%}")
-    print(f"  waiting for data, of the time, where ours ran alone: {waited:.1%}")
-    print(f"  arithmetic floor {1000 * floor:.1f} ms: {floor / mine:.0%} of it reached")
-    print(f"  {PAPER:,} iterations would take {PAPER * mine / 3600:.1f} h")
-    return plain / mine
-
-
-def _column(run: Path, name: str) -> Iterator[float]:
-    from frcnn_cli.training.metrics import COLUMNS, METRICS_FILE, read_rows
-
-    return (row[COLUMNS.index(name)] for row in read_rows(run / METRICS_FILE))
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Writes the protobuf of a .caffemodel, old and new."""
+"""Writes a .caffemodel in the protobuf of old and of new versions of Caffe."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def blob(array: np.ndarray, old: bool = False) -> bytes:
 
 
 def layer(name: str, blobs: Sequence[np.ndarray], old: bool = False) -> bytes:
-    """With fields that nobody asks for: bottom, type, a fixed32 and a fixed64."""
+    """With fields that the reader skips: bottom, type, a fixed32 and a fixed64."""
     number = {"name": 4, "type": 5, "blobs": 6} if old else {"name": 1, "type": 2, "blobs": 7}
     content = field(3, b"data") + field(number["name"], name.encode())
     content += field(number["type"], 4 if old else b"Convolution")

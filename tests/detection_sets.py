@@ -1,15 +1,19 @@
-"""Random and hand-made detections beside the objects that they may have found."""
+"""Random and hand-made detections and objects, for the tests of evaluation."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
+from frcnn_cli.evaluation.detection_log import DetectionLog, Header
 from frcnn_cli.structures import Detections, GroundTruth
 
 IMAGE_SIZE = (40, 40)
+LOG_HEADER = Header(("ball", "box", "tile"), {"weights": "w", "settings": {"classes": []}})
 
 
-def truth(*objects):
+def make_truth(*objects):
     """Objects as (box, label) or (box, label, difficult)."""
     boxes = np.array([o[0] for o in objects], np.float32).reshape(-1, 4)
     labels = np.array([o[1] for o in objects], np.int64)
@@ -17,7 +21,7 @@ def truth(*objects):
     return GroundTruth(boxes=boxes, labels=labels, difficult=difficult)
 
 
-def found(*detections):
+def make_detections(*detections):
     """Detections as (box, score, label)."""
     boxes = np.array([d[0] for d in detections], np.float32).reshape(-1, 4)
     scores = np.array([d[1] for d in detections], np.float32)
@@ -53,7 +57,7 @@ def _image(rng, classes, whole):
     ]
     detections = copies + strays
     order = rng.permutation(len(detections))
-    return found(*(detections[i] for i in order)), truth(*objects)
+    return make_detections(*(detections[i] for i in order)), make_truth(*objects)
 
 
 def random_set(seed, classes):
@@ -65,3 +69,31 @@ def random_set(seed, classes):
     images = [_image(rng, classes, seed % 2 == 0) for _ in range(rng.integers(1, 9))]
     detections, truths = zip(*images, strict=True)
     return list(detections), list(truths)
+
+
+def random_detections(seed: int, count: int = 5) -> Detections:
+    """Detections in an image of the synthetic data set."""
+    rng = np.random.default_rng(seed)
+    corners = rng.uniform(0, 50, (count, 2)).astype(np.float32)
+    boxes = np.concatenate([corners, corners + rng.uniform(1, 50, (count, 2))], axis=1)
+    return Detections(
+        boxes=boxes.astype(np.float32),
+        scores=rng.random(count).astype(np.float32),
+        labels=rng.integers(1, 4, count),
+        image_size=(120, 160),
+    )
+
+
+def equal(one: Detections, other: Detections) -> bool:
+    """Whether boxes, scores and labels are the same to the last bit."""
+    fields = ("boxes", "scores", "labels")
+    return all(np.array_equal(getattr(one, each), getattr(other, each)) for each in fields)
+
+
+def write_log(path: Path, dataset, count: int | None = None) -> list[Detections]:
+    """Write a log of the first `count` images; returns detections of every image."""
+    detections = [random_detections(index, index) for index in range(len(dataset))]
+    with DetectionLog(path, LOG_HEADER) as log:
+        for image_id, each in list(zip(dataset.ids, detections, strict=True))[:count]:
+            log.add(image_id, 100, each)
+    return detections

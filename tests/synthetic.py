@@ -8,6 +8,17 @@ from PIL import Image, ImageDraw
 CLASSES = ("ball", "box", "tile")
 SIZES = ((120, 160), (160, 120), (100, 140))  # (height, width)
 SPLITS = ("train", "val", "trainval", "test")
+# EXIF orientation -> what a camera stores of an upright image [H, W, 3]
+STORED = {
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.transpose(1, 0, 2),
+    6: lambda a: np.rot90(a),
+    7: lambda a: a[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda a: np.rot90(a, -1),
+}
 
 
 def write_annotation(path: Path, size: tuple[int, int], objects: list[tuple]) -> None:

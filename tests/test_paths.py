@@ -127,14 +127,14 @@ def test_folder_is_no_weights_file(tmp_path: Path) -> None:
 
 
 def test_data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    given, named = tmp_path / "given", tmp_path / "named"
-    given.mkdir()
-    named.mkdir()
+    flag, variable = tmp_path / "flag", tmp_path / "variable"
+    flag.mkdir()
+    variable.mkdir()
     assert paths.data_dir(None) is None
-    assert paths.data_dir(given) == given
-    monkeypatch.setenv("FRCNN_DATA", str(named))
-    assert paths.data_dir(None) == named
-    assert paths.data_dir(given) == given
+    assert paths.data_dir(flag) == flag
+    monkeypatch.setenv("FRCNN_DATA", str(variable))
+    assert paths.data_dir(None) == variable
+    assert paths.data_dir(flag) == flag
     monkeypatch.setenv("FRCNN_DATA", "")
     assert paths.data_dir(None) is None
 
@@ -149,12 +149,12 @@ def test_data_dir_of_the_environment_may_begin_with_a_tilde(
 
 
 @pytest.mark.parametrize("source", ["flag", "environment"])
-@pytest.mark.parametrize("kind", ["absent", "file"])
+@pytest.mark.parametrize("problem", ["absent", "file"])
 def test_data_dir_that_is_no_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, kind: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, problem: str
 ) -> None:
-    path = tmp_path / kind
-    if kind == "file":
+    path = tmp_path / problem
+    if problem == "file":
         path.write_text("")
     if source == "environment":
         monkeypatch.setenv("FRCNN_DATA", str(path))

@@ -1,4 +1,4 @@
-"""The shipped weights, and data that lies beside the checkout, where it does."""
+"""The shipped weights on photographs, and data beside the checkout where there is any."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ SHARED = Path(__file__).parents[2] / "shared"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="no data beside the checkout")
 
 
-def found_in(*paths: Path) -> dict[str, dict[str, float]]:
-    """For each picture the best score of each class that the default weights find."""
+def best_scores(*paths: Path) -> dict[str, dict[str, float]]:
+    """The best score of each class that the default weights find, by photograph."""
     result = CliRunner().invoke(app, ["detect", *map(str, paths), "--json"])
     assert result.exit_code == 0, result.output
-    found: dict[str, dict[str, float]] = {}
+    scores: dict[str, dict[str, float]] = {}
     for each in json.loads(result.stdout):
-        best = found.setdefault(Path(each["image"]).stem, {})
+        best = scores.setdefault(Path(each["image"]).stem, {})
         for detection in each["detections"]:
             label = detection["label"]
             best[label] = max(best.get(label, 0), detection["score"])
-    return found
+    return scores
 
 
 def test_default_weights_are_small_and_compressed() -> None:
@@ -41,9 +41,9 @@ def test_default_weights_are_small_and_compressed() -> None:
 def test_the_cat_is_a_cat_and_the_people_are_people() -> None:
     skimage = pytest.importorskip("skimage")
     matplotlib = pytest.importorskip("matplotlib")
-    pictures = Path(skimage.__file__).parent / "data"
+    photographs = Path(skimage.__file__).parent / "data"
     portrait = Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
-    found = found_in(pictures / "chelsea.png", pictures / "astronaut.png", portrait)
+    found = best_scores(photographs / "chelsea.png", photographs / "astronaut.png", portrait)
     assert max(found["chelsea"], key=lambda label: found["chelsea"][label]) == "cat"
     assert "person" in found["astronaut"]
     assert "person" in found["grace_hopper"]
@@ -52,7 +52,7 @@ def test_the_cat_is_a_cat_and_the_people_are_people() -> None:
 @needs_shared
 def test_photographs_of_the_reference_code() -> None:
     folder = SHARED / "data" / "fastrcnn_demo"
-    found = found_in(*(folder / f"{name}.jpg" for name in ("000542", "001551", "000004")))
+    found = best_scores(*(folder / f"{name}.jpg" for name in ("000542", "001551", "000004")))
     assert "cat" in found["000542"]
     assert "tvmonitor" in found["001551"]
     assert "car" in found["000004"]
@@ -76,8 +76,8 @@ def test_training_on_a_users_own_data(tmp_path: Path, monkeypatch: pytest.Monkey
     init = ["--init", str(SHARED / "weights" / "squeezenet1_1_imagenet.pth")]
     result = CliRunner().invoke(app, ["train", *data, *init, *flags.split()])
     assert result.exit_code == 0, result.output
-    answer = json.loads(result.stdout)
-    assert load_weights(Path(answer["weights"]))[1].classes == ("Platelets", "RBC", "WBC")
+    printed = json.loads(result.stdout)
+    assert load_weights(Path(printed["weights"]))[1].classes == ("Platelets", "RBC", "WBC")
 
 
 @needs_shared

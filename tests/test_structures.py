@@ -25,7 +25,7 @@ def boxes(count, dtype=np.float32):
 
 
 def proposals(count=3):
-    return Proposals(boxes(count), np.arange(count, dtype=np.float32), SIZE)
+    return Proposals(boxes(count), SIZE)
 
 
 def ground_truth(count=3):
@@ -46,7 +46,7 @@ def batch(**changes):
 
 
 MAKERS = [
-    ("Proposals", lambda b: Proposals(b, None, SIZE)),
+    ("Proposals", lambda b: Proposals(b, SIZE)),
     (
         "GroundTruth",
         lambda b: GroundTruth(
@@ -98,8 +98,6 @@ def test_boxes_that_are_not_finite(name, make, value):
 @pytest.mark.parametrize(
     ("make", "field"),
     [
-        (lambda: Proposals(boxes(3), np.zeros(2, np.float32), SIZE), "Proposals.scores"),
-        (lambda: Proposals(boxes(3), np.zeros((3, 1), np.float32), SIZE), "Proposals.scores"),
         (
             lambda: GroundTruth(
                 boxes=boxes(3), labels=np.ones(2, int), difficult=np.zeros(3, bool)
@@ -179,14 +177,7 @@ def test_fields_that_fit_together():
 def test_top_proposals(count, kept):
     top = proposals().top(count)
     np.testing.assert_array_equal(top.boxes, boxes(3)[:kept])
-    assert top.scores.tolist() == [0, 1, 2][:kept]
     assert top.image_size == SIZE
-
-
-def test_top_proposals_without_scores():
-    top = Proposals(boxes(3), None, SIZE).top(1)
-    assert top.scores is None
-    assert len(top.boxes) == 1
 
 
 def test_choosing_objects():

@@ -44,7 +44,9 @@ def load(folder: Path, config: DetectConfig | None = None) -> Detector:
     """The default detector, with a cache of proposals in this folder."""
     source = ProposalSource(selective_search(), folder / "proposals")
     return Detector.load(
-        source=source, config=config or DetectConfig(SHOWN_SCORE, precision="auto"), device="cpu"
+        source=source,
+        config=config or DetectConfig(score_threshold=SHOWN_SCORE, precision="auto"),
+        device="cpu",
     )
 
 
@@ -101,7 +103,9 @@ def many(count: int, folder: Path, pipe: Connection) -> None:
     """Detect in a folder of small pictures; (how many, resident bytes) go through the pipe."""
     keep_freed_memory()
     sides = SMALL[::-1]
-    config = DetectConfig(SHOWN_SCORE, precision="auto", scales=sides[:1], max_size=max(sides))
+    config = DetectConfig(
+        score_threshold=SHOWN_SCORE, precision="auto", scales=sides[:1], max_size=max(sides)
+    )
     detector = load(folder, config)
     pages = Path("/proc/self/statm")
     for number, found in enumerate(detector.run(sorted(folder.glob("*.png"))), start=1):

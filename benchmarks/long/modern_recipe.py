@@ -2,15 +2,15 @@
 
     python benchmarks/long/modern_recipe.py [--only NAME ...] [--dropout 0.5] [--iterations 1000]
 
-SqueezeNet 1.1 is trained on VOC2007 `train` and judged on the first images of `val` by VOC2007's
-mean average precision, with box voting, in what precision suits the processor. All runs see as many
-images. About four minutes a run on two cores with bfloat16; `make ablation` does them all.
+SqueezeNet 1.1 is trained on VOC2007 `train`, and evaluated on the first images of `val` by
+VOC2007's mean average precision with box voting, in the precision that suits the processor. All
+runs train on as many images. A run takes about four minutes on two cores with bfloat16; `make
+ablation` does them all.
 """
 
 from __future__ import annotations
 
 import argparse
-import time
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,19 +18,20 @@ from tempfile import TemporaryDirectory
 import torch
 
 from frcnn_cli.checkpoints.weights import load_weights
-from frcnn_cli.config import TrainConfig, recipe
+from frcnn_cli.config import TrainConfig, TrainRuntimeConfig, recipe
 from frcnn_cli.data.registry import open_dataset
 from frcnn_cli.proposers.cache import ProposalSource
 from frcnn_cli.proposers.registry import selective_search
 from frcnn_cli.runtime.device import keep_freed_memory
-from frcnn_cli.training.setup import Initialisation, prepare
-from frcnn_cli.training.trainer import WEIGHTS_FILE, Runtime
+from frcnn_cli.training.initialisation import Initialisation
+from frcnn_cli.training.metrics import StepMetrics
+from frcnn_cli.training.train import train
 from frcnn_cli.training.validation import mean_average_precision
 
 SHARED = Path(__file__).parents[3] / "shared"
 MODERN = recipe("modern")
 
-# what is changed in `modern`; "images" of a batch change the iterations with them
+# The settings of `modern` that are changed; iterations follow from the number of images.
 VARIANTS: dict[str, dict[str, object]] = {
     "modern": {},
     "another seed": {"seed": 4},
@@ -48,37 +49,43 @@ VARIANTS: dict[str, dict[str, object]] = {
 
 
 def measure(name: str, args: argparse.Namespace) -> tuple[float, float]:
-    """Train and judge a variant; mean average precision, 0..1, and seconds of training."""
+    """Train and evaluate a variant; mean average precision, 0..1, and seconds of training."""
     base = MODERN if args.dropout is None else replace(MODERN, dropout=args.dropout)
     config: TrainConfig = replace(base, **VARIANTS[name])  # type: ignore[arg-type]
-    images = args.iterations * MODERN.images_per_batch
-    config = replace(config, iterations=images // config.images_per_batch)
+    image_count = args.iterations * MODERN.images_per_batch
+    config = replace(config, iterations=image_count // config.images_per_batch)
     dataset, validation = (
-        open_dataset("voc2007", args.data, split, (), print) for split in ("train", "val")
+        open_dataset("voc2007", args.data, split, on_message=print) for split in ("train", "val")
     )
     source = ProposalSource(selective_search(), args.proposals)
-    threads = torch.get_num_threads()
-    origin, runtime = Initialisation(args.init), Runtime(args.device)
-    trainer = prepare(dataset, source, config, origin, runtime, threads, lambda: None)
-    start = time.perf_counter()
+    runtime = TrainRuntimeConfig(device=args.device)
+    seconds = 0.0
+
+    def on_step(metrics: StepMetrics) -> None:
+        nonlocal seconds
+        seconds += metrics.seconds
+
     with TemporaryDirectory() as folder:
-        trainer.run = Path(folder)
-        for _ in trainer.steps():
-            pass
-        seconds = time.perf_counter() - start
-        # not trainer.model, whose boxes are in units of the targets' deviation
-        model, header = load_weights(trainer.run / WEIGHTS_FILE)
-    value = mean_average_precision(
-        model,
+        result = train(
+            config,
+            dataset,
+            folder=Path(folder) / "run",
+            initialisation=Initialisation(imagenet_weights=args.init),
+            proposals=source,
+            runtime=runtime,
+            on_step=on_step,
+        )
+        network, header = load_weights(result.weights)
+    mean_ap = mean_average_precision(
+        network,
         header,
         source,
         validation.limited(args.images),
-        str(trainer.device),
-        runtime.precision,
-        threads,
-        lambda: None,
+        device=args.device,
+        precision=runtime.precision,
+        threads=torch.get_num_threads(),
     )
-    return value, seconds
+    return mean_ap, seconds
 
 
 def main() -> None:
@@ -91,15 +98,15 @@ def main() -> None:
     parser.add_argument("--proposals", type=Path, default=Path("proposals"))
     parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--iterations", type=int, default=1000, help="of 2 images")
-    parser.add_argument("--dropout", type=float, help="of all runs but those that change it")
+    parser.add_argument("--dropout", type=float, help="of all variants but those that change it")
     parser.add_argument("--images", type=int, default=500, help="of val")
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
     keep_freed_memory()  # as the command does
-    print(f"{args.iterations} iterations of 2 images, judged on {args.images} images of val")
+    print(f"{args.iterations} iterations of 2 images, evaluated on {args.images} images of val")
     for name in args.only:
-        value, seconds = measure(name, args)
-        print(f"{name:30s} mAP {100 * value:5.1f}  trained for {seconds:4.0f} s", flush=True)
+        mean_ap, seconds = measure(name, args)
+        print(f"{name:30s} mAP {100 * mean_ap:5.1f}  trained for {seconds:4.0f} s", flush=True)
     print(
         f"{torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads, "
         f"torch {torch.__version__}"

@@ -1,36 +1,69 @@
-"""Fast R-CNN: propose, train, compress, detect and evaluate.
+"""Fast R-CNN: propose regions, train, compress, detect and evaluate.
 
-From Python:
+From Python, on a photograph:
 
     from frcnn_cli import Detector
-    found = Detector.load()("photo.jpg")
+    result = Detector.load()("photo.jpg")
+
+The jobs of the command line are functions with the same names: `propose`, `train`, `compress` and
+`evaluate`. docs/api.md shows each of them at work.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .config import DetectConfig
+    from .compression.compress import compress
+    from .config import CompressConfig, DetectConfig, TrainConfig, TrainRuntimeConfig, recipe
+    from .data.registry import open_dataset
+    from .evaluation.evaluate import evaluate
     from .inference.detector import Detector
     from .inference.result import Result
+    from .proposers.propose import propose
+    from .training.train import train
 
-__all__ = ["DetectConfig", "Detector", "Result"]
 __version__ = "0.1.0"
+
+# The module of every name; it is imported when the name is used, since torch takes seconds.
+_MODULES = {
+    "CompressConfig": "config",
+    "DetectConfig": "config",
+    "Detector": "inference.detector",
+    "Result": "inference.result",
+    "TrainConfig": "config",
+    "TrainRuntimeConfig": "config",
+    "compress": "compression.compress",
+    "evaluate": "evaluation.evaluate",
+    "open_dataset": "data.registry",
+    "propose": "proposers.propose",
+    "recipe": "config",
+    "train": "training.train",
+}
+__all__ = [
+    "CompressConfig",
+    "DetectConfig",
+    "Detector",
+    "Result",
+    "TrainConfig",
+    "TrainRuntimeConfig",
+    "compress",
+    "evaluate",
+    "open_dataset",
+    "propose",
+    "recipe",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for and no more: the engine takes two seconds."""
-    if name == "Detector":
-        from .inference.detector import Detector
+    """Import a public name when it is used."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_MODULES[name]}", __name__), name)
 
-        return Detector
-    if name == "Result":
-        from .inference.result import Result
 
-        return Result
-    if name == "DetectConfig":
-        from .config import DetectConfig
-
-        return DetectConfig
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def __dir__() -> list[str]:
+    """The public names, for completion in a notebook."""
+    return [*__all__, "__version__"]

@@ -1,30 +1,107 @@
-"""Settings of every command: frozen dataclasses, each field with its unit and its source.
+"""The settings of every command: frozen dataclasses, with a help text for every field.
 
-`paper` is Fast R-CNN (Girshick, ICCV 2015); `code` is its reference implementation. The command
-line takes its defaults from here.
+The command line makes its options from these fields: name, type, default, help text and choices are
+written here once. In the comments, which give units and sources, `paper` is Fast R-CNN (Girshick,
+ICCV 2015) and `code` its reference implementation.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal
 
 from .errors import ConfigError, unknown_name
 
 MAX_SIDE = 10_000  # pixels; of a network's input, in training settings and weights files
 
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+PRECISIONS: tuple[Precision, ...] = ("auto", "fp32", "bf16", "fp16")
+
+
+@dataclass(frozen=True)
+class Range:
+    """The numbers that a setting may have."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    low_open: bool = False  # `low` itself is not allowed
+    high_open: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        above = value > self.low if self.low_open else value >= self.low
+        below = value < self.high if self.high_open else value <= self.high
+        return above and below
+
+    def __str__(self) -> str:
+        parts = []
+        if self.low > -math.inf:
+            parts.append(f"{'above' if self.low_open else 'at least'} {self.low:g}")
+        if self.high < math.inf:
+            parts.append(f"{'below' if self.high_open else 'at most'} {self.high:g}")
+        return " and ".join(parts)
+
+
+FRACTION = Range(0, 1)
+POSITIVE = Range(0, low_open=True, high_open=True)  # and finite
+COUNT = Range(1)
+
+
+def setting(default: Any, help: str, within: Range | None = None, flag: str | None = None) -> Any:
+    """A field of a configuration.
+
+    Args:
+        help: for the option of the command line.
+        within: the numbers allowed; of a tuple, for each of its elements. None is always allowed
+            where it is the default.
+        flag: of the command line, where it is not the field's name; "" for no flag.
+    """
+    return field(default=default, metadata={"help": help, "within": within, "flag": flag})
+
+
+def flag_of(config: type, name: str) -> str:
+    """The flag of a field, without dashes in front; "" where it has none."""
+    own = next(each for each in fields(config) if each.name == name).metadata.get("flag")
+    return name.replace("_", "-") if own is None else own
+
+
+def check(config: Any) -> None:
+    """Refuse a configuration with values out of range, or that do not go together.
+
+    Raises:
+        ConfigError: names the flag, and says what is expected.
+    """
+    for each in fields(config):
+        value, within = getattr(config, each.name), each.metadata.get("within")
+        if within is None or value is None:
+            continue
+        if not all(one in within for one in (value if isinstance(value, tuple) else (value,))):
+            raise _out_of_range(config, each.name, str(within))
+    if isinstance(config, TrainConfig):
+        _check_training(config)
+
+
+def _out_of_range(config: Any, name: str, expected: str) -> ConfigError:
+    value, flag = getattr(config, name), flag_of(type(config), name)
+    text = ",".join(f"{one:g}" for one in (value if isinstance(value, tuple) else (value,)))
+    return ConfigError(f"--{flag} {text} is out of range", f"expected {expected}")
+
 
 @dataclass(frozen=True)
 class SelectiveSearchConfig:
-    """Selective search (Uijlings et al. 2013). The values were chosen on VOC2007 `train`."""
+    """Selective search (Uijlings et al. 2013). The values were chosen on VOC2007 `train`.
+
+    The fields are part of the key under which proposals are cached.
+    """
 
     colour_spaces: tuple[str, ...] = ("hsv", "lab")
     scales: tuple[float, ...] = (60.0, 120.0, 240.0)  # k of the segmentation; also its minimum size
     similarities: tuple[str, ...] = ("CTSF", "TSF", "F", "CF")  # one grouping each
-    sigma: float = 0.6  # smoothing, pixels
+    sigma: float = 0.6  # standard deviation of the smoothing, pixels
     min_box_side: int = 10  # pixels of the working image
-    near_duplicate: float = 0.8  # IoU; above it with an earlier box, a box is a near duplicate
-    duplicate_rank: float = 6.0  # a near duplicate's rank counts so many times
+    near_duplicate: float = 0.8  # IoU with an earlier box above which a box is a near duplicate
+    duplicate_rank: float = 6.0  # factor by which the rank of a near duplicate is multiplied
     max_boxes: int = 2550  # the best ones are kept; a cache entry is then just below 20 KiB
     max_side: int = 400  # the working image is at most this long, pixels
     seed: int = 3  # of the ranking; RNG_SEED in code
@@ -46,40 +123,116 @@ SEARCH_MODES: dict[str, SelectiveSearchConfig] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """Training. The defaults are the recipe `paper`: the paper's, as the reference code has it."""
 
-    backbone: str = "squeezenet1_1"
-    iterations: int = 40_000  # paper 4.2 and code; 30k at lr and 10k at lr / 10
-    images_per_batch: int = 2  # paper 2.3: N
-    rois_per_batch: int = 128  # paper 2.3: R, over all images of a batch
-    fg_fraction: float = 0.25  # paper 2.3
-    fg_threshold: float = 0.5  # IoU; paper 2.3
-    bg_low: float = 0.1  # IoU; paper 2.3: [0.1, 0.5) is background
-    bg_high: float = 0.5
-    max_proposals: int = 2000  # an image; paper 4.1: about 2,000, in code all there are
-    # pixels of the shorter side, drawn for each image; paper 5.2. Of more than one, (480, 576, 688,
-    # 864, 1200) with a max_size of 2000: multiscale.yml in code
-    scales: tuple[int, ...] = (600,)
-    max_size: int = 1000  # pixels of the longer side at most; paper 5.2
-    train_from: str | None = None  # first layer that learns; None: the backbone's; paper 4.5
-    # of fully connected layers that start from random, where it saves weights; None: full, as in
-    # the paper, which factorises after training (3.1)
-    rank: int | None = None
-    dropout: float = 0.5  # share of fc6's and fc7's outputs that is dropped; code: train.prototxt
-    loc_weight: float = 1.0  # lambda of equation 1; 0 trains classification only (paper 5.1)
-    optimizer: str = "sgd"  # "sgd" (paper) or "adamw"
-    lr: float = 0.001  # paper 2.3
-    lr_schedule: str = "step"  # "step" (paper) or "cosine", both after the warm-up
-    lr_steps: tuple[float, ...] = (0.75,)  # lr / 10 after these shares: 30k of 40k; paper 2.3
-    warmup: float = 0.0  # share of the iterations; the paper has none
-    momentum: float = 0.9  # paper 2.3
-    clip_norm: float = 0.0  # largest norm of the gradient; 0: any. The paper does not clip
-    weight_decay: float = 0.0005  # paper 2.3; on weights alone, decay_mult 0 for biases in code
-    bias_lr: float = 2.0  # learning-rate factor of biases; paper 2.3
-    backbone_lr: float = 1.0  # learning-rate factor of the convolutions; the paper has one rate
-    seed: int = 3  # RNG_SEED in code
+    backbone: str = setting(
+        "squeezenet1_1", "Convolutional network [default: squeezenet1_1, or that of --weights]"
+    )
+    detector: str = setting("fast_rcnn", "How regions are pooled and scored: a row of DETECTORS")
+    # paper 4.2 and code: 30k at lr and 10k at lr / 10
+    iterations: int = setting(40_000, "Batches to train on", COUNT)
+    images_per_batch: int = setting(2, "Images in a batch", COUNT)  # paper 2.3: N
+    # paper 2.3: R
+    rois_per_batch: int = setting(128, "RoIs in a batch, over all its images", COUNT)
+    # paper 2.3
+    fg_fraction: float = setting(
+        0.25,
+        "Largest fraction of foreground among the RoIs of an image",
+        Range(0, 1, low_open=True),
+    )
+    # paper 2.3
+    fg_threshold: float = setting(
+        0.5, "IoU with an object from which on a RoI is foreground", Range(0, 1, low_open=True)
+    )
+    # paper 2.3: [0.1, 0.5) is background
+    bg_low: float = setting(0.1, "IoU with an object from which on a RoI is background", FRACTION)
+    bg_high: float = setting(0.5, "IoU below which a RoI is background", FRACTION)
+    # paper 4.1: about 2,000; code: all there are
+    max_proposals: int = setting(2000, "Proposals used in each image", COUNT)
+    # paper 5.2. Of several scales, code has (480, 576, 688, 864, 1200) with a max_size of 2000
+    scales: tuple[int, ...] = setting(
+        (600,), "Shorter side, pixels; of several (480,576,688) each image draws one", COUNT
+    )
+    # paper 5.2
+    max_size: int = setting(1000, "Longer side at most, pixels", Range(1, MAX_SIDE))
+    # paper 4.5; None: the backbone's usual one
+    train_from: str | None = setting(
+        None, "First layer that learns: conv3_1, fc6, bbox_pred … [default: the backbone's]"
+    )
+    # None: full, as in the paper, which factorises after training (3.1)
+    rank: int | None = setting(
+        None, "Rank of the fully connected layers, from the start [default: full]", COUNT
+    )
+    # code: train.prototxt
+    dropout: float = setting(
+        0.5,
+        "Probability that an output of a fully connected layer is dropped",
+        Range(0, 1, high_open=True),
+    )
+    # lambda of equation 1; 0 in paper 5.1
+    loc_weight: float = setting(
+        1.0, "Weight of the box loss; 0: classification only", Range(0, 100)
+    )
+    optimizer: Literal["sgd", "adamw"] = setting("sgd", "Optimiser")  # the paper's is SGD
+    lr: float = setting(0.001, "Learning rate", Range(0, 10, True, True))  # paper 2.3
+    # "step" is the paper's; both begin after the warm-up
+    lr_schedule: Literal["step", "cosine"] = setting("step", "How the learning rate falls")
+    # 30k of 40k; paper 2.3
+    lr_steps: tuple[float, ...] = setting(
+        (0.75,),
+        "Fractions of the iterations after which the rate falls to a tenth",
+        Range(0, 1, True, True),
+    )
+    # the paper has none
+    warmup: float = setting(
+        0.0, "Fraction of the iterations in which the rate rises", Range(0, 1, high_open=True)
+    )
+    # paper 2.3
+    momentum: float = setting(0.9, "Momentum of SGD", Range(0, 1, high_open=True))
+    # the paper does not clip
+    clip_norm: float = setting(
+        0.0, "Largest norm of the gradient; 0: any", Range(0, high_open=True)
+    )
+    # paper 2.3; of weights alone, decay_mult 0 for biases in code
+    weight_decay: float = setting(0.0005, "Weight decay", Range(0, high_open=True))
+    # paper 2.3
+    bias_lr: float = setting(
+        2.0, "Factor of the learning rate for biases", Range(0, high_open=True)
+    )
+    # the paper has one rate
+    backbone_lr: float = setting(
+        1.0, "Factor of the learning rate for the convolutions", Range(0, high_open=True)
+    )
+    # RNG_SEED in code
+    seed: int = setting(3, "Seed of all that is random", Range(0, 2**32 - 1))
+
+
+def _check_training(config: TrainConfig) -> None:
+    """The rules that concern several settings."""
+    rules = [
+        (
+            config.rois_per_batch % config.images_per_batch == 0
+            and config.fg_fraction * config.rois_per_batch >= config.images_per_batch,
+            "rois_per_batch",
+            "a multiple of --images-per-batch, four an image or more",
+        ),
+        (
+            bool(config.scales) and max(config.scales) <= config.max_size,
+            "scales",
+            "from 1 to --max-size",
+        ),
+        (config.bg_low < config.bg_high, "bg_low", "less than --bg-high"),
+        (
+            config.lr_schedule == "step" or config.lr_steps == TrainConfig.lr_steps,
+            "lr_steps",
+            "none: the rate of this recipe falls along a cosine",
+        ),
+    ]
+    for fine, name, expected in rules:
+        if not fine:
+            raise _out_of_range(config, name, expected)
 
 
 # What the weights that are shipped were trained with; docs/training.md says what was measured.
@@ -102,152 +255,158 @@ FINETUNE_LR = 1e-4  # AdamW, for the factors of a compressed network; half of mo
 RECIPES: dict[str, TrainConfig] = {"paper": TrainConfig(), "modern": _MODERN}
 
 
-# Iterations, and the shares of them after which the rate falls, where the paper has others for the
-# data (sections 5.3 and 5.6; for COCO the step is the code's).
+# Iterations, and the fractions of them after which the rate falls, where the paper has others for
+# the data (sections 5.3 and 5.6; for COCO the step is the code's).
 SCHEDULES: dict[str, tuple[int, tuple[float, ...]]] = {
     "voc2007+voc2012": (60_000, (0.5,)),
     "coco": (240_000, (5 / 6,)),
 }
 
 
-def recipe(name: str, data: str = "") -> TrainConfig:
+def recipe(name: str, dataset: str = "") -> TrainConfig:
     """The settings of a recipe.
 
     Args:
-        data: what will be trained on; the paper's schedule depends on it (`SCHEDULES`).
+        dataset: name of what will be trained on; the paper's schedule depends on it (`SCHEDULES`).
     Raises:
         ConfigError: there is none of that name.
     """
     if name not in RECIPES:
         raise unknown_name("recipe", name, RECIPES)
     settings = RECIPES[name]
-    kind = "+".join(sorted(data.partition(":")[0].split("+")))
-    if name == "paper" and kind in SCHEDULES:
-        iterations, steps = SCHEDULES[kind]
+    trained_on = "+".join(sorted(dataset.partition(":")[0].split("+")))
+    if name == "paper" and trained_on in SCHEDULES:
+        iterations, steps = SCHEDULES[trained_on]
         return replace(settings, iterations=iterations, lr_steps=steps)
     return settings
 
 
-def check(config: TrainConfig) -> None:
-    """Refuse settings that cannot be trained with.
+@dataclass(frozen=True, kw_only=True)
+class TrainRuntimeConfig:
+    """How a training run is done on this machine; the result differs by rounding at most."""
 
-    Raises:
-        ConfigError: a value is out of range.
-    """
-    rules = [
-        (config.iterations >= 1, "iterations", "at least 1"),
-        (config.images_per_batch >= 1, "images-per-batch", "at least 1"),
-        (
-            config.rois_per_batch % max(config.images_per_batch, 1) == 0
-            and config.fg_fraction * config.rois_per_batch >= config.images_per_batch,
-            "rois-per-batch",
-            "a multiple of --images-per-batch, four an image or more",
-        ),
-        (0 < config.lr < 10, "lr", "above 0 and below 10"),
-        (0 <= config.dropout < 1, "dropout", "from 0, below 1"),
-        (0 <= config.loc_weight <= 100, "loc-weight", "from 0 to 100"),
-        (0 <= config.clip_norm < math.inf, "clip-norm", "0 or more"),
-        (
-            config.scales and all(1 <= scale <= config.max_size for scale in config.scales),
-            "scales",
-            "from 1 to --max-size",
-        ),
-        (config.max_size <= MAX_SIDE, "max-size", f"at most {MAX_SIDE}"),
-        (0 <= config.seed < 2**32, "seed", "from 0 to 2**32 - 1"),
-        (config.max_proposals >= 1, "max-proposals", "at least 1"),
-        (all(0 < share < 1 for share in config.lr_steps), "lr-steps", "shares between 0 and 1"),
-        (
-            config.lr_schedule == "step" or config.lr_steps == TrainConfig().lr_steps,
-            "lr-steps",
-            "none: the rate of this recipe falls along a cosine",
-        ),
-        (config.rank is None or config.rank >= 1, "rank", "at least 1"),
-    ]
-    for fine, flag, wanted in rules:
-        if not fine:
-            raise ConfigError(f"--{flag} is out of range", f"expected {wanted}")
+    device: str = setting("auto", "auto, cpu, cuda or cuda:N")
+    precision: Precision = setting(
+        "auto", "Type of the network's arithmetic; auto is bf16 where that is faster"
+    )
+    # processes that make batches ahead of time; None: 1 on the CPU, up to 8 for a GPU
+    workers: int | None = setting(None, "Processes that make batches", Range(0), flag="")
+    checkpoint_minutes: float = setting(5.0, "Minutes between checkpoints", Range(0))
+    eval_every: int = setting(
+        0, "Iterations between validations; the best weights are kept [default: none]", Range(0)
+    )
+    compiled: bool = setting(False, "Compile the convolutions with torch.compile", flag="compile")
+    # in the folder of the run
+    cache_features: bool = setting(False, "Keep the features of frozen convolutions on disk")
 
 
-PRECISIONS = ("auto", "fp32", "bf16", "fp16")  # of the network in detection
-
-SHOWN_SCORE = 0.5  # what people are shown; evaluation wants weaker detections too
+SHOWN_SCORE = 0.5  # what people are shown; evaluation needs detections with lower scores too
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DetectConfig:
-    """Detection; the caps are those of py-faster-rcnn's test code."""
+    """Detection; the limits are those of py-faster-rcnn's test code."""
 
-    score_threshold: float = 0.05  # softmax score; only higher ones are kept
-    nms_threshold: float = 0.3  # IoU; suppress above it
-    max_detections: int = 100  # an image
-    max_proposals: int = 2000  # an image; paper 4.1
-    classes: tuple[str, ...] = ()  # names of those to look for; all of them when empty
-    soft_nms: bool = False  # lower the scores of boxes above nms_threshold instead
-    # IoU from which on boxes of a class are averaged into the one that stays (box voting, Gidaris
-    # and Komodakis 2015); 0: none, as in the paper; nor where proposals are the boxes
-    vote_threshold: float = 0.5
-    precision: str = "fp32"  # one of PRECISIONS
-    cascade: bool = True  # where the weights carry both heads
-    # shorter sides, pixels; each RoI is pooled where it is nearest to 224² pixels, code: test.py.
-    # Empty: the weights' own
-    scales: tuple[int, ...] = ()
-    max_size: int | None = None  # pixels of the longer side at most; None: the weights' own
-    box_regression: bool = True  # else the proposals themselves are the boxes (paper 5.1)
+    score_threshold: float = setting(
+        0.05, "Keep detections with a higher score", FRACTION, flag="score"
+    )
+    nms_threshold: float = setting(
+        0.3, "IoU above which the weaker of two boxes of a class is dropped", FRACTION, flag="nms"
+    )
+    max_detections: int = setting(100, "At most so many detections an image", COUNT, flag="top")
+    max_proposals: int = setting(2000, "Proposals used in each image", COUNT)  # paper 4.1
+    classes: tuple[str, ...] = setting((), "Only these, by name: cat,dog [default: all]")
+    # soft-NMS (Bodla et al. 2017)
+    soft_nms: bool = setting(
+        False, "Lower the score of a box above --nms by the overlap instead of dropping it"
+    )
+    # box voting (Gidaris and Komodakis 2015); not done where the proposals are the boxes
+    vote_threshold: float = setting(
+        0.5,
+        "IoU from which on boxes of a class are averaged into the one that stays; 0: none, as in "
+        "the paper",
+        FRACTION,
+        flag="vote",
+    )
+    precision: Precision = setting(
+        "fp32", "Type of the network's arithmetic; auto is bf16 where that is faster"
+    )
+    cascade: bool = setting(
+        True,
+        "With weights that carry both heads (compress --keep-full): the small one chooses the "
+        "proposals that the full one scores",
+    )
+    # a box is pooled at the scale that brings it nearest to 224² pixels, code: test.py
+    scales: tuple[int, ...] = setting(
+        (),
+        "Shorter side, pixels; of several (480,600) each box takes the one that brings it nearest "
+        "to 224² pixels [default: the weights']",
+        Range(1, MAX_SIDE),
+    )
+    max_size: int | None = setting(
+        None, "Longer side at most, pixels [default: the weights']", Range(1, MAX_SIDE)
+    )
+    # paper 5.1
+    box_regression: bool = setting(True, "Refine the boxes; without it the proposals are the boxes")
 
 
 COMPRESSION_RANK = 256  # of every layer where nothing else is asked for
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CompressConfig:
-    """How small the fully connected layers become; exactly one of these is set."""
+    """How small the fully connected layers become; exactly one field is set."""
 
-    rank: int | None = None  # singular values kept in each layer
-    ranks: dict[str, int] | None = None  # by layer; paper 4.4: fc6 1024, fc7 256
-    energy: float | None = None  # share of the squared singular values, or of the variance, kept
-    params: float | None = None  # share of the weights of all fully connected layers, at most
-    speedup: float | None = None  # of the fully connected layers, as measured here
+    # singular values kept in each layer; the flag --rank takes also what `ranks` holds
+    rank: int | None = setting(None, "Singular values kept in each layer", flag="")
+    # by layer; paper 4.4: fc6 1024, fc7 256
+    ranks: Mapping[str, int] | None = setting(None, "Singular values kept, by layer", flag="")
+    energy: float | None = setting(
+        None, "Fraction of each layer's energy to keep, 0 to 1", Range(0, 1, True, True)
+    )
+    params: float | None = setting(
+        None,
+        "Fraction of the weights to keep, 0 to 1; ranks are distributed over the layers",
+        Range(0, 1, True, True),
+    )
+    speedup: float | None = setting(
+        None, "How many times faster the layers become, as measured", Range(1, 1000, True, True)
+    )
+    map_drop: float | None = setting(
+        None,
+        "The smallest network within this loss, in points of mAP, on --curve's data",
+        Range(0, 100, True, True),
+    )
 
+    def __post_init__(self) -> None:
+        names = [each.name for each in fields(self) if getattr(self, each.name) is not None]
+        flags = [{"ranks": "rank"}.get(name, name.replace("_", "-")) for name in names]
+        if len(names) > 1:
+            raise ConfigError(f"--{flags[0]} and --{flags[1]} exclude each other", "give one")
+        check(self)
 
-def compression(
-    rank: str | None,
-    energy: float | None,
-    params: float | None,
-    speedup: float | None,
-    map_drop: float | None,
-) -> CompressConfig | None:
-    """What the flags of `frcnn compress` ask for; None when that is a loss of mAP.
+    @classmethod
+    def parse(cls, rank: str | None, **others: float | None) -> CompressConfig:
+        """The configuration that flags of `frcnn compress` ask for.
 
-    Args:
-        rank: "256", or "fc6=1024,fc7=256".
-    Raises:
-        ConfigError: not understood, out of range, or more than one wish.
-    """
-    wishes = {"rank": rank, "energy": energy, "params": params, "speedup": speedup}
-    given = [name for name, value in {**wishes, "map-drop": map_drop}.items() if value is not None]
-    if len(given) > 1:
-        raise ConfigError(f"--{given[0]} and --{given[1]} exclude each other", "give one of them")
-    for name, value, low, high in (
-        ("energy", energy, 0, 1),
-        ("params", params, 0, 1),
-        ("speedup", speedup, 1, 1000),
-        ("map-drop", map_drop, 0, 100),
-    ):
-        if value is not None and not low < value < high:
+        Args:
+            rank: "256", or "fc6=1024,fc7=256"; COMPRESSION_RANK where nothing is given at all.
+            others: `energy`, `params`, `speedup`, `map_drop`.
+        Raises:
+            ConfigError: not understood, out of range, or more than one of them.
+        """
+        if rank is None:
+            given = any(value is not None for value in others.values())
+            return cls(rank=None if given else COMPRESSION_RANK, **others)  # type: ignore[arg-type]
+        pairs = [[each.strip() for each in part.partition("=")] for part in rank.split(",")]
+        numbers = [value if equals else name for name, equals, value in pairs]
+        names = [name for name, equals, _ in pairs if equals and name]
+        understood = all(number.isdecimal() and len(number) < 10 for number in numbers)
+        if understood and numbers == [rank.strip()]:
+            return cls(rank=int(rank), **others)  # type: ignore[arg-type]
+        if not understood or len(set(names)) < len(pairs):
             raise ConfigError(
-                f"--{name} {value:g} is out of range", f"expected more than {low}, below {high}"
+                f"--rank {rank} is not understood", "expected 256, or fc6=1024,fc7=256"
             )
-    if map_drop is not None:
-        return None
-    if energy is not None or params is not None or speedup is not None:
-        return CompressConfig(energy=energy, params=params, speedup=speedup)
-    text = str(COMPRESSION_RANK) if rank is None else rank
-    pairs = [[each.strip() for each in part.partition("=")] for part in text.split(",")]
-    numbers = [value if equals else name for name, equals, value in pairs]
-    names = [name for name, equals, _ in pairs if equals and name]
-    understood = all(number.isdecimal() and len(number) < 10 for number in numbers)
-    if understood and numbers == [text.strip()]:
-        return CompressConfig(rank=int(text))
-    if not understood or len(set(names)) < len(pairs):
-        raise ConfigError(f"--rank {text} is not understood", "expected 256, or fc6=1024,fc7=256")
-    return CompressConfig(ranks=dict(zip(names, map(int, numbers), strict=True)))
+        ranks = dict(zip(names, map(int, numbers), strict=True))
+        return cls(ranks=ranks, **others)  # type: ignore[arg-type]

@@ -1,9 +1,9 @@
-"""Every failure that a user can cause, as one line and a hint.
+"""The errors that a user can cause, each with one line of message and a hint.
 
 FrcnnError
 ├── ConfigError    a setting, a flag, a name
 ├── DataError      a data set, an annotation, a proposal
-├── ImageError     a picture that cannot be read
+├── ImageError     an image that cannot be read
 └── WeightsError   a weights file or checkpoint
 """
 
@@ -14,7 +14,11 @@ from collections.abc import Iterable
 
 
 class FrcnnError(Exception):
-    """What was expected and what came (`message`), and what to do about it (`hint`)."""
+    """An error to show to the user.
+
+    Args:
+        message: one line: what was expected and what came. hint: what to do about it.
+    """
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -31,7 +35,7 @@ class DataError(FrcnnError):
 
 
 class ImageError(FrcnnError):
-    """A picture cannot be read."""
+    """An image cannot be read."""
 
 
 class WeightsError(FrcnnError):
@@ -39,23 +43,26 @@ class WeightsError(FrcnnError):
 
 
 def reason(error: Exception) -> str:
-    """The first line of what an exception says, or its kind where it says nothing."""
+    """The first line of an exception's message, or its type where it has none."""
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def out_of_memory(error: Exception) -> bool:
-    """Whether Python, torch or a GPU had no memory left."""
-    kind = type(error).__name__  # torch's own class; torch is not imported for it
+    """Whether an error means that Python, torch or a GPU had no memory left."""
     return (
         isinstance(error, MemoryError)
-        or kind == "OutOfMemoryError"
+        or type(error).__name__ == "OutOfMemoryError"  # torch's, without importing torch
         or "can't allocate memory" in str(error)
     )
 
 
-def unknown_name(kind: str, got: str, known: Iterable[str]) -> ConfigError:
-    """The error for a name that is not in a table, with the nearest one offered."""
+def unknown_name(what: str, got: str, known: Iterable[str]) -> ConfigError:
+    """The error for a name that is in no registry, with the nearest known name offered.
+
+    Args:
+        what: the thing that has the name, such as "backbone". known: all names of such things.
+    """
     names = list(known)
     near = difflib.get_close_matches(got, names, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    return ConfigError(f"unknown {kind} {got!r}", f"{hint}known: {', '.join(names)}")
+    return ConfigError(f"unknown {what} {got!r}", f"{hint}known: {', '.join(names)}")

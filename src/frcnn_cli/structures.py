@@ -1,4 +1,4 @@
-"""The types that the stages hand to one another, checked on construction.
+"""The data types that pass from stage to stage, validated on construction.
 
 N: proposals, G: objects, R: RoIs, M: detections, B: images in a batch, K: classes; class 0 is the
 background. Boxes are float32 (x1, y1, x2, y2) in pixels of the original image, continuous and
@@ -52,18 +52,14 @@ class Proposals:
     """Candidate regions of one image, best first."""
 
     boxes: NDArray[np.float32]  # N×4
-    scores: NDArray[np.float32] | None  # N, larger is better
     image_size: tuple[int, int]
 
     def __post_init__(self) -> None:
         _check_boxes("Proposals", self.boxes)
-        if self.scores is not None:
-            _check_shape("Proposals", "scores", self.scores, len(self.boxes))
 
     def top(self, count: int) -> Proposals:
         """The first `count` proposals."""
-        scores = None if self.scores is None else self.scores[:count]
-        return Proposals(self.boxes[:count], scores, self.image_size)
+        return Proposals(self.boxes[:count], self.image_size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +91,7 @@ class GroundTruth:
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """One training image with all that is known of it."""
+    """One training image with its proposals and its objects."""
 
     image_id: str
     image: NDArray[np.uint8]  # H×W×3, RGB
@@ -108,10 +104,10 @@ class Sample:
 
 @dataclass(frozen=True)
 class RoiTargets:
-    """What each RoI of a batch should answer."""
+    """The training targets of the RoIs of a batch."""
 
     labels: Tensor  # R, in 0..K
-    deltas: Tensor  # R×4, normalised; only rows with a label above 0 count
+    deltas: Tensor  # R×4, normalised; only those of RoIs with a label above 0 count
 
     def __post_init__(self) -> None:
         _check_shape("RoiTargets", "labels", self.labels, None)
@@ -120,11 +116,11 @@ class RoiTargets:
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Images of one network pass, scaled and padded to a common size."""
+    """The images of one pass of the network, resized and padded to a common size."""
 
     images: Tensor  # B×3×H×W, normalised
-    rois: Tensor  # R×5: index of the image, then the box in pixels of the scaled image
-    scales: tuple[float, ...]  # B: scaled size / original size
+    rois: Tensor  # R×5: index of the image, then x1, y1, x2, y2 in pixels of the resized image
+    scales: tuple[float, ...]  # B: resized size / original size
     image_sizes: tuple[tuple[int, int], ...]  # B: original sizes
     targets: RoiTargets | None  # None when detecting
 
@@ -135,7 +131,7 @@ class Batch:
             _check_shape("Batch", "targets", self.targets.labels, len(self.rois))
 
     def pin_memory(self) -> Batch:
-        """The same in memory from which a GPU copies while the program goes on."""
+        """The same batch in page-locked memory, from which a GPU copies asynchronously."""
         targets = self.targets
         if targets is not None:
             targets = RoiTargets(targets.labels.pin_memory(), targets.deltas.pin_memory())
@@ -151,7 +147,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class HeadOutput:
-    """What the network says of each RoI."""
+    """The output of the network for each RoI."""
 
     class_logits: Tensor  # R×(K+1)
     box_deltas: Tensor  # R×(K+1)×4
@@ -164,7 +160,7 @@ class HeadOutput:
 
 @dataclass(frozen=True)
 class Losses:
-    """The two terms of the multitask loss (equation 1), each over the number of RoIs."""
+    """The two terms of the multitask loss (equation 1), each divided by the number of RoIs."""
 
     cls: Tensor
     loc: Tensor

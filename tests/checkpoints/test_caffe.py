@@ -31,14 +31,14 @@ def refused(tmp_path: Path, content: bytes) -> str:
 
 @pytest.mark.parametrize("old", [False, True])
 def test_layers_and_blobs(tmp_path, old) -> None:
-    found = read_caffemodel(store(tmp_path, network(LAYERS, old)))
-    assert list(found) == ["conv1", "fc6"]
+    layers = read_caffemodel(store(tmp_path, network(LAYERS, old)))
+    assert list(layers) == ["conv1", "fc6"]
     for name, blobs in LAYERS.items():
-        for given, got in zip(blobs, found[name], strict=True):
-            shape = (1,) * (4 - given.ndim) + given.shape if old else given.shape
-            assert got.shape == shape
-            assert got.dtype == np.float32
-            np.testing.assert_array_equal(got.reshape(given.shape), given.astype(np.float32))
+        for expected, read in zip(blobs, layers[name], strict=True):
+            shape = (1,) * (4 - expected.ndim) + expected.shape if old else expected.shape
+            assert read.shape == shape
+            assert read.dtype == np.float32
+            np.testing.assert_array_equal(read.reshape(expected.shape), expected.astype(np.float32))
 
 
 def test_data_in_several_parts_and_dimensions_one_by_one(tmp_path) -> None:
@@ -51,13 +51,13 @@ def test_data_in_several_parts_and_dimensions_one_by_one(tmp_path) -> None:
 
 def test_every_file_that_is_cut_off_is_refused(tmp_path) -> None:
     small = network({"a": (np.ones((2, 2)), np.ones(2)), "b": (np.ones((1, 2)),)})
-    whole = read_caffemodel(store(tmp_path, small))
+    complete = read_caffemodel(store(tmp_path, small))
     for length in range(len(small)):
         try:
-            found = read_caffemodel(store(tmp_path, small[:length]))
+            layers = read_caffemodel(store(tmp_path, small[:length]))
         except WeightsError:
             continue
-        assert found.keys() < whole.keys()  # cut between two layers
+        assert layers.keys() < complete.keys()  # cut between two layers
 
 
 def test_damaged_bytes_are_refused_or_read_but_nothing_else_happens(tmp_path) -> None:
@@ -74,26 +74,26 @@ def test_damaged_bytes_are_refused_or_read_but_nothing_else_happens(tmp_path) ->
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("content", "message"),
     [
         (b"", "cannot be read"),
         (b"words and no network", "is not a caffemodel"),
         (network({}), "holds no weights"),
         (varint(100 << 3 | 2) + varint(2**63) + b"x", "cut off"),
-        (varint(100 << 3 | 3), "unknown kind 3"),
+        (varint(100 << 3 | 3), "unknown type 3"),
         (b"\xff" * 11, "a number is too long"),
         (field(100, layer("a", (np.ones(2),))) * 2, "two layers are called 'a'"),
         (field(100, b"") * 10_002, "too many layers"),
-        (field(100, field(7, field(5, b"123"))), "no packed floats"),
-        (field(100, field(7, (varint(5 << 3 | 5) + b"1234") * 10_001)), "no packed floats"),
+        (field(100, field(7, field(5, b"123"))), "not packed floats"),
+        (field(100, field(7, (varint(5 << 3 | 5) + b"1234") * 10_001)), "not packed floats"),
         (field(100, field(7, field(7, field(1, 2**62)) + field(5, b"1234"))), "holds 1 numbers"),
         (field(100, field(7, field(7, field(1, b"\x01" * 9)) + field(5, b"1234"))), "dimensions"),
         (field(100, field(7, field(7, field(1, 1)) + field(7, field(1, 2)))), "holds 0 numbers"),
         (field(100, field(7, blob(np.ones(3))[:-4])), "cut off"),
     ],
 )
-def test_hostile_files(tmp_path, content, words) -> None:
-    assert words in refused(tmp_path, content)
+def test_hostile_files(tmp_path, content, message) -> None:
+    assert message in refused(tmp_path, content)
 
 
 def test_a_missing_file(tmp_path) -> None:

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 import reference
 from caffe_format import network
-from frcnn_cli.checkpoints import convert as foreign
+from frcnn_cli.checkpoints import convert
 from frcnn_cli.checkpoints.convert import VOC_CLASSES, import_weights
 from frcnn_cli.checkpoints.pretrained import initialise, load_state_dict
 from frcnn_cli.checkpoints.weights import load_weights
@@ -41,7 +41,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
         classifier_layers=("classifier.0", "classifier.3"),
     )
     monkeypatch.setitem(backbones.BACKBONES, NAME, spec)
-    monkeypatch.setitem(foreign.CAFFE_CONVOLUTIONS, NAME, ("conv_a", "conv_b"))
+    monkeypatch.setitem(convert.CAFFE_CONVOLUTIONS, NAME, ("conv_a", "conv_b"))
 
 
 def caffe_layers(classes: int = 3, rank: int = 0) -> dict[str, list[np.ndarray]]:
@@ -66,8 +66,16 @@ def write(path: Path, layers: dict[str, list[np.ndarray]], old: bool = False) ->
     return path
 
 
-def take(file: Path, target: Path, backbone=None, classes=CLASSES, pixels=None):
-    return import_weights(file, target, backbone, classes, pixels, 100, 160)
+def import_file(file: Path, target: Path, backbone=None, classes=CLASSES, pixels=None):
+    return import_weights(
+        file,
+        target,
+        backbone_name=backbone,
+        classes=classes,
+        pixels=pixels,
+        scale=100,
+        max_size=160,
+    )
 
 
 def as_caffe(layers, image: np.ndarray, rois: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -88,14 +96,14 @@ def as_caffe(layers, image: np.ndarray, rois: np.ndarray) -> tuple[np.ndarray, n
     else:
         y = torch.nn.functional.linear(y, *tensors["fc6"]).relu()
     y = torch.nn.functional.linear(y, *tensors["fc7"]).relu()
-    return tuple(torch.nn.functional.linear(y, *tensors[n]).numpy() for n in foreign.HEADS)
+    return tuple(torch.nn.functional.linear(y, *tensors[n]).numpy() for n in convert.OUTPUT_LAYERS)
 
 
 @pytest.mark.parametrize("old", [False, True])
 @pytest.mark.parametrize("rank", [0, 5])
 def test_a_caffe_model_gives_what_caffe_gives(tmp_path, old, rank) -> None:
     layers = caffe_layers(rank=rank)
-    got = take(write(tmp_path / "a.caffemodel", layers, old), tmp_path / "a.safetensors")
+    got = import_file(write(tmp_path / "a.caffemodel", layers, old), tmp_path / "a.safetensors")
     assert got.backbone == NAME
     model, header = load_weights(tmp_path / "a.safetensors")
     assert header == got.header
@@ -117,7 +125,7 @@ def test_a_caffe_model_gives_what_caffe_gives(tmp_path, old, rank) -> None:
 
 def test_voc_classes_are_taken_for_twenty(tmp_path) -> None:
     file = write(tmp_path / "a.caffemodel", caffe_layers(20))
-    assert take(file, tmp_path / "a.safetensors", classes=()).header.classes == VOC_CLASSES
+    assert import_file(file, tmp_path / "a.safetensors", classes=()).header.classes == VOC_CLASSES
     assert tuple(sorted(VOC_CLASSES)) == VOC_CLASSES
     assert len(VOC_CLASSES) == 20
 
@@ -125,16 +133,16 @@ def test_voc_classes_are_taken_for_twenty(tmp_path) -> None:
 def test_the_number_of_classes_must_fit(tmp_path) -> None:
     file = write(tmp_path / "a.caffemodel", caffe_layers())
     with pytest.raises(ConfigError, match="3 and the background, not of 20") as error:
-        take(file, tmp_path / "a.safetensors", classes=())
+        import_file(file, tmp_path / "a.safetensors", classes=())
     assert "--classes" in error.value.hint
     assert not (tmp_path / "a.safetensors").exists()
 
 
 def test_imagenet_weights_become_a_file_to_start_from(tmp_path) -> None:
-    layers = {k: v for k, v in caffe_layers().items() if k not in foreign.HEADS}
+    layers = {k: v for k, v in caffe_layers().items() if k not in convert.OUTPUT_LAYERS}
     layers["fc8"] = [np.ones((1000, SIZES[1])), np.ones(1000)]
     target = tmp_path / "a.safetensors"
-    assert take(write(tmp_path / "a.caffemodel", layers), target).header is None
+    assert import_file(write(tmp_path / "a.caffemodel", layers), target).header is None
     state = load_state_dict(target)
     first = layers["conv_a"][0].astype(np.float32)
     np.testing.assert_array_equal(state["features.0.weight"], first[:, ::-1])
@@ -160,7 +168,7 @@ def test_imagenet_weights_become_a_file_to_start_from(tmp_path) -> None:
 def test_caffe_models_that_do_not_fit(tmp_path, change, words) -> None:
     layers = {k: v for k, v in {**caffe_layers(), **change}.items() if v is not None}
     with pytest.raises(WeightsError) as error:
-        take(write(tmp_path / "a.caffemodel", layers), tmp_path / "a.safetensors")
+        import_file(write(tmp_path / "a.caffemodel", layers), tmp_path / "a.safetensors")
     assert words in error.value.message
     assert "\n" not in error.value.message
     assert {path.name for path in tmp_path.iterdir()} == {"a.caffemodel"}
@@ -169,7 +177,7 @@ def test_caffe_models_that_do_not_fit(tmp_path, change, words) -> None:
 def test_pixels_of_a_caffe_model_are_caffes(tmp_path) -> None:
     file = write(tmp_path / "a.caffemodel", caffe_layers())
     with pytest.raises(ConfigError, match="expects Caffe's pixels"):
-        take(file, tmp_path / "a.safetensors", pixels="torchvision")
+        import_file(file, tmp_path / "a.safetensors", pixels="torchvision")
 
 
 def state_dict(names: str) -> tuple[RegionNetwork, dict[str, torch.Tensor]]:
@@ -191,7 +199,9 @@ def state_dict(names: str) -> tuple[RegionNetwork, dict[str, torch.Tensor]]:
 def test_state_dicts(tmp_path, names) -> None:
     model, state = state_dict(names)
     torch.save(state, tmp_path / "a.pth")
-    header = take(tmp_path / "a.pth", tmp_path / "a.safetensors", pixels="torchvision").header
+    header = import_file(
+        tmp_path / "a.pth", tmp_path / "a.safetensors", pixels="torchvision"
+    ).header
     assert header.pixels.std[0] == pytest.approx(58.395)
     loaded, _ = load_weights(tmp_path / "a.safetensors")
     for key, tensor in model.state_dict().items():
@@ -200,16 +210,18 @@ def test_state_dicts(tmp_path, names) -> None:
 
 def test_a_state_dict_of_imagenet_weights(tmp_path) -> None:
     _, state = state_dict("torchvision")
-    kept = {key: value for key, value in state.items() if key.split(".")[0] not in foreign.HEADS}
+    kept = {
+        key: value for key, value in state.items() if key.split(".")[0] not in convert.OUTPUT_LAYERS
+    }
     torch.save(kept, tmp_path / "a.pth")
-    assert take(tmp_path / "a.pth", tmp_path / "a.safetensors").header is None
+    assert import_file(tmp_path / "a.pth", tmp_path / "a.safetensors").header is None
     assert load_file(tmp_path / "a.safetensors").keys() == kept.keys()
 
 
 def test_a_state_dict_that_fits_nothing(tmp_path) -> None:
     torch.save({"features.0.weight": torch.zeros(3)}, tmp_path / "a.pth")
     with pytest.raises(WeightsError, match="fits no backbone"):
-        take(tmp_path / "a.pth", tmp_path / "a.safetensors")
+        import_file(tmp_path / "a.pth", tmp_path / "a.safetensors")
 
 
 def test_torchvisions_own_names_are_recognised() -> None:
@@ -218,4 +230,4 @@ def test_torchvisions_own_names_are_recognised() -> None:
     for build, name in ((squeezenet1_1, "squeezenet1_1"), (resnet18, "resnet18")):
         with torch.device("meta"):
             state = build().state_dict()
-        assert foreign._fitting(Path("a.pth"), state) == name
+        assert convert._fitting_backbone(Path("a.pth"), state) == name

@@ -18,7 +18,6 @@ from frcnn_cli.checkpoints.weights import WeightsHeader, load_weights, save_weig
 from frcnn_cli.errors import ConfigError, FrcnnError
 from frcnn_cli.models.detectors import build_network
 from frcnn_cli.ops.roi_pool import roi_pool
-from frcnn_cli.ops.window_roi_pool import window_roi_pool
 from frcnn_cli.structures import PixelStatistics
 from tiny import CLASSES, NAME, add_tiny_backbone
 
@@ -42,29 +41,6 @@ def weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     path = tmp_path / "w.safetensors"
     save_weights(path, model, HEADER)
     return path
-
-
-@pytest.mark.parametrize("bins", [1, 2, 3, 7])
-@pytest.mark.parametrize("size", [(1, 1), (2, 3), (10, 13), (40, 25)])
-def test_pooling_from_windows_is_roi_pooling(bins, size) -> None:
-    rng = torch.Generator().manual_seed(bins)
-    features = torch.randn((1, 5, *size), generator=rng)
-    limit = torch.tensor([size[1], size[0]]) * 16.0
-    corners = (torch.rand((200, 2, 2), generator=rng) * 1.4 - 0.2) * limit
-    corners[:100] = corners[:100].sort(dim=1).values  # the others may be inside out
-    corners[50:100] = (corners[50:100] / 8).round() * 8  # at the half of a cell
-    rois = corners.reshape(-1, 4)
-    numbered = torch.cat([torch.zeros((200, 1)), rois], dim=1)
-    expected = roi_pool(features, numbered, (bins, bins), 1 / 16).permute(0, 2, 3, 1)
-    assert (expected == 0).any()
-    levels = 6 if bins == 1 else 5
-    torch.testing.assert_close(
-        window_roi_pool(features, rois, bins, 1 / 16, levels), expected, rtol=0, atol=0
-    )
-
-
-def test_no_rois() -> None:
-    assert window_roi_pool(torch.ones(1, 5, 4, 4), torch.zeros(0, 4), 3, 1, 2).shape == (0, 3, 3, 5)
 
 
 def test_levels_are_enough_for_the_largest_image(weights) -> None:

@@ -30,7 +30,9 @@ TRAIN = "train --iterations 4 --backbone tiny --scales 100 --max-size 160 --rois
 @pytest.fixture(autouse=True)
 def measured_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """A new process would not know the backbone `tiny`."""
-    monkeypatch.setattr(measure, "measure", lambda path, device: measure.cost(path, device, 2))
+    monkeypatch.setattr(
+        measure, "measure_weights", lambda path, device: measure.measure_here(path, device, 2)
+    )
 
 
 def write_image(path: Path, mode: str = "RGB", size: tuple[int, int] = (60, 40)) -> Path:
@@ -242,7 +244,7 @@ def truncated_jpeg() -> None:
         (lambda: Path("d").mkdir(), "eval --data d -w W", "d is not a data set in VOC layout"),
         (None, "train --data V --backbone vgg61", "unknown backbone 'vgg61'"),
         (None, "train --data V --recipe papre", "unknown recipe 'papre'"),
-        (None, "train --data V --lr 0", "--lr is out of range"),
+        (None, "train --data V --lr 0", "--lr 0 is out of range"),
         (None, "train --data V --split nosplit", "voc has no split 'nosplit'"),
         (None, "train --data V --backbone alexnet --init I", "weights of another model"),
         (None, "train --data V --backbone tiny --init nofile", "no weights file nofile"),
@@ -364,7 +366,7 @@ def test_pictures_are_never_drawn_over_their_sources(weights) -> None:
     write_image(Path("p", "a.jpg"))
     before = Path("p", "a.jpg").read_bytes()
     line = failure(run(f"detect p -w {weights} --out p"))
-    assert "is one of the pictures to detect in" in line
+    assert "is one of the images to detect in" in line
     assert Path("p", "a.jpg").read_bytes() == before
 
 

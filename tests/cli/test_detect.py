@@ -211,7 +211,7 @@ def test_profile() -> None:
     assert [line.split()[0] for line in lines[1:11]] == [name.split()[0] for name in names]
     assert "is not a picture" in run("b.png --profile", status=1).stderr
     assert "--profile writes nothing" in run("a.png --profile --out o", status=1).stderr
-    assert "takes pictures one by one" in run("a.png --profile --batch 2", status=1).stderr
+    assert "takes images one by one" in run("a.png --profile --batch 2", status=1).stderr
 
 
 def test_boxes_of_a_file() -> None:

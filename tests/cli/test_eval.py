@@ -249,7 +249,7 @@ def test_compare_two_files(saved) -> None:
     ("arguments", "message"),
     [
         ("--compare D D --from D", "--compare goes with no --from"),
-        ("--compare D D --metric coco", "--compare knows no --metric coco"),
+        ("--compare D D --metric coco", "--compare does not support --metric coco"),
         ("--compare D absent.jsonl", "cannot read absent.jsonl"),
         ("--from absent.jsonl", "cannot read absent.jsonl"),
         ("--from results.json --data V", "results.json: entry 0 is of an unknown image 77"),

@@ -12,8 +12,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from frcnn_cli.cli.app import app
-from frcnn_cli.cli.exchange import FORMATS
 from frcnn_cli.cli.options import Method
+from frcnn_cli.cli.propose import FORMATS
 from frcnn_cli.evaluation.recall import CURVE
 from frcnn_cli.proposers.exchange.formats import WRITERS, read_boxes
 from frcnn_cli.proposers.registry import PROPOSERS
@@ -145,7 +145,7 @@ def test_recall_of_imported_boxes_stands_beside_our_own(voc_folder) -> None:
     assert both["recall"] != ours["recall"]
     table = run(f"propose {images} --proposals x.npz --recall").stdout
     assert table.count("R 0.5") == 2
-    assert "recall of our own boxes, mode fast, at IoU" in table
+    assert "recall of selective search, mode fast, at IoU" in table
     assert "recall_fast" not in answer(f"propose {images} --proposals x.npz")
 
 
@@ -212,7 +212,7 @@ def test_an_interrupted_run_says_what_is_kept(voc_folder, monkeypatch) -> None:
     monkeypatch.setattr("frcnn_cli.proposers.propose.propose_files", interrupted)
     result = run(f"propose {voc_folder}/JPEGImages")
     assert result.exit_code == 130
-    assert "stopped after 0 of 8 images; the same command goes on there" in result.stderr
+    assert "stopped after 0 of 8 images; the same command continues" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ def test_an_interrupted_run_says_what_is_kept(voc_folder, monkeypatch) -> None:
         ("propose V --layout xyxy", "--layout is for a file of boxes"),
         ("propose V --proposals fats", "unknown method 'fats'"),
         ("propose V --proposals none.mat", "cannot read none.mat"),
-        ("propose V --proposals V/000001.jpg", "unknown kind of file"),
+        ("propose V --proposals V/000001.jpg", "unknown file format"),
         ("propose V --proposals x.npz --layout abcd", "unknown layout 'abcd'"),
         ("propose V --export x.txt", "unknown format 'txt'"),
         ("propose V --export x.npz --format yaml", "unknown format 'yaml'"),

@@ -17,7 +17,7 @@ from frcnn_cli.checkpoints.weights import load_weights, read_header
 from frcnn_cli.cli.app import app
 from frcnn_cli.compression import cost as measure
 from frcnn_cli.training.batches import BatchMaker
-from frcnn_cli.training.trainer import Trainer
+from frcnn_cli.training.learner import Learner
 
 TRAIN = "train --iterations 4 --backbone tiny --scales 100 --max-size 160 --rois-per-batch 16"
 
@@ -91,13 +91,20 @@ def test_training_further_keeps_the_classes_and_the_scale(weights, voc_folder) -
     assert resumed.exit_code == 0, resumed.output
     settings = tomllib.loads(Path("runs/train/run/config.toml").read_text())
     assert settings["iterations"] == 3
-    assert "--lr is out of range" in failure(run("train --resume --lr -5"))
+    assert "--lr -5 is out of range" in failure(run("train --resume --lr -5"))
     assert "has done 3 iterations already" in failure(run("train --resume --iterations 2"))
+
+
+def test_an_unknown_choice_is_wrong_usage(init, voc_folder) -> None:
+    for flag in ("--precision fp8", "--optimizer adam", "--lr-schedule linear"):
+        result = run(TRAIN, f"--data {voc_folder} --init {init}", flag)
+        assert result.exit_code == 2, result.output
+        assert "is not one of" in result.stderr
 
 
 def test_validation_on_images_that_are_trained_on_is_said(init, voc_folder) -> None:
     flags = f"--data {voc_folder} --init {init} --eval-every 2 --eval-limit 3 --dry-run"
-    assert "3 of the 3 images of --eval-split val are trained on" in run(TRAIN, flags).stderr
+    assert "3 of the 3 validation images are trained on" in run(TRAIN, flags).stderr
     assert "are trained on" not in run(TRAIN, flags, "--split train").stderr
 
 
@@ -123,7 +130,9 @@ def test_training_further_on_data_of_other_classes_can_be_resumed(weights, voc_f
 
 def test_the_small_head_is_left_behind(weights, voc_folder, monkeypatch) -> None:
     # a new process would not know the backbone `tiny`
-    monkeypatch.setattr(measure, "measure", lambda path, device: measure.cost(path, device, 2))
+    monkeypatch.setattr(
+        measure, "measure_weights", lambda path, device: measure.measure_here(path, device, 2)
+    )
     both = run(f"compress --weights {weights} --rank 8 --keep-full --out both.safetensors --json")
     assert both.exit_code == 0, both.output
     flags = f"train --data {voc_folder} --weights both.safetensors --iterations 2"
@@ -152,24 +161,23 @@ def test_two_data_sets_as_one(init, voc_folder, tmp_path) -> None:
     ("flags", "message"),
     [
         ("--scales big", "--scales 'big' is not understood"),
-        ("--scales 100,5000", "--scales is out of range"),
+        ("--scales 100,5000", "--scales 100,5000 is out of range"),
         ("--lr-steps a", "--lr-steps 'a' is not understood"),
         ("--train-from conv9", "unknown layer 'conv9'"),
-        ("--loc-weight -1", "--loc-weight is out of range"),
-        ("--precision fp8", "unknown precision 'fp8'"),
+        ("--loc-weight -1", "--loc-weight -1 is out of range"),
         (
             "--train-from conv1 --cache-features",
             "--cache-features needs convolutions",
         ),
-        ("--rank 0", "--rank is out of range"),
+        ("--rank 0", "--rank 0 is out of range"),
         ("--rank 5000", "--rank 5000 saves nothing"),
-        ("--lr-steps 3000,4000", "--lr-steps is out of range"),
-        ("--lr-steps 0.5 --recipe modern", "--lr-steps is out of range"),
-        ("--eval-every 2 --eval-limit 1", "the 1 images of voc val have no objects"),
+        ("--lr-steps 3000,4000", "--lr-steps 3000,4000 is out of range"),
+        ("--lr-steps 0.5 --recipe modern", "--lr-steps 0.5 is out of range"),
+        ("--eval-every 2 --eval-limit 1", "the 1 images of voc val have no object that counts"),
         ("--weights nothing", "unknown weights 'nothing'"),
         ("--name a/b", "--name a/b is not the name of a folder"),
-        ("--rois-per-batch 6", "--rois-per-batch is out of range"),
-        ("--rois-per-batch 17", "--rois-per-batch is out of range"),
+        ("--rois-per-batch 6", "--rois-per-batch 6 is out of range"),
+        ("--rois-per-batch 17", "--rois-per-batch 17 is out of range"),
         ("--eval-every 2 --eval-split nosplit", "voc has no split 'nosplit'"),
     ],
 )
@@ -195,7 +203,7 @@ def test_what_goes_not_with_weights(weights, voc_folder) -> None:
     assert "--weights goes with no --init" in failure(run(further, "--pixels caffe"))
     assert "the weights are of tiny" in failure(run(further, "--backbone vgg16"))
     assert "the weights are of tiny" in failure(run(further, "--backbone squeezenet1_1"))
-    assert "--scales is out of range" in failure(run(further, "--max-size 20"))
+    assert "--scales 100 is out of range" in failure(run(further, "--max-size 20"))
     assert not Path("runs").exists()
     assert run(further, "--max-size 130").exit_code == 0
     settings = tomllib.loads(Path("runs/train/run/config.toml").read_text())
@@ -226,19 +234,19 @@ def test_a_run_from_boxes_in_a_file_is_resumed_anywhere(init, voc_folder, monkey
 
 
 def test_weights_that_are_not_finite_are_not_kept(init, voc_folder, monkeypatch) -> None:
-    step = Trainer._step
+    step = Learner.step
 
-    def spoilt(self, iteration, *arguments):
-        found = step(self, iteration, *arguments)
-        if iteration == 2:
+    def spoilt(self, *arguments, **options):
+        found = step(self, *arguments, **options)
+        if self.iteration == 3:
             with torch.no_grad():
-                self.model.fc_layers["fc6"].weight[0, 0] = float("inf")
+                self.network.fc_layers["fc6"].weight[0, 0] = float("inf")
         return found
 
-    monkeypatch.setattr(Trainer, "_step", spoilt)
+    monkeypatch.setattr(Learner, "step", spoilt)
     flags = f"--data {voc_folder} --init {init} --checkpoint-minutes 0"
     assert "not finite after iteration 3" in failure(run(TRAIN, flags))
-    monkeypatch.setattr(Trainer, "_step", step)
+    monkeypatch.setattr(Learner, "step", step)
     assert run("train --resume").exit_code == 0
 
 

@@ -2,12 +2,11 @@ from __future__ import annotations
 
 import csv
 import io
-from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
-from frcnn_cli.compression.calibration import calibrate
+from frcnn_cli.compression.calibration import Calibration
 from frcnn_cli.compression.compressor import Compressor
 from frcnn_cli.compression.curve import (
     Candidate,
@@ -21,21 +20,13 @@ from frcnn_cli.compression.curve import (
 from frcnn_cli.config import CompressConfig
 from frcnn_cli.data.voc import load_voc
 from frcnn_cli.errors import FrcnnError
-from frcnn_cli.evaluation.evaluate import evaluate_dataset
+from frcnn_cli.evaluation.evaluate import voc07_mean_ap
 from frcnn_cli.inference.detector import Detector
 from frcnn_cli.runtime.svg import axis
-from tiny import tiny_detector
 
 
 @pytest.fixture
-def detector(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Detector:
-    return tiny_detector(monkeypatch, tmp_path)
-
-
-@pytest.fixture
-def compressor(detector: Detector, voc_folder: Path) -> Compressor:
-    pictures = sorted((voc_folder / "JPEGImages").glob("*.jpg"))
-    calibration = calibrate(detector, pictures, "pictures", 1, lambda: None)
+def compressor(detector: Detector, calibration: Calibration) -> Compressor:
     return Compressor(detector.network, detector.header, calibration)
 
 
@@ -46,21 +37,23 @@ def test_a_point_is_what_the_compressed_network_reaches(
     ranks = {"fc6": None, "fc7": None, **ranks}
     dataset = load_voc(voc_folder, "voc", "train", ())
     ladder = [Candidate("plain", dict.fromkeys(ranks)), Candidate("aware", ranks)]
-    seen: list[int] = []
-    points = measure_curve(detector, compressor, ladder, dataset, 1, lambda: seen.append(1))
-    assert len(seen) == len(dataset)
-    whole = evaluate_dataset(detector, dataset, 1, lambda: None)
-    assert points[0].mean_ap == pytest.approx(whole.mean_ap, abs=1e-6)
+    advanced: list[int] = []
+    points = measure_curve(
+        detector, compressor, ladder, dataset, workers=1, on_image=lambda: advanced.append(1)
+    )
+    assert len(advanced) == len(dataset)
+    full = voc07_mean_ap(detector, dataset, 1, lambda: None)
+    assert points[0].mean_ap == pytest.approx(full, abs=1e-6)
     compressor.apply(compressor.report(ranks, "aware"))
-    small = evaluate_dataset(detector, dataset, 1, lambda: None)
-    assert points[1].mean_ap == pytest.approx(small.mean_ap, abs=1e-6)
+    small = voc07_mean_ap(detector, dataset, 1, lambda: None)
+    assert points[1].mean_ap == pytest.approx(small, abs=1e-6)
     left = sum(p.numel() for p in detector.network.parameters())
     assert points[1].megabytes == pytest.approx(2 * left / 1e6, rel=1e-9)
     assert all(point.milliseconds > 0 for point in points)
 
 
-def test_candidates_start_with_the_whole_and_hold_the_chosen(compressor) -> None:
-    chosen = compressor.choose(CompressConfig(rank=5))
+def test_candidates_are_the_full_network_and_then_also_the_chosen_ranks(compressor) -> None:
+    chosen = compressor.choose_ranks(CompressConfig(rank=5))
     ladder = candidates(compressor, chosen)
     assert ladder[0].ranks == {"fc6": None, "fc7": None}
     assert {each.method for each in ladder[1:]} == {"plain", "aware"}
@@ -71,7 +64,14 @@ def test_candidates_start_with_the_whole_and_hold_the_chosen(compressor) -> None
 
 
 def point(method: str, rank: int | None, mean_ap: float, weights: int) -> Point:
-    return Point(method, {"fc6": rank, "fc7": None}, mean_ap, weights, weights / 1e5, 1.0)
+    return Point(
+        method=method,
+        ranks={"fc6": rank, "fc7": None},
+        mean_ap=mean_ap,
+        weights=weights,
+        megabytes=weights / 1e5,
+        milliseconds=1.0,
+    )
 
 
 POINTS = [
@@ -87,8 +87,8 @@ POINTS = [
     ("drop", "expected"), [(0.1, POINTS[4]), (0.61, POINTS[3]), (15, POINTS[1]), (0.0, POINTS[4])]
 )
 def test_the_smallest_within_a_loss(drop: float, expected: Point) -> None:
-    found = smallest_within(POINTS, drop)
-    assert (found.weights, found.ranks) == (expected.weights, expected.ranks)
+    point = smallest_within(POINTS, drop)
+    assert (point.weights, point.ranks) == (expected.weights, expected.ranks)
 
 
 def test_no_candidate_within_a_loss() -> None:
@@ -103,7 +103,7 @@ def test_table() -> None:
     assert float(rows[3]["map"]) == 0.494
 
 
-def test_picture_rings_the_chosen_point_in_each_chart() -> None:
+def test_the_chart_rings_the_chosen_point_in_each_chart() -> None:
     root = ElementTree.fromstring(draw_curve(POINTS, "aware", POINTS[4].ranks))
     space = "{http://www.w3.org/2000/svg}"
     charts = root.findall(f"{space}svg")
@@ -118,7 +118,7 @@ def test_picture_rings_the_chosen_point_in_each_chart() -> None:
             dots[dot].get("cy"),
         )
         texts = [t.text or "" for t in chart.iter(f"{space}text")]
-        assert f"fc6 9, fc7 whole: {text}" in texts
+        assert f"fc6 9, fc7 full: {text}" in texts
 
 
 @pytest.mark.parametrize(
@@ -126,5 +126,5 @@ def test_picture_rings_the_chosen_point_in_each_chart() -> None:
 )
 def test_axis_holds_its_values_and_has_ticks(values, logarithmic) -> None:
     made = axis("x", values, logarithmic)
-    assert all(0 <= made.share(value) <= 1 for value in values)
+    assert all(0 <= made.fraction(value) <= 1 for value in values)
     assert 2 <= len(made.ticks()) <= 13

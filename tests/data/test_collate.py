@@ -17,7 +17,13 @@ def prepared(
 ) -> PreprocessedImage:
     image = np.full((height, width, 3), 7, np.uint8)
     original = (round(height / scale), round(width / scale))
-    return PreprocessedImage(image, scale, original, np.array(rois, np.float32), **targets)
+    return PreprocessedImage(
+        image=image,
+        scale=scale,
+        original_size=original,
+        rois=np.array(rois, np.float32),
+        **targets,
+    )
 
 
 def test_preprocess_scales_the_image_and_keeps_the_rois() -> None:
@@ -83,7 +89,10 @@ def test_collate_joins_targets_in_order() -> None:
 
 def test_collate_takes_an_image_without_rois() -> None:
     nothing = PreprocessedImage(
-        np.zeros((4, 4, 3), np.uint8), 1.0, (4, 4), np.zeros((0, 4), np.float32)
+        image=np.zeros((4, 4, 3), np.uint8),
+        scale=1.0,
+        original_size=(4, 4),
+        rois=np.zeros((0, 4), np.float32),
     )
     batch = collate.collate([nothing, prepared(4, 4, [[0, 0, 1, 1]])], PLAIN)
     assert batch.rois.tolist() == [[1, 0, 0, 1, 1]]
@@ -103,10 +112,10 @@ def test_every_box_goes_to_the_scale_that_brings_it_nearest_to_224_pixels() -> N
         [[0, 0, 224, 224], [0, 0, 112, 112], [5, 5, 9, 9], [0, 0, 400, 300]], np.float32
     )
     first = collate.preprocess_scales(image, rois, (300, 600), 1000)
-    (second,) = first.others
+    (second,) = first.other_scales
     assert (first.scale, second.scale) == (1.0, 2.0)
     assert first.image.shape[:2] == (300, 400)
     assert second.image.shape[:2] == (600, 800)
     assert first.rois.tolist() == rois[[0, 3]].tolist()
     assert second.rois.tolist() == rois[[1, 2]].tolist()
-    assert collate.preprocess_scales(image, rois, (300,), 1000).others == ()
+    assert collate.preprocess_scales(image, rois, (300,), 1000).other_scales == ()

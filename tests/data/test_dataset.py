@@ -1,16 +1,18 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from frcnn_cli.data.dataset import match_classes
+from frcnn_cli.data.dataset import concatenate_datasets, match_classes
 from frcnn_cli.data.voc import load_voc
 from frcnn_cli.errors import DataError
 
 
 @pytest.mark.parametrize(
-    ("own", "others", "renamed"),
+    ("own", "others", "mapping"),
     [
         (["cat", "dog"], ["dog", "cat"], {"cat": "cat", "dog": "dog"}),
         (["potted plant", "TV-Monitor"], ["pottedplant", "tv_monitor"], None),
@@ -20,12 +22,12 @@ from frcnn_cli.errors import DataError
         ([], ["x"], {}),
     ],
 )
-def test_classes_are_matched_by_name(own, others, renamed) -> None:
+def test_classes_are_matched_by_name(own, others, mapping) -> None:
     result = match_classes(own, others)
-    expected = dict(zip(own, others, strict=True)) if renamed is None else renamed
-    assert result.renamed == expected
-    assert result.only_here == tuple(name for name in own if name not in expected)
-    assert result.only_there == tuple(n for n in others if n not in expected.values())
+    expected = dict(zip(own, others, strict=True)) if mapping is None else mapping
+    assert result.mapping == expected
+    assert result.unmatched == tuple(name for name in own if name not in expected)
+    assert result.unmatched_others == tuple(n for n in others if n not in expected.values())
 
 
 def test_numbers_follow_the_other_classes(voc_folder: Path) -> None:
@@ -51,3 +53,28 @@ def test_annotations_will_do_where_there_is_no_picture(voc_folder: Path) -> None
     expected = dataset.ground_truth(0)
     dataset.paths[0].unlink()
     assert dataset.ground_truth(0).boxes.tolist() == expected.boxes.tolist()
+
+
+def test_data_sets_are_concatenated(voc_folder: Path) -> None:
+    train = load_voc(voc_folder, "a", "train", ())
+    val = load_voc(voc_folder, "b", "val", ()).with_classes(("tile", "ball"))
+    both = concatenate_datasets([train, val])
+    assert (both.name, both.split, len(both)) == ("a+b", "train+val", len(train) + len(val))
+    assert both.classes == ("ball", "box", "tile")
+    assert both.ids == train.ids + val.ids
+    labels = both.ground_truth(len(train)).labels
+    assert [both.classes[k - 1] for k in labels] == [
+        val.classes[k - 1] for k in val.ground_truth(0).labels
+    ]
+    with pytest.raises(DataError, match="share names of images"):
+        concatenate_datasets([train, train])
+
+
+def test_objects_that_are_all_difficult_do_not_count(voc_folder: Path) -> None:
+    dataset = load_voc(voc_folder, "mine", "trainval", ())
+    dataset.require_objects()
+    difficult = tuple(
+        replace(each, difficult=np.ones(len(each.names), np.bool_)) for each in dataset.annotations
+    )
+    with pytest.raises(DataError, match="no object that counts"):
+        replace(dataset, annotations=difficult).require_objects()

@@ -75,7 +75,7 @@ class Server:
         base = f"http://127.0.0.1:{self._server.server_port}"
         digest = hashlib.sha1(self.content).hexdigest()
         urls = tuple(base + path for path in paths)
-        return Archive("voc.tar", digest, len(self.content), urls)
+        return Archive(name="voc.tar", sha1=digest, size=len(self.content), urls=urls)
 
     def close(self) -> None:
         self._server.shutdown()
@@ -99,34 +99,34 @@ def check_files(folder: Path) -> None:
 
 
 def test_files_come_and_are_not_fetched_again(server: Server, tmp_path: Path) -> None:
-    told: list[str] = []
+    messages: list[str] = []
     for _ in range(2):
-        fetch(server.archive("/good"), tmp_path / "d", "voc", told.append)
+        fetch(server.archive("/good"), tmp_path / "d", "voc", messages.append)
         check_files(tmp_path / "d")
     assert server.requests == [("/good", None)]
-    assert told[0].startswith("downloading voc")
+    assert messages[0].startswith("downloading voc")
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_text("shorter")])
 def test_files_that_are_gone_or_cut_are_noticed(server: Server, tmp_path: Path, damage) -> None:
     fetch(server.archive("/good"), tmp_path, "voc", lambda _: None)
     damage(tmp_path / "VOCdevkit/VOC2007/deep/b.bin")
-    told: list[str] = []
-    fetch(server.archive("/good"), tmp_path, "voc", told.append)
+    messages: list[str] = []
+    fetch(server.archive("/good"), tmp_path, "voc", messages.append)
     check_files(tmp_path)
-    assert "1 files of voc" in told[0]
+    assert "1 files of voc" in messages[0]
 
 
 def test_mirrors_are_tried_in_turn(server: Server, tmp_path: Path) -> None:
-    told: list[str] = []
+    messages: list[str] = []
     archive = server.archive("/gone", "/other", "/long", "/good")
     closed = "http://127.0.0.1:9/voc.tar"
-    fetch(replace(archive, urls=(closed, *archive.urls)), tmp_path, "voc", told.append)
+    fetch(replace(archive, urls=(closed, *archive.urls)), tmp_path, "voc", messages.append)
     check_files(tmp_path)
     assert [path for path, _ in server.requests] == ["/gone", "/other", "/long", "/good"]
-    assert "404" in "".join(told)
-    assert "not the right file" in "".join(told)
-    assert "sends more than" in "".join(told)
+    assert "404" in "".join(messages)
+    assert "not the right file" in "".join(messages)
+    assert "sends more than" in "".join(messages)
 
 
 def test_a_broken_connection_is_gone_on_with(server: Server, tmp_path: Path) -> None:

@@ -9,24 +9,14 @@ from PIL import Image
 
 from frcnn_cli.data import images
 from frcnn_cli.errors import ImageError
+from synthetic import STORED
 
 ORIENTATION = 0x0112
-# For each EXIF orientation, what a camera stores of an upright picture.
-STORED = {
-    1: lambda a: a,
-    2: lambda a: a[:, ::-1],
-    3: lambda a: a[::-1, ::-1],
-    4: lambda a: a[::-1],
-    5: lambda a: a.transpose(1, 0, 2),
-    6: lambda a: np.rot90(a),
-    7: lambda a: a[::-1, ::-1].transpose(1, 0, 2),
-    8: lambda a: np.rot90(a, -1),
-}
 
 
-def encode(picture: Image.Image, kind: str, **options: object) -> bytes:
+def encode(picture: Image.Image, format_name: str, **options: object) -> bytes:
     buffer = io.BytesIO()
-    picture.save(buffer, kind, **options)
+    picture.save(buffer, format_name, **options)
     return buffer.getvalue()
 
 
@@ -52,9 +42,9 @@ def one_line(error: pytest.ExceptionInfo[ImageError]) -> str:
     return error.value.message
 
 
-@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "PPM"])
-def test_lossless_pictures_come_back_as_they_were(kind: str) -> None:
-    decoded = images.decode(encode(Image.fromarray(colours()), kind), "a")
+@pytest.mark.parametrize("format_name", ["PNG", "BMP", "TIFF", "PPM"])
+def test_lossless_pictures_come_back_as_they_were(format_name: str) -> None:
+    decoded = images.decode(encode(Image.fromarray(colours()), format_name), "a")
     assert decoded.dtype == np.uint8
     np.testing.assert_array_equal(decoded, colours())
 
@@ -71,10 +61,10 @@ def test_lossless_webp() -> None:
     np.testing.assert_array_equal(decoded, colours())
 
 
-@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
-def test_grey_becomes_three_equal_channels(kind: str) -> None:
+@pytest.mark.parametrize("format_name", ["PNG", "TIFF"])
+def test_grey_becomes_three_equal_channels(format_name: str) -> None:
     grey = colours()[..., 0]
-    decoded = images.decode(encode(Image.fromarray(grey), kind), "a")
+    decoded = images.decode(encode(Image.fromarray(grey), format_name), "a")
     np.testing.assert_array_equal(decoded, np.repeat(grey[..., None], 3, axis=2))
 
 
@@ -164,9 +154,9 @@ def test_cmyk_jpeg() -> None:
     assert np.abs(decoded.astype(int) - [255, 0, 0]).max() < 12
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF"])
-def test_single_pixel(kind: str) -> None:
-    decoded = images.decode(encode(Image.new("RGB", (1, 1), (200, 200, 200)), kind), "a")
+@pytest.mark.parametrize("format_name", ["PNG", "JPEG", "GIF"])
+def test_single_pixel(format_name: str) -> None:
+    decoded = images.decode(encode(Image.new("RGB", (1, 1), (200, 200, 200)), format_name), "a")
     assert decoded.shape == (1, 1, 3)
     assert np.abs(decoded.astype(int) - 200).max() < 4
 
@@ -182,10 +172,10 @@ def test_animation_gives_its_first_frame() -> None:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
-def test_exif_orientation_is_undone(kind: str, orientation: int) -> None:
+@pytest.mark.parametrize("format_name", ["PNG", "TIFF"])
+def test_exif_orientation_is_undone(format_name: str, orientation: int) -> None:
     stored = np.ascontiguousarray(STORED[orientation](colours()))
-    content = encode(Image.fromarray(stored), kind, exif=with_orientation(orientation))
+    content = encode(Image.fromarray(stored), format_name, exif=with_orientation(orientation))
     np.testing.assert_array_equal(images.decode(content, "a"), colours())
 
 
@@ -225,7 +215,7 @@ def test_layout_of_no_picture(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "odd.jpg"
     path.write_bytes(content)
     with pytest.raises(ImageError) as error:
-        images.layout(path)
+        images.read_layout(path)
     assert str(path) in one_line(error)
 
 
@@ -236,7 +226,7 @@ def test_damaged_checksum_in_png() -> None:
         images.decode(bytes(content), "a")
 
 
-@pytest.mark.parametrize("read", [images.read_bytes, images.layout])
+@pytest.mark.parametrize("read", [images.read_bytes, images.read_layout])
 def test_missing_file(tmp_path: Path, read) -> None:
     path = tmp_path / "absent.jpg"
     with pytest.raises(ImageError) as error:
@@ -264,22 +254,22 @@ def test_decompression_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         images.decode(content, "bomb.png")
     assert "too large" in one_line(error)
     with pytest.raises(ImageError, match="too large"):
-        images.layout(path)
+        images.read_layout(path)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
-def test_layout_gives_the_stored_size(tmp_path: Path, kind: str, orientation: int) -> None:
+@pytest.mark.parametrize("format_name", ["PNG", "JPEG", "WEBP"])
+def test_layout_gives_the_stored_size(tmp_path: Path, format_name: str, orientation: int) -> None:
     path = tmp_path / "picture"
     exif = with_orientation(orientation)
-    path.write_bytes(encode(Image.fromarray(colours(9, 14)), kind, exif=exif))
-    assert images.layout(path) == ((9, 14), orientation)
+    path.write_bytes(encode(Image.fromarray(colours(9, 14)), format_name, exif=exif))
+    assert images.read_layout(path) == ((9, 14), orientation)
 
 
 def test_layout_without_exif_is_upright(tmp_path: Path) -> None:
     path = tmp_path / "picture"
     path.write_bytes(encode(Image.fromarray(colours(3, 5)), "PNG"))
-    assert images.layout(path) == ((3, 5), 1)
+    assert images.read_layout(path) == ((3, 5), 1)
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 65535])
@@ -287,11 +277,25 @@ def test_orientation_out_of_range_is_upright(tmp_path: Path, orientation: int) -
     content = encode(Image.fromarray(colours()), "PNG", exif=with_orientation(orientation))
     path = tmp_path / "picture"
     path.write_bytes(content)
-    assert images.layout(path) == ((9, 14), 1)
+    assert images.read_layout(path) == ((9, 14), 1)
     np.testing.assert_array_equal(images.decode(content, "a"), colours())
 
 
 def test_layout_reads_no_pixels(tmp_path: Path) -> None:
     path = tmp_path / "cut.jpg"
     path.write_bytes(encode(Image.fromarray(colours(64, 48)), "JPEG")[:700])
-    assert images.layout(path) == ((64, 48), 1)
+    assert images.read_layout(path) == ((64, 48), 1)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("format_name", ["PNG", "JPEG", "WEBP", "TIFF"])
+def test_the_displayed_size_is_that_of_the_decoded_image(
+    tmp_path: Path, format_name: str, orientation: int
+) -> None:
+    path = tmp_path / "picture"
+    exif = with_orientation(orientation)
+    path.write_bytes(encode(Image.fromarray(colours(9, 14)), format_name, exif=exif))
+    layout = images.read_layout(path)
+    assert layout.stored_size == (9, 14)
+    assert layout.swaps_sides == (layout.displayed_size != layout.stored_size)
+    assert layout.displayed_size == images.decode(path.read_bytes(), "a").shape[:2]

@@ -25,8 +25,8 @@ def no_download(monkeypatch: pytest.MonkeyPatch) -> None:
 def downloads(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
     calls: list[tuple] = []
 
-    def fake(folder: Path, year: str, kind: str, say: object) -> None:
-        calls.append((folder, year, kind))
+    def fake(folder: Path, year: str, split: str, on_message: object) -> None:
+        calls.append((folder, year, split))
         write_voc(folder / "VOCdevkit" / f"VOC{year}", 4, 1)
 
     monkeypatch.setattr(download, "fetch_voc", fake)
@@ -110,7 +110,7 @@ def test_own_data_set_needs_a_folder() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "split", "year", "kind"),
+    ("name", "split", "year", "archive"),
     [
         ("voc2007", None, "2007", "trainval"),
         ("voc2007", "val", "2007", "trainval"),
@@ -119,10 +119,10 @@ def test_own_data_set_needs_a_folder() -> None:
     ],
 )
 def test_what_is_not_there_is_fetched(
-    downloads: list[tuple], frcnn_home: Path, name: str, split: str | None, year: str, kind: str
+    downloads: list[tuple], frcnn_home: Path, name: str, split: str | None, year: str, archive: str
 ) -> None:
     found = datasets.open_dataset(name, None, split, DEFAULTS, refuse)
-    assert downloads == [(frcnn_home / "data", year, kind)]
+    assert downloads == [(frcnn_home / "data", year, archive)]
     assert found.split == (split or "trainval")
     assert found.paths[0].is_relative_to(frcnn_home / "data" / "VOCdevkit" / f"VOC{year}")
 
@@ -149,7 +149,7 @@ def test_no_test_images_of_2012(downloads: list[tuple]) -> None:
     [("voc2007", True), ("voc2012+voc2007", True), ("voc", False), ("yolo:x", False), ("", False)],
 )
 def test_names_that_a_folder_of_many_sets_knows(name: str, years: bool) -> None:
-    assert datasets.has_years(name) == years
+    assert datasets.is_voc_challenge(name) == years
 
 
 def test_a_place_in_voc_layout(voc_folder: Path) -> None:
@@ -179,22 +179,24 @@ def test_places_that_are_none(
     assert error.value.hint
 
 
-def test_names_and_places_are_told_from_files() -> None:
-    assert all(datasets.names_dataset(name) for name in ("voc", "voc2007", "coco:a.json", "yolo:x"))
-    assert not any(datasets.names_dataset(name) for name in ("photo.jpg", "voc:", "a:b", "c:\\x"))
+def test_names_and_places_differ_from_files() -> None:
+    assert all(
+        datasets.is_dataset_name(name) for name in ("voc", "voc2007", "coco:a.json", "yolo:x")
+    )
+    assert not any(datasets.is_dataset_name(name) for name in ("photo.jpg", "voc:", "a:b", "c:\\x"))
 
 
 def test_a_plus_within_a_name_joins_nothing(voc_folder: Path) -> None:
     folder = voc_folder.rename(voc_folder.with_name("a+b"))
-    assert datasets.names_dataset(f"voc:{folder}")
+    assert datasets.is_dataset_name(f"voc:{folder}")
     assert datasets.open_dataset(f"voc:{folder}", None, None, ("train",), refuse).name == "voc:a+b"
-    assert datasets.names_dataset(f"voc:{folder}+voc2012+coco:c+d.json")
-    assert not datasets.names_dataset(f"voc:{folder}+photo.jpg+voc2012+x")
+    assert datasets.is_dataset_name(f"voc:{folder}+voc2012+coco:c+d.json")
+    assert not datasets.is_dataset_name(f"voc:{folder}+photo.jpg+voc2012+x")
 
 
 def test_a_place_can_be_named_from_any_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert datasets.absolute("yolo:here") == f"yolo:{tmp_path / 'here'}"
-    assert datasets.absolute("voc2007") == "voc2007"
+    assert datasets.absolute_name("yolo:here") == f"yolo:{tmp_path / 'here'}"
+    assert datasets.absolute_name("voc2007") == "voc2007"

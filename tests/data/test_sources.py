@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from frcnn_cli.data.sources import Source, as_source, expand, names, open_sources
+from frcnn_cli.data.sources import Source, as_source, find_files, list_sources, open_sources
 from frcnn_cli.data.video import FrameStride
 from frcnn_cli.errors import DataError, ImageError
 
@@ -23,7 +23,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def listed(*arguments: str, stdin: tuple[str, ...] = (), recursive: bool = False) -> list[str]:
-    return names(arguments, stdin, recursive)
+    return list_sources(arguments, stdin, recursive)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_a_list_on_stdin_mixed_with_arguments() -> None:
 
 
 @pytest.mark.parametrize(
-    ("argument", "error", "words"),
+    ("argument", "error", "message"),
     [
         ("nothere.jpg", ImageError, "no such file or folder: nothere.jpg"),
         ("no*.jpg", DataError, r"no files match no\*.jpg"),
@@ -74,8 +74,8 @@ def test_a_list_on_stdin_mixed_with_arguments() -> None:
         ("file:///etc/passwd", ImageError, "no such file"),
     ],
 )
-def test_arguments_that_stand_for_nothing(argument, error, words) -> None:
-    with pytest.raises(error, match=words):
+def test_arguments_that_stand_for_nothing(argument, error, message) -> None:
+    with pytest.raises(error, match=message):
         listed(argument)
 
 
@@ -87,7 +87,7 @@ def test_a_folder_of_folders_offers_recursive(folder) -> None:
 
 
 def test_a_folder_for_pictures_alone_has_no_videos() -> None:
-    assert expand(["many"], {".jpg", ".mp3"}) == [Path("many/a.jpg")]
+    assert find_files(["many"], {".jpg", ".mp3"}) == [Path("many/a.jpg")]
 
 
 def test_nothing_is_read_before_its_turn() -> None:

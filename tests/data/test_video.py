@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from frcnn_cli.data.sources import open_sources
-from frcnn_cli.data.video import FrameStride, frames, parse_frame_stride
+from frcnn_cli.data.video import FrameStride, parse_frame_stride, read_frames
 from frcnn_cli.errors import ConfigError, ImageError
 
 RATE, COUNT, SIZE = 10, 25, (48, 64)
@@ -27,7 +27,7 @@ def write_video(path: Path, count: int = COUNT) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("every", "expected"),
+    ("stride", "expected"),
     [
         (FrameStride(frames=1), list(range(25))),
         (FrameStride(frames=10), [0, 10, 20]),
@@ -41,8 +41,8 @@ def write_video(path: Path, count: int = COUNT) -> Path:
     ids=str,
 )
 @pytest.mark.parametrize("name", ["a.mp4", "a.avi"])
-def test_frames(tmp_path, name, every, expected) -> None:
-    found = list(frames(write_video(tmp_path / name), every))
+def test_frames(tmp_path, name, stride, expected) -> None:
+    found = list(read_frames(write_video(tmp_path / name), stride))
     assert [index for index, _ in found] == expected
     for index, pixels in found:
         assert pixels.shape == (*SIZE, 3)
@@ -74,14 +74,14 @@ def test_no_video(tmp_path, content) -> None:
     path = tmp_path / "a.mp4"
     path.write_bytes(content)
     with pytest.raises(ImageError, match="cannot be read as a video") as error:
-        list(frames(path, FrameStride(frames=1)))
+        list(read_frames(path, FrameStride(frames=1)))
     assert "\n" not in error.value.message
 
 
 def test_a_missing_video(tmp_path) -> None:
     pytest.importorskip("av")
     with pytest.raises(ImageError, match="No such file"):
-        list(frames(tmp_path / "a.mp4", FrameStride(frames=1)))
+        list(read_frames(tmp_path / "a.mp4", FrameStride(frames=1)))
 
 
 def test_a_playlist_does_not_open_other_files(tmp_path) -> None:
@@ -93,7 +93,7 @@ def test_a_playlist_does_not_open_other_files(tmp_path) -> None:
     ):
         path.write_text(text)
         with pytest.raises(ImageError, match="cannot be read as a video"):
-            list(frames(path, FrameStride(frames=1)))
+            list(read_frames(path, FrameStride(frames=1)))
 
 
 def test_without_pyav(tmp_path, monkeypatch) -> None:

@@ -93,11 +93,11 @@ def test_outlines_become_boxes_and_missing_labels_are_background(folder: Path) -
         ("ball 0.5 0.5 0.1 0.1", "expected a class number"),
         ("0 0.5 0.5 0.1", "expected 5 numbers, got 4"),
         ("0 0.5 0.5 0.1 0.1 0.9", "expected 5 numbers, got 6"),
-        ("0 50 50 10 10", "as shares of the picture"),
-        ("0 0.5 0.5 0 0.1", "as shares of the picture"),
-        ("0 0.5 0.5 -0.1 0.1", "as shares of the picture"),
-        ("0 nan 0.5 0.1 0.1", "as shares of the picture"),
-        ("0 0.5 0.5 inf 0.1", "as shares of the picture"),
+        ("0 50 50 10 10", "as fractions of the image"),
+        ("0 0.5 0.5 0 0.1", "as fractions of the image"),
+        ("0 0.5 0.5 -0.1 0.1", "as fractions of the image"),
+        ("0 nan 0.5 0.1 0.1", "as fractions of the image"),
+        ("0 0.5 0.5 inf 0.1", "as fractions of the image"),
     ],
 )
 def test_bad_rows_are_named(folder: Path, row: str, message: str) -> None:

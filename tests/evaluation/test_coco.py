@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import detection_sets
-from detection_sets import found, truth
+from detection_sets import make_detections, make_truth
 from frcnn_cli.errors import ConfigError
-from frcnn_cli.evaluation.coco import FIGURES, evaluate_coco
+from frcnn_cli.evaluation.coco import COCO_METRICS, evaluate_coco
 from frcnn_cli.structures import GroundTruth
 
 CLASSES = 4
@@ -17,7 +17,7 @@ BOX = (0, 0, 40, 40)
 
 
 def by_file(folder, detections, truths, classes):
-    """The figures of pycocotools, going through files as its own demonstration does."""
+    """The metrics by pycocotools, through files as in its own demonstration."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
@@ -44,10 +44,10 @@ def by_file(folder, detections, truths, classes):
         "annotations": annotations,
     }
     (folder / "truth.json").write_text(json.dumps(content))
-    (folder / "found.json").write_text(json.dumps(results))
+    (folder / "results.json").write_text(json.dumps(results))
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO(str(folder / "truth.json"))
-        evaluation = COCOeval(coco, coco.loadRes(str(folder / "found.json")), "bbox")
+        evaluation = COCOeval(coco, coco.loadRes(str(folder / "results.json")), "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
@@ -68,7 +68,7 @@ def test_equals_pycocotools(tmp_path, seeds):
         expected = by_file(tmp_path, detections, truths, CLASSES)
         result = evaluate_coco(detections, truths, CLASSES)
         stats = np.where(expected.stats < 0, np.nan, expected.stats)
-        np.testing.assert_allclose(list(result.figures.values()), stats, rtol=0, atol=1e-6)
+        np.testing.assert_allclose(list(result.metrics.values()), stats, rtol=0, atol=1e-6)
         for k in range(CLASSES):
             own = expected.eval["precision"][:, :, k, 0, -1]
             mean = np.nan if (own < 0).all() else own.mean()
@@ -77,16 +77,16 @@ def test_equals_pycocotools(tmp_path, seeds):
 
 def test_by_hand():
     # IoU 0.81: right at the seven thresholds 0.5 … 0.8
-    result = evaluate_coco([found(((0, 0, 36, 36), 0.9, 1))], [truth((BOX, 1))], 2)
-    assert tuple(result.figures) == FIGURES
-    assert result.figures["AP"] == pytest.approx(0.7)
-    assert result.figures["AP50"] == pytest.approx(1)
-    assert result.figures["APm"] == pytest.approx(0.7)
-    assert np.isnan(result.figures["APs"])
+    result = evaluate_coco([make_detections(((0, 0, 36, 36), 0.9, 1))], [make_truth((BOX, 1))], 2)
+    assert tuple(result.metrics) == COCO_METRICS
+    assert result.metrics["AP"] == pytest.approx(0.7)
+    assert result.metrics["AP50"] == pytest.approx(1)
+    assert result.metrics["APm"] == pytest.approx(0.7)
+    assert np.isnan(result.metrics["APs"])
     np.testing.assert_allclose(result.ap, [0.7, np.nan])
     np.testing.assert_allclose(result.ap50, [1, np.nan])
-    assert result.objects.tolist() == [1, 0]
-    assert result.mean_ap == result.figures["AP"]
+    assert result.object_counts.tolist() == [1, 0]
+    assert result.mean_ap == result.metrics["AP"]
 
 
 def test_the_area_of_the_outline_decides_the_size():
@@ -96,22 +96,26 @@ def test_the_area_of_the_outline_decides_the_size():
         difficult=np.array([False]),
         areas=np.array([900], np.float32),
     )
-    figures = evaluate_coco([found((BOX, 0.9, 1))], [thin], 1).figures
-    assert figures["APs"] == pytest.approx(1)
-    assert np.isnan(figures["APm"])
+    metrics = evaluate_coco([make_detections((BOX, 0.9, 1))], [thin], 1).metrics
+    assert metrics["APs"] == pytest.approx(1)
+    assert np.isnan(metrics["APm"])
 
 
 def test_difficult_objects_are_ignored():
-    truths = [truth((BOX, 1, True), ((0, 50, 40, 90), 1))]
-    detections = [found((BOX, 0.9, 1), (BOX, 0.8, 1), ((0, 50, 40, 90), 0.7, 1))]
+    truths = [make_truth((BOX, 1, True), ((0, 50, 40, 90), 1))]
+    detections = [make_detections((BOX, 0.9, 1), (BOX, 0.8, 1), ((0, 50, 40, 90), 0.7, 1))]
     result = evaluate_coco(detections, truths, 1)
     assert result.mean_ap == pytest.approx(1)
-    assert result.objects.tolist() == [1]
+    assert result.object_counts.tolist() == [1]
 
 
 @pytest.mark.parametrize(
     ("detections", "truths"),
-    [([], []), ([found()], [truth()]), ([found((BOX, 0.5, 1))], [truth((BOX, 1, True))])],
+    [
+        ([], []),
+        ([make_detections()], [make_truth()]),
+        ([make_detections((BOX, 0.5, 1))], [make_truth((BOX, 1, True))]),
+    ],
 )
 def test_no_objects(detections, truths):
     result = evaluate_coco(detections, truths, 2)
@@ -120,7 +124,7 @@ def test_no_objects(detections, truths):
 
 
 def test_nothing_found():
-    result = evaluate_coco([found()], [truth((BOX, 2))], 2)
+    result = evaluate_coco([make_detections()], [make_truth((BOX, 2))], 2)
     np.testing.assert_array_equal(result.ap, [np.nan, 0])
     assert result.mean_ap == 0
 

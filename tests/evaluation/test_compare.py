@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 import detection_sets
-from detection_sets import found, truth
+from detection_sets import make_detections, make_truth
 from frcnn_cli.evaluation.compare import compare, resampled_ap
-from frcnn_cli.evaluation.voc import evaluate, judge
+from frcnn_cli.evaluation.matching import match_detections
+from frcnn_cli.evaluation.voc import evaluate_voc, rank_by_class
 from frcnn_cli.structures import Detections
 
 CLASSES = 4
@@ -14,7 +15,7 @@ BOX, FAR = (0, 0, 10, 10), (20, 20, 30, 30)
 
 
 def distinct(detections):
-    """The same detections with scores that differ, since copies of an image tie otherwise."""
+    """The same detections with distinct scores, since those of copied images would be equal."""
     total = sum(map(len, detections))
     scores = iter(np.random.default_rng(0).permutation(total) / total)
     return [
@@ -38,27 +39,29 @@ def test_a_weight_is_a_number_of_copies(seed, rule):
     objects = np.array(
         [[((t.labels == k) & ~t.difficult).sum() for k in range(1, 5)] for t in truths], float
     )
-    ranked = judge(detections, truths, CLASSES).rankings()
+    ranked = rank_by_class(match_detections(detections, truths, CLASSES))
     result = resampled_ap(ranked, weights, objects, rule)
     for column in range(6):
         copies = np.repeat(np.arange(images), weights[:, column])
-        expected = evaluate(
+        expected = evaluate_voc(
             [detections[i] for i in copies], [truths[i] for i in copies], CLASSES, rule
         )
         np.testing.assert_allclose(result[column], expected.ap, rtol=0, atol=1e-9)
 
 
 def many(rng, right):
-    """50 images with an object each, which is found in a share of them."""
-    truths = [truth((BOX, 1), (FAR, 2)) for _ in range(50)]
+    """50 images with two objects each; the first is found with the probability `right`."""
+    truths = [make_truth((BOX, 1), (FAR, 2)) for _ in range(50)]
     detections = [
-        found((BOX if rng.random() < right else FAR, rng.random(), 1), (FAR, rng.random(), 2))
+        make_detections(
+            (BOX if rng.random() < right else FAR, rng.random(), 1), (FAR, rng.random(), 2)
+        )
         for _ in range(50)
     ]
-    return judge(detections, truths, 3)
+    return match_detections(detections, truths, 3)
 
 
-def test_a_real_difference_and_none():
+def test_a_real_difference_is_certain_and_none_is_not():
     rng = np.random.default_rng(0)
     poor, good, same = many(rng, 0.3), many(rng, 0.9), many(rng, 0.3)
     result = compare(poor, good, "voc", 300)
@@ -82,13 +85,13 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says():
 
 
 def test_a_detector_against_itself():
-    judged = judge(*detection_sets.random_set(5, CLASSES), CLASSES)
-    result = compare(judged, judged, "voc07", 20)
+    matched = match_detections(*detection_sets.random_set(5, CLASSES), CLASSES)
+    result = compare(matched, matched, "voc07", 20)
     assert not result.certain.any()
     np.testing.assert_array_equal(result.difference[:3], [0, 0, 0])
 
 
-def test_the_seed_decides():
+def test_equal_seeds_give_equal_intervals():
     rng = np.random.default_rng(2)
     a, b = many(rng, 0.5), many(rng, 0.6)
     one, two, other = (compare(a, b, "voc", 50, seed) for seed in (1, 1, 2))
@@ -97,8 +100,8 @@ def test_the_seed_decides():
 
 
 def test_no_objects():
-    judged = judge([found((BOX, 0.5, 1))], [truth()], 2)
-    result = compare(judged, judged, "voc07", 10)
+    matched = match_detections([make_detections((BOX, 0.5, 1))], [make_truth()], 2)
+    result = compare(matched, matched, "voc07", 10)
     assert np.isnan(result.low).all()
     assert not result.certain.any()
 
@@ -106,7 +109,7 @@ def test_no_objects():
 @pytest.mark.slow
 def test_a_thousand_resamples_of_val_take_seconds():
     rng = np.random.default_rng(0)
-    truths = [truth(*((BOX, int(rng.integers(1, 21))) for _ in range(3))) for _ in range(2500)]
+    truths = [make_truth(*((BOX, int(rng.integers(1, 21))) for _ in range(3))) for _ in range(2500)]
     sides = []
     for _ in range(2):
         detections = []
@@ -117,7 +120,7 @@ def test_a_thousand_resamples_of_val_take_seconds():
             detections.append(
                 Detections(boxes=boxes, scores=rng.random(100), labels=labels, image_size=(40, 40))
             )
-        sides.append(judge(detections, truths, 20))
+        sides.append(match_detections(detections, truths, 20))
     start = time.perf_counter()
     compare(*sides, "voc07", 1000)
     assert time.perf_counter() - start < 60

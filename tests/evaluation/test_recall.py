@@ -14,7 +14,7 @@ def random_boxes(rng, count):
 
 
 def proposals_of(boxes):
-    return Proposals(np.array(boxes, np.float32).reshape(-1, 4), None, (60, 60))
+    return Proposals(np.array(boxes, np.float32).reshape(-1, 4), (60, 60))
 
 
 def truth_of(boxes, difficult=None):
@@ -66,10 +66,10 @@ def test_the_table_equals_the_reference(seed):
     best = np.sort(rng.uniform(0, 1, (40, 3)), axis=1).astype(np.float32)
     labels = rng.choice([1, 2, 7], 40)
     expected = reference.recall_table(best.tolist(), labels.tolist(), counts)
-    found = recall_table(best, labels, counts)
-    assert list(found) == ["100", "500", "2000"]
+    table = recall_table(best, labels, counts)
+    assert list(table) == ["100", "500", "2000"]
     for count, row in expected.items():
-        assert found[count] == pytest.approx(row, abs=1e-4)
+        assert table[count] == pytest.approx(row, abs=1e-4)
 
 
 def test_an_overlap_at_the_threshold_counts():

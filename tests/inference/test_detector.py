@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from frcnn_cli.config import DetectConfig
 from frcnn_cli.data.collate import collate
 from frcnn_cli.data.voc import load_voc
 from frcnn_cli.errors import ConfigError, ImageError
-from frcnn_cli.evaluation.evaluate import detect_all, evaluate_dataset
+from frcnn_cli.evaluation.detect_dataset import detect_all
+from frcnn_cli.evaluation.evaluate import evaluate
 from frcnn_cli.inference.detector import Detector
 from frcnn_cli.inference.drawing import class_colour, draw
 from frcnn_cli.inference.result import Failure, Result
@@ -33,17 +35,14 @@ def test_equal_rois_are_scored_once_with_the_same_result(detector, voc_folder) -
     batch = collate([prepared], detector.header.pixels)
     with torch.inference_mode():
         output = detector.network(batch.images, batch.rois)
-    size, wanted = prepared.original_size, (1, 2, 3)
+    size, labels = prepared.original_size, (1, 2, 3)
     plain = postprocess(
         output,
         prepared.rois,
         size,
-        score_threshold=0.2,
-        nms_threshold=0.3,
-        max_detections=100,
-        labels_wanted=wanted,
-        vote_threshold=0.5,
+        labels=labels,
         score_function=SCORE_FUNCTIONS["softmax"],
+        config=DetectConfig(score_threshold=0.2),
     )
     assert len(plain) > 3
     np.testing.assert_array_equal(found.detections.labels, plain.labels)
@@ -64,10 +63,10 @@ def test_a_broken_file_does_not_stop_the_others(detector, voc_folder, tmp_path) 
 def test_evaluation_runs_the_detector_on_every_image(detector, voc_folder) -> None:
     dataset = load_voc(voc_folder, "voc", "val", ())
     seen = []
-    result = evaluate_dataset(detector, dataset, 1, lambda: seen.append(1))
+    result = evaluate(detector, dataset, workers=1, on_image=lambda: seen.append(1))
     assert len(seen) == len(dataset)
     truth = [dataset.ground_truth(index) for index in range(len(dataset))]
-    assert result.objects.sum() == sum((~each.difficult).sum() for each in truth)
+    assert result.object_counts.sum() == sum((~each.difficult).sum() for each in truth)
     assert 0 <= result.mean_ap <= 1
 
 
@@ -153,7 +152,7 @@ def test_images_of_one_size_in_a_pass_give_the_same(detector, voc_folder) -> Non
     dataset = load_voc(voc_folder, "voc", "trainval", ())
     seen: list[int] = []
     passes: list[int] = []
-    alone = detect_all(detector, dataset, None, 1, lambda: None)
+    alone = detect_all(detector, dataset, workers=1)
     detect_batch = detector.detect_batch
 
     def counted(images):
@@ -168,7 +167,7 @@ def test_images_of_one_size_in_a_pass_give_the_same(detector, voc_folder) -> Non
         paths=tuple(path for path in dataset.paths for _ in "ab"),
         annotations=tuple(each for each in dataset.annotations for _ in "ab"),
     )
-    together = detect_all(detector, twice, None, 1, lambda: seen.append(1), batch=4)
+    together = detect_all(detector, twice, workers=1, on_image=lambda: seen.append(1), batch=4)
     assert passes == [2] * len(dataset)
     assert len(seen) == len(together) == 2 * len(dataset)
     for index, found in enumerate(together):

@@ -29,7 +29,15 @@ def made(boxes=((1, 2, 11, 22), (3, 4, 5, 8)), labels=(2, 1), stem="000017") -> 
         boxes=boxes, scores=scores, labels=np.array(labels, np.int64), image_size=(30, 20)
     )
     image = np.full((30, 20, 3), 100, np.uint8)
-    return Result(f"in/{stem}.jpg", stem, image, found, CLASSES, 7, 0.5)
+    return Result(
+        name=f"in/{stem}.jpg",
+        stem=stem,
+        image=image,
+        detections=found,
+        classes=CLASSES,
+        proposals=7,
+        seconds=0.5,
+    )
 
 
 def test_every_kind_of_picture_gives_the_same(detector, voc_folder) -> None:
@@ -83,9 +91,8 @@ def test_load_takes_a_path_and_defaults(detector, tmp_path) -> None:
     loaded = Detector.load(path)
     assert loaded.config == DetectConfig(score_threshold=0.5, precision="auto")
     assert loaded.device.type in ("cpu", "cuda")
-    assert Detector.load(str(path), config=DetectConfig(0.1), device="cpu").config == DetectConfig(
-        0.1
-    )
+    config = DetectConfig(score_threshold=0.1)
+    assert Detector.load(str(path), config=config, device="cpu").config == config
     with pytest.raises(FrcnnError):
         Detector.load("squeezenet1_1-voc70")
 
@@ -147,6 +154,14 @@ def test_a_notebook_gets_no_huge_picture() -> None:
         labels=np.zeros(0, np.int64),
         image_size=(10, 3000),
     )
-    result = Result("a", "a", np.zeros((10, 3000, 3), np.uint8), found, CLASSES, 0, 0.0)
+    result = Result(
+        name="a",
+        stem="a",
+        image=np.zeros((10, 3000, 3), np.uint8),
+        detections=found,
+        classes=CLASSES,
+        proposals=0,
+        seconds=0.0,
+    )
     with Image.open(io.BytesIO(result._repr_png_())) as shown:
         assert shown.size == (1200, 4)

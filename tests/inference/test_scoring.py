@@ -49,7 +49,7 @@ def noise(count: int) -> tuple[torch.Tensor, torch.Tensor]:
 def add_prefilter(detector: Detector, rank: int) -> Detector:
     """Both heads in one network."""
     compressor = Compressor(detector.network, detector.header, None)
-    reports = compressor.report(compressor.choose(CompressConfig(rank=rank)))
+    reports = compressor.report(compressor.choose_ranks(CompressConfig(rank=rank)))
     header = compressor.apply(reports, keep_full=True)
     return Detector(detector.network, header, detector.proposals, detector.config, "cpu")
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from frcnn_cli.errors import ConfigError, FrcnnError, ImageError
 from frcnn_cli.inference.result import Result
-from frcnn_cli.inference.writers import FORMATS, Output
+from frcnn_cli.inference.writers import WRITERS, Output
 from frcnn_cli.structures import Detections
 
 CLASSES = ("ball", "box/lid", "tile")
@@ -25,7 +25,15 @@ def result(name="in/000017.jpg", boxes=((1, 2, 11, 22), (3.25, 4, 5, 8.5)), labe
         boxes=boxes, scores=scores, labels=np.array(labels, np.int64), image_size=(40, 20)
     )
     image = np.random.default_rng(0).integers(0, 256, (40, 20, 3), dtype=np.uint8)
-    return Result(name, Path(name).stem, image, found, CLASSES, 7, 0.5)
+    return Result(
+        name=name,
+        stem=Path(name).stem,
+        image=image,
+        detections=found,
+        classes=CLASSES,
+        proposals=7,
+        seconds=0.5,
+    )
 
 
 EMPTY = result("in/none.png", (), ())
@@ -112,7 +120,7 @@ def test_pictures(tmp_path) -> None:
 
 
 def test_all_at_once(tmp_path) -> None:
-    files = write(tmp_path, " ".join(FORMATS), result())
+    files = write(tmp_path, " ".join(WRITERS), result())
     assert len(files) == 1 + 1 + 3 + 1 + 1 + 2
 
 
@@ -125,7 +133,7 @@ def test_pictures_of_one_name_are_numbered_everywhere(tmp_path) -> None:
     assert {entry["image_id"] for entry in entries} == expected
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", WRITERS)
 def test_nothing_is_left_of_an_interruption_but_whole_files(tmp_path, name) -> None:
     def interrupted() -> None:
         with Output(tmp_path / "out", [name], CLASSES, ()) as output:
@@ -139,13 +147,13 @@ def test_nothing_is_left_of_an_interruption_but_whole_files(tmp_path, name) -> N
     assert bool(left) == (name in ("picture", "yolo", "crops"))
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", WRITERS)
 def test_no_result_makes_no_folder(tmp_path, name) -> None:
     assert write(tmp_path / "out", name) == set()
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", WRITERS)
 def test_a_place_that_cannot_be_written_to(tmp_path, name) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(FrcnnError, match="cannot write") as error:
@@ -166,11 +174,11 @@ def test_growing_files_replace_the_old_ones_at_the_end(tmp_path) -> None:
 
 def test_sources_are_never_written_over(tmp_path) -> None:
     source = tmp_path / "a.jpg"
-    with pytest.raises(FrcnnError, match="is one of the pictures"):
+    with pytest.raises(FrcnnError, match="is one of the images"):
         Output(tmp_path, ["picture"], CLASSES, [str(source)])
     Output(tmp_path, ["coco"], CLASSES, [str(source)])
     crop = tmp_path / "crops" / "ball" / "000017-2.jpg"
-    with pytest.raises(FrcnnError, match="is one of the pictures"):
+    with pytest.raises(FrcnnError, match="is one of the images"):
         write(tmp_path, "crops", result(), sources=(str(crop),))
 
 
@@ -180,7 +188,7 @@ def test_neighbours_of_sources_are_never_written_over(tmp_path) -> None:
     other.write_bytes(b"another photograph")
     for place in (tmp_path, tmp_path / "in" / ".."):
         (tmp_path / "in").mkdir(exist_ok=True)
-        with pytest.raises(FrcnnError, match="there already, beside the pictures"):
+        with pytest.raises(FrcnnError, match="exists already, beside the images"):
             Output(place, ["picture"], CLASSES, [str(tmp_path / "a.png")])
     (tmp_path / "000017-2.jpg").touch()  # where the second of a name would go
     with pytest.raises(FrcnnError, match="there already"):
@@ -223,7 +231,7 @@ def test_what_cannot_be_written_for_one_picture_is_of_that_picture(tmp_path) -> 
         with pytest.raises(ImageError, match="is too long"):
             output.add(result(f"{'n' * 250}.png"))
         wide = np.zeros((1, 65_501, 3), np.uint8)
-        with pytest.raises(ImageError, match="too large to be drawn"):
+        with pytest.raises(ImageError, match="too large to draw"):
             output.add(replace(result(), image=wide))
         output.add(result(f"{'n' * 240}.png"))
     assert (tmp_path / f"{'n' * 240}.jpg").exists()

@@ -188,7 +188,7 @@ def test_truncating_the_outputs_is_truncating_the_layer(rank, kind):
     assert [tuple(p.shape) for p in pair.parameters()] == [(rank, 20), (20, rank), (20,)]
     expected = truncate_by(layer, basis, rank)(x)
     torch.testing.assert_close(pair(layer(x)), expected, rtol=1e-4, atol=1e-5)
-    with torch.no_grad():  # whatever it has become since
+    with torch.no_grad():  # also after training
         pair[0].weight.add_(0.3)
         pair[1].bias.sub_(1)
     torch.testing.assert_close(onto_inputs(layer, pair)(x), pair(layer(x)), rtol=1e-4, atol=1e-4)
@@ -208,7 +208,7 @@ def test_the_error_on_other_inputs_is_below_that_of_the_singular_vectors(inputs,
         assert aware < plain
 
 
-def test_what_outputs_are_on_average_costs_no_rank():
+def test_the_mean_of_the_outputs_costs_no_rank():
     layer = random_layer(30, 20)
     x = 0.01 * inputs_of("plain", 200, 30) + 5
     pair = truncate_by(layer, output_basis(layer, moments_of(layer, x)), 1)
@@ -225,16 +225,16 @@ def test_damaged_weights_have_no_output_basis(value):
         output_basis(layer, moments)
 
 
-def test_a_random_pair_keeps_the_scale_of_what_goes_through() -> None:
+def test_a_random_pair_keeps_the_scale_of_its_input() -> None:
     torch.manual_seed(0)
     x = torch.randn(256, 400)
-    whole = nn.Linear(400, 300)
-    pair = random_pair(whole, 40)
+    layer = nn.Linear(400, 300)
+    pair = random_pair(layer, 40)
     assert [tuple(each.weight.shape) for each in pair] == [(40, 400), (300, 40)]
     assert pair(x).relu().square().mean().item() == pytest.approx(1, rel=0.2)
 
 
-def test_directions_that_no_input_has_shown_are_ordered_by_the_weights() -> None:
+def test_directions_without_variance_are_ordered_by_the_weights() -> None:
     layer = random_layer(12, 9)
     line = inputs_of("plain", 1, 12) * torch.linspace(-1, 1, 50)[:, None]
     pair = truncate_by(layer, output_basis(layer, moments_of(layer, line)), 4)

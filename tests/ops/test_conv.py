@@ -17,11 +17,13 @@ def noise(*shape, layout=torch.contiguous_format, seed=0):
 
 @pytest.fixture
 def winograd_calls(monkeypatch):
-    """How often NNPACK was asked, which here takes small maps too."""
-    monkeypatch.setattr(conv, "_CELLS", 0)
+    """One item for each call of NNPACK, which takes small maps too in these tests."""
+    monkeypatch.setattr(conv, "_MIN_CELLS", 0)
     calls, before = [], torch._nnpack_spatial_convolution
     monkeypatch.setattr(
-        torch, "_nnpack_spatial_convolution", lambda *given: calls.append(1) or before(*given)
+        torch,
+        "_nnpack_spatial_convolution",
+        lambda *arguments: calls.append(1) or before(*arguments),
     )
     return calls
 
@@ -38,14 +40,14 @@ def test_winograd_is_the_convolution(layout, shape, bias, winograd_calls) -> Non
         x.double(), layer.weight.double(), layer.bias.double() if bias else None, padding=1
     )
     with torch.inference_mode():
-        found = layer(x)
+        result = layer(x)
     assert winograd_calls
-    torch.testing.assert_close(found.double(), exact, rtol=0, atol=1e-4)
+    torch.testing.assert_close(result.double(), exact, rtol=0, atol=1e-4)
 
 
 @pytest.mark.skipif(not torch.backends.nnpack.is_available(), reason="needs NNPACK")
-def test_the_first_two_of_vgg16(winograd_calls) -> None:
-    """The first leaves its maps by channel; the second is Winograd's though it has 64 outputs."""
+def test_the_first_two_layers_of_vgg16(winograd_calls) -> None:
+    """The first gives contiguous maps; so the second is Winograd's though it has 64 outputs."""
     torch.manual_seed(0)
     first, second = (
         Conv2d(inputs, 64, 3, padding=1).to(memory_format=torch.channels_last) for inputs in (3, 64)
@@ -56,9 +58,9 @@ def test_the_first_two_of_vgg16(winograd_calls) -> None:
         assert maps.is_contiguous()
         torch.testing.assert_close(maps, nn.Conv2d.forward(first, x), rtol=1e-4, atol=1e-5)
         assert not winograd_calls
-        found = second(maps)
+        result = second(maps)
         assert len(winograd_calls) == 1
-        torch.testing.assert_close(found, nn.Conv2d.forward(second, maps), rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(result, nn.Conv2d.forward(second, maps), rtol=1e-3, atol=1e-4)
         second(maps.to(memory_format=torch.channels_last))
         assert len(winograd_calls) == 1
 
@@ -77,15 +79,15 @@ def test_the_first_two_of_vgg16(winograd_calls) -> None:
         Conv2d(64, 128, 3, padding=1, dtype=torch.bfloat16),
     ],
 )
-def test_others_are_left_to_torch(layer, winograd_calls) -> None:
+def test_other_convolutions_are_left_to_torch(layer, winograd_calls) -> None:
     x = noise(1, layer.in_channels, 9, 11).to(layer.weight.dtype)
     if layer.weight.is_contiguous(memory_format=torch.channels_last):
         x = x.to(memory_format=torch.channels_last)
     with torch.inference_mode():
-        found = layer(x)
+        result = layer(x)
         plain = layer._conv_forward(x, layer.weight, layer.bias)
     assert not winograd_calls
-    assert torch.equal(found, plain)
+    assert torch.equal(result, plain)
 
 
 @pytest.mark.skipif(not torch.backends.nnpack.is_available(), reason="needs NNPACK")
@@ -93,10 +95,10 @@ def test_others_are_left_to_torch(layer, winograd_calls) -> None:
 @pytest.mark.parametrize("shape", [(1, 1, 1), (2, 13, 9), (1, 20, 30)])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("cells", [0, 10_000])
-def test_gradients_of_winograd_are_the_convolutions(
+def test_gradients_of_winograd_are_those_of_the_convolution(
     layout, shape, bias, cells, winograd_calls, monkeypatch
 ) -> None:
-    monkeypatch.setattr(conv, "_CELLS_FOR_WEIGHTS", cells)
+    monkeypatch.setattr(conv, "_MIN_CELLS_WEIGHT_GRADIENT", cells)
     torch.manual_seed(0)
     layer = Conv2d(64, 128, 3, padding=1, bias=bias).to(memory_format=layout)
     exact = nn.Conv2d(64, 128, 3, padding=1, bias=bias).double()
@@ -116,22 +118,22 @@ def test_gradients_of_winograd_are_the_convolutions(
 
 @pytest.mark.skipif(not torch.backends.nnpack.is_available(), reason="needs NNPACK")
 def test_small_maps_are_left_to_torch(winograd_calls, monkeypatch) -> None:
-    monkeypatch.setattr(conv, "_CELLS", 12)
+    monkeypatch.setattr(conv, "_MIN_CELLS", 12)
     layer = Conv2d(64, 128, 3, padding=1)
     for shape, calls in (((2, 64, 1, 11), 0), ((2, 64, 3, 4), 2)):
         x = noise(*shape).requires_grad_()
-        found = layer(x)
+        result = layer(x)
         assert len(winograd_calls) == calls
-        found.sum().backward()
+        result.sum().backward()
         assert len(winograd_calls) == 2 * calls
         plain = nn.Conv2d.forward(layer, x)
-        torch.testing.assert_close(found, plain, rtol=0, atol=1e-4)
-        (wanted,) = torch.autograd.grad(plain.sum(), x)
-        torch.testing.assert_close(x.grad, wanted, rtol=0, atol=1e-4)
+        torch.testing.assert_close(result, plain, rtol=0, atol=1e-4)
+        (expected,) = torch.autograd.grad(plain.sum(), x)
+        torch.testing.assert_close(x.grad, expected, rtol=0, atol=1e-4)
         winograd_calls.clear()
 
 
-def test_gradients_that_nobody_wants_are_not_made(winograd_calls) -> None:
+def test_gradients_that_are_not_needed_are_not_computed(winograd_calls) -> None:
     layer = Conv2d(64, 128, 3, padding=1)
     x = noise(1, 64, 5, 5)
     layer(x).sum().backward()
@@ -161,16 +163,16 @@ def test_without_nnpack(monkeypatch, winograd_calls) -> None:
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("size", [(4, 4), (5, 4), (4, 5), (7, 9), (36, 50)])
 @pytest.mark.parametrize(
-    "given", [(2, 2), (2, 2, 0, 1, False, True), (3, 2), (2, 1), (2, 2, 1), (2, 2, 0, 1)]
+    "arguments", [(2, 2), (2, 2, 0, 1, False, True), (3, 2), (2, 1), (2, 2, 1), (2, 2, 0, 1)]
 )
-def test_max_pooling_gives_the_same(layout, size, given) -> None:
+def test_max_pooling_gives_the_same(layout, size, arguments) -> None:
     x = noise(2, 5, *size, layout=layout)
-    expected = nn.MaxPool2d(*given)(x)
+    expected = nn.MaxPool2d(*arguments)(x)
     with torch.inference_mode():
-        assert torch.equal(MaxPool2d(*given)(x), expected)
-    assert torch.equal(MaxPool2d(*given)(x), expected)  # in training, before what is trained
+        assert torch.equal(MaxPool2d(*arguments)(x), expected)
+    assert torch.equal(MaxPool2d(*arguments)(x), expected)  # in training, below the trained layers
     gradients = []
-    for layer in (MaxPool2d(*given), nn.MaxPool2d(*given)):
+    for layer in (MaxPool2d(*arguments), nn.MaxPool2d(*arguments)):
         leaf = x.clone().requires_grad_()
         pooled = layer(leaf)
         assert torch.equal(pooled, expected)

@@ -96,30 +96,30 @@ def test_boxes_too_small_for_an_area_stay():
     assert kept.tolist() == [0, 1]
 
 
-def soften(boxes, scores, labels, threshold, least=0.0):
+def soften(boxes, scores, labels, threshold, min_score=0.0):
     taken, new = soft_nms(
         np.array(boxes, np.float32).reshape(-1, 4),
         np.array(scores, np.float32),
         np.array(labels, np.int64),
         threshold,
-        least,
+        min_score,
     )
     return taken.tolist(), new.tolist()
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.3, 0.7, 1.0])
 @pytest.mark.parametrize("classes", [1, 3])
-@pytest.mark.parametrize("least", [0.0, 0.3])
-def test_soft_equals_the_reference(threshold, classes, least):
+@pytest.mark.parametrize("min_score", [0.0, 0.3])
+def test_soft_equals_the_reference(threshold, classes, min_score):
     rng = np.random.default_rng(classes)
     for count in (1, 2, 30, 80):
         boxes = random_boxes(rng, count)
         scores = rng.uniform(0.05, 1, count).astype(np.float32)
         labels = rng.integers(1, classes + 1, count)
         expected = reference.soft_nms(
-            boxes.tolist(), scores.tolist(), labels.tolist(), threshold, least
+            boxes.tolist(), scores.tolist(), labels.tolist(), threshold, min_score
         )
-        taken, new = soft_nms(boxes, scores, labels, threshold, least)
+        taken, new = soft_nms(boxes, scores, labels, threshold, min_score)
         assert taken.tolist() == [index for index, _ in expected]
         np.testing.assert_allclose(new, [score for _, score in expected], rtol=1e-5)
 
@@ -136,7 +136,7 @@ def test_soft_leaves_a_box_at_equality_and_other_classes():
     assert soften(boxes, [0.75, 0.5], [1, 2], 0.1)[1] == [0.75, 0.5]
 
 
-def test_soft_drops_what_falls_to_the_least():
+def test_soft_drops_boxes_whose_score_falls_to_the_minimum():
     boxes = [(0, 0, 2, 1), (0, 0, 1, 1), (0, 0, 2, 1)]
     assert soften(boxes, [0.75, 0.5, 0.5], [1, 1, 1], 0.1, 0.25) == ([0], [0.75])
 
@@ -164,8 +164,8 @@ def test_voting_equals_the_reference(threshold):
         expected = reference.vote(
             boxes.tolist(), scores.tolist(), labels.tolist(), kept.tolist(), threshold
         )
-        found = vote(boxes, scores, labels, kept, threshold)
-        np.testing.assert_allclose(found, expected, rtol=1e-5)
+        result = vote(boxes, scores, labels, kept, threshold)
+        np.testing.assert_allclose(result, expected, rtol=1e-5)
 
 
 def test_voting_among_none():
@@ -176,5 +176,5 @@ def test_voting_among_none():
 def test_a_box_without_voters_stays_as_it_is():
     boxes = np.array([(0, 0, 5, 5), (1, 0, 6, 5), (20, 0, 25, 5)], np.float32)
     labels = np.array([1, 2, 1])
-    found = vote(boxes, np.array([0.9, 0.8, 0.7], np.float32), labels, np.arange(3), 0.5)
-    np.testing.assert_array_equal(found, boxes)
+    result = vote(boxes, np.array([0.9, 0.8, 0.7], np.float32), labels, np.arange(3), 0.5)
+    np.testing.assert_array_equal(result, boxes)

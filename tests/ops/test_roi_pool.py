@@ -27,7 +27,7 @@ def distinct_features(dtype=torch.float32, layout=torch.contiguous_format, seed=
 
 
 def random_rois(count, scale, seed=0, dtype=torch.float32):
-    """Of all kinds: inside, over the border, outside, without area, inverted, at half cells."""
+    """RoIs inside, over the border, outside, without area, inverted, and at half cells."""
     rng = np.random.default_rng(seed)
     limit = np.array([WIDTH, HEIGHT, WIDTH, HEIGHT]) / scale
     boxes = rng.uniform(-0.4, 1.4, (count, 4)) * limit
@@ -71,10 +71,10 @@ def test_equals_the_reference(dtype, layout, size):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("learn", [False, True])
+@pytest.mark.parametrize("requires_grad", [False, True])
 @pytest.mark.parametrize("scale", [1 / 16, 1 / 8, 0.3, 1.0])
-def test_equals_torchvision(dtype, layout, learn, scale):
-    features = distinct_features(dtype, layout).requires_grad_(learn)
+def test_equals_torchvision(dtype, layout, requires_grad, scale):
+    features = distinct_features(dtype, layout).requires_grad_(requires_grad)
     for seed, size in enumerate([(7, 7), (6, 6), (3, 2), (1, 1)]):
         rois = random_rois(400, scale, seed, dtype)
         pooled = roi_pool(features, rois, size, scale)
@@ -195,12 +195,12 @@ def test_bins_of_a_fractional_size_share_cells():
     assert limits[0].tolist() == [[0, 2], [1, 4], [3, 5]]
 
 
-@pytest.mark.parametrize("learn", [False, True])
-def test_no_rois(learn):
-    features = distinct_features().requires_grad_(learn)
+@pytest.mark.parametrize("requires_grad", [False, True])
+def test_no_rois(requires_grad):
+    features = distinct_features().requires_grad_(requires_grad)
     pooled = roi_pool(features, torch.zeros(0, 5), (7, 6), 1 / 16)
     assert pooled.shape == (0, CHANNELS, 7, 6)
-    if learn:
+    if requires_grad:
         pooled.sum().backward()
         assert features.grad.shape == features.shape
         assert features.grad.count_nonzero() == 0
@@ -233,21 +233,21 @@ def test_the_number_of_threads_changes_no_bit(set_threads, channels):
 
 
 @pytest.mark.parametrize("count", [0, 1, 300])
-def test_rois_on_the_same_cells_pool_the_same(count):
+def test_rois_on_the_same_cells_have_the_same_features(count):
     rois = random_rois(300, 1 / 16, 7)[:count]
     rois[:, 1:] = (rois[:, 1:] / 32).round() * 32 + rois[:, 1:] % 7
-    chosen, kind = distinct_cells(rois, 1 / 16)
+    chosen, inverse = distinct_cells(rois, 1 / 16)
     assert chosen.shape == (count,) if count < 2 else count / 3 < len(chosen) < count
-    assert kind.shape == (count,)
+    assert inverse.shape == (count,)
     features = distinct_features()
     some = roi_pool(features, rois[chosen], (3, 3), 1 / 16)
-    assert torch.equal(some[kind], roi_pool(features, rois, (3, 3), 1 / 16))
+    assert torch.equal(some[inverse], roi_pool(features, rois, (3, 3), 1 / 16))
 
 
 @pytest.mark.parametrize("count", [0, 1, 60])
 @pytest.mark.parametrize("dtype", [*DTYPES, torch.bfloat16])
 @pytest.mark.parametrize("signed", [True, False])
-def test_pooling_into_memory_that_is_there(count, dtype, signed):
+def test_pooling_into_existing_memory(count, dtype, signed):
     features = distinct_features(layout=torch.channels_last).to(dtype)
     if not signed:
         features = features.relu()
@@ -265,9 +265,9 @@ def test_pooling_into_memory_that_is_there(count, dtype, signed):
 
 def test_distinct_cells_by_hand():
     boxes = [(0, 0, 0, 40, 40), (1, 0, 0, 40, 40), (0, 7, 0, 47, 40), (0, 8, 0, 40, 40)]
-    chosen, kind = distinct_cells(torch.tensor(boxes, dtype=torch.float32), 1 / 16)
+    chosen, inverse = distinct_cells(torch.tensor(boxes, dtype=torch.float32), 1 / 16)
     assert sorted(chosen.tolist()) == [0, 1, 3]
-    assert chosen[kind].tolist() == [0, 1, 0, 3]
+    assert chosen[inverse].tolist() == [0, 1, 0, 3]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

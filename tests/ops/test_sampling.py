@@ -23,8 +23,8 @@ def test_a_thousand_draws():
         assert foreground[chosen[:fg_count]].all()
         assert background[chosen[fg_count:]].all()
         times[chosen] += 1
-    for group, share in ((foreground, 16), (background, 48)):
-        mean = 1000 * share / group.sum()
+    for group, count in ((foreground, 16), (background, 48)):
+        mean = 1000 * count / group.sum()
         assert times[group].min() > mean - 6 * np.sqrt(mean)
         assert times[group].max() < mean + 6 * np.sqrt(mean)
 
@@ -56,14 +56,14 @@ def test_thresholds(overlap, foreground, background):
     assert len(chosen) == foreground + background
 
 
-def test_few_foreground_is_made_up_by_background():
+def test_background_fills_up_for_missing_foreground():
     chosen, fg_count = sample([0.9, 0.6] + [0.3] * 100)
     assert fg_count == 2
     assert sorted(chosen[:2].tolist()) == [0, 1]
     assert len(chosen) == 64
 
 
-def test_few_background_is_not_made_up_by_foreground():
+def test_foreground_does_not_fill_up_for_missing_background():
     chosen, fg_count = sample([0.9] * 100 + [0.3] * 5 + [0.0] * 100)
     assert fg_count == 16
     assert len(chosen) == 21
@@ -71,7 +71,7 @@ def test_few_background_is_not_made_up_by_foreground():
 
 
 @pytest.mark.parametrize("overlaps", [[], [0.0] * 9])
-def test_none_to_choose(overlaps):
+def test_nothing_to_choose_from(overlaps):
     chosen, fg_count = sample(overlaps)
     assert fg_count == 0
     assert chosen.shape == (0,)

@@ -27,14 +27,14 @@ def test_against_the_definition(shape, layout, threads) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        found = weight_gradient(x.to(memory_format=layout), gradient.to(memory_format=layout))
+        result = weight_gradient(x.to(memory_format=layout), gradient.to(memory_format=layout))
     finally:
         torch.set_num_threads(before)
     expected = torch.from_numpy(convolution_weight_gradient(x.numpy(), gradient.numpy()))
     scale = expected.abs().max()
-    torch.testing.assert_close(found.double() / scale, expected / scale, rtol=0, atol=3e-5)
+    torch.testing.assert_close(result.double() / scale, expected / scale, rtol=0, atol=3e-5)
 
 
 def test_without_images() -> None:
-    found = weight_gradient(torch.zeros(0, 3, 8, 8), torch.zeros(0, 5, 8, 8))
-    assert torch.equal(found, torch.zeros(5, 3, 3, 3))
+    result = weight_gradient(torch.zeros(0, 3, 8, 8), torch.zeros(0, 5, 8, 8))
+    assert torch.equal(result, torch.zeros(5, 3, 3, 3))

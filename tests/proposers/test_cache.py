@@ -13,10 +13,11 @@ import pytest
 
 from frcnn_cli.config import SelectiveSearchConfig
 from frcnn_cli.errors import DataError
-from frcnn_cli.proposers.cache import ABOUT, ProposalSource, decode, encode
-from frcnn_cli.proposers.registry import DEFAULT, PROPOSERS, Method, selective_search
-from frcnn_cli.proposers.selective_search import search
-from frcnn_cli.runtime.locks import FILE as CLAIMS
+from frcnn_cli.proposers import selective_search as search
+from frcnn_cli.proposers.cache import METHOD_FILE, ProposalSource, decode, encode
+from frcnn_cli.proposers.method import Method
+from frcnn_cli.proposers.registry import DEFAULT, PROPOSERS, selective_search
+from frcnn_cli.runtime.locks import FILE as LOCK_FILE
 from frcnn_cli.structures import Proposals
 
 IMAGE = np.zeros((30, 40, 3), np.uint8)
@@ -44,7 +45,7 @@ COORDINATE_BYTES = {
 
 
 def proposals(boxes, size=(30, 40)):
-    return Proposals(np.array(boxes, np.float32).reshape(-1, 4), None, size)
+    return Proposals(np.array(boxes, np.float32).reshape(-1, 4), size)
 
 
 def same(first, second):
@@ -73,22 +74,21 @@ def counting(settings=None, name="counted", boxes=BOXES["int16"]):
 
 def files_in(folder):
     paths = (path for path in folder.rglob("*") if path.is_file())
-    return sorted(path for path in paths if path.name not in (ABOUT, CLAIMS))
+    return sorted(path for path in paths if path.name not in (METHOD_FILE, LOCK_FILE))
 
 
-@pytest.mark.parametrize("kind", BOXES)
-def test_round_trip(kind):
-    before = proposals(BOXES[kind], (123, 70000))
+@pytest.mark.parametrize("name", BOXES)
+def test_round_trip(name):
+    before = proposals(BOXES[name], (123, 70000))
     after = decode(encode(before))
     assert same(after, before)
-    assert after.scores is None
     after.boxes[:] = 0
 
 
-@pytest.mark.parametrize("kind", BOXES)
-def test_size_of_an_entry(kind):
-    content = encode(proposals(BOXES[kind]))
-    assert len(content) == HEADER_BYTES + 4 * len(BOXES[kind]) * COORDINATE_BYTES[kind]
+@pytest.mark.parametrize("name", BOXES)
+def test_size_of_an_entry(name):
+    content = encode(proposals(BOXES[name]))
+    assert len(content) == HEADER_BYTES + 4 * len(BOXES[name]) * COORDINATE_BYTES[name]
 
 
 def test_entries_are_the_same_bytes_on_every_machine():
@@ -97,15 +97,9 @@ def test_entries_are_the_same_bytes_on_every_machine():
     assert content == b"FRCNNP1\n" + zlib.crc32(rest).to_bytes(4, "little") + rest
 
 
-def test_the_scores_are_left_out():
-    boxes = proposals(BOXES["int16"])
-    scored = Proposals(boxes.boxes, np.array([0.9, 0.5, 0.1], np.float32), boxes.image_size)
-    assert encode(scored) == encode(boxes)
-
-
-@pytest.mark.parametrize("kind", BOXES)
-def test_any_flipped_byte_is_noticed(kind):
-    content = encode(proposals(BOXES[kind]))
+@pytest.mark.parametrize("name", BOXES)
+def test_any_flipped_byte_is_noticed(name):
+    content = encode(proposals(BOXES[name]))
     for position in range(len(content)):
         for flip in (0x01, 0x80, 0xFF):
             damaged = bytearray(content)
@@ -113,16 +107,16 @@ def test_any_flipped_byte_is_noticed(kind):
             assert decode(bytes(damaged)) is None
 
 
-@pytest.mark.parametrize("kind", BOXES)
-def test_any_truncation_is_noticed(kind):
-    content = encode(proposals(BOXES[kind]))
+@pytest.mark.parametrize("name", BOXES)
+def test_any_truncation_is_noticed(name):
+    content = encode(proposals(BOXES[name]))
     for length in range(len(content)):
         assert decode(content[:length]) is None
 
 
-@pytest.mark.parametrize("kind", BOXES)
-def test_anything_behind_the_end_is_noticed(kind):
-    content = encode(proposals(BOXES[kind]))
+@pytest.mark.parametrize("name", BOXES)
+def test_anything_behind_the_end_is_noticed(name):
+    content = encode(proposals(BOXES[name]))
     for extra in (b"\0", b"x", bytes(8), content):
         assert decode(content + extra) is None
 
@@ -150,9 +144,9 @@ def test_a_result_outlives_its_source(tmp_path):
     first, method = counting()
     ProposalSource(method, tmp_path)(CONTENT, IMAGE)
     second, method = counting()
-    found = ProposalSource(method, tmp_path)(CONTENT, IMAGE)
+    again = ProposalSource(method, tmp_path)(CONTENT, IMAGE)
     assert (first.calls, second.calls) == (1, 0)
-    assert same(found, proposals(BOXES["int16"]))
+    assert same(again, proposals(BOXES["int16"]))
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "flipped", "other file"])
@@ -348,56 +342,56 @@ def test_a_damaged_entry_is_reported(tmp_path):
 def test_the_folder_says_what_made_it(tmp_path):
     source = ProposalSource(selective_search(), tmp_path)
     source(CONTENT, IMAGE)
-    about = json.loads((source.folder / ABOUT).read_text())
-    assert about["name"] == "selective_search"
-    assert about["settings"]["scales"] == list(SelectiveSearchConfig().scales)
+    method = json.loads((source.folder / METHOD_FILE).read_text())
+    assert method["name"] == "selective_search"
+    assert method["settings"]["scales"] == list(SelectiveSearchConfig().scales)
 
 
-def test_a_claim_keeps_others_out_until_it_ends(tmp_path):
+def test_a_lock_keeps_others_out_until_it_is_released(tmp_path):
     _, method = counting()
     source = ProposalSource(method, tmp_path)
-    with source.claim(CONTENT) as mine:
-        assert mine
-        with source.claim(CONTENT) as again, source.claim(b"another") as other:
+    with source.lock(CONTENT) as held:
+        assert held
+        with source.lock(CONTENT) as again, source.lock(b"another") as other:
             assert (again, other) == (False, True)
-    with source.claim(CONTENT) as mine:
-        assert mine
+    with source.lock(CONTENT) as held:
+        assert held
 
 
-def test_a_claim_ends_when_its_block_fails(tmp_path):
+def test_a_lock_is_released_when_its_block_fails(tmp_path):
     _, method = counting()
     source = ProposalSource(method, tmp_path)
-    with pytest.raises(ZeroDivisionError), source.claim(CONTENT):
+    with pytest.raises(ZeroDivisionError), source.lock(CONTENT):
         _ = 1 / 0
-    with source.claim(CONTENT) as mine:
-        assert mine
+    with source.lock(CONTENT) as held:
+        assert held
 
 
 HOLDER = """
 import sys, time
 from pathlib import Path
 from frcnn_cli.runtime.locks import Locks
-with Locks(Path(sys.argv[1])).claim(sys.argv[2], wait=False) as mine:
-    print(mine, flush=True)
+with Locks(Path(sys.argv[1])).hold(sys.argv[2], wait=False) as held:
+    print(held, flush=True)
     time.sleep(60)
 """
 
 
-def test_a_killed_process_leaves_nothing_claimed(tmp_path):
+def test_a_killed_process_leaves_nothing_locked(tmp_path):
     _, method = counting()
     source = ProposalSource(method, tmp_path)
     key = hashlib.sha256(CONTENT).hexdigest()[:40]
     command = [sys.executable, "-c", HOLDER, str(source.folder), key]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout.readline() == "True\n"
-        with source.claim(CONTENT) as mine, source.claim(b"another") as free:
-            assert (mine, free) == (False, True)
+        with source.lock(CONTENT) as held, source.lock(b"another") as free:
+            assert (held, free) == (False, True)
         other.kill()
-    with source.claim(CONTENT) as mine:
-        assert mine
+    with source.lock(CONTENT) as held:
+        assert held
 
 
-def test_where_there_are_no_locks_every_claim_succeeds(tmp_path, monkeypatch):
+def test_without_locks_of_the_system_every_attempt_succeeds(tmp_path, monkeypatch):
     monkeypatch.setattr("frcnn_cli.runtime.locks.HAS_LOCKS", False)
     counter, method = counting()
     source = ProposalSource(method, tmp_path)

@@ -13,10 +13,10 @@ def windows(size):
 
 @pytest.mark.parametrize("size", SIZES)
 def test_windows_are_unique_and_inside_and_begin_with_the_whole_image(size):
-    found = windows(size)
+    proposals = windows(size)
     height, width = size
-    boxes = found.boxes
-    assert found.image_size == size
+    boxes = proposals.boxes
+    assert proposals.image_size == size
     assert boxes[0].tolist() == [0, 0, width, height]
     assert len(np.unique(boxes, axis=0)) == len(boxes)
     assert (boxes[:, :2] >= 0).all()
@@ -24,14 +24,14 @@ def test_windows_are_unique_and_inside_and_begin_with_the_whole_image(size):
     assert (boxes[:, :2] < boxes[:, 2:]).all()
 
 
-def test_every_scale_and_aspect_is_there():
+def test_every_scale_and_aspect_has_windows():
     sides = windows((400, 400)).boxes
     sides = sides[:, 2:] - sides[:, :2]
     for scale in SCALES:
         for aspect in ASPECTS:
-            wanted = np.minimum(400, 400 * scale * np.array([aspect**-0.5, aspect**0.5]))
-            if wanted.min() >= MIN_SIDE:
-                assert (np.abs(sides - wanted) <= 1).all(axis=1).any(), (scale, aspect)
+            expected = np.minimum(400, 400 * scale * np.array([aspect**-0.5, aspect**0.5]))
+            if expected.min() >= MIN_SIDE:
+                assert (np.abs(sides - expected) <= 1).all(axis=1).any(), (scale, aspect)
 
 
 @pytest.mark.parametrize("seed", range(5))

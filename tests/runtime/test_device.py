@@ -1,4 +1,4 @@
-"""What a process does with memory that it frees, seen from outside."""
+"""Freed memory, by the page faults of a process of its own."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ print(faults() - before)
 @pytest.mark.skipif(sys.platform != "linux", reason="of glibc")
 def test_freed_memory_is_used_again() -> None:
     counts = {}
-    for word in ("give", "keep"):
+    for mode in ("give", "keep"):
         result = subprocess.run(
-            [sys.executable, "-c", SCRIPT, word],
+            [sys.executable, "-c", SCRIPT, mode],
             capture_output=True,
             text=True,
             check=True,
@@ -37,7 +37,7 @@ def test_freed_memory_is_used_again() -> None:
                 "PYTHONPATH": os.pathsep.join(sys.path),
             },
         )
-        counts[word] = int(result.stdout)
+        counts[mode] = int(result.stdout)
     if counts["give"] < 500:
         pytest.skip("this system gives large pages, or another allocator is in use")
     assert counts["keep"] < 500

@@ -37,8 +37,8 @@ class Failing(BatchMaker):
         if os.environ["RANK"] == "1" and iteration == 2:
             raise ImageError("an image is gone", "put it back")
         return super().__call__(iteration)
-import frcnn_cli.training.setup as prepared
-prepared.BatchMaker = Failing
+from frcnn_cli.training import setup
+setup.BatchMaker = Failing
 """
 
 
@@ -111,19 +111,19 @@ def test_an_image_that_one_process_misses_ends_both_with_a_line_and_a_checkpoint
 ) -> None:
     add_tiny_backbone(monkeypatch, tmp_path)
     run, workers = start(tmp_path, voc_folder, 2, FAILING + SCRIPT)
-    said = [worker.communicate(timeout=200)[1] for worker in workers]
-    assert [worker.returncode for worker in workers] == [1, 1], said
-    for errors in said:
+    messages = [worker.communicate(timeout=200)[1] for worker in workers]
+    assert [worker.returncode for worker in workers] == [1, 1], messages
+    for errors in messages:
         assert "Traceback" not in errors
         assert [line[:7] for line in errors.splitlines()].count("error: ") == 1
-    assert "another process cannot go on" in said[0]
-    assert "an image is gone" in said[1]
+    assert "another process cannot go on" in messages[0]
+    assert "an image is gone" in messages[1]
     state = torch.load(next(run.rglob("state.pt")), weights_only=True)
     assert state["iteration"] == 2
 
 
-def test_every_image_is_one_processs() -> None:
-    shares = [World(rank, 3).share(6) for rank in range(3)]
-    assert [image for share in shares for image in share] == list(range(6))
+def test_every_slot_belongs_to_one_process() -> None:
+    parts = [World(rank, 3).slots(6) for rank in range(3)]
+    assert [slot for part in parts for slot in part] == list(range(6))
     with pytest.raises(ConfigError, match="2 images in a batch cannot be shared among 3"):
-        World(0, 3).share(2)
+        World(0, 3).slots(2)

@@ -17,7 +17,7 @@ from PIL import Image
 
 from tiny import add_tiny_backbone
 
-# Notes each entry behind its place, so that what was made twice is seen.
+# Logs the name of every cache entry after it is stored, so that entries made twice are counted.
 WORKER = """
 import sys
 from frcnn_cli.cli.app import app
@@ -36,7 +36,7 @@ def storm(images: list[str], home: Path, kills: int, seconds: float, seed: int) 
     """Two processes fill one cache; one of them is killed at random moments, and starts again.
 
     Args:
-        images: what to propose for. seconds: between two kills, on average.
+        images: files or folders. seconds: between two kills, on average.
     """
     log = home / "made.txt"
     home.mkdir(parents=True, exist_ok=True)
@@ -63,7 +63,7 @@ def storm(images: list[str], home: Path, kills: int, seconds: float, seed: int) 
 
 
 def outcome(images: list[str], home: Path) -> dict[str, object]:
-    """What --verify says, and how many entries were made, and how many of them again."""
+    """The report of --verify, with the number of entries made, and of those made again."""
     command = [sys.executable, "-m", "frcnn_cli", "propose", *images, "--verify", "--json"]
     environment = {**os.environ, "FRCNN_HOME": str(home)}
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
@@ -82,11 +82,11 @@ def test_kills_damage_nothing_and_nothing_is_made_twice(tmp_path: Path) -> None:
         Image.fromarray(coarse).resize((330, 220)).save(folder / f"{i}.png")
     home = tmp_path / "cache"
     storm([str(folder)], home, kills=6, seconds=3, seed=0)
-    found = outcome([str(folder)], home)
-    assert (found["damaged"], found["missing"], found["again"]) == (0, 0, 0)
-    assert found["methods"][0]["entries"] == 300
-    # a kill loses at most what was in flight: one image for each thread, before it was stored
-    assert found["made"] <= 300
+    report = outcome([str(folder)], home)
+    assert (report["damaged"], report["missing"], report["again"]) == (0, 0, 0)
+    assert report["methods"][0]["entries"] == 300
+    # a kill loses at most one image for each thread, whose boxes were not stored yet
+    assert report["made"] <= 300
 
 
 TRAINER = """

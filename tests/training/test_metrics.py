@@ -6,9 +6,27 @@ from pathlib import Path
 
 import pytest
 
-from frcnn_cli.training.metrics import COLUMNS, MetricsLog, Step, read_rows, smooth
+from frcnn_cli.training.metrics import (
+    COLUMNS,
+    MetricsLog,
+    MetricsSummary,
+    StepMetrics,
+    read_rows,
+    smooth_curve,
+)
 
-STEP = Step(1, 0.5, 0.25, 0.001, 30, 90, 0.75, 4.0, 0.01, 0.5)
+STEP = StepMetrics(
+    iteration=1,
+    cls=0.5,
+    loc=0.25,
+    lr=0.001,
+    foreground=30,
+    background=90,
+    fg_accuracy=0.75,
+    images_per_second=4.0,
+    waited=0.01,
+    seconds=0.5,
+)
 
 
 def rows(path: Path) -> list[list[str]]:
@@ -30,26 +48,26 @@ def test_rows_that_will_be_done_again_are_dropped(tmp_path) -> None:
     with MetricsLog(tmp_path, 0) as log:
         for iteration in range(1, 9):
             log.write(replace(STEP, iteration=iteration))
-        log.validated(4, 0.3)
-        log.validated(8, 0.4)
+        log.write_validation(4, 0.3)
+        log.write_validation(8, 0.4)
     with (tmp_path / "metrics.csv").open("a") as file:
         file.write("9,0.5,0.")  # killed while it wrote
     with MetricsLog(tmp_path, 5) as log:
         log.write(replace(STEP, iteration=6))
-        log.validated(6, 0.35)
+        log.write_validation(6, 0.35)
     assert [row[0] for row in rows(tmp_path / "metrics.csv")[1:]] == list("123456")
     assert rows(tmp_path / "validation.csv")[1:] == [["4", "0.3"], ["6", "0.35"]]
 
 
 def test_the_curves_are_drawn(tmp_path) -> None:
     with MetricsLog(tmp_path, 0) as log:
-        log.draw()
+        log.draw_curves()
         assert not (tmp_path / "losses.svg").exists()  # of nothing
         for iteration in range(1, 500):
             log.write(replace(STEP, iteration=iteration, cls=10 / iteration))
-        log.validated(100, 0.3)
-        log.validated(200, 0.4)
-        log.draw()
+        log.write_validation(100, 0.3)
+        log.write_validation(200, 0.4)
+        log.draw_curves()
     losses = (tmp_path / "losses.svg").read_text()
     assert ">cls<" in losses
     assert ">loc<" in losses
@@ -57,11 +75,11 @@ def test_the_curves_are_drawn(tmp_path) -> None:
 
 
 def test_curves_are_means_of_neighbours() -> None:
-    points = smooth([[float(i), float(i % 2)] for i in range(1, 1001)], 1)
+    points = smooth_curve([[float(i), float(i % 2)] for i in range(1, 1001)], 1)
     assert len(points) == 200
     assert points[0] == (5.0, 0.6)
     assert points[-1] == (1000.0, pytest.approx(0.4))
-    assert smooth([[1.0, 3.0]], 1) == [(1.0, 3.0)]
+    assert smooth_curve([[1.0, 3.0]], 1) == [(1.0, 3.0)]
 
 
 def test_tensorboard_reads_the_events(tmp_path) -> None:
@@ -69,7 +87,7 @@ def test_tensorboard_reads_the_events(tmp_path) -> None:
     with MetricsLog(tmp_path, 0) as log:
         log.write(STEP)
         log.write(replace(STEP, iteration=2, cls=0.4))
-        log.validated(2, 0.3)
+        log.write_validation(2, 0.3)
     events = reader.EventAccumulator(str(tmp_path)).Reload()
     values = [(each.step, round(each.value, 4)) for each in events.Scalars("train/cls")]
     assert values == [(1, 0.5), (2, 0.4)]
@@ -80,3 +98,14 @@ def test_tensorboard_reads_the_events(tmp_path) -> None:
 def test_a_log_without_rows(tmp_path, content) -> None:
     (tmp_path / "metrics.csv").write_text(content)
     assert read_rows(tmp_path / "metrics.csv") == []
+
+
+def test_the_summary_is_of_the_last_hundred_iterations() -> None:
+    summary = MetricsSummary()
+    assert (summary.cls, summary.loc, summary.waited) == (None, None, 0.0)
+    for iteration in range(1, 301):
+        waited = 0.1 if iteration <= 150 else 0.0
+        summary.add(replace(STEP, iteration=iteration, cls=float(iteration), waited=waited))
+    assert summary.cls == pytest.approx(250.5)
+    assert summary.loc == pytest.approx(0.25)
+    assert summary.waited == pytest.approx(0.1)

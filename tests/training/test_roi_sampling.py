@@ -9,10 +9,12 @@ from frcnn_cli.ops import box_coder
 from frcnn_cli.ops import boxes as box_ops
 from frcnn_cli.structures import GroundTruth, Proposals, Sample
 from frcnn_cli.training import roi_sampling
-from frcnn_cli.training.roi_sampling import Sampling
+from frcnn_cli.training.roi_sampling import SamplingConfig
 from frcnn_cli.training.target_normalization import DeltaStatistics
 
-PAPER = Sampling(rois_per_image=64, fg_fraction=0.25, fg_threshold=0.5, bg_thresholds=(0.1, 0.5))
+PAPER = SamplingConfig(
+    rois_per_image=64, fg_fraction=0.25, fg_threshold=0.5, bg_thresholds=(0.1, 0.5)
+)
 OBJECTS = np.array([[10, 10, 50, 60], [80, 20, 140, 100], [20, 70, 60, 110]], np.float32)
 LABELS = np.array([2, 1, 3], np.int64)
 
@@ -25,8 +27,8 @@ def statistics(classes: int = 3) -> DeltaStatistics:
 
 def around(boxes: np.ndarray, count: int, spread: float, seed: int = 4) -> np.ndarray:
     noise = np.random.default_rng(seed).normal(0, spread, (count, *boxes.shape))
-    found = box_ops.clip((boxes + noise).reshape(-1, 4).astype(np.float32), (120, 160))
-    return found[((found[:, 2:] - found[:, :2]) >= 4).all(axis=1)]
+    jittered = box_ops.clip((boxes + noise).reshape(-1, 4).astype(np.float32), (120, 160))
+    return jittered[((jittered[:, 2:] - jittered[:, :2]) >= 4).all(axis=1)]
 
 
 def sample(
@@ -44,7 +46,7 @@ def sample(
     return Sample(
         image_id="one",
         image=image,
-        proposals=Proposals(proposals, None, (120, 160)),
+        proposals=Proposals(proposals, (120, 160)),
         ground_truth=truth,
     )
 
@@ -53,17 +55,17 @@ def none() -> np.ndarray:
     return np.zeros((0, 4), np.float32)
 
 
-def test_match_puts_ground_truth_first() -> None:
+def test_match_proposals_puts_ground_truth_first() -> None:
     one = sample()
-    boxes, overlaps, nearest = roi_sampling.match(one)
+    boxes, overlaps, nearest = roi_sampling.match_proposals(one)
     np.testing.assert_array_equal(boxes[:3], OBJECTS)
     np.testing.assert_array_equal(boxes[3:], one.proposals.boxes)
     np.testing.assert_allclose(overlaps[:3], 1)
     assert nearest[:3].tolist() == [0, 1, 2]
 
 
-def test_match_agrees_with_a_loop() -> None:
-    boxes, overlaps, nearest = roi_sampling.match(sample())
+def test_match_proposals_agrees_with_a_loop() -> None:
+    boxes, overlaps, nearest = roi_sampling.match_proposals(sample())
     for box, overlap, index in zip(boxes, overlaps, nearest, strict=True):
         own = []
         for thing in OBJECTS:
@@ -75,8 +77,8 @@ def test_match_agrees_with_a_loop() -> None:
         assert own[index] == pytest.approx(max(own), abs=1e-5)
 
 
-def test_match_leaves_difficult_objects_out() -> None:
-    boxes, overlaps, nearest = roi_sampling.match(
+def test_match_proposals_leaves_difficult_objects_out() -> None:
+    boxes, overlaps, nearest = roi_sampling.match_proposals(
         sample(difficult=(True, False, False), proposals=OBJECTS)
     )
     assert len(boxes) == 2 + 3
@@ -85,8 +87,8 @@ def test_match_leaves_difficult_objects_out() -> None:
     assert nearest[3:].tolist() == [0, 1]
 
 
-def test_match_without_objects() -> None:
-    boxes, overlaps, nearest = roi_sampling.match(
+def test_match_proposals_without_objects() -> None:
+    boxes, overlaps, nearest = roi_sampling.match_proposals(
         sample(difficult=(True, True, True), proposals=OBJECTS)
     )
     np.testing.assert_array_equal(boxes, OBJECTS)
@@ -102,9 +104,9 @@ def test_sample_targets_without_proposals_gives_the_objects() -> None:
     np.testing.assert_array_equal(rois[order], OBJECTS[np.lexsort(OBJECTS.T)])
     by_box = {tuple(box): label for box, label in zip(OBJECTS, LABELS, strict=True)}
     assert labels.tolist() == [by_box[tuple(box)] for box in rois]
-    given = statistics()
+    normalisation = statistics()
     np.testing.assert_allclose(
-        deltas, -given.mean[labels] / given.std[labels], rtol=1e-5, atol=1e-6
+        deltas, -normalisation.mean[labels] / normalisation.std[labels], rtol=1e-5, atol=1e-6
     )
 
 
@@ -118,16 +120,16 @@ def test_sample_targets_counts() -> None:
 
 
 def test_sample_targets_deltas_decode_to_the_object_of_the_label() -> None:
-    given = statistics()
+    normalisation = statistics()
     rois, labels, deltas = roi_sampling.sample_targets(
-        sample(), PAPER, given, np.random.default_rng(1)
+        sample(), PAPER, normalisation, np.random.default_rng(1)
     )
     chosen = labels > 0
     assert chosen.any()
-    kind = labels[chosen]
-    raw = deltas[chosen] * given.std[kind] + given.mean[kind]
+    fg_labels = labels[chosen]
+    raw = deltas[chosen] * normalisation.std[fg_labels] + normalisation.mean[fg_labels]
     decoded = box_coder.decode(rois[chosen], raw.astype(np.float32))
-    for box, roi, label in zip(decoded, rois[chosen], kind, strict=True):
+    for box, roi, label in zip(decoded, rois[chosen], fg_labels, strict=True):
         thing = OBJECTS[LABELS.tolist().index(label)]
         np.testing.assert_allclose(box, thing, atol=1e-2)
         assert box_ops.iou(roi[None], thing[None])[0, 0] >= 0.5
@@ -221,7 +223,12 @@ def test_hflip_leaves_the_sample_alone() -> None:
 
 def test_preprocess_training_keeps_rois_in_original_pixels() -> None:
     item = roi_sampling.preprocess_training(
-        sample(), 60, 100, PAPER, statistics(), np.random.default_rng(0)
+        sample(),
+        short_side=60,
+        max_side=100,
+        sampling=PAPER,
+        statistics=statistics(),
+        rng=np.random.default_rng(0),
     )
     rois, labels, deltas = roi_sampling.sample_targets(
         sample(), PAPER, statistics(), np.random.default_rng(0)

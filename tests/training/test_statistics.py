@@ -10,7 +10,7 @@ from frcnn_cli.data.dataset import Dataset
 from frcnn_cli.data.voc import load_voc
 from frcnn_cli.errors import DataError, ImageError
 from frcnn_cli.structures import Proposals
-from frcnn_cli.training.statistics import DatasetStatistics, read_sample, survey
+from frcnn_cli.training.statistics import DatasetStatistics, compute_statistics, read_sample
 from synthetic import CLASSES, write_annotation
 
 
@@ -23,7 +23,7 @@ class StubSource:
 
     def __call__(self, content: bytes, image: np.ndarray) -> Proposals:
         self.contents.append(content)
-        return Proposals(self.propose(image), None, image.shape[:2])
+        return Proposals(self.propose(image), image.shape[:2])
 
 
 def grid(image: np.ndarray) -> np.ndarray:
@@ -42,16 +42,24 @@ def nothing(image: np.ndarray) -> np.ndarray:
     return np.zeros((0, 4), np.float32)
 
 
-def look(
+def measure(
     dataset: Dataset,
     propose: Callable[[np.ndarray], np.ndarray],
     max_proposals: int = 5000,
-    workers: int = 2,
+    threads: int = 2,
     bg_thresholds: tuple[float, float] = (0.1, 0.5),
     on_image: Callable[[], None] = lambda: None,
 ) -> DatasetStatistics:
     source = StubSource(propose)
-    return survey(dataset, source, max_proposals, 0.5, bg_thresholds, workers, on_image)
+    return compute_statistics(
+        dataset,
+        source,
+        max_proposals=max_proposals,
+        fg_threshold=0.5,
+        bg_thresholds=bg_thresholds,
+        threads=threads,
+        on_image=on_image,
+    )
 
 
 @pytest.fixture
@@ -68,7 +76,7 @@ def overlap(a: tuple, b: tuple) -> float:
 
 def slow_deltas(dataset: Dataset, proposals: Callable[[np.ndarray], np.ndarray]) -> list[list]:
     """Regression targets by class, one RoI at a time, mirror images included."""
-    found: list[list] = [[] for _ in range(len(dataset.classes) + 1)]
+    by_class: list[list] = [[] for _ in range(len(dataset.classes) + 1)]
     for index in range(len(dataset)):
         _, image, truth = dataset.read(index)
         easy = [
@@ -86,8 +94,8 @@ def slow_deltas(dataset: Dataset, proposals: Callable[[np.ndarray], np.ndarray])
             tx = (g[0] + gw / 2 - p[0] - pw / 2) / pw
             ty = (g[1] + gh / 2 - p[1] - ph / 2) / ph
             for sign in (1, -1):
-                found[label].append((sign * tx, ty, np.log(gw / pw), np.log(gh / ph)))
-    return found
+                by_class[label].append((sign * tx, ty, np.log(gw / pw), np.log(gh / ph)))
+    return by_class
 
 
 def test_read_sample_joins_image_objects_and_the_best_proposals(dataset: Dataset) -> None:
@@ -102,7 +110,7 @@ def test_read_sample_joins_image_objects_and_the_best_proposals(dataset: Dataset
 
 
 def test_statistics_equal_those_of_a_loop(dataset: Dataset) -> None:
-    deltas = look(dataset, grid).deltas
+    deltas = measure(dataset, grid).deltas
     slow = slow_deltas(dataset, grid)
     assert min(len(own) for own in slow[1:]) > 10
     for label in range(1, len(dataset.classes) + 1):
@@ -112,88 +120,96 @@ def test_statistics_equal_those_of_a_loop(dataset: Dataset) -> None:
 
 
 def test_shift_across_has_mean_zero_since_mirrors_count(dataset: Dataset) -> None:
-    deltas = look(dataset, grid).deltas
+    deltas = measure(dataset, grid).deltas
     np.testing.assert_allclose(deltas.mean[:, 0], 0, atol=1e-7)
     assert np.abs(deltas.mean[1:, 1:]).max() > 1e-3
     assert (deltas.std[1:] > 1e-3).all()
 
 
 def test_background_row_changes_nothing(dataset: Dataset) -> None:
-    deltas = look(dataset, grid).deltas
+    deltas = measure(dataset, grid).deltas
     assert deltas.mean[0].tolist() == [0, 0, 0, 0]
     assert deltas.std[0].tolist() == [1, 1, 1, 1]
 
 
 def test_class_without_foreground_changes_nothing(dataset: Dataset) -> None:
-    deltas = look(dataset.with_classes(["ball", "unseen"]), grid).deltas
+    deltas = measure(dataset.with_classes(["ball", "unseen"]), grid).deltas
     assert deltas.mean[2].tolist() == [0, 0, 0, 0]
     assert deltas.std[2].tolist() == [1, 1, 1, 1]
     assert deltas.std[1].tolist() != [1, 1, 1, 1]
 
 
 def test_equal_targets_do_not_give_a_spread_of_zero(dataset: Dataset) -> None:
-    found = look(dataset, nothing)
-    assert (found.deltas.mean == 0).all()
-    assert (found.deltas.std == 1).all()
+    statistics = measure(dataset, nothing)
+    assert (statistics.deltas.mean == 0).all()
+    assert (statistics.deltas.std == 1).all()
 
 
 def test_counts_equal_those_of_a_loop(dataset: Dataset) -> None:
-    found = look(dataset, grid)
+    statistics = measure(dataset, grid)
     slow = slow_deltas(dataset, grid)
-    assert found.foreground == pytest.approx(sum(map(len, slow)) / 2 / len(dataset))
+    assert statistics.foreground_per_image == pytest.approx(sum(map(len, slow)) / 2 / len(dataset))
     truths = [dataset.ground_truth(index) for index in range(len(dataset))]
     easy = [(i, box) for i, t in enumerate(truths) for box in t.boxes[~t.difficult]]
-    assert found.objects.sum() == len(easy) == 11
+    assert statistics.object_counts.sum() == len(easy) == 11
     labels = [label for t in truths for label in t.labels[~t.difficult]]
-    assert found.objects.tolist() == [labels.count(label) for label in (1, 2, 3)]
+    assert statistics.object_counts.tolist() == [labels.count(label) for label in (1, 2, 3)]
     best = []
     for index, box in easy:
         _, image, _ = dataset.read(index)
         best.append(max(overlap(tuple(box), tuple(p)) for p in grid(image)))
-    for iou, share in found.recall.items():
-        assert share == pytest.approx(sum(each >= iou for each in best) / len(easy))
-    assert found.recall[0.5] > 0.5
+    for iou, fraction in statistics.recall.items():
+        assert fraction == pytest.approx(sum(each >= iou for each in best) / len(easy))
+    assert statistics.recall[0.5] > 0.5
 
 
 def test_recall_is_of_the_proposals_alone(dataset: Dataset) -> None:
-    assert look(dataset, nothing).recall == {0.5: 0.0, 0.7: 0.0}
+    assert measure(dataset, nothing).recall == {0.5: 0.0, 0.7: 0.0}
 
 
 def test_only_the_best_proposals_count(dataset: Dataset) -> None:
-    few, many = look(dataset, grid, max_proposals=5), look(dataset, grid)
-    assert few.foreground < many.foreground
+    few, many = measure(dataset, grid, max_proposals=5), measure(dataset, grid)
+    assert few.foreground_per_image < many.foreground_per_image
     assert few.recall[0.5] < many.recall[0.5]
 
 
 def test_image_of_difficult_objects_is_not_usable(dataset: Dataset) -> None:
     assert dataset.ground_truth(4).difficult.all()
-    found = look(dataset, grid)
-    assert found.usable.tolist() == [0, 1, 2, 3, 5, 6, 7]
+    statistics = measure(dataset, grid)
+    assert statistics.usable.tolist() == [0, 1, 2, 3, 5, 6, 7]
 
 
 def test_orientation_of_the_usable_images(dataset: Dataset) -> None:
-    found = look(dataset, grid)
-    sizes = [dataset.read(int(index))[1].shape for index in found.usable]
-    assert found.landscape.tolist() == [width >= height for height, width, _ in sizes]
-    assert 0 < found.landscape.sum() < len(sizes)
+    statistics = measure(dataset, grid)
+    sizes = [dataset.read(int(index))[1].shape for index in statistics.usable]
+    assert statistics.landscape.tolist() == [width >= height for height, width, _ in sizes]
+    assert 0 < statistics.landscape.sum() < len(sizes)
 
 
 def test_image_without_objects_is_not_usable(voc_folder: Path) -> None:
     write_annotation(voc_folder / "Annotations" / "000003.xml", (100, 140), [])
     dataset = load_voc(voc_folder, "mine", "trainval", ())
-    assert look(dataset, grid).usable.tolist() == [0, 1, 3, 5, 6, 7]
+    assert measure(dataset, grid).usable.tolist() == [0, 1, 3, 5, 6, 7]
 
 
 def test_every_image_is_counted_once(dataset: Dataset) -> None:
     calls: list[int] = []
     source = StubSource(grid)
-    survey(dataset, source, 100, 0.5, (0.1, 0.5), 3, lambda: calls.append(1))
+    compute_statistics(
+        dataset,
+        source,
+        max_proposals=100,
+        fg_threshold=0.5,
+        bg_thresholds=(0.1, 0.5),
+        threads=3,
+        on_image=lambda: calls.append(1),
+    )
     assert len(calls) == 8
     assert sorted(source.contents) == sorted(path.read_bytes() for path in dataset.paths)
 
 
 def test_result_does_not_depend_on_the_threads(dataset: Dataset) -> None:
-    one, many = look(dataset, grid, workers=1), look(dataset, grid, workers=4)
+    one, many = measure(dataset, grid, threads=1), measure(dataset, grid, threads=4)
     np.testing.assert_array_equal(one.deltas.mean, many.deltas.mean)
     np.testing.assert_array_equal(one.deltas.std, many.deltas.std)
     assert one.usable.tolist() == many.usable.tolist()
@@ -208,10 +224,10 @@ def test_no_usable_image(voc_folder: Path, propose: Callable) -> None:
         write_annotation(voc_folder / "Annotations" / f"{path.stem}.xml", size, hard)
     dataset = load_voc(voc_folder, "mine", "trainval", ())
     with pytest.raises(DataError, match="mine trainval: no image has a proposal"):
-        look(dataset, propose)
+        measure(dataset, propose)
 
 
-def test_damaged_image_stops_the_survey(dataset: Dataset) -> None:
+def test_damaged_image_stops_the_statistics(dataset: Dataset) -> None:
     dataset.paths[3].write_bytes(b"no picture")
     with pytest.raises(ImageError, match="000004"):
-        look(dataset, grid)
+        measure(dataset, grid)

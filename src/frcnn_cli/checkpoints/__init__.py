@@ -1,1 +1,1 @@
-"""The weights file, and everything that becomes one or is made from one."""
+"""Reading and writing weights files, and converting them from and to other formats."""

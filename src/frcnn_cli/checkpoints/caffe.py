@@ -1,12 +1,12 @@
-"""Caffe's weights (.caffemodel): the few fields of its protobuf that hold them.
+"""Reading the weights in a .caffemodel: of its protobuf, the few fields that hold them.
 
     NetParameter      2: V1LayerParameter (until 2015), 100: LayerParameter
     LayerParameter    1: name, 7: BlobProto             V1LayerParameter   4: name, 6: BlobProto
     BlobProto         5: data, packed floats, 7: BlobShape, 1..4: num, channels, height, width
     BlobShape         1: dim, packed or not
 
-A file is mapped, not read; every length is checked against what is left, and nothing is made that
-is larger than its part of the file.
+A file may be hostile, so it is memory-mapped, every length in it is checked against the bytes that
+are left, and no array is larger than its part of the file.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from ..errors import WeightsError, reason
 Blob = NDArray[np.float32]
 _MAX_LAYERS = 10_000
 _MAX_DIMENSIONS = 8
-_MAX_PARTS = 10_000  # of one blob; Caffe writes a single one
-_VARINT, _EIGHT_BYTES, _LENGTH, _FOUR_BYTES = 0, 1, 2, 5
+_MAX_PARTS = 10_000  # of a blob's data; Caffe writes a single one
+_VARINT, _EIGHT_BYTES, _LENGTH, _FOUR_BYTES = 0, 1, 2, 5  # wire types of protobuf
 
 
 class _DamagedError(Exception):
-    """What is wrong with the bytes."""
+    """The bytes are not those of a caffemodel; the message says why."""
 
 
 def read_caffemodel(path: Path) -> dict[str, list[Blob]]:
-    """The blobs of each layer that has any, by the name of the layer.
+    """The blobs of every layer that has weights, by the name of the layer.
 
     Raises:
-        WeightsError: not such a file, or damaged.
+        WeightsError: the file cannot be read, or is not a caffemodel.
     """
     hint = "expected a .caffemodel file, as Caffe writes it"
     try:
@@ -49,20 +49,20 @@ def read_caffemodel(path: Path) -> dict[str, list[Blob]]:
 
 
 def _network(data: memoryview) -> dict[str, list[Blob]]:
-    found: dict[str, list[Blob]] = {}
+    layers: dict[str, list[Blob]] = {}
     for count, (number, value) in enumerate(_fields(data)):
         if count > _MAX_LAYERS:
             raise _DamagedError("too many layers")
         if number not in (2, 100) or not isinstance(value, memoryview):
             continue
         name, blobs = _layer(value, *((4, 6) if number == 2 else (1, 7)))
-        if blobs and name in found:
+        if blobs and name in layers:
             raise _DamagedError(f"two layers are called {name!r:.80}")
         if blobs:
-            found[name] = blobs
-    if not found:
+            layers[name] = blobs
+    if not layers:
         raise _DamagedError("it holds no weights")
-    return found
+    return layers
 
 
 def _layer(data: memoryview, name_field: int, blob_field: int) -> tuple[str, list[Blob]]:
@@ -82,19 +82,19 @@ def _blob(data: memoryview) -> Blob:
     for number, value in _fields(data):
         if number == 5:
             if not isinstance(value, memoryview) or len(value) % 4 or len(parts) >= _MAX_PARTS:
-                raise _DamagedError("a blob's data are no packed floats")
+                raise _DamagedError("the data of a blob are not packed floats")
             parts.append(value)
         elif number == 7 and isinstance(value, memoryview):
             shape = _shape(value)
         elif 1 <= number <= 4 and isinstance(value, int):
             old_shape[number - 1] = value
-    wanted = old_shape if shape is None else shape
+    shape = old_shape if shape is None else shape
     size = sum(len(part) for part in parts) // 4
-    if math.prod(wanted) != size:
-        raise _DamagedError(f"a blob of shape {wanted} holds {size} numbers")
+    if math.prod(shape) != size:
+        raise _DamagedError(f"a blob of shape {shape} holds {size} numbers")
     arrays = [np.frombuffer(part, "<f4") for part in parts]
     joined = arrays[0] if len(arrays) == 1 else np.concatenate([*arrays, np.zeros(0, "<f4")])
-    return joined.reshape(wanted).astype(np.float32)
+    return joined.reshape(shape).astype(np.float32)
 
 
 def _shape(data: memoryview) -> list[int]:
@@ -113,21 +113,21 @@ def _shape(data: memoryview) -> list[int]:
 
 
 def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """The fields of a message: number, and an integer or the bytes."""
+    """The fields of a message: the number of each, and its integer or its bytes."""
     at = 0
     while at < len(data):
         key, at = _varint(data, at)
-        number, kind = key >> 3, key & 7
-        if kind == _VARINT:
+        number, wire_type = key >> 3, key & 7
+        if wire_type == _VARINT:
             value, at = _varint(data, at)
             yield number, value
             continue
-        if kind == _LENGTH:
+        if wire_type == _LENGTH:
             length, at = _varint(data, at)
-        elif kind in (_EIGHT_BYTES, _FOUR_BYTES):
-            length = 8 if kind == _EIGHT_BYTES else 4
+        elif wire_type in (_EIGHT_BYTES, _FOUR_BYTES):
+            length = 8 if wire_type == _EIGHT_BYTES else 4
         else:
-            raise _DamagedError(f"a field of unknown kind {kind}")
+            raise _DamagedError(f"a field of unknown type {wire_type}")
         if length > len(data) - at:
             raise _DamagedError("it is cut off")
         yield number, data[at : at + length]
@@ -135,7 +135,7 @@ def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
 
 
 def _varint(data: memoryview, at: int) -> tuple[int, int]:
-    """A number of up to 64 bits, and where the next byte is."""
+    """A number of up to 64 bits, and the position of the byte after it."""
     value = 0
     for shift in range(0, 70, 7):
         if at >= len(data):

@@ -1,12 +1,13 @@
-"""Weights of other programs: Girshick's Caffe models, and state dicts of torch.
+"""Converting weights of other programs: Girshick's Caffe models, and state dicts of torch.
 
 Both are brought to torchvision's names first: `features.0.weight`, `classifier.0.weight`, with
-`cls_score` and `bbox_pred` beside them where the file is of a detector. What differs in Caffe:
+`cls_score` and `bbox_pred` beside them where the file holds a detector. Caffe differs in this:
 
-- the channels of a picture are blue, green, red: the first convolution is turned round;
-- fc6 reads the pooled features channel by channel, as torchvision's; ours reads bin by bin;
-- boxes are 0-based as ours, but name their last pixel where ours end behind it, a difference of
-  at most one pixel of the original image.
+- the channels of an image are blue, green, red, so those of the first convolution are reversed;
+- fc6 reads the RoI features channel by channel, as torchvision's does; ours reads them in the order
+  of the region operator;
+- boxes start at 0 as ours do, but end at their last pixel where ours end behind it. That is not
+  converted: it makes a difference of at most one pixel of the original image.
 """
 
 from __future__ import annotations
@@ -41,58 +42,57 @@ CAFFE_CONVOLUTIONS: dict[str, tuple[str, ...]] = {
     ),
     "vgg_cnn_m_1024": ("conv1", "conv2", "conv3", "conv4", "conv5"),
 }  # fmt: skip
-HEADS = ("cls_score", "bbox_pred")
+OUTPUT_LAYERS = ("cls_score", "bbox_pred")
 
 State = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Imported:
-    """What a file turned out to be."""
+class ConvertedWeights:
+    """What was found in a file and written as a weights file."""
 
-    backbone: str
-    header: WeightsHeader | None  # None: ImageNet weights, which training starts from
+    backbone: str  # key of BACKBONES
+    header: WeightsHeader | None  # None: ImageNet weights, to initialise a training run with
 
 
 def import_weights(
     file: Path,
     target: Path,
+    *,
     backbone_name: str | None,
     classes: Sequence[str],
     pixels: str | None,
     scale: int,
     max_size: int,
-) -> Imported:
-    """Write weights of another program as a weights file of ours.
+) -> ConvertedWeights:
+    """Convert weights of another program to a weights file.
 
     Args:
         file: .caffemodel, or a state dict in .pth or .safetensors.
-        backbone_name: None finds the backbone that the tensors fit.
-        classes: K names; none for VOC's, where there are 20.
-        pixels: a key of PIXELS; None for Caffe's.
-        scale, max_size: sides of the network's input, pixels.
+        backbone_name: None for the backbone that the tensors fit.
+        classes: K names; empty for VOC's 20.
+        pixels: key of PIXELS; None for Caffe's.
+        scale, max_size: shorter side and longest side of the network's input, pixels.
     Raises:
-        WeightsError: it cannot be read, or fits no backbone.
-        ConfigError: the classes are not as many as the file's.
+        WeightsError: the file cannot be read, or fits no backbone.
+        ConfigError: the file has another number of classes.
     """
-    caffe = file.suffix == ".caffemodel"
-    if caffe and pixels not in (None, "caffe"):
+    is_caffe = file.suffix == ".caffemodel"
+    if is_caffe and pixels not in (None, "caffe"):
         raise ConfigError("a .caffemodel expects Caffe's pixels", "leave --pixels out")
-    if caffe:
-        name, state = _from_caffe(file, read_caffemodel(file), backbone_name)
+    if is_caffe:
+        backbone_name, state = _from_caffe(file, read_caffemodel(file), backbone_name)
     else:
         state = load_state_dict(file)
-        name = backbone_name or _fitting(file, state)
-    if not any(f"{head}.weight" in state for head in HEADS):
-        initialise(build_network(name, 1), state)
-        tensors = {key: value.contiguous().clone() for key, value in state.items()}
-        write_atomically(target, lambda part: save_file(tensors, part))
-        return Imported(name, None)
-    wanted = tuple(classes) or VOC_CLASSES
-    network, ranks = _detector(file, name, state, len(wanted))
+        backbone_name = backbone_name or _fitting_backbone(file, state)
+    if not any(f"{layer}.weight" in state for layer in OUTPUT_LAYERS):
+        _save_imagenet_weights(target, backbone_name, state)
+        return ConvertedWeights(backbone_name, None)
+    classes = tuple(classes) or VOC_CLASSES
+    network, ranks = _build_detector(file, backbone_name, state, len(classes))
     header = WeightsHeader(
-        backbone=name,
-        classes=wanted,
+        backbone=backbone_name,
+        classes=classes,
         pixels=PIXELS[pixels or "caffe"],
         scale=scale,
         max_size=max_size,
@@ -100,11 +100,17 @@ def import_weights(
         provenance={"imported from": file.name},
     )
     save_weights(target, network, header)
-    return Imported(name, header)
+    return ConvertedWeights(backbone_name, header)
 
 
-def _fitting(file: Path, state: Mapping[str, Tensor]) -> str:
-    """The backbone whose convolutions a state dict holds."""
+def _save_imagenet_weights(target: Path, backbone_name: str, state: State) -> None:
+    initialise(build_network(backbone_name, 1), state)  # raises an error where they do not fit
+    tensors = {key: value.contiguous().clone() for key, value in state.items()}
+    write_atomically(target, lambda part: save_file(tensors, part))
+
+
+def _fitting_backbone(file: Path, state: Mapping[str, Tensor]) -> str:
+    """The name of the backbone whose convolutions a state dict holds."""
     for name, spec in BACKBONES.items():
         with torch.device("meta"):
             own = spec.features().state_dict()
@@ -120,7 +126,7 @@ def _fitting(file: Path, state: Mapping[str, Tensor]) -> str:
 def _from_caffe(
     file: Path, layers: Mapping[str, Sequence[Blob]], backbone_name: str | None
 ) -> tuple[str, State]:
-    """Backbone and tensors by torchvision's names, RGB, of a Caffe model."""
+    """The backbone of a Caffe model, and its tensors by torchvision's names, for RGB images."""
     names = [backbone_name] if backbone_name else list(CAFFE_CONVOLUTIONS)
     fitting = [name for name in names if {*CAFFE_CONVOLUTIONS.get(name, ("",))} <= set(layers)]
     if not fitting:
@@ -133,55 +139,53 @@ def _from_caffe(
     with torch.device("meta"):
         features = spec.features()
     convolutions = [key for key, each in features.named_modules() if isinstance(each, nn.Conv2d)]
-    pairs = list(zip(CAFFE_CONVOLUTIONS[name], convolutions, strict=True))
-    for caffe_name, key in pairs:
-        wanted = features.get_parameter(f"{key}.weight").shape
-        _take(file, layers, caffe_name, f"features.{key}", wanted, state)
+
+    def copy(source: str, target: str, shape: Sequence[int], bias: bool = True) -> None:
+        state.update(_convert_layer(file, source, layers[source], target, shape, bias))
+
+    for caffe_name, key in zip(CAFFE_CONVOLUTIONS[name], convolutions, strict=True):
+        copy(caffe_name, f"features.{key}", features.get_parameter(f"{key}.weight").shape)
     first = f"features.{convolutions[0]}.weight"
-    state[first] = state[first].flip(1)  # BGR
+    state[first] = state[first].flip(1)  # from BGR
     width = spec.channels * spec.pooled_size**2
     for (fc, size), key in zip(spec.fc_layers.items(), spec.classifier_layers, strict=True):
         if f"{fc}_L" in layers and f"{fc}_U" in layers:
             rank = math.prod(layers[f"{fc}_L"][0].shape) // width
-            _take(file, layers, f"{fc}_L", f"{key}.0", (rank, width), state, bias=False)
-            _take(file, layers, f"{fc}_U", f"{key}.1", (size, rank), state)
+            copy(f"{fc}_L", f"{key}.0", (rank, width), bias=False)
+            copy(f"{fc}_U", f"{key}.1", (size, rank))
         elif fc in layers:
-            _take(file, layers, fc, key, (size, width), state)
+            copy(fc, key, (size, width))
         width = size
-    for head, outputs in zip(HEADS, (1, 4), strict=True):
-        if head in layers:
-            count = math.prod(layers[head][0].shape) // width // outputs * outputs
-            _take(file, layers, head, head, (count, width), state)
+    for layer, outputs_per_class in zip(OUTPUT_LAYERS, (1, 4), strict=True):
+        if layer in layers:
+            size = math.prod(layers[layer][0].shape)
+            outputs = size // width // outputs_per_class * outputs_per_class
+            copy(layer, layer, (outputs, width))
     return name, state
 
 
-def _take(
-    file: Path,
-    layers: Mapping[str, Sequence[Blob]],
-    source: str,
-    target: str,
-    shape: Sequence[int],
-    state: State,
-    bias: bool = True,
-) -> None:
-    """Copy a layer of Caffe; old files have ones before the dimensions that count."""
-    blobs = layers[source]
-    wanted = {"weight": tuple(shape), "bias": tuple(shape[:1])}
-    for (part, size), blob in zip(wanted.items(), blobs, strict=False):
-        if tuple(d for d in blob.shape if d != 1) != tuple(d for d in size if d != 1):
-            raise WeightsError(
-                f"{file}: {source} is of shape {blob.shape}, expected {size}",
-                f"Caffe models of {' and '.join(CAFFE_CONVOLUTIONS)} can be imported",
-            )
-        state[f"{target}.{part}"] = torch.from_numpy(blob.reshape(size))
+def _convert_layer(
+    file: Path, source: str, blobs: Sequence[Blob], target: str, shape: Sequence[int], bias: bool
+) -> State:
+    """Weight and bias of a layer of Caffe; old files have extra dimensions of size 1."""
     if bias and len(blobs) < 2:
         raise WeightsError(f"{file}: {source} has no bias", "the file is damaged or cut")
+    tensors: State = {}
+    shapes = {"weight": tuple(shape), "bias": tuple(shape[:1])}
+    for (part, expected), blob in zip(shapes.items(), blobs, strict=False):
+        if tuple(d for d in blob.shape if d != 1) != tuple(d for d in expected if d != 1):
+            raise WeightsError(
+                f"{file}: {source} is of shape {blob.shape}, expected {expected}",
+                f"Caffe models of {' and '.join(CAFFE_CONVOLUTIONS)} can be imported",
+            )
+        tensors[f"{target}.{part}"] = torch.from_numpy(blob.reshape(expected))
+    return tensors
 
 
-def _detector(
+def _build_detector(
     file: Path, name: str, state: State, class_count: int
 ) -> tuple[RegionNetwork, dict[str, int]]:
-    """The network of a state that has the heads, and the ranks of its compressed layers."""
+    """The network of a state with output layers, and the ranks of its compressed layers."""
     score = state.get("cls_score.weight")
     if score is None or score.ndim != 2 or len(score) != class_count + 1:
         count = "none" if score is None else f"{len(score) - 1} and the background"
@@ -190,7 +194,7 @@ def _detector(
             "name them with --classes",
         )
     network = build_network(name, class_count)
-    renamed = _renamed(state, network)
+    renamed = _rename(state, network)
     ranks = {
         fc: len(renamed[f"fc_layers.{fc}.0.weight"])
         for fc in network.fc_layers
@@ -202,17 +206,20 @@ def _detector(
     for key, tensor in own.items():
         shape = tuple(renamed[key].shape) if key in renamed else None
         if shape != tensor.shape:
-            found = "missing" if shape is None else f"of shape {shape}"
+            problem = "missing" if shape is None else f"of shape {shape}"
             raise WeightsError(
-                f"{file}: {key} is {found}, {name} needs {tuple(tensor.shape)}",
+                f"{file}: {key} is {problem}, {name} needs {tuple(tensor.shape)}",
                 "expected the names of torchvision, or ours",
             )
     network.load_state_dict({key: renamed[key].float() for key in own})
     return network.eval(), ranks
 
 
-def _renamed(state: State, network: RegionNetwork) -> State:
-    """Tensors by our names. What is called as in torchvision reads channel by channel."""
+def _rename(state: State, network: RegionNetwork) -> State:
+    """Tensors by our names, for our order of the RoI features.
+
+    Layers with torchvision's names read these features channel by channel.
+    """
     prefix, sources = network.backbone.key_prefix, network.backbone.classifier_layers
     renamed: State = {}
     for key, value in state.items():
@@ -227,9 +234,9 @@ def _renamed(state: State, network: RegionNetwork) -> State:
     for (name, layer), source in zip(layers.items(), sources, strict=False):
         for part in ("weight", "bias", "0.weight", "1.weight", "1.bias"):
             if f"{source}.{part}" in state:
-                given = state[f"{source}.{part}"]
-                reads_rois = name == first and part in ("weight", "0.weight") and given.ndim == 2
-                if reads_rois and given.shape[1] == layer.in_features:
-                    given = network.region_operator.from_channels_first(given)
-                renamed[f"fc_layers.{name}.{part}"] = given
+                tensor = state[f"{source}.{part}"]
+                reads_rois = name == first and part in ("weight", "0.weight") and tensor.ndim == 2
+                if reads_rois and tensor.shape[1] == layer.in_features:
+                    tensor = network.region_operator.from_channels_first(tensor)
+                renamed[f"fc_layers.{name}.{part}"] = tensor
     return renamed

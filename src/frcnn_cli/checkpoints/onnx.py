@@ -1,4 +1,4 @@
-"""The network as ONNX, for programs without torch."""
+"""Exporting a detector to ONNX, for programs without torch."""
 
 from __future__ import annotations
 
@@ -25,14 +25,18 @@ _OPSET = 18
 def export_onnx(weights: Path, target: Path) -> float | None:
     """Write a weights file as ONNX, in float32.
 
-    Inputs: image [1, 3, H, W], float32 RGB in 0..255, scaled as the header says; rois [R, 4] in its
-    pixels. Outputs: probabilities [R, K + 1], the background first; boxes [R, K + 1, 4], clipped.
+    The inputs of the file are image [1, 3, H, W], float32 RGB in 0..255, scaled as the header says,
+    and rois [R, 4] in its pixels. The outputs are probabilities [R, K + 1], the scores with the
+    background first, and boxes [R, K + 1, 4], clipped to the image.
 
+    Args:
+        weights: a weights file. target: the file to write.
     Returns:
-        The largest difference from the network here, as onnxruntime has it; None without it.
+        The largest difference between the outputs of the network in onnxruntime and here; None
+        where onnxruntime is not installed.
     Raises:
         ConfigError: onnx or onnxscript is not installed.
-        FrcnnError: onnxruntime gives another result, or the file cannot be written.
+        FrcnnError: onnxruntime gives other outputs, or the file cannot be written.
     """
     try:
         import onnx  # noqa: F401
@@ -72,7 +76,7 @@ def export_onnx(weights: Path, target: Path) -> float | None:
 
 
 def _example(height: int, width: int, count: int) -> tuple[Tensor, Tensor]:
-    """A picture of noise and boxes in it, the same every time."""
+    """An image of noise and random boxes in it, the same every time."""
     generator = torch.Generator().manual_seed(0)
     image = torch.rand((1, 3, height, width), generator=generator) * 255
     corners = torch.rand((count, 2, 2), generator=generator).sort(dim=1).values
@@ -81,7 +85,8 @@ def _example(height: int, width: int, count: int) -> tuple[Tensor, Tensor]:
 
 
 def compare(file: Path, network: nn.Module, image: Tensor, rois: Tensor) -> float | None:
-    """Largest difference between an ONNX file and the network; None without onnxruntime.
+    """The largest difference between the outputs of an ONNX file and of the network; None where
+    onnxruntime is not installed.
 
     Raises:
         FrcnnError: it is above TOLERANCE.
@@ -91,13 +96,13 @@ def compare(file: Path, network: nn.Module, image: Tensor, rois: Tensor) -> floa
     except ImportError:
         return None
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
-    given = dict(zip(INPUTS, (image.numpy(), rois.numpy()), strict=True))
-    got = [torch.from_numpy(array) for array in session.run(list(OUTPUTS), given)]
+    inputs = dict(zip(INPUTS, (image.numpy(), rois.numpy()), strict=True))
+    outputs = [torch.from_numpy(array) for array in session.run(list(OUTPUTS), inputs)]
     with torch.inference_mode():
         probabilities, boxes = network(image, rois)
     largest = max(
-        float((got[0] - probabilities).abs().max()),
-        float((got[1] - boxes).abs().max()) / max(image.shape[2:]),
+        float((outputs[0] - probabilities).abs().max()),
+        float((outputs[1] - boxes).abs().max()) / max(image.shape[2:]),
     )
     if not largest <= TOLERANCE:
         raise FrcnnError(f"onnxruntime differs by {largest:.2g}", "try another version of it")
@@ -105,7 +110,7 @@ def compare(file: Path, network: nn.Module, image: Tensor, rois: Tensor) -> floa
 
 
 class Exported(nn.Module):
-    """What the file computes."""
+    """The network of an ONNX file, from an unnormalised image to scores and boxes."""
 
     def __init__(self, model: RegionNetwork, header: WeightsHeader) -> None:
         super().__init__()
@@ -117,7 +122,7 @@ class Exported(nn.Module):
         self.pool = model.region_operator.for_export(header.max_size)
 
     def forward(self, image: Tensor, rois: Tensor) -> tuple[Tensor, Tensor]:
-        """Probabilities and boxes; see `export_onnx`."""
+        """Scores and boxes; see `export_onnx`."""
         maps = self.model.image_features((image - self.mean) / self.std)
         output = self.model.heads(self.pool(maps, rois))
         height, width = image.shape[2], image.shape[3]

@@ -1,4 +1,4 @@
-"""ImageNet weights to start from, and bare state dicts of any origin."""
+"""Initialising a network with ImageNet weights, from torchvision or from a state dict."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def start_from_imagenet(
     """Fill a new network with ImageNet weights.
 
     Args:
-        file: a state dict; None for torchvision's, downloaded.
-        pixels: a key of PIXELS, the input that `file` expects; None for Caffe's, the convention of
-            the weights that the paper started from.
+        file: a state dict; None downloads torchvision's.
+        pixels: key of PIXELS, the input that `file` expects; None for Caffe's, which the weights
+            that the paper started from expect.
     Returns:
         The pixel statistics of the weights, the fully connected layers that they filled, and a
-        line that says so.
+        description for people.
     Raises:
-        WeightsError: no such weights, or they are another model's.
+        WeightsError: there are no such weights, or they do not fit the network.
         ConfigError: `pixels` without `file`.
     """
     spec = network.backbone
@@ -42,42 +42,40 @@ def start_from_imagenet(
         raise ConfigError("--pixels goes with --init", "torchvision's own weights need no --pixels")
     if file is not None:
         filled = initialise(network, load_state_dict(file))
-        return PIXELS[pixels or "caffe"], filled, _told(file.name, network, filled)
+        return PIXELS[pixels or "caffe"], filled, _description(file.name, network, filled)
     if spec.imagenet_weights is None:
         raise WeightsError(f"torchvision has no weights of {spec.name}", "give a file with --init")
     filled = initialise(network, _download(spec.imagenet_weights))
-    return spec.pixels, filled, _told(spec.imagenet_weights, network, filled)
+    return spec.pixels, filled, _description(spec.imagenet_weights, network, filled)
 
 
-def _told(origin: str, network: RegionNetwork, filled: list[str]) -> str:
+def _description(origin: str, network: RegionNetwork, filled: list[str]) -> str:
     random = [name for name in network.fc_layers if name not in filled]
     return f"features {'and ' + ', '.join(filled) + ' ' if filled else ''}from {origin}" + (
         f"; {', '.join(random)} random" if random else ""
     )
 
 
-def _download(origin: str) -> dict[str, Tensor]:
+def _download(name: str) -> dict[str, Tensor]:
     from torch.hub import get_dir
     from torchvision.models import get_weight
 
     try:
-        # a file that is there already is not hashed, hence weights_only
-        state = get_weight(origin).get_state_dict(
-            progress=False, check_hash=True, weights_only=True
-        )
-    except Exception as error:  # torch.load raises many kinds
+        # torch does not check the hash of a file that is in its cache: do not unpickle it
+        state = get_weight(name).get_state_dict(progress=False, check_hash=True, weights_only=True)
+    except Exception as error:  # torch.load raises many types
         raise WeightsError(
-            f"cannot download {origin}: {reason(error)}",
+            f"cannot download {name}: {reason(error)}",
             f"remove what is damaged in {get_dir()}/checkpoints, or give a file with --init",
         ) from None
     return dict(state)
 
 
 def load_state_dict(path: Path) -> dict[str, Tensor]:
-    """A bare state dict: .safetensors, or a .pth read with weights_only.
+    """Read a state dict from a .safetensors or .pth file; nothing in it is executed.
 
     Raises:
-        WeightsError: it is neither, or holds anything but tensors.
+        WeightsError: the file cannot be read, or holds anything but tensors by name.
     """
     hint = "expected a state dict of tensors, as torchvision saves it"
     if not path.is_file():
@@ -92,15 +90,15 @@ def load_state_dict(path: Path) -> dict[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except WeightsError:
         raise
-    except Exception as error:  # torch.load raises a dozen kinds for a damaged or hostile file
+    except Exception as error:  # torch.load raises a dozen types for a damaged or hostile file
         raise WeightsError(f"{path} cannot be read: {reason(error)}", hint) from None
-    named = isinstance(state, dict) and all(isinstance(key, str) for key in state)
-    if not named or not all(map(_plain, state.values())):
+    is_named = isinstance(state, dict) and all(isinstance(key, str) for key in state)
+    if not is_named or not all(map(_is_plain, state.values())):
         raise WeightsError(f"{path} holds something else than plain tensors by name", hint)
     return state
 
 
-def _plain(value: object) -> bool:
+def _is_plain(value: object) -> bool:
     return (
         isinstance(value, Tensor)
         and value.layout == torch.strided
@@ -113,28 +111,30 @@ def _plain(value: object) -> bool:
 def initialise(network: RegionNetwork, state: Mapping[str, Tensor]) -> list[str]:
     """Copy ImageNet weights into a new network.
 
-    The features must all be there. fc6 and fc7 are taken from the classifier where the backbone
-    names its layers and the file has them in the right size; fc6 is reordered to how the region
-    operator lays out a RoI.
+    `state` must hold all convolutions. fc6 and fc7 are copied from its classifier where the
+    backbone names the layers of that and their sizes fit; the weights of fc6 are reordered to the
+    order in which the region operator lays out the features of a RoI.
 
+    Args:
+        state: tensors by torchvision's names.
     Returns:
         The names of the fully connected layers that were filled.
     Raises:
-        WeightsError: a tensor of the features is missing or of another shape.
+        WeightsError: a tensor of the convolutions is missing or of another shape.
     """
     spec = network.backbone
     own = network.features.state_dict()
-    given = {key: state.get(spec.key_prefix + key) for key in own}
+    features = {key: state.get(spec.key_prefix + key) for key in own}
     for key, tensor in own.items():
-        value = given[key]
+        value = features[key]
         if value is None or value.shape != tensor.shape:
-            found = "missing" if value is None else f"of shape {tuple(value.shape)}"
+            problem = "missing" if value is None else f"of shape {tuple(value.shape)}"
             raise WeightsError(
-                f"weights of another model: {spec.key_prefix}{key} is {found}, "
+                f"weights of another model: {spec.key_prefix}{key} is {problem}, "
                 f"{spec.name} needs {tuple(tensor.shape)}",
                 f"give ImageNet weights of {spec.name}",
             )
-    network.features.load_state_dict(given)
+    network.features.load_state_dict(features)
     filled = []
     for name, source in zip(network.fc_layers, spec.classifier_layers, strict=False):
         weight, bias = state.get(f"{source}.weight"), state.get(f"{source}.bias")

@@ -1,4 +1,4 @@
-"""What a weights file holds and what it costs."""
+"""A summary of a weights file: what it holds, where it comes from, what it costs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .weights import load_weights
 
 
 def describe(path: Path) -> dict[str, Any]:
-    """Everything about a weights file, for people and programs.
+    """Summarise a weights file in values that JSON has.
 
     Raises:
         WeightsError: see `load_weights`.
@@ -23,12 +23,12 @@ def describe(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         checksum = hashlib.file_digest(file, "sha256").hexdigest()
     with safe_open(path, framework="pt") as tensors:
-        kinds = {tensors.get_slice(key).get_dtype() for key in tensors.keys()}  # noqa: SIM118
+        dtypes = {tensors.get_slice(key).get_dtype() for key in tensors.keys()}  # noqa: SIM118
     size = header.scale, min(header.scale * 4 // 3, header.max_size)
     return {
         "path": str(path),
         "bytes": path.stat().st_size,
-        "dtype": "+".join(sorted(kinds)),
+        "dtype": "+".join(sorted(dtypes)),
         "sha256": checksum,
         "detector": header.detector,
         "region_operator": header.region_operator,

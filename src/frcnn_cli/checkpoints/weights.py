@@ -1,11 +1,10 @@
-"""The weights file: safetensors, with all that is needed to use it in the header.
+"""The weights file: safetensors, with a header that describes the network.
 
-The tensors of a file are believed only where they fit the network that its header describes;
-nothing is unpickled.
+Nothing in a file is unpickled, and its tensors must fit the network that its header describes.
 
-Formats, by the number at the end: 1 is Fast R-CNN alone; 2 adds a prefilter head, then called
-`screen`; 3 names the detector, its region operator and its score function. Files of 1 and 2 are
-read as they are; what is written is 3.
+Three formats can be read, and the last one is written: frcnn-1 is for Fast R-CNN alone; frcnn-2
+adds a prefilter, then called `screen`; frcnn-3 adds the names of the detector, its region operator
+and its score function.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from ..runtime.files import write_atomically
 from ..structures import PixelStatistics
 
 FORMAT = "frcnn-3"
-_OLD_FORMATS = ("frcnn-1", "frcnn-2")  # without and with a prefilter head
+_OLD_FORMATS = ("frcnn-1", "frcnn-2")  # without and with a prefilter
 _KEY = "frcnn"  # of the header in the file's metadata
 _HINT = "expected a .safetensors file written by frcnn train or frcnn compress"
 _MAX_CLASSES = 10_000
@@ -41,23 +40,23 @@ _MAX_CLASSES = 10_000
 
 @dataclass(frozen=True, kw_only=True)
 class WeightsHeader:
-    """What a weights file says of itself."""
+    """Describes the network of a weights file, its input and its origin."""
 
     backbone: str  # key of BACKBONES
     classes: tuple[str, ...]  # K names, label 1 first
     pixels: PixelStatistics
     scale: int  # pixels of the shorter side in training
     max_size: int  # pixels of the longer side at most
-    detector: str = DEFAULT_DETECTOR  # its name, for people
+    detector: str = DEFAULT_DETECTOR  # its name, for people; the network is built from the next two
     region_operator: str = DETECTORS[DEFAULT_DETECTOR].region_operator  # key of REGION_OPERATORS
     score_function: str = DETECTORS[DEFAULT_DETECTOR].score_function  # key of SCORE_FUNCTIONS
     ranks: dict[str, int] = field(default_factory=dict)  # of the compressed layers
-    prefilter: dict[str, int] = field(default_factory=dict)  # ranks of the prefilter head
+    prefilter: dict[str, int] = field(default_factory=dict)  # ranks of the prefilter's layers
     provenance: dict[str, object] = field(default_factory=dict)  # data, recipe, history: for people
 
     @property
     def detector_spec(self) -> DetectorSpec:
-        """How the network is put together."""
+        """The region operator and score function of the network."""
         return DetectorSpec(self.region_operator, self.score_function)
 
 
@@ -86,10 +85,10 @@ def save_weights(
 
 
 def load_weights(path: Path) -> tuple[RegionNetwork, WeightsHeader]:
-    """Build the network that a file describes and fill it; it is in evaluation mode.
+    """Build the network that a weights file describes, with its weights, in evaluation mode.
 
     Raises:
-        WeightsError: not such a file, damaged, or its tensors are not those of its header.
+        WeightsError: no weights file, or damaged, or its tensors do not fit its header.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -101,7 +100,7 @@ def load_weights(path: Path) -> tuple[RegionNetwork, WeightsHeader]:
             names = {_network_key(key): key for key in file.keys()}  # noqa: SIM118
             shapes = {key: tuple(file.get_slice(name).get_shape()) for key, name in names.items()}
             _check_shapes(path, network, shapes)
-            # copies: the network outlives the file, which may be cut short meanwhile
+            # Copied, since the network is used for longer than the file may stay as it is.
             tensors = {
                 key: file.get_tensor(name).to(torch.float32, copy=True)
                 for key, name in names.items()
@@ -111,16 +110,16 @@ def load_weights(path: Path) -> tuple[RegionNetwork, WeightsHeader]:
             f"{path} is not a weights file that can be read: {reason(error)}", _HINT
         ) from None
     network.load_state_dict(tensors, assign=True)
-    if not all(map(_finite, tensors.values())):
+    if not all(map(_is_finite, tensors.values())):
         raise WeightsError(f"{path} holds NaN or infinite weights", "train again")
     return network.eval(), header
 
 
 def read_header(path: Path) -> WeightsHeader:
-    """What a weights file says of itself; its tensors are not looked at.
+    """Read the header of a weights file alone; its tensors are not checked.
 
     Raises:
-        WeightsError: not such a file.
+        WeightsError: no weights file.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -132,17 +131,18 @@ def read_header(path: Path) -> WeightsHeader:
 
 
 def is_weights_file(metadata: Mapping[str, str] | None) -> bool:
-    """Whether the metadata of a safetensors file are those of a weights file of ours."""
+    """Whether a safetensors file with these metadata is a weights file of this toolkit."""
     return _KEY in (metadata or {})
 
 
 def _network_key(key: str) -> str:
-    """The name in the network of a tensor in a file."""
+    """The network's name of a tensor in a file."""
     return f"prefilter.{key.removeprefix('screen.')}" if key.startswith("screen.") else key
 
 
-def _finite(tensor: Tensor) -> bool:
-    """Whether all elements are; a finite sum, which is ten times quicker to find, says so."""
+def _is_finite(tensor: Tensor) -> bool:
+    """Whether all elements are finite; where the sum is, which is ten times quicker to find, so are
+    they."""
     return bool(tensor.sum().isfinite()) or bool(tensor.isfinite().all())
 
 
@@ -167,32 +167,32 @@ def _to_json(header: WeightsHeader) -> dict[str, object]:
 def _parse_header(path: Path, metadata: Mapping[str, str] | None) -> WeightsHeader:
     try:
         header = _from_json(json.loads((metadata or {}).get(_KEY, "")))
-        sane = _is_sane(header)
+        valid = _is_valid(header)
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
-        sane = False
-    if not sane:
+        valid = False
+    if not valid:
         raise WeightsError(f"{path} has no header of frcnn: weights of another program?", _HINT)
-    for what, name, known in (
+    for part, name, known in (
         ("backbone", header.backbone, BACKBONES),
         ("region operator", header.region_operator, REGION_OPERATORS),
         ("score function", header.score_function, SCORE_FUNCTIONS),
     ):
         if name not in known:
             raise WeightsError(
-                f"{path} is for a {what} {name!r}, unknown here", f"known: {', '.join(known)}"
+                f"{path} is for a {part} {name!r}, unknown here", f"known: {', '.join(known)}"
             )
     return header
 
 
 def _from_json(data: dict[str, Any]) -> WeightsHeader:
-    """The header in a file of any format; raises many kinds of errors where there is none."""
-    written = data.pop("format")
-    if written == FORMAT:
-        fitting = data.keys() >= {"detector", "region_operator", "score_function"}
+    """The header of a file of any format; raises errors of many types where it is damaged."""
+    format_name = data.pop("format")
+    if format_name == FORMAT:
+        is_complete = data.keys() >= {"detector", "region_operator", "score_function"}
     else:
         data["prefilter"] = data.pop("screen", {})
-        fitting = written == _OLD_FORMATS[bool(data["prefilter"])]
-    if not fitting or not isinstance(data["classes"], list):
+        is_complete = format_name == _OLD_FORMATS[bool(data["prefilter"])]
+    if not is_complete or not isinstance(data["classes"], list):
         raise ValueError("another format")
     mean, std = (tuple(map(float, data.pop(f"pixel_{name}"))) for name in ("mean", "std"))
     data["pixels"] = PixelStatistics(mean, std)
@@ -202,11 +202,11 @@ def _from_json(data: dict[str, Any]) -> WeightsHeader:
     return WeightsHeader(**data)
 
 
-def _ranks(given: dict[str, Any]) -> dict[str, int]:
-    return {str(layer): int(rank) for layer, rank in given.items()}
+def _ranks(data: dict[str, Any]) -> dict[str, int]:
+    return {str(layer): int(rank) for layer, rank in data.items()}
 
 
-def _is_sane(header: WeightsHeader) -> bool:
+def _is_valid(header: WeightsHeader) -> bool:
     names = (
         header.backbone, header.detector, header.region_operator, header.score_function,
         *header.classes,
@@ -226,24 +226,25 @@ def _is_sane(header: WeightsHeader) -> bool:
 
 
 class _NoInitialisation(TorchFunctionMode):
-    """Layers made under it are not given random weights, which take longer than reading a file."""
+    """A context in which layers are made without random weights, which take longer to draw than a
+    file takes to read."""
 
     def __torch_function__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        given = kwargs or {}
+        kwargs = kwargs or {}
         init = nn.init
         if function in (init.kaiming_uniform_, init.uniform_, init.normal_, Tensor.normal_):
-            return given["tensor"] if "tensor" in given else args[0]
-        return function(*args, **given)
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return function(*args, **kwargs)
 
 
 def _check_shapes(path: Path, network: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    wanted = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
-    for key in wanted.keys() | shapes.keys():
-        if wanted.get(key) != shapes.get(key):
+    expected = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
+    for key in expected.keys() | shapes.keys():
+        if expected.get(key) != shapes.get(key):
             raise WeightsError(
-                f"{path} does not fit its own header: {key} should be {wanted.get(key)}, "
+                f"{path} does not fit its own header: {key} should be {expected.get(key)}, "
                 f"is {shapes.get(key)}",
                 "the file is damaged or was changed: train or compress again",
             )

@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 from .. import __version__
 from ..errors import FrcnnError, out_of_memory, reason
+from ..training.interruption import InterruptedRun
 from .compress import compress
 from .console import say_error
 from .detect import detect
@@ -46,6 +47,9 @@ class Group(TyperGroup):
                 raise
             say_error("out of memory", "lower --batch, --max-size, --scales or --max-proposals")
             raise typer.Exit(1) from None
+        except InterruptedRun as stop:
+            say_error(stop.message, stop.hint)
+            raise typer.Exit(130) from None
         except KeyboardInterrupt:
             say_error("interrupted")
             raise typer.Exit(130) from None

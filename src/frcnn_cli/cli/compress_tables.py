@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 from .console import stdout
 
 if TYPE_CHECKING:
-    from ..compression.compressor import LayerReport, Report
     from ..compression.cost import Cost
     from ..compression.curve import Point
+    from ..compression.report import CompressionReport, LayerReport
 
 
 def show_points(points: Sequence[Point]) -> None:
     """The curve, a line for each way to compress; the whole network first."""
     from rich.table import Table
 
-    from ..compression.compressor import METHODS
+    from ..compression.report import METHODS
 
     table = Table("", *points[0].ranks, "mAP (VOC2007)", "MB", "ms an image")
     for column in table.columns[1:]:
@@ -30,7 +30,7 @@ def show_points(points: Sequence[Point]) -> None:
     stdout.print(table)
 
 
-def show_report(report: Report, keep_full: bool, finetuned: int | None) -> None:
+def show_report(report: CompressionReport, keep_full: bool, finetuned: int | None) -> None:
     """A line for each layer, and which method was taken.
 
     Args:

@@ -1,16 +1,20 @@
-"""What people see: everything on stderr, so that stdout is free for results."""
+"""Output for people: progress and messages on stderr, so that stdout holds only results."""
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.progress import Progress as Bar
+
+    from ..runtime.progress import Progress
 
 # no markup: names of files and classes may hold brackets
 stderr = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
@@ -19,18 +23,18 @@ PLAIN_SECONDS = 15  # between lines of progress where there is no terminal
 
 
 class ProgressLine:
-    """Progress of one loop: a bar on a terminal, a plain line now and then elsewhere.
+    """The progress of one loop: a bar on a terminal, elsewhere a line every PLAIN_SECONDS.
 
     Args:
-        label: what is being done. total: how many, None where nobody knows. unit: of what.
-        quiet: say nothing.
+        label: what is done, such as "training". total: number of units, None if it is not known.
+        unit: such as "images". quiet: print nothing.
     """
 
     def __init__(self, label: str, total: int | None, unit: str, quiet: bool = False) -> None:
         self.label, self.total, self.unit, self.quiet = label, total, unit, quiet
         self.done = 0
-        self._begun = self._said = time.monotonic()
-        self._bar: Progress | None = None
+        self._begun = self._printed_at = time.monotonic()
+        self._bar: Bar | None = None
 
     def __enter__(self) -> ProgressLine:
         if stderr.is_terminal and not self.quiet:
@@ -60,23 +64,23 @@ class ProgressLine:
         return self
 
     def advance(self, note: str = "") -> None:
-        """One more is done; `note` says how it goes."""
+        """Count one more unit; `note` is shown behind the rate."""
         self.done += 1
         now = time.monotonic()
         rate = self.done / max(now - self._begun, 1e-9)
         text = f"{rate:.1f} {self.unit}/s {note}".strip()
         if self._bar is not None:
             self._bar.update(self._task, completed=self.done, rate=text)
-        elif not self.quiet and self.done != self.total and now - self._said > PLAIN_SECONDS:
+        elif not self.quiet and self.done != self.total and now - self._printed_at > PLAIN_SECONDS:
             count, left = f"{self.done}", ""
             if self.total is not None:
                 count = f"{self.done}/{self.total}"
                 left = f", {(self.total - self.done) / rate / 60:.1f} min left"
             stderr.print(f"{self.label}: {count}, {text}{left}")
-            self._said = now
+            self._printed_at = now
 
     def result(self, line: str) -> None:
-        """A line of results while the loop runs: on stdout, above the bar where there is one."""
+        """Print a line of results on stdout while the loop runs, above the bar if there is one."""
         if self._bar is not None and stdout.is_terminal:
             self._bar.console.print(line)
         else:
@@ -84,7 +88,7 @@ class ProgressLine:
 
     def __exit__(
         self,
-        kind: type[BaseException] | None,
+        error_type: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
@@ -92,8 +96,19 @@ class ProgressLine:
             self._bar.stop()
 
 
+def progress_lines(quiet: bool) -> Progress:
+    """A Progress that shows every stage as a ProgressLine."""
+
+    @contextmanager
+    def show(stage: str, total: int, unit: str) -> Iterator[Callable[[str], None]]:
+        with ProgressLine(stage, total, unit, quiet) as line:
+            yield line.advance
+
+    return show
+
+
 def say_error(message: str, hint: str = "") -> None:
-    """One red line, and what to do."""
+    """Print an error in red on stderr, and a hint below it."""
     print(_styled(f"error: {message}", "31"), file=sys.stderr)
     if hint:
         print(f"  {hint}", file=sys.stderr)

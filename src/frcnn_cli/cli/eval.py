@@ -2,43 +2,38 @@
 
 from __future__ import annotations
 
-import os
 from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ..config import DetectConfig
+from ..config import DetectConfig, check
 from ..data.registry import HELP
 from ..errors import ConfigError, FrcnnError
 from ..runtime.paths import DEFAULT_WEIGHTS, find_weights
-from .console import ProgressLine
-from .eval_input import RUNS, DatasetSpec, Found, dataset_spec, from_file, from_network, only
-from .eval_tables import by_class, comparison_rows, number, show_comparison, show_evaluation
-from .options import (
-    Cascade,
-    Config,
-    Data,
-    Device,
-    Jobs,
-    Json,
-    Limit,
-    Method,
-    Precision,
-    Quiet,
-    Split,
-    Vote,
-    Weights,
-    whole_numbers,
+from .config_options import FromConfig, options_of, parse_list
+from .console import ProgressLine, say_error, stderr
+from .eval_tables import (
+    class_table,
+    comparison_json,
+    evaluation_json,
+    show_comparison,
+    show_evaluation,
 )
+from .options import Config, Data, Device, Jobs, Json, Limit, Method, Quiet, Split, Weights
+from .options import proposal_source as open_proposals
 
 if TYPE_CHECKING:
-    from ..evaluation.evaluate import Evaluation, Metric
+    from collections.abc import Sequence
 
-DEFAULTS = DetectConfig()
+    from ..data.dataset import Dataset
+    from ..evaluation.dataset_reference import DatasetReference
+    from ..evaluation.detection_set import DetectionSet
+    from ..evaluation.metrics import Metric
 
 
+@options_of(settings=FromConfig(DetectConfig, without=("score_threshold", "classes")))
 def evaluate(
     dataset: Annotated[
         str | None,
@@ -46,6 +41,7 @@ def evaluate(
             help=f"{HELP} [default: voc, or that of the detections].", show_default=False
         ),
     ] = None,
+    *,
     weights: Weights = DEFAULT_WEIGHTS,
     data: Data = None,
     split: Split = None,
@@ -53,7 +49,7 @@ def evaluate(
     metric: Annotated[
         Literal["voc07", "voc", "coco"] | None,
         typer.Option(
-            help="11-point AP, area under the curve (VOC2010 on), or COCO's "
+            help="11-point AP, area under the curve (VOC2010 and later), or COCO's "
             "[default: voc for voc2012, coco for COCO files, else voc07].",
             show_default=False,
         ),
@@ -62,24 +58,21 @@ def evaluate(
         str, typer.Option(help="Only these, by name: cat,dog [default: all].", show_default=False)
     ] = "",
     score: Annotated[
-        float, typer.Option(help="Detections from here on count for recall and precision.")
+        float, typer.Option(help="Detections with this score or more count for recall, precision.")
     ] = 0.5,
-    max_proposals: Annotated[
-        int, typer.Option(min=1, help="Proposals used in each image.")
-    ] = DEFAULTS.max_proposals,
     detections: Annotated[
         Path | None,
         typer.Option(
             "--from",
-            help="Judge the detections in a file of frcnn eval, of COCO results, or in a folder "
+            help="Evaluate the detections in a file of frcnn eval, of COCO results, or in a folder "
             "of VOC's .txt files.",
         ),
     ] = None,
     save: Annotated[
         Path | None,
         typer.Option(
-            help="File for the detections; gone on with where there are some "
-            f"[default: one in {RUNS}].",
+            help="File for the detections; an unfinished one is continued "
+            "[default: one in runs/eval].",
             show_default=False,
         ),
     ] = None,
@@ -90,28 +83,12 @@ def evaluate(
         tuple[Path, Path] | None,
         typer.Option(help="Two files of detections, as for --from: is the second one better?"),
     ] = None,
-    resamples: Annotated[int, typer.Option(min=2, help="Draws of --compare's bootstrap.")] = 1000,
+    resamples: Annotated[int, typer.Option(min=2, help="Samples of --compare's bootstrap.")] = 1000,
     fail_under: Annotated[
         float | None, typer.Option(help="Exit with status 1 where the mean AP is lower.")
     ] = None,
+    settings: DetectConfig,
     proposals: Method = "fast",
-    precision: Precision = "fp32",
-    cascade: Cascade = DEFAULTS.cascade,
-    scales: Annotated[
-        str,
-        typer.Option(
-            help="Shorter side, pixels; of several (480,600) each box takes the one that brings it "
-            "nearest to 224² pixels [default: the weights'].",
-            show_default=False,
-        ),
-    ] = "",
-    max_size: Annotated[
-        int | None, typer.Option(min=1, help="Longer side at most [default: the weights'].")
-    ] = None,
-    vote: Vote = DEFAULTS.vote_threshold,
-    box_regression: Annotated[
-        bool, typer.Option(help="Refine the boxes; without it the proposals are the boxes.")
-    ] = DEFAULTS.box_regression,
     batch: Annotated[
         int, typer.Option(min=1, help="Images of one size in a pass; more serves a GPU.")
     ] = 1,
@@ -123,51 +100,52 @@ def evaluate(
 ) -> None:
     """Average precision of a detector, or of detections in a file, by the rules of VOC or COCO.
 
-    Detections are saved as they come: an evaluation that was stopped goes on, and one that was
-    done answers at once.
+    Detections are saved image by image: an evaluation that was stopped continues, and one that was
+    finished answers at once.
 
     Example: frcnn eval voc2007 --split test --report out
     """
+    from ..evaluation.dataset_reference import find_reference
+    from ..evaluation.metrics import usual_metric
+
+    check(settings)
     if compare is not None and (detections, save, report, fail_under) != (None,) * 4:
         raise ConfigError(
             "--compare goes with no --from, --save, --report or --fail-under", "run eval for each"
         )
     files = list(compare) if compare is not None else [detections] if detections else []
-    place = dataset_spec(files, dataset, data, split)
-    metric = metric or _usual_metric(place, compare is not None)
-    wanted = [name.strip() for name in classes.split(",") if name.strip()]
+    reference = find_reference(files, dataset, data, split)
+    metric = metric or usual_metric(reference.name, comparing=compare is not None)
+    if compare is not None and metric == "coco":
+        raise ConfigError("--compare does not support --metric coco", "take voc07 or voc")
+    wanted = parse_list(classes, "classes", tuple[str, ...])
+    whole = reference.open(stderr.print)
     if compare is not None:
-        _compare(place, compare, limit, wanted, metric, resamples, json, quiet)
+        sets = [_from_file(path, whole, limit, wanted, quiet) for path in compare]
+        _compare(sets, compare, metric, resamples, json)
         return
-    whole = place.open()
     if detections is not None:
-        found = from_file(detections, whole, limit, quiet)
+        detected = _from_file(detections, whole, limit, wanted, quiet)
     else:
-        settings = DetectConfig(
-            max_proposals=max_proposals,
-            vote_threshold=vote,
-            precision=precision,
-            cascade=cascade,
-            scales=whole_numbers(scales, "scales"),
-            max_size=max_size,
-            box_regression=box_regression,
-        )
-        workers = jobs or os.cpu_count() or 1
-        found = from_network(
-            find_weights(weights), whole, limit, place.describe(whole), settings, proposals, save,
-            device, workers, batch, quiet,
-        )  # fmt: skip
-    found = only(found, wanted)
-    from ..evaluation import evaluate as engine
-
-    truths = found.images.ground_truths()
-    result = engine.evaluate(found.detections, truths, found.images.classes, metric, score)
-    answer = _answer(result, found, engine.METRICS[metric])
+        detected = _from_network(
+            find_weights(weights), settings, whole, limit, reference, save=save,
+            proposals=proposals, device=device, workers=jobs, batch=batch, quiet=quiet,
+        ).select_classes(wanted)  # fmt: skip
+    result = detected.evaluate(metric, score)
+    answer = evaluation_json(result, detected)
     if report is not None:
         from ..evaluation.report.report import write_report
 
-        with ProgressLine("writing the report", len(found.images), "images", quiet) as progress:
-            page = write_report(report, found.images, truths, result, answer, progress.advance)
+        with ProgressLine("writing the report", len(detected.dataset), "images", quiet) as progress:
+            page = write_report(
+                report,
+                detected.dataset,
+                result,
+                title=detected.title,
+                proposals=detected.proposals,
+                images_per_second=answer.get("images_per_second"),
+                on_image=progress.advance,
+            )
         answer["report"] = str(page)
     if json:
         print(dumps(answer))
@@ -180,72 +158,107 @@ def evaluate(
         )
 
 
-def _usual_metric(place: DatasetSpec, comparing: bool) -> Metric:
-    if place.name.startswith("coco:"):
-        return "voc" if comparing else "coco"
-    return "voc" if place.name == "voc2012" else "voc07"
+def _from_file(
+    path: Path, whole: Dataset, limit: int | None, classes: Sequence[str], quiet: bool
+) -> DetectionSet:
+    """Read the detections of a file, and say which classes it and the data set do not share."""
+    from ..evaluation.detection_log import read_header
+    from ..evaluation.detection_set import load_detection_set
+
+    header = None if path.is_dir() else read_header(path)
+    if header is not None and not quiet:
+        _show_unmatched_classes(whole, header.classes, str(header.source.get("weights")))
+    return load_detection_set(path, whole, limit).select_classes(classes)
 
 
-def _answer(result: Evaluation, found: Found, metric: str) -> dict[str, Any]:
-    """What --json prints."""
-    names = result.classes
-    answer: dict[str, Any] = {
-        "map": number(result.mean_ap),
-        "ap": by_class(names, result.ap),
-        "images": len(found.images),
-        "objects": int(result.objects.sum()),
-        "metric": metric,
-        "dataset": found.images.name,
-        "split": found.images.split,
-        "score": result.score,
-        "recall": by_class(names, result.recall),
-        "precision": by_class(names, result.precision),
-        "seconds": round(found.seconds, 1),
-        **found.origin,
-    }
-    if result.figures:
-        answer["coco"] = {key: number(value) for key, value in result.figures.items()}
-    if found.new:
-        answer["images_per_second"] = round(found.new / found.seconds, 2)
-    return answer
+def _from_network(
+    weights: Path,
+    settings: DetectConfig,
+    whole: Dataset,
+    limit: int | None,
+    reference: DatasetReference,
+    *,
+    save: Path | None,
+    proposals: str,
+    device: str,
+    workers: int | None,
+    batch: int,
+    quiet: bool,
+) -> DetectionSet:
+    """Detect in the data set, with progress; an interruption says how to continue."""
+    from ..evaluation.detect_dataset import known_detections, open_log, training_overlap
+    from ..evaluation.detection_set import detect_set
+    from ..inference.detector import Detector
+    from ..runtime.device import keep_freed_memory
+
+    keep_freed_memory()
+    detector = Detector.load(weights, open_proposals(quiet, proposals), settings, device)
+    images = whole.limited(limit)
+    if not quiet:
+        _show_unmatched_classes(whole, detector.classes, weights.stem)
+        overlap = training_overlap(detector.header, whole)
+        if overlap is not None:
+            stderr.print(f"these weights were trained on {overlap}: they have seen these images")
+    with open_log(detector, weights, images, reference, save) as log:
+        known = len(known_detections(log, images))
+        if known and not quiet:
+            stderr.print(f"{known} of {len(images)} images are in {log.path} already")
+        with ProgressLine("detecting", len(images) - known, "images", quiet) as progress:
+            try:
+                return detect_set(
+                    detector,
+                    images,
+                    weights=weights,
+                    log=log,
+                    workers=workers,
+                    batch=batch,
+                    on_image=progress.advance,
+                )
+            except KeyboardInterrupt:
+                done = known + progress.done
+                say_error(
+                    f"stopped: {done} of {len(images)} images are in {log.path}",
+                    "the same command continues from there",
+                )
+                raise typer.Exit(130) from None
+
+
+def _show_unmatched_classes(whole: Dataset, classes: Sequence[str], owner: str) -> None:
+    from ..data.dataset import match_classes
+
+    match = match_classes(whole.classes, classes)
+    if match.unmatched or match.unmatched_others:
+        stderr.print(class_table(match.unmatched_others, match.unmatched, owner, whole.name))
 
 
 def _compare(
-    place: DatasetSpec,
+    sets: Sequence[DetectionSet],
     files: tuple[Path, Path],
-    limit: int | None,
-    wanted: list[str],
     metric: Metric,
     resamples: int,
     json: bool,
-    quiet: bool,
 ) -> None:
-    """Two sets of detections of the same images."""
-    if metric == "coco":
-        raise ConfigError("--compare knows no --metric coco", "take voc07 or voc")
-    whole = place.open()
-    a, b = (only(from_file(path, whole, limit, quiet), wanted) for path in files)
-    from ..evaluation import evaluate as engine
-    from ..evaluation.compare import compare
-    from ..evaluation.voc import judge
+    """Print the difference of two sets of detections of the same images."""
+    from ..evaluation.detection_set import compare_detection_sets
+    from ..evaluation.metrics import METRICS
 
-    truths, names = a.images.ground_truths(), a.images.classes
-    judged = [judge(each.detections, truths, len(names)) for each in (a, b)]
-    result = compare(judged[0], judged[1], metric, resamples)
+    assert metric != "coco"
+    result = compare_detection_sets(sets[0], sets[1], metric, resamples)
+    names, images = sets[0].dataset.classes, len(sets[0].dataset)
     if json:
         answer = {
             "a": str(files[0]),
             "b": str(files[1]),
-            "classes": comparison_rows(names, result),
-            "images": len(a.images),
+            "classes": comparison_json(names, result),
+            "images": images,
             "resamples": resamples,
-            "metric": engine.METRICS[metric],
+            "metric": METRICS[metric],
         }
         print(dumps(answer))
         return
     show_comparison(
         names,
         result,
-        f"A {files[0]}, B {files[1]}; {engine.METRICS[metric]}; {len(a.images)} images, "
+        f"A {files[0]}, B {files[1]}; {METRICS[metric]}; {images} images, "
         f"drawn {resamples} times with replacement",
     )

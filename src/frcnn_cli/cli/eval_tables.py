@@ -13,23 +13,51 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from ..evaluation.compare import Comparison
-    from ..evaluation.evaluate import Evaluation
+    from ..evaluation.detection_set import DetectionSet
+    from ..evaluation.metrics import Evaluation
 
 
-def number(value: float) -> float | None:
-    """For JSON, which has no NaN."""
+def evaluation_json(result: Evaluation, detected: DetectionSet) -> dict[str, Any]:
+    """The object that --json prints."""
+    from ..evaluation.metrics import METRICS
+
+    names, dataset = result.classes, detected.dataset
+    answer: dict[str, Any] = {
+        "map": _json_number(result.mean_ap),
+        "ap": _by_class(names, result.ap),
+        "images": len(dataset),
+        "objects": int(result.object_counts.sum()),
+        "metric": METRICS[result.metric],
+        "dataset": dataset.name,
+        "split": dataset.split,
+        "score": result.score,
+        "recall": _by_class(names, result.recall),
+        "precision": _by_class(names, result.precision),
+        "seconds": round(detected.seconds, 1),
+        "detections": str(detected.file),
+    }
+    if detected.weights is not None:
+        answer["weights"] = detected.weights
+    if result.coco_metrics:
+        answer["coco"] = {key: _json_number(value) for key, value in result.coco_metrics.items()}
+    if detected.new_images:
+        answer["images_per_second"] = round(detected.new_images / detected.seconds, 2)
+    return answer
+
+
+def _json_number(value: float) -> float | None:
+    """None stands for NaN, which JSON lacks."""
     return None if math.isnan(value) else round(float(value), 6)
 
 
-def by_class(names: Sequence[str], values: Iterable[float]) -> dict[str, float | None]:
-    """For JSON."""
-    return {name: number(value) for name, value in zip(names, values, strict=True)}
+def _by_class(names: Sequence[str], values: Iterable[float]) -> dict[str, float | None]:
+    return {name: _json_number(value) for name, value in zip(names, values, strict=True)}
 
 
 def class_table(
     only_weights: tuple[str, ...], only_data: tuple[str, ...], weights: str, data: str
 ) -> Table:
-    """The classes that one side knows and the other does not."""
+    """A table of the classes that only the weights or only the data set have."""
     table = Table(f"only in {weights}: without objects", f"only in {data}: left out")
     for index in range(max(len(only_weights), len(only_data))):
         table.add_row(
@@ -38,7 +66,7 @@ def class_table(
     return table
 
 
-def _share(value: float, digits: int = 3) -> str:
+def _fraction(value: float, digits: int = 3) -> str:
     return "–" if math.isnan(value) else f"{value:.{digits}f}"
 
 
@@ -50,22 +78,22 @@ def _table(*columns: str) -> Table:
 
 
 def show_evaluation(result: Evaluation, answer: dict[str, Any]) -> None:
-    """A row for each class, the mean, and by which rules."""
+    """Print a row for each class, the mean, and by which rules they were computed."""
     table = _table("class", "AP", "objects", "recall", "precision")
-    columns = (result.ap, result.objects, result.recall, result.precision)
+    columns = (result.ap, result.object_counts, result.recall, result.precision)
     for name, ap, objects, recall, precision in zip(result.classes, *columns, strict=True):
         shown = "no objects" if math.isnan(ap) else f"{ap:.3f}"
-        table.add_row(name, shown, str(objects), _share(recall), _share(precision))
+        table.add_row(name, shown, str(objects), _fraction(recall), _fraction(precision))
     table.add_section()
-    table.add_row("mean", _share(result.mean_ap, 4), str(answer["objects"]), style="bold")
+    table.add_row("mean", _fraction(result.mean_ap, 4), str(answer["objects"]), style="bold")
     stdout.print(table)
-    if result.figures:
-        figures = (f"{name} {_share(value)}" for name, value in result.figures.items())
+    if result.coco_metrics:
+        figures = (f"{name} {_fraction(value)}" for name, value in result.coco_metrics.items())
         stdout.print("   ".join(figures), soft_wrap=True)
     pace = f"; {answer['images_per_second']} images/s" if "images_per_second" in answer else ""
     stdout.print(
         f"{answer['metric']}; {answer['images']} images of {answer['dataset']} {answer['split']}, "
-        f"{answer['objects']} objects (difficult ones ignored, second finds false); "
+        f"{answer['objects']} objects (difficult ones are ignored, duplicates count as false); "
         f"recall and precision from score {result.score:g} on{pace}",
         soft_wrap=True,
     )
@@ -75,13 +103,15 @@ def show_evaluation(result: Evaluation, answer: dict[str, Any]) -> None:
         stdout.print(f"report: {answer['report']}", soft_wrap=True)
 
 
-def comparison_rows(names: Sequence[str], result: Comparison) -> list[dict[str, Any]]:
-    """For JSON: a row for each class, the mean last."""
+def comparison_json(names: Sequence[str], result: Comparison) -> list[dict[str, Any]]:
+    """The rows that --compare --json prints: one for each class, the mean last."""
     columns = (result.a, result.b, result.difference, result.low, result.high)
     return [
         {
             "class": name,
-            **dict(zip(("a", "b", "difference", "low", "high"), map(number, row), strict=True)),
+            **dict(
+                zip(("a", "b", "difference", "low", "high"), map(_json_number, row), strict=True)
+            ),
             "certain": bool(certain),
         }
         for name, *row, certain in zip(
@@ -91,7 +121,7 @@ def comparison_rows(names: Sequence[str], result: Comparison) -> list[dict[str, 
 
 
 def show_comparison(names: Sequence[str], result: Comparison, rules: str) -> None:
-    """A row for each class; what may be chance is said to be."""
+    """Print a row for each class, which says whether the difference may be chance."""
     table = _table("class", "A", "B", "B - A", "95 % interval", "")
     columns = (result.a, result.b, result.difference, result.low, result.high)
     rows = zip([*names, "mean"], *columns, result.certain.tolist(), strict=True)
@@ -103,6 +133,6 @@ def show_comparison(names: Sequence[str], result: Comparison, rules: str) -> Non
         )
         signed = ("–" if math.isnan(v) else f"{v:+.3f}" for v in (difference, low, high))
         middle, *ends = signed
-        table.add_row(name, _share(a), _share(b), middle, " … ".join(ends), verdict)
+        table.add_row(name, _fraction(a), _fraction(b), middle, " … ".join(ends), verdict)
     stdout.print(table)
     stdout.print(rules, soft_wrap=True)

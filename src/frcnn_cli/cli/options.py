@@ -1,34 +1,37 @@
-"""Options that several commands share, and what they need at the start."""
+"""Options that several commands share, and opening what they name."""
 
 from __future__ import annotations
 
 import difflib
-import os
 import threading
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..config import MAX_SIDE
 from ..data.registry import open_dataset
-from ..errors import ConfigError, unknown_name
-from ..runtime.paths import proposals_dir
-from .console import stderr
+from ..errors import ConfigError
+from ..runtime.safe_read import read_text
+from .console import ProgressLine, stderr
 
 if TYPE_CHECKING:
     from ..data.dataset import Dataset
     from ..proposers.cache import ProposalSource
+    from ..proposers.exchange.layouts import Layout
+
+MAX_SETTINGS_BYTES = 2**20
 
 
 def load_config(ctx: typer.Context, value: Path | None) -> Path | None:
-    """Put the settings of a TOML file below flags and variables, above the defaults."""
+    """Use the settings of a TOML file where neither a flag nor a variable gives a value."""
     if value is None:
         return None
     try:
-        settings: dict[str, Any] = tomllib.loads(value.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        settings: dict[str, Any] = tomllib.loads(
+            read_text(value, "expected TOML", MAX_SETTINGS_BYTES)
+        )
+    except tomllib.TOMLDecodeError as error:
         raise ConfigError(
             f"cannot read the settings in {value}: {error}", "expected TOML"
         ) from None
@@ -60,30 +63,9 @@ Data = Annotated[
 ]
 Split = Annotated[str | None, typer.Option("--split", help="List of images in ImageSets/Main.")]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only the first N images.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but results and errors.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but results and errors.")]
 Json = Annotated[bool, typer.Option("--json", help="Results as JSON on stdout.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
-Precision = Annotated[
-    Literal["auto", "fp32", "bf16", "fp16"],
-    typer.Option(help="Of the network's arithmetic; auto is bf16 where that is faster."),
-]
-Cascade = Annotated[
-    bool,
-    typer.Option(
-        "--cascade/--no-cascade",
-        help="With weights that carry both heads (compress --keep-full): the small one chooses "
-        "the proposals that the full one scores.",
-    ),
-]
-Vote = Annotated[
-    float,
-    typer.Option(
-        min=0,
-        max=1,
-        help="IoU from which on boxes of a class are averaged into the one that stays; 0: none, "
-        "as in the paper.",
-    ),
-]
 Jobs = Annotated[
     int | None, typer.Option("--jobs", "-j", min=1, help="Threads [default: one for each core].")
 ]
@@ -93,72 +75,53 @@ Method = Annotated[
         "--proposals",
         metavar="METHOD|FILE",
         help="fast, single or quality (selective search), dense (sliding windows), or a file of "
-        "boxes, which `frcnn propose` or `frcnn detect` takes in.",
+        "boxes, which `frcnn propose` or `frcnn detect` imports.",
     ),
 ]
 Weights = Annotated[str, typer.Option("--weights", "-w", help="Name or path of a weights file.")]
 
 
-def numbers(text: str, flag: str) -> tuple[float, ...]:
-    """The numbers in "480,600"; none in an empty text.
-
-    Raises:
-        ConfigError: one of them is none.
-    """
-    try:
-        return tuple(float(part) for part in text.split(",")) if text else ()
-    except ValueError:
-        raise ConfigError(
-            f"--{flag} {text!r} is not understood", "expected numbers, as in 480,600"
-        ) from None
-
-
-def whole_numbers(text: str, flag: str) -> tuple[int, ...]:
-    """`numbers` that are whole and above 0, as sides in pixels are."""
-    found = numbers(text, flag)
-    if not all(1 <= each <= MAX_SIDE and each == int(each) for each in found):
-        raise ConfigError(
-            f"--{flag} {text} is out of range", f"expected whole numbers from 1 to {MAX_SIDE}"
-        )
-    return tuple(int(each) for each in found)
-
-
-def find_source(proposals: str = "fast", threads: int = 1) -> ProposalSource:
-    """A method with the cache in the usual place.
+def proposal_source(quiet: bool, proposals: str = "fast", threads: int = 1) -> ProposalSource:
+    """The source of proposals that --proposals names, with its kernels compiled.
 
     Args:
         proposals: a row of PROPOSERS, or the path of a file. threads: within one image.
     Raises:
         ConfigError: no such method. DataError: the file cannot be read.
     """
-    from ..proposers.cache import ProposalSource
-    from ..proposers.registry import PROPOSERS, from_file
-
-    path = Path(os.path.expanduser(proposals))
-    if proposals in PROPOSERS:
-        method = PROPOSERS[proposals](threads)
-    elif path.suffix or path.exists():
-        method = from_file(path)
-    else:
-        raise unknown_name("method", proposals, PROPOSERS)
-    return ProposalSource(method, proposals_dir())
-
-
-def proposal_source(quiet: bool, proposals: str = "fast", threads: int = 1) -> ProposalSource:
-    """What `find_source` gives, its kernels compiled."""
     import numpy as np
 
     from ..proposers.registry import FILE
+    from ..proposers.registry import proposal_source as find_source
 
     source = find_source(proposals, threads)
     if source.method.name != FILE:
-        words = "compiling the kernels, this once: about half a minute"
-        told = threading.Timer(3.0, stderr.print, [words])
+        message = "compiling the kernels, this once: about half a minute"
+        notice = threading.Timer(3.0, stderr.print, [message])
         if not quiet:
-            told.start()
+            notice.start()
         source.method.propose(np.zeros((8, 8, 3), np.uint8))
-        told.cancel()
+        notice.cancel()
     return source
+
+
+def import_proposals(
+    file: Path, paths: list[Path], source: ProposalSource, layout: Layout | None, quiet: bool
+) -> dict[str, Any]:
+    """Import a file of boxes, with progress, and say how it was read.
+
+    Returns:
+        The format and the layout of the boxes, for --json.
+    """
+    from ..proposers.exchange.importer import import_boxes
+
+    with ProgressLine("importing", len(paths), "images", quiet) as progress:
+        result = import_boxes(file, paths, source, layout, progress.advance)
+    if not quiet:
+        stderr.print(f"{file}: {result.format}; {result.layout}; boxes for {result.images} images")
+    if result.unused and not quiet:
+        stderr.print(f"  boxes for {result.unused} other images are left out")
+    return {"format": result.format, "layout": str(result.layout)}
 
 
 def open_named(
@@ -168,7 +131,7 @@ def open_named(
     default_splits: tuple[str, ...],
     limit: int | None,
 ) -> Dataset:
-    """Open a data set, saying on stderr what is downloaded."""
+    """Open a data set; what is downloaded is told on stderr."""
     return open_dataset(name, data, split, default_splits, stderr.print).limited(limit)
 
 
@@ -179,6 +142,6 @@ def image_files(sources: list[str]) -> list[Path]:
         ImageError: a file does not exist. DataError: a folder or pattern gives no image.
     """
     from ..data.images import SUFFIXES
-    from ..data.sources import expand
+    from ..data.sources import find_files
 
-    return expand(sources, SUFFIXES)
+    return find_files(sources, SUFFIXES)

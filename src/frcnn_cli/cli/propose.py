@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from json import dumps
 from pathlib import Path
 from statistics import fmean
@@ -11,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..data.registry import SPECS, names_dataset
-from ..errors import ConfigError, DataError
+from ..data.registry import SPECS, is_dataset_name
+from ..errors import ConfigError, DataError, unknown_name
+from .cache_admin import administer_cache
 from .console import ProgressLine, stderr, stdout
-from .exchange import FORMATS, exporter, import_proposals
 from .options import (
     Config,
     Data,
@@ -24,17 +26,18 @@ from .options import (
     Method,
     Quiet,
     Split,
-    find_source,
     image_files,
+    import_proposals,
     open_named,
     proposal_source,
 )
-from .upkeep import administer_cache
 
 if TYPE_CHECKING:
     from ..data.dataset import Dataset
     from ..proposers.cache import ProposalSource
-    from ..proposers.propose import Proposed
+    from ..proposers.propose import ProposeResult
+
+FORMATS = ("mat", "detectron2", "mmdetection", "npz", "json")  # that --export writes
 
 
 def propose(
@@ -85,205 +88,185 @@ def propose(
     quiet: Quiet = False,
     config: Config = None,
 ) -> None:
-    """Make region proposals and keep them in the cache, or take in those of another program.
+    """Make region proposals and keep them in the cache, or import those of another program.
 
-    What is in the cache already is not made again, so a run that was stopped goes on where it was.
+    What is in the cache already is not made again, so a run that was stopped continues.
 
     Example: frcnn propose voc2007 --split val --recall
     """
-    named = None
-    paths: list[Path] = []
-    first = sources[0] if sources and len(sources) == 1 else ""
-    if names_dataset(first) and not Path(first).exists():
-        named = open_named(first, data, split, ("trainval", "train"), limit)
-        paths = list(named.paths)
-    elif sources:
-        paths = image_files(sources)[:limit]
-    elif not (status or verify or clean):
+    from ..evaluation.recall import RecallMeter
+    from ..inference.proposal_pictures import ProposalPictures
+    from ..proposers.exchange.exporter import export_boxes, export_format
+    from ..proposers.registry import FILE
+    from ..proposers.registry import proposal_source as find_source
+
+    dataset, paths = _images(sources or [], data, split, limit)
+    if not sources and not (status or verify or clean):
         raise ConfigError("no images given", "name images, folders or a data set")
-    if named is None and (recall or plot):
+    if dataset is None and (recall or plot):
         raise ConfigError("recall needs annotations", f"name a data set: {', '.join(SPECS)}")
     if plot is not None and plot.suffix.lower() != ".svg":
         raise ConfigError(f"{plot} does not end in .svg", "the curve is drawn as SVG")
-    workers = jobs or os.cpu_count() or 1
     if status or verify or clean:
         administer_cache(find_source(proposals), paths, verify, clean, json, quiet)
         return
-    write = exporter(export, format_)
+    file_format = None if export is None else export_format(export, format_)
+    workers = jobs or os.cpu_count() or 1
     source = proposal_source(quiet, proposals, workers if len(paths) < workers else 1)
-    facts: dict[str, Any] = {}
-    if source.method.name == "file":
-        facts = import_proposals(Path(proposals), paths, source, layout, quiet)
+    imported: dict[str, Any] = {}
+    if source.method.name == FILE:
+        imported = import_proposals(Path(proposals), paths, source, _layout(layout), quiet)
     elif layout is not None:
         raise ConfigError("--layout is for a file of boxes", "name one with --proposals")
-    run = _Run(named, recall or plot is not None or source.method.name == "file", show)
+    meter = RecallMeter() if recall or plot is not None or imported else None
+    pictures = None if show is None else ProposalPictures(show, paths)
+    boxes: dict[int, Any] = {}
+
+    def use(result: ProposeResult) -> None:
+        assert result.proposals is not None
+        truth = None if dataset is None else dataset.ground_truth(result.index)
+        if export is not None:
+            boxes[result.index] = result.proposals.boxes
+        if meter is not None and truth is not None:
+            meter.add(result.proposals, truth)
+        if pictures is not None:
+            pictures.write(result.index, result.proposals, truth)
+
     start = time.perf_counter()
-    with ProgressLine("proposals", len(paths), "images", quiet) as progress:
-        run.over(paths, source, workers, progress, export is not None)
-    summary = facts | run.summary(time.perf_counter() - start, source)
-    if recall and facts:  # imported boxes: ours beside them
-        own = _Run(named, True, None)
-        with ProgressLine("our own", len(paths), "images", quiet) as progress:
-            own.over(paths, proposal_source(quiet), workers, progress, False)
-        summary["recall_fast"] = own.summary(0, source).get("recall", {})
-    if plot is not None:
-        run.plot(plot, f"{proposals} on {sources and sources[0]}, {summary['images']} images")
-    if write is not None:
-        write(paths, run.boxes)
+    totals = _propose_all("proposals", paths, source, workers, use, quiet)
+    summary = imported | totals.summary(time.perf_counter() - start, source)
+    if meter is not None and meter.objects:
+        summary |= {"objects": meter.objects, "recall": _recall(meter)}
+    if recall and imported and dataset is not None:
+        summary["recall_fast"] = _default_recall(dataset, workers, quiet)
+    if plot is not None and meter is not None:
+        from ..runtime.files import write_text
+
+        write_text(plot, meter.chart(f"{proposals} on {sources and sources[0]}, {totals} images"))
+    if export is not None and file_format is not None:
+        export_boxes(export, paths, boxes, file_format)
         summary["export"] = str(export)
     if json:
         print(dumps(summary))
     else:
         _print(summary)
-    for result in run.failed:
-        assert result.error is not None
-        words = result.error.message
-        stderr.print(f"  {words}" if str(result.path) in words else f"  {result.path}: {words}")
-    if run.failed:
-        if len(paths) == 1 and run.failed[0].error is not None:
-            raise run.failed[0].error
-        raise DataError(f"{len(run.failed)} of {len(paths)} images failed", "they are named above")
+    _raise_failures(totals.failures, len(paths))
 
 
-def _pictures(folder: Path, paths: list[Path]) -> list[Path]:
-    """Where the drawing of each image goes; names that are taken get a number.
+def _images(
+    sources: list[str], data: Path | None, split: str | None, limit: int | None
+) -> tuple[Dataset | None, list[Path]]:
+    """The data set that is named, if one is, and the image files."""
+    if len(sources) == 1 and is_dataset_name(sources[0]) and not Path(sources[0]).exists():
+        dataset = open_named(sources[0], data, split, ("trainval", "train"), limit)
+        return dataset, list(dataset.paths)
+    return None, image_files(sources)[:limit] if sources else []
+
+
+def _layout(name: str | None) -> Any:
+    """The layout of that name.
 
     Raises:
-        ConfigError: there is one of the images.
+        ConfigError: there is none.
     """
-    images = {path.resolve() for path in paths}
-    targets: dict[Path, None] = {}
-    for path in paths:
-        target, number = folder / f"{path.stem}.jpg", 1
-        while target in targets:
-            number += 1
-            target = folder / f"{path.stem}-{number}.jpg"
-        if target.resolve() in images:
-            raise ConfigError(f"{target} is one of the images", "choose another --show")
-        targets[target] = None
-    return list(targets)
+    from ..proposers.exchange.layouts import LAYOUTS
+
+    if name is not None and name not in LAYOUTS:
+        raise unknown_name("layout", name, LAYOUTS)
+    return None if name is None else LAYOUTS[name]
 
 
-class _Run:
-    """One run over all images, and what is kept of each."""
+@dataclass
+class _Totals:
+    """What is counted over all images."""
 
-    def __init__(self, named: Dataset | None, judge: bool, show: Path | None) -> None:
-        self.named, self.show = named, show
-        self.judge = judge and named is not None
-        self.counts: list[int] = []
-        self.seconds: list[float] = []
-        self.cached = 0
-        self.failed: list[Proposed] = []
-        self._pictures: list[Path] = []  # to draw, one an image
-        self.boxes: dict[int, Any] = {}  # for an export
-        self._overlaps: list[Any] = []
-        self._labels: list[Any] = []
+    box_counts: list[int] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)  # of images that were not in the cache
+    failures: list[ProposeResult] = field(default_factory=list)
 
-    def over(
-        self,
-        paths: list[Path],
-        source: ProposalSource,
-        workers: int,
-        progress: ProgressLine,
-        keep: bool,
-    ) -> None:
-        """Propose for each image; what is kept in memory is little unless all boxes are wanted."""
-        from ..evaluation.recall import CURVE, best_overlaps
-        from ..proposers.propose import propose_files
+    def add(self, result: ProposeResult) -> None:
+        if result.proposals is None:
+            self.failures.append(result)
+            return
+        self.box_counts.append(len(result.proposals.boxes))
+        if not result.cached:
+            self.seconds.append(result.seconds)
 
-        if self.show is not None:
-            self._pictures = _pictures(self.show, paths)
-        try:
-            for result in propose_files(paths, source, workers):
-                progress.advance()
-                if result.proposals is None:
-                    self.failed.append(result)
-                    continue
-                self.counts.append(len(result.proposals.boxes))
-                if result.cached:
-                    self.cached += 1
-                else:
-                    self.seconds.append(result.seconds)
-                if keep:
-                    self.boxes[result.index] = result.proposals.boxes
-                if self.judge and self.named is not None:
-                    objects = self.named.ground_truth(result.index)
-                    self._overlaps.append(best_overlaps(result.proposals, objects, CURVE))
-                    self._labels.append(objects.labels[~objects.difficult])
-                if self.show is not None:
-                    self._show(result)
-        except KeyboardInterrupt:
-            done = len(self.counts)
-            words = f"stopped after {done} of {len(paths)} images; the same command goes on there"
-            stderr.print(words)
-            raise
-
-    def _show(self, result: Proposed) -> None:
-        from ..data import images
-        from ..inference.drawing import draw_proposals
-        from ..runtime.files import write_atomically
-
-        assert result.proposals is not None
-        image = images.decode(images.read_bytes(result.path), str(result.path))
-        truth = None if self.named is None else self.named.ground_truth(result.index)
-        picture = draw_proposals(image, result.proposals, truth)
-        write_atomically(
-            self._pictures[result.index],
-            lambda part: picture.save(part, format="JPEG", quality=92),
-        )
-
-    def _objects(self) -> int:
-        return sum(len(labels) for labels in self._labels)
-
-    def _table(self, counts: tuple[int, ...]) -> dict[str, dict[str, float]]:
-        import numpy as np
-
-        from ..evaluation.recall import CURVE, recall_table
-
-        overlaps, labels = np.concatenate(self._overlaps), np.concatenate(self._labels)
-        columns = [CURVE.index(count) for count in counts]
-        return recall_table(overlaps[:, columns], labels, counts)
+    def __str__(self) -> str:
+        return str(len(self.box_counts))
 
     def summary(self, seconds: float, source: ProposalSource) -> dict[str, Any]:
         """What is printed at the end."""
-        from ..evaluation.recall import COUNTS
-
-        found: dict[str, Any] = {
-            "images": len(self.counts),
-            "cached": self.cached,
-            "failed": len(self.failed),
+        return {
+            "images": len(self.box_counts),
+            "cached": len(self.box_counts) - len(self.seconds),
+            "failed": len(self.failures),
             "damaged": len(set(source.damaged)),
-            "boxes_per_image": round(fmean(self.counts or [0]), 1),
+            "boxes_per_image": round(fmean(self.box_counts or [0]), 1),
             "seconds": round(seconds, 2),
             "seconds_per_image": round(fmean(self.seconds or [0]), 4),
             "cache": str(source.folder),
         }
-        if self._objects():
-            found["objects"] = self._objects()
-            found["recall"] = self._table(COUNTS)
-        return found
 
-    def plot(self, path: Path, title: str) -> None:
-        """Write the curve of recall."""
-        from ..evaluation.recall import CURVE
-        from ..runtime.files import write_atomically
-        from ..runtime.svg import Axis, Series, axis, line_chart
 
-        if not self._objects():
-            raise DataError("there is no object to find in these images", "choose another split")
-        table = self._table(CURVE)
-        names = {"0.5": "recall at IoU 0.5", "0.7": "recall at IoU 0.7", "mabo": "MABO"}
-        lines = [
-            Series(name, [(int(count), row[key]) for count, row in table.items()])
-            for key, name in names.items()
-        ]
-        across = axis("proposals an image", CURVE, logarithmic=True)
-        picture = line_chart(title, across, Axis("share of the objects, overlap", 0, 1), lines)
+def _propose_all(
+    label: str,
+    paths: list[Path],
+    source: ProposalSource,
+    workers: int,
+    use: Callable[[ProposeResult], None],
+    quiet: bool,
+) -> _Totals:
+    """Propose for every image, with progress; `use` is called with each that succeeds."""
+    from ..proposers.propose import propose
 
-        def fill(part: Path) -> None:
-            part.write_text(picture, encoding="utf-8")
+    totals = _Totals()
+    try:
+        with ProgressLine(label, len(paths), "images", quiet) as progress:
+            for result in propose(paths, source, workers=workers):
+                progress.advance()
+                totals.add(result)
+                if result.proposals is not None:
+                    use(result)
+    except KeyboardInterrupt:
+        stderr.print(f"stopped after {totals} of {len(paths)} images; the same command continues")
+        raise
+    return totals
 
-        write_atomically(path, fill)
+
+def _recall(meter: Any) -> dict[str, dict[str, float]]:
+    from ..evaluation.recall import COUNTS
+
+    return meter.table(COUNTS)
+
+
+def _default_recall(dataset: Dataset, workers: int, quiet: bool) -> dict[str, dict[str, float]]:
+    """Recall of default selective search, to put beside that of imported boxes."""
+    from ..evaluation.recall import RecallMeter
+
+    meter = RecallMeter()
+
+    def add(result: ProposeResult) -> None:
+        assert result.proposals is not None
+        meter.add(result.proposals, dataset.ground_truth(result.index))
+
+    source = proposal_source(quiet)
+    _propose_all("selective search", list(dataset.paths), source, workers, add, quiet)
+    return _recall(meter)
+
+
+def _raise_failures(failures: list[ProposeResult], count: int) -> None:
+    """Name the images that failed, and end with an error if there is any."""
+    for result in failures:
+        assert result.error is not None
+        message = result.error.message
+        stderr.print(
+            f"  {message}" if str(result.path) in message else f"  {result.path}: {message}"
+        )
+    if failures and count == 1 and failures[0].error is not None:
+        raise failures[0].error
+    if failures:
+        raise DataError(f"{len(failures)} of {count} images failed", "they are named above")
 
 
 def _print(summary: dict[str, Any]) -> None:
@@ -296,15 +279,15 @@ def _print(summary: dict[str, Any]) -> None:
     )
     if summary["damaged"]:
         stdout.print(f"{summary['damaged']} damaged entries were made again")
-    for key, of in (("recall", ""), ("recall_fast", " of our own boxes, mode fast,")):
+    for key, of in (("recall", ""), ("recall_fast", " of selective search, mode fast,")):
         if not summary.get(key):
             continue
-        words = f"{summary['objects']} objects; recall{of} at IoU 0.5 and 0.7:"
-        stdout.print(words, soft_wrap=True)
+        title = f"{summary['objects']} objects; recall{of} at IoU 0.5 and 0.7:"
+        stdout.print(title, soft_wrap=True)
         stdout.print(f"{'boxes':>7} {'R 0.5':>7} {'R 0.7':>7} {'ABO':>7} {'MABO':>7}")
         for count, row in summary[key].items():
             figures = " ".join(f"{row[each]:7.3f}" for each in ("0.5", "0.7", "abo", "mabo"))
             stdout.print(f"{count:>7} {figures}")
-    for key, words in (("export", "wrote"), ("cache", "kept in")):
+    for key, label in (("export", "wrote"), ("cache", "kept in")):
         if key in summary:
-            stdout.print(f"{words} {summary[key]}", soft_wrap=True)
+            stdout.print(f"{label} {summary[key]}", soft_wrap=True)

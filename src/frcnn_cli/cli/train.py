@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -12,16 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperCommand
 
-from ..config import RECIPES, TrainConfig, check
+from ..config import RECIPES, TrainConfig, TrainRuntimeConfig, check, flag_of
 from ..config import recipe as recipe_settings
-from ..data.registry import HELP, absolute
+from ..data.registry import HELP, absolute_name
 from ..errors import ConfigError
 from ..runtime.paths import find_weights
-from .console import ProgressLine, stderr
+from .config_options import FromConfig, options_of
+from .console import progress_lines, stderr
 from .options import (
     Config,
     Data,
-    Device,
     Jobs,
     Json,
     Limit,
@@ -29,21 +27,17 @@ from .options import (
     Quiet,
     Split,
     load_config,
-    numbers,
     open_named,
     proposal_source,
-    whole_numbers,
 )
-from .training import make_judge, say_facts, train_to_the_end
 
 if TYPE_CHECKING:
-    from ..data.dataset import Dataset
-    from ..training.setup import Initialisation
+    from ..training.initialisation import Initialisation
+    from ..training.learner import Learner
+    from ..training.train import TrainResult
 
 RUNS = Path("runs/train")
-PAPER = TrainConfig()
 LATEST = "latest"
-MOST_WORKERS = 8  # processes that make batches; more keep no GPU busier
 
 
 class TrainCommand(TyperCommand):
@@ -52,25 +46,20 @@ class TrainCommand(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Give a lone --resume its value."""
         given = []
-        for arg, behind in zip(args, [*args, "-"][1:], strict=True):
-            given += [arg, LATEST] if arg == "--resume" and behind.startswith("-") else [arg]
+        for arg, following in zip(args, [*args, "-"][1:], strict=True):
+            alone = arg == "--resume" and following.startswith("-")
+            given += [arg, LATEST] if alone else [arg]
         return super().parse_args(ctx, given)
 
 
-def _setting(text: str) -> object:
-    """An option whose default the recipe decides."""
-    return typer.Option(help=f"{text} [default: the recipe's].", show_default=False)
-
-
 def _load_run(ctx: typer.Context, folder: Path | None) -> Path | None:
-    """Take the settings of the run that is resumed."""
+    """Use the settings of the run that is resumed."""
     if folder is None:
         return None
     if str(folder) == LATEST:
         from ..training.runs import latest
-        from ..training.state import STATE_FILE
 
-        folder = latest(RUNS, STATE_FILE)
+        folder = latest(RUNS)
     settings = folder / "config.toml"
     if not settings.is_file():
         raise ConfigError(f"no run in {folder}", f"expected a folder such as {RUNS}/run")
@@ -78,20 +67,18 @@ def _load_run(ctx: typer.Context, folder: Path | None) -> Path | None:
     return folder
 
 
+@options_of(
+    chosen=FromConfig(TrainConfig, only_given=True, default_note="the recipe's"),
+    runtime=FromConfig(TrainRuntimeConfig),
+)
 def train(
     dataset: Annotated[
         str, typer.Argument(help=f"{HELP} Several with + between them: voc2007+voc2012.")
     ] = "voc",
+    *,
     data: Data = None,
     split: Split = None,
     limit: Limit = None,
-    backbone: Annotated[
-        str | None,
-        typer.Option(
-            help=f"The convolutional network [default: {PAPER.backbone}, or that of --weights].",
-            show_default=False,
-        ),
-    ] = None,
     init: Annotated[
         Path | None,
         typer.Option(
@@ -111,103 +98,40 @@ def train(
         typer.Option("--weights", "-w", help="A detector to train further, with its classes."),
     ] = None,
     recipe: Annotated[str, typer.Option(help=f"{', '.join(RECIPES)}.")] = "paper",
-    iterations: Annotated[int | None, _setting("Batches to train")] = None,
-    images_per_batch: Annotated[int | None, _setting("Images in a batch")] = None,
-    rois_per_batch: Annotated[int | None, _setting("RoIs in a batch, over its images")] = None,
-    scales: Annotated[
-        str | None, _setting("Shorter side, pixels; of several (480,576,688) each image draws one")
-    ] = None,
-    max_size: Annotated[int | None, _setting("Longer side at most, pixels")] = None,
-    lr: Annotated[float | None, _setting("Learning rate")] = None,
-    lr_steps: Annotated[
-        str | None, _setting("Shares of the iterations after which the rate falls to a tenth")
-    ] = None,
-    train_from: Annotated[
-        str | None,
-        typer.Option(
-            help="First layer that learns: conv3_1, fc6, bbox_pred … [default: the backbone's].",
-            show_default=False,
-        ),
-    ] = None,
-    dropout: Annotated[
-        float | None, _setting("Share of the fully connected layers' outputs that is dropped")
-    ] = None,
-    loc_weight: Annotated[
-        float | None, _setting("Weight of the box loss; 0: classification only")
-    ] = None,
-    clip_norm: Annotated[float | None, _setting("Largest norm of the gradient; 0: any")] = None,
-    max_proposals: Annotated[int | None, _setting("Proposals an image")] = None,
-    rank: Annotated[
-        int | None,
-        typer.Option(help="Of the fully connected layers, from the start [default: full]."),
-    ] = None,
-    seed: Annotated[int | None, _setting("Seed of all that is random")] = None,
-    eval_every: Annotated[
-        int, typer.Option(min=0, help="Iterations between validations; the best weights are kept.")
-    ] = 0,
+    chosen: dict[str, Any],
     eval_split: Annotated[str, typer.Option(help="Split to validate on.")] = "val",
     eval_limit: Annotated[
         int | None, typer.Option(min=1, help="Validate on the first N images.")
     ] = None,
-    checkpoint_minutes: Annotated[
-        float, typer.Option(min=0, help="Minutes between checkpoints.")
-    ] = 5.0,
-    precision: Annotated[
-        str, typer.Option(help="fp32, bf16, or auto: bf16 where the processor has it.")
-    ] = "auto",
-    compile: Annotated[
-        bool, typer.Option("--compile", help="Compile the convolutions with torch.compile.")
-    ] = False,
-    cache_features: Annotated[
-        bool,
-        typer.Option("--cache-features", help="Keep the features of frozen convolutions on disk."),
-    ] = False,
+    runtime: TrainRuntimeConfig,
     name: Annotated[str, typer.Option(help=f"Folder in {RUNS}.")] = "run",
     resume: Annotated[
         Path | None,
         typer.Option(
             callback=_load_run,
             is_eager=True,
-            help="Go on with the run in this folder; alone: with the last one.",
+            help="Continue the run in this folder; alone: the last one.",
         ),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be trained, and stop.")
     ] = False,
     proposals: Method = "fast",
-    device: Device = "auto",
     jobs: Jobs = None,
     json: Json = False,
     quiet: Quiet = False,
     config: Config = None,
 ) -> None:
-    """Train the network on a data set; the defaults are the paper's.
+    """Train a network on a data set; the defaults are the paper's.
 
     Writes runs/train/NAME: last.safetensors (the weights), metrics.csv, losses.svg, config.toml,
     environment.json, the state for --resume, and TensorBoard's events where it is installed.
 
     Example: frcnn train --data BCCD --recipe modern --iterations 500
     """
-    chosen: dict[str, Any] = {
-        "iterations": iterations,
-        "images_per_batch": images_per_batch,
-        "rois_per_batch": rois_per_batch,
-        "scales": scales and whole_numbers(scales, "scales"),
-        "max_size": max_size,
-        "lr": lr,
-        "lr_steps": lr_steps and numbers(lr_steps, "lr-steps"),
-        "train_from": train_from,
-        "dropout": dropout,
-        "loc_weight": loc_weight,
-        "clip_norm": clip_norm,
-        "max_proposals": max_proposals,
-        "rank": rank,
-        "seed": seed,
-        "backbone": backbone,
-    }
-    given = {key: value for key, value in chosen.items() if value is not None}
-    settings = replace(recipe_settings(recipe, dataset), **given)
-    if weights is None or resume is not None:
+    settings = replace(recipe_settings(recipe, dataset), **chosen)
+    further = weights is not None and resume is None
+    if not further:
         check(settings)
     elif init is not None or pixels is not None:
         raise ConfigError("--weights goes with no --init or --pixels", "leave one of them out")
@@ -216,121 +140,134 @@ def train(
             f"--name {name} is not the name of a folder", "leave out what leads to it"
         )
     images = open_named(dataset, data, split, ("trainval", "train"), limit)
-    validation = open_named(dataset, data, eval_split, (), eval_limit) if eval_every else None
-    if validation is not None:
-        validation.require_objects()
-        seen = len(set(validation.paths) & set(images.paths))
-        if seen and not quiet:
-            stderr.print(
-                f"{seen} of the {len(validation)} images of --eval-split {eval_split} are trained "
-                "on: what is found on them says little; train on --split train",
-                soft_wrap=True,
-            )
-    from ..proposers.registry import PROPOSERS
-    from ..runtime.device import keep_freed_memory, pick_device
-    from ..training import runs
-    from ..training.distributed import world
-    from ..training.setup import Initialisation, prepare
-    from ..training.state import read_state
-    from ..training.trainer import Runtime
+    validation = None
+    if runtime.eval_every:
+        validation = open_named(dataset, data, eval_split, (), eval_limit)
+    from ..runtime.device import keep_freed_memory
+    from ..training.distributed import is_first_process
+    from ..training.train import train as run
 
     keep_freed_memory()
-    origin = Initialisation(init, pixels, None if resume is None else read_state(resume))
-    if origin.state is not None and origin.state["classes"] != list(images.classes):
-        images = images.with_classes(origin.state["classes"])  # those of the run's --weights
-    elif origin.state is None and weights is not None:
-        origin, settings, images = _further(weights, settings, images, given)
-    workers = jobs or os.cpu_count() or 1
-    with world(device) as (place, own_device):
-        runtime = Runtime(
-            own_device,
-            precision,
-            min(workers, MOST_WORKERS) if pick_device(own_device).type == "cuda" else 1,
-            checkpoint_minutes,
-            eval_every,
-            compile,
-            cache_features,
-        )
-        measured = dry_run or not quiet
-        quiet = quiet or not place.first
-        source = proposal_source(quiet, proposals)
-        with ProgressLine("looking at the images", len(images), "images", quiet) as progress:
-            trainer = prepare(
-                images, source, settings, origin, runtime, workers, progress.advance, place
-            )
-        left = trainer.config.iterations - trainer.iteration
-        seconds, held = trainer.trial() if measured and left else (0.0, 0)
-        if not quiet:
-            say_facts(trainer, seconds, held)
-        if dry_run:
-            if json and place.first:
-                print(dumps({"seconds_per_iteration": seconds, "bytes": held}))
-            return
-        if validation is not None and place.first:
-            trainer.judge = make_judge(trainer, validation, workers, quiet)
-        if place.first:
-            trainer.run = resume or runs.create(RUNS, name)
-            runs.describe(
-                trainer.run,
-                {
-                    "dataset": absolute(dataset),
-                    "data": data and data.resolve(),
-                    "split": split,
-                    "limit": limit,
-                    "init": init and init.resolve(),
-                    "pixels": pixels,
-                    "weights": weights if resume else weights and find_weights(weights).resolve(),
-                    "recipe": recipe,
-                    "proposals": proposals
-                    if proposals in PROPOSERS
-                    else str(Path(proposals).resolve()),
-                    "eval_every": eval_every,
-                    "eval_split": eval_split,
-                    "eval_limit": eval_limit,
-                    "checkpoint_minutes": checkpoint_minutes,
-                    "precision": precision,
-                    "compile": compile,
-                    "cache_features": cache_features,
-                    **{key: _as_flag(getattr(settings, key)) for key in chosen},
-                },
-            )
-        result = train_to_the_end(trainer, quiet)
-    if not place.first:
-        return
-    assert trainer.run is not None
-    weights_file = trainer.run / "last.safetensors"
-    if json:
-        print(dumps({"run": str(trainer.run), "weights": str(weights_file), **result}))
-    elif not quiet:
-        stderr.print(f"waited for data {result['waited']:.1%} of the time")
-        if trainer.best >= 0:
-            best = trainer.run / "best.safetensors"
-            stderr.print(f"best on {eval_split}: mAP {trainer.best:.1%}, {best}")
-        stderr.print(f"weights: {weights_file}")
-
-
-def _as_flag(value: object) -> object:
-    return ",".join(map(str, value)) if isinstance(value, tuple) else value
-
-
-def _further(
-    weights: str, settings: TrainConfig, images: Dataset, given: Mapping[str, Any]
-) -> tuple[Initialisation, TrainConfig, Dataset]:
-    """Start from a detector: with its backbone, its classes and, unless others are given, its
-    scale and longest side."""
-    from ..checkpoints.weights import load_weights
-    from ..training.setup import Initialisation
-
-    model, header = load_weights(find_weights(weights))
-    if given.get("backbone", header.backbone) != header.backbone:
-        raise ConfigError(f"the weights are of {header.backbone}", "leave out --backbone")
-    settings = replace(
-        settings,
-        backbone=header.backbone,
-        scales=settings.scales if "scales" in given else (header.scale,),
-        max_size=settings.max_size if "max_size" in given else header.max_size,
+    initialisation, settings = _initialisation(
+        weights if further else None, init, pixels, settings, chosen
     )
-    if settings.rank is not None:
-        raise ConfigError("--rank and --weights exclude each other", "frcnn compress lowers ranks")
-    check(settings)
-    return Initialisation(detector=(model, header)), settings, images.with_classes(header.classes)
+    shown = is_first_process() and not quiet
+
+    def on_ready(learner: Learner) -> None:
+        if not (dry_run or not quiet):
+            return
+        seconds, held = learner.trial() if learner.iterations_left else (0.0, 0)
+        if shown:
+            _show_plan(learner, seconds, held)
+        if dry_run and json and is_first_process():
+            print(dumps({"seconds_per_iteration": seconds, "bytes": held}))
+
+    result = run(
+        settings,
+        images,
+        folder=RUNS / name,
+        resume=resume,
+        initialisation=initialisation,
+        proposals=proposal_source(not shown, proposals),
+        validation=validation,
+        runtime=runtime,
+        threads=jobs,
+        settings={
+            "dataset": absolute_name(dataset),
+            "data": data and data.resolve(),
+            "split": split,
+            "limit": limit,
+            "init": init and init.resolve(),
+            "pixels": pixels,
+            "weights": find_weights(weights).resolve() if weights and further else weights,
+            "recipe": recipe,
+            "proposals": _absolute_method(proposals),
+            "eval_split": eval_split,
+            "eval_limit": eval_limit,
+            **_as_options(settings),
+            **_as_options(runtime, without=("device",)),
+        },
+        dry_run=dry_run,
+        progress=progress_lines(not shown),
+        on_message=lambda message: stderr.print(message, soft_wrap=True) if shown else None,
+        on_ready=on_ready,
+    )
+    if result is not None and is_first_process():
+        _show_result(result, eval_split, json, quiet)
+
+
+def _initialisation(
+    weights: str | None,
+    init: Path | None,
+    pixels: str | None,
+    settings: TrainConfig,
+    chosen: dict[str, Any],
+) -> tuple[Initialisation, TrainConfig]:
+    """The weights to start from, and the settings that go with them."""
+    from ..training.initialisation import Initialisation, continue_from
+
+    if weights is None:
+        return Initialisation(imagenet_weights=init, pixels=pixels), settings
+    return continue_from(find_weights(weights), settings, chosen)
+
+
+def _absolute_method(proposals: str) -> str:
+    """The same --proposals, whatever the working folder."""
+    from ..proposers.registry import PROPOSERS
+
+    return proposals if proposals in PROPOSERS else str(Path(proposals).resolve())
+
+
+def _as_options(config: Any, without: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The fields of a configuration under the names of their options, for config.toml."""
+    named = {each.name: flag_of(type(config), each.name) for each in fields(config)}
+    return {
+        flag.replace("-", "_"): getattr(config, name)
+        for name, flag in named.items()
+        if flag and name not in without
+    }
+
+
+def _show_plan(learner: Learner, seconds: float, held: int) -> None:
+    """Print what the run is about to do.
+
+    Args:
+        seconds, held: what a trial step took, and the bytes of memory.
+    """
+    from ..training.setup import describe_run
+
+    for line in describe_run(learner):
+        stderr.print(line)
+    left = learner.iterations_left
+    if left == 0:
+        stderr.print("all iterations are done")
+        return
+    stderr.print(
+        f"a trial step took {seconds:.2f} s and {held / 1e9:.1f} GB: about "
+        f"{_duration(seconds * left)} for {left:,} iterations"
+    )
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{max(seconds / 60, 1):.0f} min"
+
+
+def _show_result(result: TrainResult, eval_split: str, json: bool, quiet: bool) -> None:
+    """Print what the run has left."""
+    if json:
+        losses = {"cls": result.cls, "loc": result.loc}
+        answer = {
+            "run": str(result.folder),
+            "weights": str(result.weights),
+            "iterations": result.iterations,
+            **{key: round(loss, 4) for key, loss in losses.items() if loss is not None},
+            "waited": round(result.waited, 4),
+        }
+        print(dumps(answer))
+    elif not quiet:
+        stderr.print(f"waited for data {result.waited:.1%} of the time")
+        if result.best_mean_ap is not None:
+            stderr.print(
+                f"best on {eval_split}: mAP {result.best_mean_ap:.1%}, {result.best_weights}"
+            )
+        stderr.print(f"weights: {result.weights}")

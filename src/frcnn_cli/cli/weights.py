@@ -22,7 +22,7 @@ Name = Annotated[str, typer.Argument(help="Name or path of a weights file.")]
 
 @weights.callback()
 def explain() -> None:
-    """List, explain, import and export weights files.
+    """List, show, import and export weights files.
 
     Example: frcnn weights show squeezenet1_1-voc07
     """
@@ -30,7 +30,7 @@ def explain() -> None:
 
 @weights.command("list")
 def list_weights(json: Json = False) -> None:
-    """Weights that are known by name.
+    """List the weights that can be given by name.
 
     Example: frcnn weights list
     """
@@ -68,7 +68,7 @@ def _ranks(ranks: dict[str, int]) -> str:
 
 @weights.command("show")
 def show(name: Name, json: Json = False) -> None:
-    """What a weights file holds, where it comes from, and what it costs.
+    """Show what a weights file holds, where it comes from, and what it costs.
 
     Example: frcnn weights show squeezenet1_1-voc07 --json
     """
@@ -134,7 +134,7 @@ def import_file(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Make a weights file of another program's: Girshick's .caffemodel, a state dict of torch.
+    """Convert weights of another program: Girshick's .caffemodel, or a state dict of torch.
 
     Example: frcnn weights import vgg16_fast_rcnn_iter_40000.caffemodel
     """
@@ -155,7 +155,15 @@ def import_file(
     names = [name.strip() for name in classes.split(",") if name.strip()]
     if len(set(names)) < len(names):
         raise ConfigError("--classes names one twice", "give each once, in order")
-    got = import_weights(file, target, backbone, names, pixels, scale, max_size)
+    got = import_weights(
+        file,
+        target,
+        backbone_name=backbone,
+        classes=names,
+        pixels=pixels,
+        scale=scale,
+        max_size=max_size,
+    )
     kind = "detector" if got.header else "initial weights"
     if json:
         print(dumps({"path": str(target), "backbone": got.backbone, "kind": kind}))

@@ -1,1 +1,1 @@
-"""Fully connected layers of low rank: choosing, fitting and measuring them."""
+"""Compressing a trained detector: its fully connected layers become layers of low rank."""

@@ -1,4 +1,4 @@
-"""What the fully connected layers of a network do on real images."""
+"""Statistics of the fully connected layers' outputs on real images."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from ..inference.detector import Detector
 from ..models.low_rank import OutputMoments
 from ..models.region_network import RegionNetwork
 
-ROIS_PER_IMAGE = 512  # a quarter of the proposals says as much as all of them
-HELD_OUT = 5  # every fifth image judges
-SAME = 1e-6  # share of the outputs' square, below which their variance is rounding
-KEPT_ROIS = 51_200  # at most, whose outputs are kept: 100 MB where the first layer has 1,024
+ROIS_PER_IMAGE = 512  # a quarter of the proposals tells as much as all of them
+HELD_OUT = 5  # every fifth image is held out
+CONSTANT = 1e-6  # variance over mean square, below which outputs differ by rounding alone
+MAX_ROIS = 51_200  # whose outputs are stored: 100 MB where the first layer has 1,024 of them
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """What the layers of a network put out on real images."""
+    """Outputs of a network's fully connected layers on real images."""
 
-    moments: dict[str, OutputMoments]  # of each layer, without its bias
+    moments: dict[str, OutputMoments]  # by layer, of its outputs without the bias
     rois: Tensor  # [N, u] float16, W x + b of the first layer for some RoIs
-    held_out: Tensor  # [M, u], the same for RoIs of other images, which had no part in the moments
+    held_out: Tensor  # [M, u], the same for RoIs of images that are not in the moments
     images: int
     source: str  # where the images came from
 
@@ -38,17 +38,20 @@ class Calibration:
 def calibrate(
     detector: Detector,
     paths: Sequence[Path],
+    *,
     source: str,
     workers: int,
     on_image: Callable[[], None],
 ) -> Calibration:
     """Run a network over images; memory does not grow with their number.
 
+    Images that cannot be read, and those without proposals, are skipped.
+
     Args:
-        detector: with the whole network. source: what to call the images.
-        workers: threads that read ahead. on_image: called after each.
+        detector: its network is not compressed. source: name of the images, for people.
+        workers: threads that read ahead. on_image: called after each image.
     Raises:
-        DataError: fewer than two images can be read, or all of them look the same.
+        DataError: fewer than two images are left, or all of them look the same.
         WeightsError: the outputs of the first layer do not fit float16.
     """
 
@@ -61,51 +64,55 @@ def calibrate(
         name: OutputMoments(len(layer.bias))
         for name, layer in network.compressible_layers().items()
     }
-    rois: list[list[Tensor]] = [[], []]
-    kept = min(ROIS_PER_IMAGE // 2, max(1, KEPT_ROIS // len(paths)))
-    used = [0, 0]  # images to fit, images to judge
+    stored: dict[bool, list[Tensor]] = {False: [], True: []}  # by whether the image is held out
+    stored_per_image = min(ROIS_PER_IMAGE // 2, max(1, MAX_ROIS // len(paths)))
+    count = 0
     for image in detector.read_each(paths, read, workers):
         on_image()
-        # a photograph that cannot be read tells nothing
         if isinstance(image, ReadFailure) or not len(image.preprocessed.rois):
             continue
-        judges = sum(used) % HELD_OUT == HELD_OUT - 1 or sum(used) == 1
-        used[judges] += 1
+        is_held_out = count == 1 or count % HELD_OUT == HELD_OUT - 1
+        count += 1
         with torch.inference_mode():
-            pooled, _ = detector.region_features(image.preprocessed)
-            seen = _spread(pooled, ROIS_PER_IMAGE)
-            if not judges:
-                _observe(network, seen, moments)
-            first = first_layer_outputs(network, _spread(seen, kept))
-            rois[judges].append(first.half().cpu())
-    if not all(used):
+            features, _ = detector.region_features(image.preprocessed)
+            sample = _evenly_spaced(features, ROIS_PER_IMAGE)
+            if not is_held_out:
+                _add_outputs(network, sample, moments)
+            outputs = first_layer_outputs(network, _evenly_spaced(sample, stored_per_image))
+            stored[is_held_out].append(outputs.half().cpu())
+    if count < 2:
         raise DataError(f"{source}: fewer than two images to calibrate with", "give more images")
-    fitted, held_out = torch.cat(rois[0]), torch.cat(rois[1])
-    for outputs in (fitted, held_out):
-        if not outputs.isfinite().all():
-            raise WeightsError(
-                "the outputs of the first fully connected layer are too large for float16",
-                "use --calibrate none",
-            )
-        size = outputs.float().square().mean(dim=0).sum()
-        if outputs.float().var(dim=0, correction=0).sum() <= SAME * size:
-            raise DataError(f"{source}: there is nothing to see on the images", "give photographs")
-    return Calibration(moments, fitted, held_out, sum(used), source)
+    rois, held_out = torch.cat(stored[False]), torch.cat(stored[True])
+    for outputs in (rois, held_out):
+        _check_outputs(outputs, source)
+    return Calibration(moments=moments, rois=rois, held_out=held_out, images=count, source=source)
 
 
-def _spread(rows: Tensor, count: int) -> Tensor:
-    """At most so many rows, at even distances."""
+def first_layer_outputs(network: RegionNetwork, features: Tensor) -> Tensor:
+    """W x + b of the first fully connected layer, [R, u], from RoI features [R, D]."""
+    first = next(iter(network.compressible_layers().values()))
+    return nn.functional.linear(features, first.weight, first.bias)
+
+
+def _evenly_spaced(rows: Tensor, count: int) -> Tensor:
+    """At most `count` of the rows, from the first to the last at even distances."""
     return rows[torch.linspace(0, len(rows) - 1, min(len(rows), count)).long()]
 
 
-def first_layer_outputs(network: RegionNetwork, pooled: Tensor) -> Tensor:
-    """W x + b of the first fully connected layer, [R, u]."""
-    first = next(iter(network.compressible_layers().values()))
-    return nn.functional.linear(pooled, first.weight, first.bias)
-
-
-def _observe(network: RegionNetwork, x: Tensor, moments: dict[str, OutputMoments]) -> None:
+def _add_outputs(network: RegionNetwork, x: Tensor, moments: dict[str, OutputMoments]) -> None:
+    """Add the outputs of every layer for RoI features [R, D] to its moments."""
     for name, layer in network.compressible_layers().items():
         y = nn.functional.linear(x, layer.weight)
         moments[name].add(y)
         x = (y + layer.bias).relu()
+
+
+def _check_outputs(outputs: Tensor, source: str) -> None:
+    if not outputs.isfinite().all():
+        raise WeightsError(
+            "the outputs of the first fully connected layer are too large for float16",
+            "use --calibrate none",
+        )
+    mean_square = outputs.float().square().mean(dim=0).sum()
+    if outputs.float().var(dim=0, correction=0).sum() <= CONSTANT * mean_square:
+        raise DataError(f"{source}: there is nothing to see on the images", "give photographs")

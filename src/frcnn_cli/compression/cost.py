@@ -1,9 +1,8 @@
-"""What a network costs on this machine."""
+"""What a detector costs on this machine: bytes, operations, milliseconds, memory."""
 
 from __future__ import annotations
 
-import multiprocessing
-from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,58 +22,58 @@ from ..models.region_network import RegionNetwork
 from ..proposers.cache import ProposalSource
 from ..proposers.registry import selective_search
 from ..runtime.device import keep_freed_memory, peak_bytes
+from ..runtime.executor import open_executor
 from ..runtime.paths import WEIGHTS_SUFFIX
 from ..runtime.timing import median_seconds
 from .ranks import Ranks
 
-ROIS = 2000  # of the image that is measured
+ROIS = 2000  # of the image that is measured with
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Cost:
-    """Of one weights file."""
+    """The cost of one weights file."""
 
     bytes: int  # of the file
     parameters: int
     head_flops: int  # of the fully connected layers for one RoI; a multiply-add is two
     milliseconds: float  # an image with 2,000 RoIs, proposals and decoding excluded; median of 5
-    peak_bytes: int  # resident memory of the process at its largest; on a GPU, what it held there
+    peak_bytes: int  # most resident memory of the process; on a GPU, most memory used there
 
 
-def measure(weights: Path, device: str) -> Cost:
-    """Measure a weights file in a new process, so that nothing else counts.
+def measure_weights(weights: Path, device: str) -> Cost:
+    """Measure a weights file in a process of its own, whose memory holds nothing else.
 
-    The image is noise of the network's scale, 3:4, with boxes at random: nearly all of them on
-    cells of their own, which real proposals are not.
+    The image is noise of the size that the header names, 3:4, with random boxes. Nearly all of
+    these cover different feature cells, so unlike real proposals hardly any share their features.
 
     Raises:
         FrcnnError: the process was killed.
     """
-    context = multiprocessing.get_context("spawn")
     try:
-        with ProcessPoolExecutor(1, mp_context=context) as pool:
-            return pool.submit(cost, weights, device, torch.get_num_threads()).result()
+        with open_executor("processes", 1) as pool:
+            return pool.submit(measure_here, weights, device, torch.get_num_threads()).result()
     except BrokenExecutor:
         raise FrcnnError(
             f"the process that measured {weights} was killed", "it needs more memory"
         ) from None
 
 
-def measure_model(model: RegionNetwork, header: WeightsHeader, device: str) -> Cost:
-    """Measure a network as a weights file in half precision."""
+def measure_network(network: RegionNetwork, header: WeightsHeader, device: str) -> Cost:
+    """Measure a network as if it were saved as a weights file in half precision."""
     with TemporaryDirectory() as folder:
-        trial = Path(folder) / f"trial{WEIGHTS_SUFFIX}"
-        save_weights(trial, model, header, half=True)
-        return measure(trial, device)
+        file = Path(folder) / f"trial{WEIGHTS_SUFFIX}"
+        save_weights(file, network, header, half=True)
+        return measure_weights(file, device)
 
 
-def cost(weights: Path, device: str, threads: int) -> Cost:
-    """Measure a weights file in this process; for the image see `measure`."""
+def measure_here(weights: Path, device: str, threads: int) -> Cost:
+    """Measure a weights file in this process; see `measure_weights`."""
     torch.set_num_threads(threads)
     keep_freed_memory()  # as the commands do
     network, header = load_weights(weights)
-    nowhere = ProposalSource(selective_search(), Path())
-    detector = Detector(network, header, nowhere, DetectConfig(), device)
+    unused = ProposalSource(selective_search(), Path())
+    detector = Detector(network, header, unused, DetectConfig(), device)
     rng = np.random.default_rng(0)
     height, width = header.scale, min(header.scale * 4 // 3, header.max_size)
     corners = np.sort(rng.random((ROIS, 2, 2), dtype=np.float32), axis=1)
@@ -82,20 +81,24 @@ def cost(weights: Path, device: str, threads: int) -> Cost:
     pixels = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
     image = preprocess(pixels, boxes, header.scale, header.max_size)
     seconds = median_seconds(lambda: detector.detect(image), detector.device)
-    parameters = sum(parameter.numel() for parameter in network.parameters())
-    size = weights.stat().st_size
-    return Cost(size, parameters, head_flops(network), seconds * 1000, peak_bytes(detector.device))
+    return Cost(
+        bytes=weights.stat().st_size,
+        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        head_flops=head_flops(network),
+        milliseconds=seconds * 1000,
+        peak_bytes=peak_bytes(detector.device),
+    )
 
 
 class HeadTimer:
-    """Measures the fully connected layers of a network at ranks of choice."""
+    """Measures the time of a network's fully connected layers at any ranks."""
 
     def __init__(self, network: RegionNetwork, device: torch.device) -> None:
         self._network, self._device = network, device
 
     @torch.inference_mode()
     def __call__(self, ranks: Ranks) -> float:
-        """Seconds for ROIS RoIs; the weights do not matter, so they are random."""
+        """Seconds for ROIS RoIs, with random weights: their values do not change the time."""
         layers: list[nn.Module] = []
         width = 0
         for name, layer in self._network.compressible_layers().items():
@@ -104,13 +107,13 @@ class HeadTimer:
             layers += [nn.Linear(*sizes) if rank is None else low_rank_layer(*sizes, rank)]
             layers += [nn.ReLU()]
             width = width or layer.in_features
-        heads = self._network.output_layers().values()
-        stack = nn.Sequential(*layers).to(self._device)
+        output_layers = self._network.output_layers().values()
+        box_head = nn.Sequential(*layers).to(self._device)
         x = torch.rand(ROIS, width, device=self._device)
 
         def work() -> None:
-            features = stack(x)
-            for head in heads:
-                head(features)
+            features = box_head(x)
+            for layer in output_layers:
+                layer(features)
 
         return median_seconds(work, self._device)

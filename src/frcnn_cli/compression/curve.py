@@ -1,7 +1,7 @@
-"""What compression costs in average precision, for many ranks in one pass over a data set.
+"""Mean average precision against rank: many compressed heads in one pass over a data set.
 
 The expensive part of an image, up to the outputs of the first fully connected layer, is computed
-once: truncating that layer only projects its outputs on fewer directions.
+once for all heads: see `Compressor`.
 """
 
 from __future__ import annotations
@@ -15,22 +15,25 @@ from pathlib import Path
 
 import torch
 
+from ..data.collate import PreprocessedImage
 from ..data.dataset import Dataset
 from ..errors import FrcnnError
-from ..evaluation.voc import evaluate
+from ..evaluation.voc import evaluate_voc
 from ..inference.batching import ReadFailure
 from ..inference.detector import Detector
+from ..models.region_network import RegionNetwork
 from ..runtime.files import write_text
-from ..runtime.svg import Series, axis, line_chart, stacked
+from ..runtime.svg import Series, axis, line_chart, sheet
 from ..runtime.timing import synchronized_time
 from ..structures import Detections
 from .calibration import first_layer_outputs
-from .compressor import METHODS, Compressor, Method
+from .compressor import Compressor
 from .cost import HeadTimer
-from .ranks import Ranks, for_parameter_budget, least_weights
+from .ranks import Ranks, fewest_weights, ranks_for_budget
+from .report import METHODS, Method
 
 X_LABEL = "weights kept in the fully connected layers, per cent"
-SHARES = (0.03, 0.06, 0.12, 0.25, 0.5)  # of the weights
+BUDGETS = (0.03, 0.06, 0.12, 0.25, 0.5)  # fractions of the weights
 
 
 @dataclass(frozen=True)
@@ -41,34 +44,37 @@ class Candidate:
     ranks: Ranks
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Point:
-    """A candidate and what it came to."""
+    """A candidate with its accuracy and its cost."""
 
     method: Method
     ranks: Ranks
-    mean_ap: float
+    mean_ap: float  # VOC2007, 0..1
     weights: int  # of the fully connected layers
     megabytes: float  # of the file, in half precision
-    milliseconds: float  # an image: its features and answers, and these layers for 2,000 RoIs
+    milliseconds: float  # an image with 2,000 RoIs, proposals and decoding excluded
 
 
 def candidates(compressor: Compressor, chosen: Ranks | None = None) -> list[Candidate]:
-    """The whole network first, then a ladder of budgets for each method, and the chosen ranks."""
-    spectra = compressor.spectra()
-    whole: Ranks = {each.name: None for each in spectra}
-    total = sum(each.weights for each in spectra) + compressor.other_weights
-    least = least_weights(spectra, compressor.other_weights)
-    ladder = [
-        for_parameter_budget(spectra, compressor.other_weights, share)
-        for share in SHARES
-        if share * total >= least
+    """The full network first, then, for each method, the BUDGETS and the chosen ranks."""
+    spectra, other_weights = compressor.spectra(), compressor.other_weights
+    total = compressor.weights_at(compressor.full_rank)
+    least = fewest_weights(spectra, other_weights)
+    choices = [
+        ranks_for_budget(spectra, other_weights, fraction)
+        for fraction in BUDGETS
+        if fraction * total >= least
     ]
     if chosen is not None:
-        ladder.append(chosen)
-    different = [ranks for i, ranks in enumerate(ladder) if ranks not in [whole, *ladder[:i]]]
-    different.sort(key=lambda ranks: _weights(compressor, ranks))
-    return [Candidate("plain", whole)] + [
+        choices.append(chosen)
+    different = [
+        ranks
+        for i, ranks in enumerate(choices)
+        if ranks not in [compressor.full_rank, *choices[:i]]
+    ]
+    different.sort(key=compressor.weights_at)
+    return [Candidate("plain", compressor.full_rank)] + [
         Candidate(method, ranks) for method in compressor.bases for ranks in different
     ]
 
@@ -78,74 +84,91 @@ def measure_curve(
     compressor: Compressor,
     candidates: Sequence[Candidate],
     dataset: Dataset,
+    *,
     workers: int,
     on_image: Callable[[], None],
 ) -> list[Point]:
-    """The mean average precision of every candidate.
+    """The mean average precision of every candidate, in the order of `candidates`.
 
     Args:
-        detector: with the whole network, the compressor's. dataset: numbered by its classes.
+        detector: holds the compressor's network, not compressed yet.
+        dataset: numbered by the detector's classes.
         workers: threads that read ahead. on_image: called after each image.
     Raises:
-        DataError: no image has an object.
+        DataError: no image has an object. ImageError: an image is missing or damaged.
     """
     dataset.require_objects()
-    heads = [compressor.head(candidate.method, candidate.ranks) for candidate in candidates]
-    found: list[list[Detections]] = [[] for _ in candidates]
-    besides: list[float] = []  # seconds of an image without the fully connected layers
-
-    truths = dataset.ground_truths()
+    heads = [compressor.head(each.method, each.ranks) for each in candidates]
+    detections: list[list[Detections]] = [[] for _ in candidates]
+    seconds: list[float] = []  # of each image, without the fully connected layers
     for image in detector.read_each(range(len(dataset)), dataset.read_image, workers):
         if isinstance(image, ReadFailure):
             raise image.error
-        preprocessed = image.preprocessed
-        with torch.inference_mode():
-            start = synchronized_time(detector.device)
-            pooled, inverse = detector.region_features(preprocessed)
-            besides.append(synchronized_time(detector.device) - start)
-            y = first_layer_outputs(detector.network, pooled)
-            for head, detections in zip(heads, found, strict=True):
-                output = head.heads(y)
-                start = synchronized_time(detector.device)
-                detections.append(detector.postprocess(output, inverse, preprocessed))
-            # of the last head, which is as good as any
-            besides[-1] += synchronized_time(detector.device) - start
+        by_head, taken = _detect_with_each(detector, heads, image.preprocessed)
+        for all_images, one_image in zip(detections, by_head, strict=True):
+            all_images.append(one_image)
+        seconds.append(taken)
         on_image()
-    timer = HeadTimer(compressor.model, detector.device)
-    seconds: dict[str, float] = {}  # by ranks: one time for all methods
-    rest = sum(p.numel() for p in compressor.model.parameters()) - _weights(
-        compressor, candidates[0].ranks
-    )
+    truths, class_count = dataset.ground_truths(), len(dataset.classes)
+    mean_aps = [evaluate_voc(each, truths, class_count).mean_ap for each in detections]
+    return _points(compressor, candidates, mean_aps, statistics.median(seconds))
+
+
+@torch.inference_mode()
+def _detect_with_each(
+    detector: Detector, heads: Sequence[RegionNetwork], image: PreprocessedImage
+) -> tuple[list[Detections], float]:
+    """Detections of every head in one image, and the seconds that a single one needs for it
+    besides its fully connected layers."""
+    start = synchronized_time(detector.device)
+    features, inverse = detector.region_features(image)
+    seconds = synchronized_time(detector.device) - start
+    outputs = first_layer_outputs(detector.network, features)
+    detections = []
+    for head in heads:
+        output = head.heads(outputs)
+        start = synchronized_time(detector.device)
+        detections.append(detector.postprocess(output, inverse, image))
+        postprocess_seconds = synchronized_time(detector.device) - start
+    return detections, seconds + postprocess_seconds  # of the last head: they hardly differ
+
+
+def _points(
+    compressor: Compressor,
+    candidates: Sequence[Candidate],
+    mean_aps: Sequence[float],
+    other_seconds: float,
+) -> list[Point]:
+    timer = HeadTimer(compressor.network, compressor.network.device)
+    seconds: dict[str, float] = {}  # by ranks: the time is the same for all methods
+    parameters = sum(parameter.numel() for parameter in compressor.network.parameters())
+    other_parameters = parameters - compressor.weights_at(compressor.full_rank)
     points = []
-    for candidate, detections in zip(candidates, found, strict=True):
-        weights = _weights(compressor, candidate.ranks)
+    for candidate, mean_ap in zip(candidates, mean_aps, strict=True):
+        weights = compressor.weights_at(candidate.ranks)
         key = str(candidate.ranks)
         if key not in seconds:
-            seconds[key] = timer(candidate.ranks) + statistics.median(besides)
+            seconds[key] = timer(candidate.ranks) + other_seconds
         points.append(
             Point(
-                candidate.method,
-                candidate.ranks,
-                evaluate(detections, truths, len(dataset.classes)).mean_ap,
-                weights,
-                2 * (rest + weights) / 1e6,
-                1000 * seconds[key],
+                method=candidate.method,
+                ranks=candidate.ranks,
+                mean_ap=mean_ap,
+                weights=weights,
+                megabytes=2 * (other_parameters + weights) / 1e6,
+                milliseconds=1000 * seconds[key],
             )
         )
     return points
 
 
-def _weights(compressor: Compressor, ranks: Ranks) -> int:
-    return compressor.other_weights + sum(
-        each.weights_at(ranks[each.name]) for each in compressor.spectra()
-    )
-
-
 def smallest_within(points: Sequence[Point], drop: float) -> Point:
     """The candidate with the fewest weights of those that lose at most `drop` points of mAP.
 
+    Args:
+        points: the full network first.
     Raises:
-        FrcnnError: there is none.
+        FrcnnError: every candidate loses more.
     """
     limit = points[0].mean_ap - drop / 100
     within = [point for point in points[1:] if point.mean_ap >= limit]
@@ -157,17 +180,16 @@ def smallest_within(points: Sequence[Point], drop: float) -> Point:
 
 
 def to_csv(points: Sequence[Point]) -> str:
-    """The points as a table; ranks of layers that stay whole are empty."""
+    """The points as a table; the rank of a layer at full rank is empty."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     names = list(points[0].ranks)
     table.writerow(["method", *names, "map", "weights", "megabytes", "milliseconds"])
     for point in points:
         ranks = [point.ranks[name] or "" for name in names]
-        method = point.method if any(ranks) else "whole"
         table.writerow(
             [
-                method,
+                point.method if any(ranks) else "whole",
                 *ranks,
                 f"{point.mean_ap:.4f}",
                 point.weights,
@@ -181,24 +203,26 @@ def to_csv(points: Sequence[Point]) -> str:
 def write_curve(
     weights: Path, points: Sequence[Point], method: Method, chosen: Ranks
 ) -> list[Path]:
-    """The table and the picture beside a weights file; returns their paths."""
-    table, picture = (weights.with_name(f"{weights.stem}-curve{end}") for end in (".csv", ".svg"))
+    """Write the table and the chart beside a weights file.
+
+    Returns:
+        The two paths, WEIGHTS-curve.csv and WEIGHTS-curve.svg.
+    """
+    table, chart = (weights.with_name(f"{weights.stem}-curve{end}") for end in (".csv", ".svg"))
     write_text(table, to_csv(points))
-    write_text(picture, draw_curve(points, method, chosen))
-    return [table, picture]
+    write_text(chart, draw_curve(points, method, chosen))
+    return [table, chart]
 
 
 def draw_curve(points: Sequence[Point], method: Method, chosen: Ranks) -> str:
-    """mAP, time and size against the weights that are left, the chosen point ringed."""
-    size = "megabytes of the file", "{:.1f} MB"
+    """An SVG of mAP, time and size against the weights that are left, the chosen point ringed."""
+    time, size = "milliseconds an image", "megabytes of the file"
     charts = [
         _chart(points, method, chosen, "mAP, per cent", "{:.1f}", lambda p: 100 * p.mean_ap),
-        _chart(
-            points, None, chosen, "milliseconds an image", "{:.0f} ms", lambda p: p.milliseconds
-        ),
-        _chart(points, None, chosen, *size, lambda p: p.megabytes),
+        _chart(points, None, chosen, time, "{:.0f} ms", lambda p: p.milliseconds),
+        _chart(points, None, chosen, size, "{:.1f} MB", lambda p: p.megabytes),
     ]
-    return stacked(charts)
+    return sheet(charts)
 
 
 def _chart(
@@ -210,23 +234,23 @@ def _chart(
     value: Callable[[Point], float],
 ) -> str:
     """One value against the weights; method: None where it depends on the ranks alone."""
-    whole, small = points[0], points[1:]
+    full, compressed = points[0], points[1:]
     lines: dict[str, list[tuple[float, float]]] = {}
     mark = None
-    for point in small:
-        at = 100 * point.weights / whole.weights, value(point)
-        if method is None and point.method != small[0].method:
+    for point in compressed:
+        at = 100 * point.weights / full.weights, value(point)
+        if method is None and point.method != compressed[0].method:
             continue
         lines.setdefault("any method" if method is None else METHODS[point.method], []).append(at)
         if point.ranks == chosen and method in (None, point.method):
-            ranks = ", ".join(f"{name} {rank or 'whole'}" for name, rank in chosen.items())
+            ranks = ", ".join(f"{name} {rank or 'full'}" for name, rank in chosen.items())
             mark = (*at, f"{ranks}: {form.format(at[1])}")
     every = [at for line in lines.values() for at in line]
     return line_chart(
         f"What compression costs: {label}",
         axis(X_LABEL, [x for x, _ in every], logarithmic=True),
-        axis(label, [value(whole), *(y for _, y in every)]),
+        axis(label, [value(full), *(y for _, y in every)]),
         [Series(name, line) for name, line in lines.items()],
-        mark,
-        (value(whole), f"whole: {form.format(value(whole))}"),
+        mark=mark,
+        level=(value(full), f"full rank: {form.format(value(full))}"),
     )

@@ -1,11 +1,12 @@
-"""Training a compressed head to answer as the whole one does.
+"""Distillation: training a compressed head to give the outputs of the full one.
 
-A truncated layer is the nearest to the whole one in its weights or in its outputs. What counts are
-the scores and boxes, behind two ReLUs; most RoIs are background and say little about them. So the
-factors of all layers are trained together, for a minute, on what the whole network answers for
-RoIs of the calibration images. That needs no annotations.
+Truncation gives the layer that is nearest to the full one in its weights or in its outputs. What
+counts are the scores and boxes, behind two ReLUs; most RoIs are background and matter little to
+them. So the factors of all layers are trained together, for a minute, on what the full head gives
+for RoIs of the calibration images. That needs no annotations.
 
-A head here is a `RegionNetwork` whose `heads` begins with the outputs of the first layer.
+The heads here are `RegionNetwork`s whose `heads` takes the outputs of the first layer,
+`Compressor.head` builds them. N: RoIs, u: outputs of the first layer.
 """
 
 from __future__ import annotations
@@ -20,35 +21,39 @@ from ..models.region_network import RegionNetwork
 from ..structures import HeadOutput
 
 STEPS = 300
-BATCH = 512  # RoIs
-LR = 1e-4  # of Adam, at its highest; ten times as much diverges
-_AT_ONCE = 4096  # RoIs, when nothing is trained
+BATCH = 512  # RoIs of a step
+LR = 1e-4  # peak learning rate of Adam; ten times as much diverges
+_CHUNK = 4096  # RoIs that are evaluated together
 
 
 @torch.no_grad()
-def head_outputs(head: RegionNetwork, rois: Tensor) -> HeadOutput:
-    """What a head says of RoIs, [N, u]; on the CPU."""
+def evaluate_head(head: RegionNetwork, rois: Tensor) -> HeadOutput:
+    """Outputs of a head for RoIs [N, u]; on the CPU."""
     device = head.device
-    found = [head.heads(part.to(device).float()) for part in torch.split(rois, _AT_ONCE)]
+    outputs = [head.heads(part.to(device).float()) for part in torch.split(rois, _CHUNK)]
     return HeadOutput(
-        torch.cat([each.class_logits.cpu() for each in found]),
-        torch.cat([each.box_deltas.cpu() for each in found]),
+        torch.cat([each.class_logits.cpu() for each in outputs]),
+        torch.cat([each.box_deltas.cpu() for each in outputs]),
     )
 
 
-def divergence(head: RegionNetwork, rois: Tensor, wanted: HeadOutput) -> float:
-    """The distillation loss of a head over RoIs [N, u], cls and loc together."""
-    return distillation_loss(head_outputs(head, rois), wanted).total().item()
+def divergence(head: RegionNetwork, rois: Tensor, teacher: HeadOutput) -> float:
+    """The distillation loss of a head over RoIs [N, u], classes and boxes together.
+
+    Args:
+        teacher: outputs of the full head for the same RoIs.
+    """
+    return distillation_loss(evaluate_head(head, rois), teacher).total().item()
 
 
 def distil(
-    head: RegionNetwork, rois: Tensor, wanted: HeadOutput, on_step: Callable[[], None]
+    head: RegionNetwork, rois: Tensor, teacher: HeadOutput, on_step: Callable[[], None]
 ) -> None:
-    """Train the factors of a head; layers that are whole stay as they are.
+    """Train the low-rank layers of a head; its other layers stay as they are.
 
     Args:
-        rois: [N, u], outputs of the first layer. wanted: the whole head's answers to them.
-        on_step: called STEPS times.
+        rois: [N, u]. teacher: outputs of the full head for these RoIs.
+        on_step: called after each of the STEPS steps.
     """
     device = head.device
     pairs = head.low_rank_layers().values()
@@ -62,7 +67,7 @@ def distil(
         chosen = torch.randint(len(rois), (BATCH,), generator=generator)
         output = head.heads(rois[chosen].to(device).float())
         target = HeadOutput(
-            wanted.class_logits[chosen].to(device), wanted.box_deltas[chosen].to(device)
+            teacher.class_logits[chosen].to(device), teacher.box_deltas[chosen].to(device)
         )
         loss = distillation_loss(output, target).total()
         gradients = torch.autograd.grad(loss, factors)

@@ -1,1 +1,1 @@
-"""Pictures, annotations, and what the network is fed."""
+"""Data sets, images from any place, and the batches that go into the network."""

@@ -1,6 +1,6 @@
-"""From images and RoIs to the batch that the network is given, in training and detection alike.
+"""From images and RoIs to the batch that goes into the network, in training and detection alike.
 
-R: RoIs of the batch; B: images.
+B: images of the batch; R: RoIs, of one image in `PreprocessedImage` and of the batch in `Batch`.
 """
 
 from __future__ import annotations
@@ -16,34 +16,44 @@ from ..ops import boxes as box_ops
 from ..structures import Batch, PixelStatistics, RoiTargets
 from . import transforms
 
-MIN_SIDE = 32  # pixels; of less the convolutions of some backbones leave nothing
+MIN_SIDE = 32  # pixels; the convolutions of some backbones reduce smaller images to nothing
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PreprocessedImage:
-    """One image at network scale, with its RoIs. R here counts the RoIs of this image."""
+    """One image, resized for the network, with its RoIs."""
 
     image: NDArray[np.uint8]  # h×w×3, resized
-    scale: float
-    original_size: tuple[int, int]
+    scale: float  # resized side / original side
+    original_size: tuple[int, int]  # (height, width)
     rois: NDArray[np.float32]  # R×4, pixels of the original image
     labels: NDArray[np.int64] | None = None  # R; None when detecting
-    deltas: NDArray[np.float32] | None = None  # R×4
-    others: tuple[PreprocessedImage, ...] = ()  # the image at other scales, with RoIs of their own
+    deltas: NDArray[np.float32] | None = None  # R×4; None when detecting
+    other_scales: tuple[PreprocessedImage, ...] = ()  # the same image, with RoIs of their own
 
     @property
     def roi_count(self) -> int:
-        """RoIs at all scales."""
-        return len(self.rois) + sum(len(other.rois) for other in self.others)
+        """The number of RoIs at all scales together."""
+        return len(self.rois) + sum(len(other.rois) for other in self.other_scales)
 
 
 def preprocess(
     image: NDArray[np.uint8], rois: NDArray[np.float32], short_side: int, max_side: int
 ) -> PreprocessedImage:
-    """Resize one image for the network; sides in pixels."""
+    """Resize one image for the network.
+
+    Args:
+        image: [H, W, 3]. rois: R×4, pixels of `image`.
+        short_side, max_side: pixels; see `transforms.resize_factor`.
+    """
     height, width = image.shape[:2]
     factor = transforms.resize_factor((height, width), short_side, max_side)
-    return PreprocessedImage(transforms.resize(image, factor), factor, (height, width), rois)
+    return PreprocessedImage(
+        image=transforms.resize(image, factor),
+        scale=factor,
+        original_size=(height, width),
+        rois=rois,
+    )
 
 
 def preprocess_scales(
@@ -52,49 +62,59 @@ def preprocess_scales(
     short_sides: Sequence[int],
     max_side: int,
 ) -> PreprocessedImage:
-    """Resize one image to several scales, each RoI going to the one where its area is nearest to
-    224² pixels (section 2.3's pyramid, from He et al. 2014)."""
+    """Resize one image to several scales; each RoI goes to the scale that brings its area nearest
+    to 224² pixels (section 2.3's pyramid, from He et al. 2014).
+
+    Args:
+        image: [H, W, 3]. rois: R×4, pixels of `image`.
+        short_sides: pixels, one for each scale. max_side: pixels.
+    Returns:
+        The first scale; the other scales are its `other_scales`.
+    """
     factors = [transforms.resize_factor(image.shape[:2], side, max_side) for side in short_sides]
-    areas = box_ops.area(rois)[:, None] * np.square(factors)
+    areas = box_ops.area(rois)[:, None] * np.square(factors)  # [R, scales]
     level = np.abs(areas - 224**2).argmin(axis=1)
     first, *others = (
         preprocess(image, rois[level == index], side, max_side)
         for index, side in enumerate(short_sides)
     )
-    return replace(first, others=tuple(others))
+    return replace(first, other_scales=tuple(others))
 
 
 def collate(
-    prepared: Sequence[PreprocessedImage],
+    images: Sequence[PreprocessedImage],
     pixels: PixelStatistics,
     size: tuple[int, int] = (1, 1),
 ) -> Batch:
-    """Put images of one pass together, padded at the right and bottom with zeros (the mean).
+    """Make a batch of images, padded at the right and bottom with zeros, which are the mean colour.
 
     Args:
-        prepared: B images, all with targets or all without.
+        images: B images, all with targets or all without.
         size: (height, width) to pad to at least.
+    Returns:
+        Images [B, 3, H, W], normalised; rois [R, 5] = (index of the image, x1, y1, x2, y2), in
+        pixels of the resized image.
     """
-    tensors = [transforms.to_tensor(item.image, pixels.mean, pixels.std) for item in prepared]
+    tensors = [transforms.to_tensor(item.image, pixels.mean, pixels.std) for item in images]
     height = max(MIN_SIDE, size[0], *(tensor.shape[1] for tensor in tensors))
     width = max(MIN_SIDE, size[1], *(tensor.shape[2] for tensor in tensors))
-    images = torch.zeros((len(tensors), 3, height, width)).to(memory_format=torch.channels_last)
+    padded = torch.zeros((len(tensors), 3, height, width)).to(memory_format=torch.channels_last)
     rois = []
-    for index, (tensor, item) in enumerate(zip(tensors, prepared, strict=True)):
-        images[index, :, : tensor.shape[1], : tensor.shape[2]] = tensor
+    for index, (tensor, item) in enumerate(zip(tensors, images, strict=True)):
+        padded[index, :, : tensor.shape[1], : tensor.shape[2]] = tensor
         scaled = box_ops.scale(item.rois, item.scale)
         rois.append(np.insert(scaled, 0, index, axis=1))
-    labels = [item.labels for item in prepared if item.labels is not None]
-    deltas = [item.deltas for item in prepared if item.deltas is not None]
+    labels = [item.labels for item in images if item.labels is not None]
+    deltas = [item.deltas for item in images if item.deltas is not None]
     targets = None
     if labels:
         targets = RoiTargets(
             torch.from_numpy(np.concatenate(labels)), torch.from_numpy(np.concatenate(deltas))
         )
     return Batch(
-        images=images,
+        images=padded,
         rois=torch.from_numpy(np.concatenate(rois)),
-        scales=tuple(item.scale for item in prepared),
-        image_sizes=tuple(item.original_size for item in prepared),
+        scales=tuple(item.scale for item in images),
+        image_sizes=tuple(item.original_size for item in images),
         targets=targets,
     )

@@ -1,4 +1,7 @@
-"""A data set of any format: pictures, and the objects annotated in them."""
+"""A data set of any format: images, and the objects annotated in them.
+
+G: objects of one image; K: classes.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +28,12 @@ SIMILAR_IN_VOC = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Annotation:
-    """The objects of one picture, G of them, as their file gives them but for the coordinates."""
+    """The objects of one image, as their file gives them but for the coordinates."""
 
-    size: tuple[int, int] | None  # (height, width) that the file claims, of the picture as stored
+    # (height, width) of the stored image, according to the annotation file
+    size: tuple[int, int] | None
     names: tuple[str, ...]  # G
     boxes: NDArray[np.float32]  # G×4, not clipped
     difficult: NDArray[np.bool_]  # G; COCO's crowds too
@@ -37,13 +41,19 @@ class Annotation:
 
 
 def upright_boxes(boxes: box_ops.Boxes, orientation: int, size: tuple[int, int]) -> box_ops.Boxes:
-    """Boxes of a stored picture of `size`, after its EXIF orientation 5 to 8 is applied."""
+    """Turn boxes with their image, whose sides its EXIF orientation swaps.
+
+    Args:
+        boxes: G×4, in the stored image. orientation: 5 to 8. size: of the stored image.
+    Returns:
+        G×4, in the displayed image.
+    """
     height, width = size
     x1, y1, x2, y2 = boxes.T
     turned = {
-        5: (y1, x1, y2, x2),  # mirrored along the diagonal
+        5: (y1, x1, y2, x2),  # flipped at the main diagonal
         6: (height - y2, x1, height - y1, x2),  # a quarter clockwise
-        7: (height - y2, width - x2, height - y1, width - x1),
+        7: (height - y2, width - x2, height - y1, width - x1),  # flipped at the other diagonal
         8: (y1, width - x2, y2, width - x1),  # a quarter counter-clockwise
     }
     return np.stack(turned[orientation], axis=1).astype(np.float32)
@@ -51,55 +61,55 @@ def upright_boxes(boxes: box_ops.Boxes, orientation: int, size: tuple[int, int])
 
 @dataclass(frozen=True)
 class ClassMatch:
-    """How the classes of a data set go with others."""
+    """Which classes of one list are classes of another."""
 
-    renamed: Mapping[str, str]  # a class of the data set -> the same one of the others
-    only_here: tuple[str, ...]  # in the data set alone
-    only_there: tuple[str, ...]
+    mapping: Mapping[str, str]  # own class -> the same class in the other list
+    unmatched: tuple[str, ...]  # own classes that the other list lacks
+    unmatched_others: tuple[str, ...]  # the other list's classes that are not among the own
 
 
 def match_classes(own: Sequence[str], others: Sequence[str]) -> ClassMatch:
     """Pair classes by name; capitals, spaces, hyphens and underscores may differ.
 
-    A name that is the same to the letter goes first.
+    Identical names are paired before those that differ.
     """
-    pairs = {name: name for name in own if name in others}
-    free = {_plain(name): name for name in others if name not in pairs}
+    mapping = {name: name for name in own if name in others}
+    free = {_normalize(name): name for name in others if name not in mapping}
     for name in own:
-        if name not in pairs and _plain(name) in free:
-            pairs[name] = free.pop(_plain(name))
-    found = set(pairs.values())
+        if name not in mapping and _normalize(name) in free:
+            mapping[name] = free.pop(_normalize(name))
+    matched = set(mapping.values())
     return ClassMatch(
-        pairs,
-        tuple(name for name in own if name not in pairs),
-        tuple(name for name in others if name not in found),
+        mapping=mapping,
+        unmatched=tuple(name for name in own if name not in mapping),
+        unmatched_others=tuple(name for name in others if name not in matched),
     )
 
 
-def _plain(name: str) -> str:
+def _normalize(name: str) -> str:
     return re.sub(r"[\s_-]+", "", name).casefold()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """Images of one split with their objects; K classes, numbered from 1 in order."""
+    """The images of one split with their objects; class i of `classes` has the label i + 1."""
 
     name: str
     split: str
-    classes: tuple[str, ...]
-    ids: tuple[str, ...]  # what files of detections call the images
-    paths: tuple[Path, ...]
-    annotations: tuple[Annotation, ...]
+    classes: tuple[str, ...]  # K
+    ids: tuple[str, ...]  # one per image: its name in files of detections
+    paths: tuple[Path, ...]  # one per image
+    annotations: tuple[Annotation, ...]  # one per image
     min_side: float = 1.0  # pixels; objects with a shorter side are left out
-    similar: tuple[tuple[str, ...], ...] = SIMILAR_IN_VOC
-    # the numbers that files of detections give the classes; 1..K where the data set has none
+    similar: tuple[tuple[str, ...], ...] = SIMILAR_IN_VOC  # groups of easily confused classes
+    # class -> its number in files of detections; empty: its label
     category_ids: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def image_id(self, index: int) -> str:
-        """In VOC layout the file name without its ending, as the split lists have it."""
+        """The name of an image in files of detections; in VOC layout its file name's stem."""
         return self.ids[index]
 
     def limited(self, count: int | None) -> Dataset:
@@ -112,13 +122,13 @@ class Dataset:
         )
 
     def with_classes(self, classes: Sequence[str]) -> Dataset:
-        """The same images, numbered by other classes; objects of classes not named are left out.
+        """The same images, labelled by other classes; objects of the remaining ones are left out.
 
         Raises:
-            DataError: it has none of them. For what counts as the same name see `match_classes`.
+            DataError: none of `classes` is in this data set; see `match_classes`.
         """
-        renamed = match_classes(self.classes, classes).renamed
-        if not renamed:
+        mapping = match_classes(self.classes, classes).mapping
+        if not mapping:
             raise DataError(
                 f"{self.name} has none of the classes asked for: it has {', '.join(self.classes)}; "
                 f"asked for were {', '.join(classes)}",
@@ -126,7 +136,7 @@ class Dataset:
             )
 
         def rename(names: tuple[str, ...]) -> tuple[str, ...]:
-            return tuple(renamed.get(name, "") for name in names)  # "" is no class
+            return tuple(mapping.get(name, "") for name in names)  # "" is the name of no class
 
         return replace(
             self,
@@ -134,33 +144,37 @@ class Dataset:
             annotations=tuple(replace(each, names=rename(each.names)) for each in self.annotations),
             similar=tuple(rename(group) for group in self.similar),
             category_ids={
-                renamed[name]: number
+                mapping[name]: number
                 for name, number in self.category_ids.items()
-                if name in renamed
+                if name in mapping
             },
         )
 
     def require_objects(self) -> None:
-        """Refuse to be judged by.
+        """Check that there is something to evaluate against.
 
         Raises:
-            DataError: no image has an object that is not difficult.
+            DataError: every object of every image is difficult, or there is none.
         """
         if not any((~self.ground_truth(i).difficult).any() for i in range(len(self))):
             raise DataError(
-                f"the {len(self)} images of {self.name} {self.split} have no objects to judge by",
+                f"the {len(self)} images of {self.name} {self.split} have no object that counts",
                 "take more images, or another split",
             )
 
     def read(self, index: int) -> tuple[bytes, NDArray[np.uint8], GroundTruth]:
-        """Content of the image file, the decoded image, and its objects."""
+        """Content of the image file, the decoded image [H, W, 3], and its objects.
+
+        Raises:
+            ImageError: see `read_image`.
+        """
         return *self.read_image(index), self.ground_truth(index)
 
     def read_image(self, index: int) -> tuple[bytes, NDArray[np.uint8]]:
-        """Content of the image file, and the decoded image.
+        """Content of the image file, and the decoded image [H, W, 3].
 
         Raises:
-            ImageError: it is missing or damaged.
+            ImageError: the file is missing or damaged.
         """
         path = self.paths[index]
         content = images.read_bytes(path)
@@ -173,18 +187,17 @@ class Dataset:
     def ground_truth(self, index: int) -> GroundTruth:
         """The objects of an image, in the orientation that a viewer shows.
 
-        Boxes are clipped to the image; what is less than `min_side` wide or high then is left out.
-        Where EXIF turns the picture and the annotation gives its size as stored, boxes turn too.
+        Boxes are clipped to the image; objects whose clipped side is below `min_side` are left
+        out. Where EXIF swaps the sides and the annotation was made on the stored image, which its
+        size tells, the boxes are turned too.
         """
         annotation, boxes = self.annotations[index], self.annotations[index].boxes
-        size, orientation = self._layout(index)
-        if orientation >= 5:
-            if annotation.size == size:
-                boxes = upright_boxes(boxes, orientation, size)
-            size = size[::-1]
-        boxes = box_ops.clip(boxes, size)
-        number = {name: label for label, name in enumerate(self.classes, start=1)}
-        labels = np.array([number.get(name, 0) for name in annotation.names], dtype=np.int64)
+        layout = self._layout(index)
+        if layout.swaps_sides and annotation.size == layout.stored_size:
+            boxes = upright_boxes(boxes, layout.orientation, layout.stored_size)
+        boxes = box_ops.clip(boxes, layout.displayed_size)
+        label_of = {name: label for label, name in enumerate(self.classes, start=1)}
+        labels = np.array([label_of.get(name, 0) for name in annotation.names], dtype=np.int64)
         usable = (labels > 0) & ((boxes[:, 2:] - boxes[:, :2]) >= self.min_side).all(axis=1)
         return GroundTruth(
             boxes=boxes, labels=labels, difficult=annotation.difficult, areas=annotation.areas
@@ -192,22 +205,21 @@ class Dataset:
 
     def size(self, index: int) -> tuple[int, int]:
         """(height, width) of an image as a viewer shows it."""
-        size, orientation = self._layout(index)
-        return size[::-1] if orientation >= 5 else size
+        return self._layout(index).displayed_size
 
-    def _layout(self, index: int) -> tuple[tuple[int, int], int]:
-        """As `images.layout`; where only annotations are at hand, by what they claim."""
+    def _layout(self, index: int) -> images.Layout:
+        """From the image file; from the annotation where there is no image file."""
         path, size = self.paths[index], self.annotations[index].size
         if size is not None and not path.exists():
-            return size, 1
-        return images.layout(path)
+            return images.Layout(size, orientation=1)
+        return images.read_layout(path)
 
 
-def joined(datasets: Sequence[Dataset]) -> Dataset:
+def concatenate_datasets(datasets: Sequence[Dataset]) -> Dataset:
     """The images of several data sets as one; its classes are those of all of them.
 
     Raises:
-        DataError: two of them call different images by the same name.
+        DataError: two images have the same id.
     """
     first = datasets[0]
     classes = tuple(dict.fromkeys(name for each in datasets for name in each.classes))

@@ -1,4 +1,4 @@
-"""Fetching PASCAL VOC: mirrors in turn, resumed, checked, unpacked without trusting the archive."""
+"""Downloading PASCAL VOC: from mirrors in turn, resumed, checked, and safely unpacked."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from pathlib import Path
 from ..errors import DataError, reason
 from ..runtime.files import write_text
 from ..runtime.locks import Locks
-from ..runtime.safe_read import is_inside
+from ..runtime.safe_read import is_inside, read_json
+from .voc import read_image_ids
 
 TIMEOUT = 30  # seconds without an answer, after which the next mirror is tried
-SAY_SECONDS = 10  # between lines of progress
+PROGRESS_SECONDS = 10  # between messages
 CHUNK = 2**20
 MAX_MEMBERS = 100_000  # VOC2012 has 40,000
 _HOSTS = (
@@ -31,9 +32,9 @@ _HOSTS = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Archive:
-    """A .tar file that is known to the last bit, so its size bounds what unpacking can write."""
+    """A .tar file of known content, so that its size bounds what unpacking can write."""
 
     name: str
     sha1: str
@@ -42,7 +43,8 @@ class Archive:
 
 
 def _voc(year: str, name: str, sha1: str, size: int) -> Archive:
-    return Archive(name, sha1, size, tuple(host.format(year=year) + name for host in _HOSTS))
+    urls = tuple(host.format(year=year) + name for host in _HOSTS)
+    return Archive(name=name, sha1=sha1, size=size, urls=urls)
 
 
 ARCHIVES = {
@@ -66,61 +68,69 @@ ARCHIVES = {
     ),
 }
 
-
-# How many images the list of each has, by which data is known that was put there by hand.
+# How many images the list of each has, by which data is recognised that was put there by hand.
 IMAGES = {("2007", "trainval"): 5011, ("2007", "test"): 4952, ("2012", "trainval"): 11540}
+_BY_HAND = "download it by hand and give the folder with --data"
 
 
-def fetch_voc(folder: Path, year: str, kind: str, say: Callable[[str], None]) -> None:
-    """Have VOC<year> below `folder`/VOCdevkit; what is there already is checked, not fetched.
+def fetch_voc(folder: Path, year: str, split: str, on_message: Callable[[str], None]) -> None:
+    """Make sure that VOC<year> is complete below `folder`/VOCdevkit; download it if it is not.
 
     Args:
-        kind: "trainval", or "test" (2007 only).
-        say: told what is downloaded, and how it goes.
+        split: "trainval", or "test" (2007 only).
+        on_message: called with what is downloaded, and how far it is.
     Raises:
-        DataError: no mirror answers with the right file, or it cannot be unpacked.
+        DataError: no mirror has the right file, or it cannot be unpacked.
     """
-    label, root = f"voc{year}-{kind}", folder / "VOCdevkit" / f"VOC{year}"
-    if _manifest(folder, label).exists() or not _is_whole(root, kind, IMAGES[year, kind]):
-        fetch(ARCHIVES[year, kind], folder, label, say)
+    label, root = f"voc{year}-{split}", folder / "VOCdevkit" / f"VOC{year}"
+    if _manifest(folder, label).exists() or not _is_complete(root, split, IMAGES[year, split]):
+        fetch(ARCHIVES[year, split], folder, label, on_message)
 
 
-def _is_whole(root: Path, kind: str, images: int) -> bool:
-    """Whether every image of a list is there, with its annotation."""
+def _is_complete(root: Path, split: str, count: int) -> bool:
+    """Whether a split lists `count` images, and each has its file and its annotation."""
     try:
-        ids = (root / "ImageSets" / "Main" / f"{kind}.txt").read_text().split()
-    except (OSError, ValueError):
+        ids = read_image_ids(root / "ImageSets" / "Main" / f"{split}.txt")
+    except DataError:
         return False
-    return len(ids) == images and all(
-        (root / "JPEGImages" / f"{image}.jpg").exists()
-        and (root / "Annotations" / f"{image}.xml").exists()
-        for image in ids
+    return len(ids) == count and all(
+        (root / "JPEGImages" / f"{image_id}.jpg").exists()
+        and (root / "Annotations" / f"{image_id}.xml").exists()
+        for image_id in ids
     )
 
 
 def _manifest(folder: Path, label: str) -> Path:
+    """The file that lists the unpacked files of an archive with their sizes."""
     return folder / f"{label}.json"
 
 
-def fetch(archive: Archive, folder: Path, label: str, say: Callable[[str], None]) -> None:
-    """Have the files of an archive in `folder`; `label`.json there lists them when all are."""
-    with Locks(folder).claim(archive.sha1, wait=True):  # several processes may want it at once
-        _fetch(archive, folder, label, say)
+def fetch(archive: Archive, folder: Path, label: str, on_message: Callable[[str], None]) -> None:
+    """Download and unpack an archive into `folder`, unless its files are there already.
+
+    Args:
+        label: the name of the archive in messages and of its manifest, `folder`/`label`.json.
+        on_message: see `fetch_voc`.
+    Raises:
+        DataError: see `fetch_voc`.
+    """
+    with Locks(folder).hold(archive.sha1, wait=True):  # other processes may be fetching it
+        _fetch(archive, folder, label, on_message)
 
 
-def _fetch(archive: Archive, folder: Path, label: str, say: Callable[[str], None]) -> None:
+def _fetch(archive: Archive, folder: Path, label: str, on_message: Callable[[str], None]) -> None:
     manifest = _manifest(folder, label)
-    missing = _missing(manifest, folder)
+    missing = _count_missing(manifest, folder)
     if missing == 0:
         return
     if missing:
-        say(f"{missing} files of {label} in {folder} are missing or have another size")
-    say(f"downloading {label} to {folder} ({archive.size / 1e9:.1f} GB)")
+        on_message(f"{missing} files of {label} in {folder} are missing or have another size")
+    on_message(f"downloading {label} to {folder} ({archive.size / 1e9:.1f} GB)")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / archive.name
-        download(archive, path, say)
-        say(f"unpacking {path}")
+        download(archive, path, on_message)
+        on_message(f"unpacking {path}")
         sizes = unpack(path, folder, archive.size)
         write_text(manifest, json.dumps(sizes))
         path.unlink()
@@ -128,15 +138,12 @@ def _fetch(archive: Archive, folder: Path, label: str, say: Callable[[str], None
         raise DataError(f"cannot unpack {label} in {folder}: {reason(error)}", _BY_HAND) from None
 
 
-_BY_HAND = "download it by hand and give the folder with --data"
-
-
-def _missing(manifest: Path, folder: Path) -> int | None:
-    """How many files of a manifest are not there as they were; None without a manifest."""
+def _count_missing(manifest: Path, folder: Path) -> int | None:
+    """How many files of a manifest are missing or have another size; None without a manifest."""
     try:
-        sizes = json.loads(manifest.read_text())
+        sizes = read_json(manifest, _BY_HAND)
         return sum(not _has_size(folder / name, size) for name, size in sizes.items())
-    except (OSError, ValueError, AttributeError):
+    except (DataError, OSError, ValueError, AttributeError, TypeError):
         return None
 
 
@@ -147,13 +154,13 @@ def _has_size(path: Path, size: int) -> bool:
         return False
 
 
-def download(archive: Archive, path: Path, say: Callable[[str], None]) -> None:
-    """Have the archive at `path`, from the first mirror that gives the right bytes.
+def download(archive: Archive, path: Path, on_message: Callable[[str], None]) -> None:
+    """Download an archive to `path`, unless it is there already; mirrors are tried in turn.
 
-    What a broken connection left in `path`.part is gone on with.
+    A download that was interrupted left `path`.part, which is resumed.
 
     Raises:
-        DataError: no mirror does.
+        DataError: no mirror has the right bytes.
     """
     if path.exists() and _sha1(path) == archive.sha1:
         return
@@ -161,50 +168,49 @@ def download(archive: Archive, path: Path, say: Callable[[str], None]) -> None:
     failures = []
     for url in archive.urls:
         try:
-            _receive(url, part, archive.size, say)
+            _receive(url, part, archive.size, on_message)
         except (OSError, HTTPException, ValueError) as error:
             failures.append(f"{url}: {reason(error)}")
-            say(f"  {failures[-1]}")
+            on_message(f"  {failures[-1]}")
             continue
         if part.stat().st_size == archive.size and _sha1(part) == archive.sha1:
             os.replace(part, path)
             return
         failures.append(f"{url}: not the right file")
-        say(f"  {failures[-1]}")
+        on_message(f"  {failures[-1]}")
         part.unlink()
     raise DataError(f"cannot download {archive.name}: {failures[-1]}", _BY_HAND)
 
 
-def _receive(url: str, part: Path, size: int, say: Callable[[str], None]) -> None:
-    """Append to `part` what is missing of `size` bytes, and never more."""
-    have = part.stat().st_size if part.exists() else 0
-    if have >= size:
+def _receive(url: str, part: Path, size: int, on_message: Callable[[str], None]) -> None:
+    """Append the bytes to `part` that it lacks of `size`, and never more."""
+    received = part.stat().st_size if part.exists() else 0
+    if received >= size:
         return
-    headers = {"User-Agent": "frcnn", **({"Range": f"bytes={have}-"} if have else {})}
-    with urllib.request.urlopen(
-        urllib.request.Request(url, headers=headers), timeout=TIMEOUT
-    ) as answer:
-        if have and answer.status != 206:  # it starts again from the beginning
-            have = 0
-        begun = said = time.monotonic()
-        begun_with = have
-        with part.open("ab" if have else "wb") as file:
-            while chunk := answer.read(min(CHUNK, size - have + 1)):
-                have += len(chunk)
-                if have > size:
+    headers = {"User-Agent": "frcnn", **({"Range": f"bytes={received}-"} if received else {})}
+    request = urllib.request.Request(url, headers=headers)
+    with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
+        if received and response.status != 206:  # the server sends the file from its beginning
+            received = 0
+        start = last_message = time.monotonic()
+        resumed_at = received
+        with part.open("ab" if received else "wb") as file:
+            while chunk := response.read(min(CHUNK, size - received + 1)):
+                received += len(chunk)
+                if received > size:
                     raise ValueError(f"sends more than {size} bytes")
                 file.write(chunk)
                 now = time.monotonic()
-                if now - said > SAY_SECONDS:
-                    said = now
-                    rate = (have - begun_with) / (now - begun)
-                    left = (size - have) / rate / 60
-                    say(
-                        f"  {have / 1e6:.0f} of {size / 1e6:.0f} MB, "
-                        f"{rate / 1e6:.1f} MB/s, {left:.1f} min left"
+                if now - last_message > PROGRESS_SECONDS:
+                    last_message = now
+                    rate = (received - resumed_at) / (now - start)
+                    minutes = (size - received) / rate / 60
+                    on_message(
+                        f"  {received / 1e6:.0f} of {size / 1e6:.0f} MB, "
+                        f"{rate / 1e6:.1f} MB/s, {minutes:.1f} min left"
                     )
-    if have < size:
-        raise ValueError(f"ends after {have} of {size} bytes")
+    if received < size:
+        raise ValueError(f"ends after {received} of {size} bytes")
 
 
 def _sha1(path: Path) -> str:
@@ -213,28 +219,29 @@ def _sha1(path: Path) -> str:
 
 
 def unpack(path: Path, folder: Path, max_bytes: int) -> dict[str, int]:
-    """Unpack plain files of a .tar into `folder`.
+    """Unpack the files of a .tar into `folder`.
 
-    All members are looked at before anything is written; files appear under their names when all
-    of them are unpacked.
+    All members are checked before anything is written; files get their names when all of them are
+    unpacked.
 
     Args:
-        max_bytes: of all files together.
+        max_bytes: of all members together.
     Returns:
         The size of each file by its name.
     Raises:
-        DataError: a member is a link or a device, lies outside the folder, or there is too much.
+        DataError: a member is a link or a device, lies outside the folder or is there twice; or
+            the members are too many or too large.
     """
-    stage = folder / f".{path.name}.unpacked"
-    shutil.rmtree(stage, ignore_errors=True)
+    staging = folder / f".{path.name}.unpacked"
+    shutil.rmtree(staging, ignore_errors=True)
     sizes: dict[str, int] = {}
     try:
         with tarfile.open(path, "r:") as archive:  # no compression: VOC has none
-            members = _checked(archive, path, max_bytes)
+            members = _check_members(archive, path, max_bytes)
             for member in members:
                 source = archive.extractfile(member)
                 assert source is not None
-                target = stage / member.name
+                target = staging / member.name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with source, target.open("xb") as file:
                     shutil.copyfileobj(source, file)
@@ -242,14 +249,16 @@ def unpack(path: Path, folder: Path, max_bytes: int) -> dict[str, int]:
         for name in sizes:
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(stage / name, target)
+            os.replace(staging / name, target)
     finally:
-        shutil.rmtree(stage, ignore_errors=True)
+        shutil.rmtree(staging, ignore_errors=True)
     return sizes
 
 
-def _checked(archive: tarfile.TarFile, path: Path, max_bytes: int) -> Sequence[tarfile.TarInfo]:
-    """The plain files of an archive; the whole of it is refused for one bad member."""
+def _check_members(
+    archive: tarfile.TarFile, path: Path, max_bytes: int
+) -> Sequence[tarfile.TarInfo]:
+    """The plain files of an archive, of which no member may be bad; see `unpack`."""
     members, total, names = [], 0, set()
     for count, member in enumerate(archive, start=1):
         member.name = member.name.removeprefix("./")

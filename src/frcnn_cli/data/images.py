@@ -1,4 +1,4 @@
-"""Reading pictures: whatever arrives becomes [H, W, 3] RGB in the orientation a viewer shows."""
+"""Decoding images of any format to uint8 RGB [H, W, 3], oriented as a viewer shows them."""
 
 from __future__ import annotations
 
@@ -7,18 +7,22 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from ..errors import ImageError, reason
+from ..errors import DataError, ImageError, reason
+from ..runtime import safe_read
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm"})
 # The formats that are tried, by content; Pillow knows many more, rarely used and less tested.
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM")
+MAX_FILE_BYTES = 2**32  # more than any image that Pillow agrees to decode
 _EXIF_ORIENTATION = 0x0112
-_TURNS = {
+# EXIF orientation -> what makes a stored image upright
+_TRANSPOSITIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -31,20 +35,20 @@ _SIXTEEN_BIT_MODES = ("I", "I;16", "I;16B", "I;16L", "F")
 
 
 def read_bytes(path: Path) -> bytes:
-    """The content of a file.
+    """The content of an image file.
 
     Raises:
-        ImageError: it does not exist or cannot be read.
+        ImageError: it does not exist, cannot be read or is too large.
     """
     try:
-        return path.read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise ImageError(f"cannot read {path}: {reason(error)}", "check the path") from None
+        return safe_read.read_bytes(path, "check the path", MAX_FILE_BYTES)
+    except DataError as error:
+        raise ImageError(error.message, error.hint) from None
 
 
 @contextmanager
-def _explained(name: object) -> Iterator[None]:
-    """Turn whatever Pillow raises within the block into an ImageError."""
+def _image_errors(name: object) -> Iterator[None]:
+    """Turn every exception that Pillow raises for a bad file into an ImageError."""
     try:
         yield
     except UnidentifiedImageError:
@@ -62,66 +66,86 @@ def _explained(name: object) -> Iterator[None]:
 
 
 def decode(content: bytes, name: str) -> NDArray[np.uint8]:
-    """Decode a picture: first frame, EXIF orientation applied, alpha over white, 16 bits to 8.
+    """Decode an image: first frame, EXIF orientation applied, alpha over white, 16 bits to 8.
 
     Args:
         content: the bytes of the file. name: for messages.
     Returns:
-        [H, W, 3].
+        uint8 RGB [H, W, 3].
     Raises:
-        ImageError: not a picture, cut off, or too large to be meant.
+        ImageError: not an image, cut off, or of more pixels than Pillow agrees to decode.
     """
-    with _explained(name), Image.open(io.BytesIO(content), formats=FORMATS) as file:
+    with _image_errors(name), Image.open(io.BytesIO(content), formats=FORMATS) as file:
         return _upright(file)
 
 
-def from_memory(picture: Image.Image | NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
-    """A picture of Pillow, or an array [H, W], [H, W, 3] (RGB) or [H, W, 4], as `decode` gives it.
+def from_memory(image: Image.Image | NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
+    """An image of Pillow, or a uint8 array, in the form that `decode` gives.
 
+    Args:
+        image: an array is [H, W] (grey), [H, W, 3] (RGB) or [H, W, 4] (RGBA). name: for messages.
+    Returns:
+        uint8 RGB [H, W, 3].
     Raises:
-        ImageError: the array is of another type or shape, or the picture cannot be read.
+        ImageError: the array has another type or shape, or Pillow cannot read the image.
     """
-    if not isinstance(picture, Image.Image):
-        array = np.asarray(picture)
-        shape = array.shape[2:]
-        if array.dtype != np.uint8 or array.ndim not in (2, 3) or shape not in ((), (3,), (4,)):
+    if not isinstance(image, Image.Image):
+        array = np.asarray(image)
+        channels = array.shape[2:]
+        expected = "expected uint8 [height, width, 3], RGB"
+        if array.dtype != np.uint8 or array.ndim not in (2, 3) or channels not in ((), (3,), (4,)):
             raise ImageError(
                 f"{name}: an array of type {array.dtype} and shape {array.shape} is no picture",
-                "expected uint8 [height, width, 3], RGB",
+                expected,
             )
         if not array.size:
-            raise ImageError(f"{name} has no pixels", "expected uint8 [height, width, 3], RGB")
-        if shape == (3,):
+            raise ImageError(f"{name} has no pixels", expected)
+        if channels == (3,):
             return np.ascontiguousarray(array)
-        picture = Image.fromarray(array)
-    with _explained(name):
-        return _upright(picture)
+        image = Image.fromarray(array)
+    with _image_errors(name):
+        return _upright(image)
 
 
-def _upright(file: Image.Image) -> NDArray[np.uint8]:
-    file.load()  # turns a TIFF by itself, and forgets its orientation
-    turn = _TURNS.get(_orientation(file))
-    return np.asarray(_to_rgb(file if turn is None else file.transpose(turn)))
+def _upright(image: Image.Image) -> NDArray[np.uint8]:
+    image.load()  # applies the orientation of a TIFF, which then has none any more
+    transposition = _TRANSPOSITIONS.get(_orientation(image))
+    return np.asarray(_to_rgb(image if transposition is None else image.transpose(transposition)))
 
 
-def layout(path: Path) -> tuple[tuple[int, int], int]:
-    """How a file holds its picture, from its header alone.
+class Layout(NamedTuple):
+    """How a file stores its image."""
 
-    Returns:
-        The (height, width) as stored, and the EXIF orientation: 1 upright, 5 to 8 with sides
-        swapped.
+    stored_size: tuple[int, int]  # (height, width)
+    orientation: int  # of EXIF: 1 upright, 2 to 4 with the same sides, 5 to 8 with swapped sides
+
+    @property
+    def swaps_sides(self) -> bool:
+        """Whether the displayed image is as high as the stored one is wide."""
+        return self.orientation >= 5
+
+    @property
+    def displayed_size(self) -> tuple[int, int]:
+        """(height, width) of the image as a viewer shows it."""
+        return self.stored_size[::-1] if self.swaps_sides else self.stored_size
+
+
+def read_layout(path: Path) -> Layout:
+    """Size and orientation of an image, from the header of its file alone.
+
     Raises:
-        ImageError: not a picture.
+        ImageError: not an image.
     """
-    with _explained(path), Image.open(path, formats=FORMATS) as file:
-        orientation = _orientation(file)
-        size = (file.height, file.width)
-        # Pillow gives the size of a TIFF as it will be shown
-        return size[::-1] if file.format == "TIFF" and orientation >= 5 else size, orientation
+    with _image_errors(path), Image.open(path, formats=FORMATS) as file:
+        layout = Layout((file.height, file.width), _orientation(file))
+        # Pillow gives the displayed size of a TIFF, and swapping its sides again the stored one.
+        return (
+            layout._replace(stored_size=layout.displayed_size) if file.format == "TIFF" else layout
+        )
 
 
 def _orientation(file: Image.Image) -> int:
-    """The EXIF orientation, 1..8; 1 where there is none or EXIF is damaged."""
+    """The EXIF orientation, 1..8; 1 where EXIF has none or is damaged."""
     try:
         orientation = file.getexif().get(_EXIF_ORIENTATION, 1)
     except (OSError, ValueError, SyntaxError, KeyError, TypeError, IndexError, struct.error):

@@ -1,130 +1,175 @@
-"""Data sets by name or place: where they are, and which split is meant."""
+"""Data sets by name or place: where they are, and which of their splits is loaded."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigError, DataError, unknown_name
 from ..runtime.paths import data_dir, home
 
+# The modules that read data sets are imported where they are used: the names alone, which every
+# --help prints, must not take the time to import numpy.
 if TYPE_CHECKING:
     from .dataset import Dataset
 
 
+@dataclass(frozen=True)
+class DatasetFormat:
+    """A format whose data sets are named by their place, as in coco:FILE."""
+
+    place: str  # after the colon, for help texts and messages
+    # place, folder given with --data, split, default splits
+    load: Callable[[Path, Path | None, str | None, Sequence[str]], Dataset]
+
+
+def _load_voc(
+    place: Path, data: Path | None, split: str | None, default_splits: Sequence[str]
+) -> Dataset:
+    from .voc import find_root, load_voc
+
+    name = _check_folder("voc", place, data)
+    return load_voc(find_root(place), name, split, default_splits)
+
+
+def _load_coco(
+    place: Path, data: Path | None, split: str | None, default_splits: Sequence[str]
+) -> Dataset:
+    from .coco import load_coco
+
+    if split is not None:
+        raise ConfigError("a COCO file is one split", "leave out --split, or name another file")
+    return load_coco(place, data_dir(data) if data is not None else None)
+
+
+def _load_yolo(
+    place: Path, data: Path | None, split: str | None, default_splits: Sequence[str]
+) -> Dataset:
+    from .yolo import load_yolo
+
+    name = _check_folder("yolo", place, data)
+    return load_yolo(place, name, split, default_splits)
+
+
+def _check_folder(format_name: str, place: Path, data: Path | None) -> str:
+    """The name of a data set that is a folder, which must exist and be the only one given."""
+    if data is not None:
+        raise ConfigError(f"{format_name}:{place} names the folder already", "leave out --data")
+    if not place.exists():
+        raise DataError(f"no folder {place}", f"expected {format_name}:DIR")
+    return f"{format_name}:{place.resolve().name}"
+
+
 # The year of a VOC challenge, whose data can be downloaded; None for a user's folder.
 DATASETS: dict[str, str | None] = {"voc2007": "2007", "voc2012": "2012", "voc": None}
-# What stands before the colon where a data set is named by its place, and what comes after.
-FORMATS = {"voc": "DIR", "coco": "FILE", "yolo": "DIR"}
-SPECS = (*DATASETS, *(f"{kind}:{place}" for kind, place in FORMATS.items()))
+FORMATS = {
+    "voc": DatasetFormat("DIR", _load_voc),
+    "coco": DatasetFormat("FILE", _load_coco),
+    "yolo": DatasetFormat("DIR", _load_yolo),
+}
+SPECS = (*DATASETS, *(f"{name}:{each.place}" for name, each in FORMATS.items()))
 HELP = f"One of {', '.join(SPECS)}."
-JOINT = "+"  # between data sets that are taken together
-# A + within the name of a folder joins nothing.
-_JOINT = re.compile(rf"\+(?=(?:{'|'.join(DATASETS)})(?:\+|$)|(?:{'|'.join(FORMATS)}):)")
 VOC_SPLITS = ("train", "val", "trainval", "test")
+SEPARATOR = "+"  # between the names of data sets that are concatenated
+# Not every + separates: the name of a folder may contain one.
+_SEPARATOR = re.compile(rf"\+(?=(?:{'|'.join(DATASETS)})(?:\+|$)|(?:{'|'.join(FORMATS)}):)")
 
 
-def names_dataset(text: str) -> bool:
-    """Whether a data set is meant, and not a file."""
-    several = _JOINT.split(text)
-    if len(several) > 1:
-        return all(map(names_dataset, several))
-    return text in DATASETS or _parts(text) is not None
+def is_dataset_name(text: str) -> bool:
+    """Whether a text names a data set, or several with + between them, and not a file."""
+    names = _SEPARATOR.split(text)
+    if len(names) > 1:
+        return all(map(is_dataset_name, names))
+    return text in DATASETS or _parse_place(text) is not None
 
 
-def has_years(text: str) -> bool:
-    """Whether VOC challenges are meant, which are found in the folder of many data sets."""
-    return all(DATASETS.get(each) for each in _JOINT.split(text))
+def is_voc_challenge(name: str) -> bool:
+    """Whether a name, or every name between its +, is a VOC challenge of some year.
+
+    One folder, given with --data, can hold several challenges.
+    """
+    return all(DATASETS.get(each) for each in _SEPARATOR.split(name))
 
 
-def _parts(text: str) -> tuple[str, Path] | None:
-    """Format and place of coco:FILE and the like."""
-    kind, colon, place = text.partition(":")
-    if kind not in FORMATS or not colon or not place:
+def _parse_place(name: str) -> tuple[str, Path] | None:
+    """Format and place of coco:FILE and the like; None for other names."""
+    format_name, _, place = name.partition(":")
+    if format_name not in FORMATS or not place:
         return None
-    return kind, Path(os.path.expanduser(place))
+    return format_name, Path(os.path.expanduser(place))
 
 
-def absolute(name: str) -> str:
-    """The same data set, whatever the working folder."""
-    several = _JOINT.split(name)
-    if len(several) > 1:
-        return JOINT.join(map(absolute, several))
-    parts = _parts(name)
-    return name if parts is None else f"{parts[0]}:{parts[1].resolve()}"
+def absolute_name(name: str) -> str:
+    """A name of the same data set that does not depend on the working folder."""
+    names = _SEPARATOR.split(name)
+    if len(names) > 1:
+        return SEPARATOR.join(map(absolute_name, names))
+    parsed = _parse_place(name)
+    return name if parsed is None else f"{parsed[0]}:{parsed[1].resolve()}"
 
 
 def open_dataset(
     name: str,
-    data: Path | None,
-    split: str | None,
-    default_splits: tuple[str, ...],
-    say: Callable[[str], None],
+    data: Path | None = None,
+    split: str | None = None,
+    default_splits: tuple[str, ...] = ("trainval", "train"),
+    on_message: Callable[[str], None] = lambda message: None,
 ) -> Dataset:
     """The named data set, from its place, from `data`, from FRCNN_DATA, or downloaded.
 
     Args:
         name: a key of DATASETS, where "voc" is any folder in VOC layout; or voc:DIR, coco:FILE,
             yolo:DIR; or several with + between them, which become one.
-        data: the folder of the data set; with coco:FILE the one of its pictures.
+        data: the folder of the data set; with coco:FILE the one of its images.
         split: a list of the data set; None takes the first of `default_splits` that it has.
-        say: told what is about to be downloaded.
+        on_message: called with what is about to be downloaded, and how far it is.
     Raises:
-        ConfigError: unknown name, or a folder or split too many. DataError: not found, or nothing
-            in it.
+        ConfigError: unknown name; or a folder or split that the name already settles.
+        DataError: not found, or without images or objects.
     """
-    several = _JOINT.split(name)
-    if len(several) > 1:
-        from .dataset import joined
+    names = _SEPARATOR.split(name)
+    if len(names) > 1:
+        from .dataset import concatenate_datasets
 
-        return joined([open_dataset(each, data, split, default_splits, say) for each in several])
-    parts = _parts(name)
-    if parts is not None:
-        return _open_place(*parts, data, split, default_splits)
+        return concatenate_datasets(
+            [open_dataset(each, data, split, default_splits, on_message) for each in names]
+        )
+    parsed = _parse_place(name)
+    if parsed is not None:
+        format_name, place = parsed
+        return FORMATS[format_name].load(place, data, split, default_splits)
     if name not in DATASETS:
         raise unknown_name("data set", name, SPECS)
-    from .voc import find_root, load_voc  # here, so that the names alone cost no numpy
+    from .voc import find_root, load_voc
 
     year = DATASETS[name]
     folder = data_dir(data)
-    if folder is None and year is None:
-        raise DataError("no data set given", "name one (voc2007), or give a folder with --data")
     if folder is None:
-        assert year is not None
-        public = [each for each in default_splits if (year, each) != ("2012", "test")]
-        split = split or public[0]
-        if (year, split) == ("2012", "test"):
-            raise ConfigError("VOC2012's test images have no public annotations", "take val")
-        if split not in VOC_SPLITS:  # before anything is fetched
-            raise unknown_name("split", split, VOC_SPLITS)
-        from .download import fetch_voc
-
-        folder = home() / "data"
-        fetch_voc(folder, year, "test" if split == "test" else "trainval", say)
+        if year is None:
+            raise DataError("no data set given", "name one (voc2007), or give a folder with --data")
+        folder, split = _download(year, split, default_splits, on_message)
     return load_voc(find_root(folder, year), name, split, default_splits)
 
 
-def _open_place(
-    kind: str, place: Path, data: Path | None, split: str | None, default_splits: tuple[str, ...]
-) -> Dataset:
-    if kind == "coco":
-        from .coco import load_coco
+def _download(
+    year: str,
+    split: str | None,
+    default_splits: tuple[str, ...],
+    on_message: Callable[[str], None],
+) -> tuple[Path, str]:
+    """Download what a split of a VOC challenge needs: the folder, and the split."""
+    public = [each for each in default_splits if (year, each) != ("2012", "test")]
+    split = split or public[0]
+    if (year, split) == ("2012", "test"):
+        raise ConfigError("VOC2012's test images have no public annotations", "take val")
+    if split not in VOC_SPLITS:  # checked before gigabytes are downloaded
+        raise unknown_name("split", split, VOC_SPLITS)
+    from .download import fetch_voc
 
-        if split is not None:
-            raise ConfigError("a COCO file is one split", "leave out --split, or name another file")
-        return load_coco(place, data_dir(data) if data is not None else None)
-    if data is not None:
-        raise ConfigError(f"{kind}:{place} names the folder already", "leave out --data")
-    if not place.exists():
-        raise DataError(f"no folder {place}", f"expected {kind}:{FORMATS[kind]}")
-    name = f"{kind}:{place.resolve().name}"
-    if kind == "yolo":
-        from .yolo import load_yolo
-
-        return load_yolo(place, name, split, default_splits)
-    from .voc import find_root, load_voc
-
-    return load_voc(find_root(place), name, split, default_splits)
+    folder = home() / "data"
+    fetch_voc(folder, year, "test" if split == "test" else "trainval", on_message)
+    return folder, split

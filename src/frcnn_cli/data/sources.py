@@ -1,6 +1,6 @@
-"""Pictures wherever they are: files, folders, patterns, lists, addresses, videos, memory.
+"""Images wherever they are: files, folders, patterns, lists, addresses, videos, memory.
 
-Only names are gathered beforehand; a picture is read when its turn comes.
+Only names are gathered beforehand; an image is read when its turn comes.
 """
 
 from __future__ import annotations
@@ -19,32 +19,33 @@ from ..errors import DataError, FrcnnError, ImageError
 from . import images, video, web
 
 Pixels = NDArray[np.uint8]
+# The content of an image file (None where there is no file), and the image, RGB [H, W, 3].
+Read = Callable[[], tuple[bytes | None, Pixels]]
 
 
 @dataclass(frozen=True)
 class Source:
-    """One picture that is still to be read."""
+    """One image that is still to be read."""
 
-    name: str  # for people: a path, an address, a frame of a video
-    stem: str  # of files that are made from it
-    # the content of the image file (None where there is none) and the picture, [H, W, 3]
-    read: Callable[[], tuple[bytes | None, Pixels]]
+    name: str  # to print: a path, an address, a frame of a video
+    stem: str  # of the names of files that are made from the image
+    read: Read
 
 
-def as_source(picture: str | Path | Image.Image | Pixels | Source) -> Source:
-    """What a picture is read from; a name is an address where it begins with http(s)://."""
-    if isinstance(picture, Source):
-        return picture
-    if isinstance(picture, str) and web.is_url(picture):
-        return Source(picture, web.stem(picture), _reader(picture, lambda: web.fetch(picture)))
-    if isinstance(picture, str | Path):
-        path = Path(os.path.expanduser(picture))
-        return Source(str(path), path.stem, _reader(str(path), lambda: images.read_bytes(path)))
+def as_source(image: str | Path | Image.Image | Pixels | Source) -> Source:
+    """A source of a path, an address (which begins with http:// or https://), or an image."""
+    if isinstance(image, Source):
+        return image
+    if isinstance(image, str) and web.is_url(image):
+        return Source(image, web.file_stem(image), _decoding(image, lambda: web.fetch(image)))
+    if isinstance(image, str | Path):
+        path = Path(os.path.expanduser(image))
+        return Source(str(path), path.stem, _decoding(str(path), lambda: images.read_bytes(path)))
     name = "the picture"
-    return Source(name, "picture", lambda: (None, images.from_memory(picture, name)))
+    return Source(name, "picture", lambda: (None, images.from_memory(image, name)))
 
 
-def _reader(name: str, load: Callable[[], bytes]) -> Callable[[], tuple[bytes | None, Pixels]]:
+def _decoding(name: str, load: Callable[[], bytes]) -> Read:
     def read() -> tuple[bytes | None, Pixels]:
         content = load()
         return content, images.decode(content, name)
@@ -52,69 +53,72 @@ def _reader(name: str, load: Callable[[], bytes]) -> Callable[[], tuple[bytes | 
     return read
 
 
-def expand(arguments: Iterable[str], suffixes: Set[str], recursive: bool = False) -> list[Path]:
+def find_files(arguments: Iterable[str], suffixes: Set[str], recursive: bool = False) -> list[Path]:
     """The files that files, folders and glob patterns name, in order, without repetition.
 
     Args:
-        suffixes: what counts in a folder. recursive: look in its folders too.
+        suffixes: of the files that are taken from folders. recursive: look in their folders too.
     Raises:
         ImageError: a file does not exist. DataError: a folder or pattern gives nothing.
     """
-    found: dict[Path, None] = {}
+    files: dict[Path, None] = {}  # an ordered set
     for argument in arguments:
         path = Path(os.path.expanduser(argument))
         if path.is_dir():
-            inside = _folder(path, suffixes, recursive)
-            if not inside:
+            matches = _list_folder(path, suffixes, recursive)
+            if not matches:
                 hint = "" if recursive else "; --recursive looks into its folders too"
                 raise DataError(f"no images in the folder {path}", f"expected .jpg, .png, …{hint}")
         elif path.exists():
-            inside = [path]
+            matches = [path]
         elif glob.has_magic(argument):
-            matches = map(Path, glob.glob(str(path), recursive=True))
-            inside = sorted(match for match in matches if match.is_file())
-            if not inside:
+            paths = map(Path, glob.glob(str(path), recursive=True))
+            matches = sorted(each for each in paths if each.is_file())
+            if not matches:
                 raise DataError(f"no files match {argument}", "check the pattern")
         else:
             raise ImageError(f"no such file or folder: {argument}", "check the path")
-        found |= dict.fromkeys(inside)
-    return list(found)
+        files |= dict.fromkeys(matches)
+    return list(files)
 
 
-def _folder(folder: Path, suffixes: Set[str], recursive: bool) -> list[Path]:
+def _list_folder(folder: Path, suffixes: Set[str], recursive: bool) -> list[Path]:
     if not recursive:
-        inside = (path for path in folder.iterdir() if path.suffix.lower() in suffixes)
-        return sorted(path for path in inside if not path.is_dir())
-    found = []
-    for here, _, names in os.walk(folder):
-        found += [Path(here, name) for name in names if Path(name).suffix.lower() in suffixes]
-    return sorted(found)
+        entries = (path for path in folder.iterdir() if path.suffix.lower() in suffixes)
+        return sorted(path for path in entries if not path.is_dir())
+    files = []
+    for parent, _, names in os.walk(folder):
+        files += [Path(parent, name) for name in names if Path(name).suffix.lower() in suffixes]
+    return sorted(files)
 
 
-def names(arguments: Iterable[str], stdin: Iterable[str], recursive: bool) -> list[str]:
+def list_sources(arguments: Iterable[str], stdin: Iterable[str], recursive: bool) -> list[str]:
     """Paths and addresses that the arguments of `frcnn detect` stand for, without repetition.
 
     Args:
-        stdin: where the argument "-" takes them from, one a line.
+        stdin: the lines that the argument "-" stands for: a path or address each.
+        recursive: see `find_files`.
     Raises:
-        ImageError, DataError: see `expand`. What stands in a list is not looked at yet.
+        ImageError, DataError: see `find_files`. Names from stdin are not checked yet.
     """
-    found: dict[str, None] = {}
+    sources: dict[str, None] = {}  # an ordered set
     for argument in arguments:
         if argument == "-":
             lines = [line.rstrip("\r\n") for line in stdin]
             if any("\0" in line for line in lines):
                 raise DataError("a name in the list holds a NUL", "give a path a line, no -print0")
-            given = (line for line in lines if line.strip())
-            found |= dict.fromkeys(line if web.is_url(line) else str(Path(line)) for line in given)
+            names = (line for line in lines if line.strip())
+            sources |= dict.fromkeys(
+                name if web.is_url(name) else str(Path(name)) for name in names
+            )
         elif web.is_url(argument):
-            found[argument] = None
+            sources[argument] = None
         else:
             suffixes = images.SUFFIXES | video.SUFFIXES
-            found |= dict.fromkeys(map(str, expand([argument], suffixes, recursive)))
-    if not found:
+            sources |= dict.fromkeys(map(str, find_files([argument], suffixes, recursive)))
+    if not sources:
         raise DataError("nothing to detect in: the list is empty", "give a path or address a line")
-    return list(found)
+    return list(sources)
 
 
 def is_video(name: str) -> bool:
@@ -122,31 +126,31 @@ def is_video(name: str) -> bool:
     return not web.is_url(name) and Path(name).suffix.lower() in video.SUFFIXES
 
 
-def open_sources(found: Iterable[str], every: video.FrameStride) -> Iterator[Source]:
-    """The pictures behind the names: one each, but for videos, whose frames come one by one.
+def open_sources(names: Iterable[str], stride: video.FrameStride) -> Iterator[Source]:
+    """A source for each name; for a video, one for each of its frames that `stride` selects.
 
-    A video that cannot be read (any further) gives a source that raises.
+    Where a video cannot be read, or no further, the last source raises when it is read.
     """
-    for name in found:
+    for name in names:
         if is_video(name):
-            yield from _frames(Path(os.path.expanduser(name)), every)
+            yield from _open_video(Path(os.path.expanduser(name)), stride)
         else:
             yield as_source(name)
 
 
-def _frames(path: Path, every: video.FrameStride) -> Iterator[Source]:
+def _open_video(path: Path, stride: video.FrameStride) -> Iterator[Source]:
     try:
-        for index, pixels in video.frames(path, every):
-            yield Source(f"{path}#{index}", f"{path.stem}-{index:06d}", _given(pixels))
+        for index, pixels in video.read_frames(path, stride):
+            yield Source(f"{path}#{index}", f"{path.stem}-{index:06d}", _returning(pixels))
     except FrcnnError as error:
         yield Source(str(path), path.stem, _raising(error))
 
 
-def _given(pixels: Pixels) -> Callable[[], tuple[bytes | None, Pixels]]:
+def _returning(pixels: Pixels) -> Read:
     return lambda: (None, pixels)
 
 
-def _raising(error: FrcnnError) -> Callable[[], tuple[bytes | None, Pixels]]:
+def _raising(error: FrcnnError) -> Read:
     def read() -> tuple[bytes | None, Pixels]:
         raise error
 

@@ -1,4 +1,4 @@
-"""Image and boxes, changed together: the same for training and detection."""
+"""Resizing and normalising images: the same for training and detection."""
 
 from __future__ import annotations
 
@@ -12,8 +12,12 @@ from torch import Tensor
 
 
 def resize_factor(size: tuple[int, int], short_side: int, max_side: int) -> float:
-    """How much an image of `size` (height, width) is enlarged: to `short_side` pixels on the
-    shorter side, or less so that the longer is at most `max_side` (Fast R-CNN, section 4.1)."""
+    """By how much an image is enlarged: to `short_side` on its shorter side, or less, so that the
+    longer side is at most `max_side` (Fast R-CNN, section 4.1).
+
+    Args:
+        size: (height, width), pixels. short_side, max_side: pixels.
+    """
     return min(short_side / min(size), max_side / max(size))
 
 
@@ -29,6 +33,6 @@ def resize(image: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
 
 
 def to_tensor(image: NDArray[np.uint8], mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """[H, W, 3] in 0..255 to a float32 tensor [3, H, W], (pixel - mean) / std by channel."""
+    """(pixel - mean) / std by channel: from [H, W, 3] in 0..255 to a float32 tensor [3, H, W]."""
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).float()
     return (pixels - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)

@@ -14,7 +14,8 @@ from ..errors import ConfigError, ImageError, reason
 
 SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv"})
 MAX_PIXELS = 10_000 * 10_000  # of a frame
-# Without playlists and lists of files, which would have other files and addresses opened.
+_TOLERANCE = 1e-6  # seconds, for times that rounding put just before a multiple of the stride
+# Playlists and lists of files are left out: they would have other files and addresses opened.
 _OPTIONS = {
     "protocol_whitelist": "file",
     "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,asf",
@@ -23,17 +24,17 @@ _OPTIONS = {
 
 @dataclass(frozen=True)
 class FrameStride:
-    """Which frames are taken: one every so many seconds, or one of so many frames."""
+    """The distance between the frames that are read, in seconds or in frames; the other is None."""
 
     seconds: float | None = None
     frames: int | None = None
 
 
 def parse_frame_stride(text: str) -> FrameStride:
-    """Read "2s", "0.5s" (seconds) or "10" (frames).
+    """Parse "2s" or "0.5s" (seconds), or "10" (frames).
 
     Raises:
-        ConfigError: neither.
+        ConfigError: any other text.
     """
     number = text.strip().removesuffix("s")
     try:
@@ -47,11 +48,12 @@ def parse_frame_stride(text: str) -> FrameStride:
     raise ConfigError(f"--every {text} is not understood", "expected seconds (0.5s) or frames (10)")
 
 
-def frames(path: Path, every: FrameStride) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """Frames with their number in the video, from 0; turned as a viewer shows them.
+def read_frames(path: Path, stride: FrameStride) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """The selected frames of a video, one in memory at a time.
 
-    One frame is in memory at a time.
-
+    Yields:
+        The frame's number in the video, from 0, and its pixels, RGB [H, W, 3], rotated as a viewer
+        shows them.
     Raises:
         ConfigError: PyAV is not installed. ImageError: not a video, or damaged from here on.
     """
@@ -61,11 +63,11 @@ def frames(path: Path, every: FrameStride) -> Iterator[tuple[int, NDArray[np.uin
         raise ConfigError(
             f"{path} is a video, and PyAV is not installed", "pip install 'frcnn-cli[video]'"
         ) from None
-    due = 0.0
+    next_time = 0.0  # seconds from the first frame
     try:
         with av.open(str(path), options=_OPTIONS) as container:
             if not container.streams.video:
-                raise ImageError(f"{path} has no pictures in it", "expected a video")
+                raise ImageError(f"{path} has no video stream", "expected a video")
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
             rate = float(stream.average_rate or 25)
@@ -73,12 +75,13 @@ def frames(path: Path, every: FrameStride) -> Iterator[tuple[int, NDArray[np.uin
             for index, frame in enumerate(container.decode(stream)):
                 time = float(frame.time) if frame.time is not None else index / rate
                 start = time if start is None else start
-                if every.frames is not None and index % every.frames:
+                if stride.frames is not None and index % stride.frames:
                     continue
-                if every.seconds is not None:
-                    if time - start < due - 1e-6:
+                if stride.seconds is not None:
+                    if time - start < next_time - _TOLERANCE:
                         continue
-                    due = (math.floor((time - start + 1e-6) / every.seconds) + 1) * every.seconds
+                    passed = math.floor((time - start + _TOLERANCE) / stride.seconds)
+                    next_time = (passed + 1) * stride.seconds
                 if frame.width * frame.height > MAX_PIXELS:
                     raise ImageError(f"{path} is too large", "scale it down first")
                 pixels = frame.to_ndarray(format="rgb24")

@@ -1,4 +1,4 @@
-"""PASCAL VOC: any folder with Annotations/*.xml and JPEGImages/, split lists in ImageSets/Main/.
+"""PASCAL VOC: a folder with Annotations/*.xml and JPEGImages/, and split lists in ImageSets/Main/.
 
 VOC boxes are 1-based and inclusive, (xmin, ymin, xmax, ymax). Here, and only here, they become
 continuous and half-open: (xmin - 1, ymin - 1, xmax, ymax).
@@ -14,12 +14,15 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import DataError, reason
+from ..errors import DataError
+from ..runtime.safe_read import read_bytes, read_text
 from . import images
 from .dataset import Annotation, Dataset
 
 MAX_COORDINATE = 1e6  # pixels
-MAX_XML_BYTES = 16 * 2**20  # far more than any annotation; a larger file is not one
+MAX_XML_BYTES = 16 * 2**20  # far more than any annotation has
+_CORNERS = ("xmin", "ymin", "xmax", "ymax")
+_HINT = "mend or remove the file"
 
 
 def parse_annotation(path: Path) -> Annotation:
@@ -31,45 +34,41 @@ def parse_annotation(path: Path) -> Annotation:
         DataError: not XML, with declarations of its own (entities), or an object without a name
             or four numbers.
     """
-    hint = "mend or remove the file"
-    try:
-        text = path.read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise DataError(f"cannot read {path}: {reason(error)}", hint) from None
-    ascii_text = text.replace(b"\0", b"")  # what UTF-16 and UTF-32 add
-    if len(text) > MAX_XML_BYTES or b"<!DOCTYPE" in ascii_text or b"<!ENTITY" in ascii_text:
-        raise DataError(f"{path}: too large, or declares entities: not a VOC annotation", hint)
-    try:
-        root = ElementTree.fromstring(text)
-    except (ElementTree.ParseError, ValueError, LookupError) as error:
-        raise DataError(f"{path} is not XML: {error}", hint) from None
+    root = _parse_xml(path)
     names, boxes, difficult = [], [], []
-    for thing in root.iter("object"):
-        name = (thing.findtext("name") or "").strip()
+    for element in root.iter("object"):
+        name = (element.findtext("name") or "").strip()
         if not name:
-            raise DataError(f"{path}: an object has no name", hint)
-        corners = [_number(thing.findtext(f"bndbox/{key}")) for key in _CORNERS]
+            raise DataError(f"{path}: an object has no name", _HINT)
+        corners = [_number(element.findtext(f"bndbox/{key}")) for key in _CORNERS]
         if any(math.isnan(corner) for corner in corners):
-            raise DataError(f"{path}: {name!r} has no box of four numbers", hint)
+            raise DataError(f"{path}: {name!r} has no box of four numbers", _HINT)
         x1, y1, x2, y2 = corners
         names.append(name)
         boxes.append((min(x1, x2) - 1, min(y1, y2) - 1, max(x1, x2), max(y1, y2)))
-        difficult.append(_number(thing.findtext("difficult")) > 0)
+        difficult.append(_number(element.findtext("difficult")) > 0)
     width, height = _number(root.findtext("size/width")), _number(root.findtext("size/height"))
-    size = (int(height), int(width)) if height > 0 and width > 0 else None
     return Annotation(
-        size,
-        tuple(names),
-        np.array(boxes, dtype=np.float32).reshape(-1, 4),
-        np.array(difficult, dtype=np.bool_),
+        size=(int(height), int(width)) if height > 0 and width > 0 else None,
+        names=tuple(names),
+        boxes=np.array(boxes, dtype=np.float32).reshape(-1, 4),
+        difficult=np.array(difficult, dtype=np.bool_),
     )
 
 
-_CORNERS = ("xmin", "ymin", "xmax", "ymax")
+def _parse_xml(path: Path) -> ElementTree.Element:
+    content = read_bytes(path, _HINT, MAX_XML_BYTES)
+    ascii_content = content.replace(b"\0", b"")  # UTF-16 and UTF-32 put zeros between the letters
+    if b"<!DOCTYPE" in ascii_content or b"<!ENTITY" in ascii_content:
+        raise DataError(f"{path} declares entities: not a VOC annotation", _HINT)
+    try:
+        return ElementTree.fromstring(content)
+    except (ElementTree.ParseError, ValueError, LookupError) as error:
+        raise DataError(f"{path} is not XML: {error}", _HINT) from None
 
 
 def _number(text: str | None) -> float:
-    """The number in a tag; NaN where there is none that could be a coordinate."""
+    """The number in a tag; NaN for any other text, and for numbers too large for a coordinate."""
     try:
         number = float(text or "nan")
     except ValueError:
@@ -78,10 +77,10 @@ def _number(text: str | None) -> float:
 
 
 def find_root(folder: Path, year: str | None = None) -> Path:
-    """The folder with Annotations and JPEGImages: `folder`, or VOC<year> below it.
+    """The folder with Annotations/ and JPEGImages/: `folder`, or VOC<year> below it.
 
     Raises:
-        DataError: neither is there.
+        DataError: there is no such folder.
     """
     candidates = [folder]
     if year is not None:
@@ -105,6 +104,31 @@ def load_voc(root: Path, name: str, split: str | None, default_splits: Sequence[
     Raises:
         DataError: no such split, nothing in it, or none of the defaults among several.
     """
+    split, ids = _choose_split(root, name, split, default_splits)
+    if not ids:
+        raise DataError(f"{name} {split}: no images in {root}", "check the folder and the split")
+    annotations = tuple(parse_annotation(root / "Annotations" / f"{id_}.xml") for id_ in ids)
+    # A class may be missing from this split; labels must be the same in every split.
+    listed = set(ids)
+    others = (path for path in (root / "Annotations").glob("*.xml") if path.stem not in listed)
+    every_annotation = chain(annotations, map(parse_annotation, others))
+    classes = {class_name for annotation in every_annotation for class_name in annotation.names}
+    if not classes:
+        raise DataError(f"{name} {split}: no image has an object", "check the annotations")
+    return Dataset(
+        name=name,
+        split=split,
+        classes=tuple(sorted(classes)),
+        ids=tuple(ids),
+        paths=tuple(_image_path(root, id_) for id_ in ids),
+        annotations=annotations,
+    )
+
+
+def _choose_split(
+    root: Path, name: str, split: str | None, default_splits: Sequence[str]
+) -> tuple[str, list[str]]:
+    """The name of a split and the ids of its images; see `load_voc`."""
     lists = {path.stem: path for path in sorted((root / "ImageSets" / "Main").glob("*.txt"))}
     if split is None:
         split = next((each for each in default_splits if each in lists), None)
@@ -114,34 +138,21 @@ def load_voc(root: Path, name: str, split: str | None, default_splits: Sequence[
             f"choose one with --split: {', '.join(lists)}",
         )
     if split is None:
-        split = "all"
-        ids = [path.stem for path in sorted((root / "Annotations").glob("*.xml"))]
-    elif split in lists:
-        ids = _read_list(lists[split])
-    else:
+        return "all", [path.stem for path in sorted((root / "Annotations").glob("*.xml"))]
+    if split not in lists:
         raise DataError(
             f"{name} has no split {split!r}", f"there are: {', '.join(lists) or 'none at all'}"
         )
-    if not ids:
-        raise DataError(f"{name} {split}: no images in {root}", "check the folder and the split")
-    annotations = tuple(parse_annotation(root / "Annotations" / f"{id_}.xml") for id_ in ids)
-    # A split may lack a class that others have, and numbers must not depend on the split.
-    known = set(ids)
-    others = (path for path in (root / "Annotations").glob("*.xml") if path.stem not in known)
-    everything = chain(annotations, map(parse_annotation, others))
-    names = {name for annotation in everything for name in annotation.names}
-    if not names:
-        raise DataError(f"{name} {split}: no image has an object", "check the annotations")
-    paths = tuple(_image_path(root, id_) for id_ in ids)
-    return Dataset(name, split, tuple(sorted(names)), tuple(ids), paths, annotations)
+    return split, read_image_ids(lists[split])
 
 
-def _read_list(path: Path) -> list[str]:
-    """The image ids of a split; only the first word of a line counts."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read the list {path}: {reason(error)}", "expected text") from None
+def read_image_ids(path: Path) -> list[str]:
+    """The image ids of a split list: the first word of each line.
+
+    Raises:
+        DataError: it cannot be read or is not text.
+    """
+    lines = read_text(path, "expected a list of image ids").splitlines()
     return [line.split()[0] for line in lines if line.strip()]
 
 

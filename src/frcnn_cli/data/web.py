@@ -1,4 +1,4 @@
-"""Pictures from the web: http and https alone, limited in size and time."""
+"""Downloading images: over http and https only, limited in size and time."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ MAX_BYTES = 64 * 2**20
 SILENCE_SECONDS = 15.0  # without a byte
 TOTAL_SECONDS = 120.0
 MAX_REDIRECTIONS = 5
-_SAFE = "%:/?#[]@!$&'()*+,;=~"  # what stays as it is in an address
+_SAFE = "%:/?#[]@!$&'()*+,;=~"  # characters of an address that are not escaped
 _REDIRECTIONS = (301, 302, 303, 307, 308)
 _CHUNK = 2**16
 
 
 def is_url(name: str) -> bool:
-    """Whether a name is an address rather than a path."""
+    """Whether a name is an address, and not a path."""
     return name.lower().startswith(("http://", "https://"))
 
 
-def stem(url: str) -> str:
-    """What files that are made from an address are called, without ending."""
+def file_stem(url: str) -> str:
+    """A file name without ending, for files that are made from the image at an address."""
     try:
         path = PurePosixPath(unquote(urlsplit(url).path))
-    except ValueError:  # no address: `fetch` will say so
+    except ValueError:  # not a valid address, which `fetch` reports
         return "picture"
     return re.sub(r"[^\w.+-]", "_", path.stem)[:100].strip(".") or "picture"
 
 
 def fetch(url: str) -> bytes:
-    """The content of a picture on the web.
+    """Download the content of an image file.
 
     Raises:
-        ImageError: it cannot be had, is something else than a picture, or too large.
+        ImageError: no answer, an answer that is not an image, or one that is too large or too slow.
     """
     deadline = time.monotonic() + TOTAL_SECONDS
     content = bytearray()
@@ -57,7 +57,7 @@ def fetch(url: str) -> bytes:
                     raise ImageError(
                         f"{url} took longer than {TOTAL_SECONDS:g} s", "download it first"
                     )
-            if response.length:  # http.client does not complain of what read1 does not get
+            if response.length:  # bytes that were announced; read1 does not report that they lack
                 raise ImageError(f"{url} was cut off", "try again")
     except (OSError, HTTPException, ValueError) as error:
         raise ImageError(f"cannot fetch {url}: {reason(error)}", "check the address") from None
@@ -65,13 +65,13 @@ def fetch(url: str) -> bytes:
 
 
 def _open(url: str) -> HTTPResponse:
-    """The answer at an address, or where it leads."""
+    """The response at an address, after at most MAX_REDIRECTIONS."""
     opener = build_opener(_NoRedirection)
-    agent = {"User-Agent": f"frcnn/{__version__}", "Accept": "image/*"}
+    headers = {"User-Agent": f"frcnn/{__version__}", "Accept": "image/*"}
     for _ in range(MAX_REDIRECTIONS):
         try:
-            asked = quote(url, safe=_SAFE)  # spaces and other scripts
-            return opener.open(Request(asked, headers=agent), timeout=SILENCE_SECONDS)
+            escaped = quote(url, safe=_SAFE)  # spaces, and letters other than ASCII's
+            return opener.open(Request(escaped, headers=headers), timeout=SILENCE_SECONDS)
         except HTTPError as error:
             error.close()
             target = error.headers.get("Location")
@@ -79,18 +79,18 @@ def _open(url: str) -> HTTPResponse:
                 raise
             url = urljoin(url, quote(target, safe=_SAFE, encoding="iso-8859-1"))
             if not is_url(url):
-                raise ValueError(f"it leads to {url}") from None
-    raise ValueError("it leads on and on")
+                raise ValueError(f"it redirects to {url}") from None
+    raise ValueError(f"it redirects more than {MAX_REDIRECTIONS} times")
 
 
 class _NoRedirection(HTTPRedirectHandler):
-    """Leaves it to `_open`: urllib would follow to ftp, and read all of what it leaves behind."""
+    """Leaves redirections to `_open`: urllib would follow them to ftp, and read whole answers."""
 
     def redirect_request(self, *arguments: object) -> None:
-        """None follows nothing."""
+        """Return None, so that urllib does not follow."""
 
 
 def _check_type(url: str, headers: HTTPMessage) -> None:
-    kind = headers.get_content_type() if "Content-Type" in headers else "image/unknown"
-    if not kind.startswith("image/") and not kind.endswith("/octet-stream"):
-        raise ImageError(f"{url} is {kind}, not a picture", "give the address of the picture")
+    media_type = headers.get_content_type() if "Content-Type" in headers else "image/unknown"
+    if not media_type.startswith("image/") and not media_type.endswith("/octet-stream"):
+        raise ImageError(f"{url} is {media_type}, not a picture", "give the address of the picture")

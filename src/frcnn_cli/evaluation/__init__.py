@@ -1,1 +1,1 @@
-"""Arrays in, numbers out."""
+"""How good detections and proposals are: average precision, recall, comparisons and reports."""

@@ -1,6 +1,7 @@
 """The metrics of COCO, computed by pycocotools.
 
-K classes, labelled 1..K. Difficult objects are COCO's crowds: what falls on them is ignored.
+K: classes, labelled 1..K. Difficult objects are passed on as COCO's crowds, so detections that
+match them are ignored.
 """
 
 from __future__ import annotations
@@ -18,32 +19,35 @@ from ..errors import ConfigError
 from ..structures import Detections, GroundTruth
 from .matching import DetectionTable, ObjectTable, detection_table, object_table
 
-# As COCOeval.summarize orders them; sizes are areas below 32², up to 96² and above, in pixels.
-FIGURES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+# In the order of COCOeval.summarize. The suffixes s, m and l stand for objects of an area below
+# 32², up to 96² and above, in square pixels.
+COCO_METRICS = (
+    "AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl",
+)  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CocoResult:
-    """Figures of an evaluation; NaN where there are no objects."""
+    """COCO's metrics of a detector; NaN where there are no objects."""
 
-    figures: dict[str, float]  # of FIGURES, in 0..1; means over the classes with objects
+    metrics: dict[str, float]  # by COCO_METRICS, in 0..1; means over the classes with objects
     ap: NDArray[np.float64]  # K, mean over IoU 0.5, 0.55 … 0.95
-    ap50: NDArray[np.float64]  # K
-    objects: NDArray[np.int64]  # K, those not difficult
+    ap50: NDArray[np.float64]  # K, at IoU 0.5
+    object_counts: NDArray[np.int64]  # K, objects that are not difficult
 
     @property
     def mean_ap(self) -> float:
         """Mean over the classes that have objects."""
-        return self.figures["AP"]
+        return self.metrics["AP"]
 
 
 def evaluate_coco(
     detections: Sequence[Detections], ground_truths: Sequence[GroundTruth], class_count: int
 ) -> CocoResult:
-    """AP and AR as COCO defines them, at most 100 detections of a class in an image.
+    """AP and AR as COCO defines them, with at most 100 detections of a class in an image.
 
     Args:
-        detections, ground_truths: one each for every image, in the same order.
+        detections, ground_truths: one for each image, in the same order.
         class_count: K.
     Raises:
         ConfigError: pycocotools is not installed.
@@ -55,37 +59,44 @@ def evaluate_coco(
         raise ConfigError(
             "COCO's metrics need pycocotools", "pip install 'frcnn-cli[coco]', or --metric voc"
         ) from None
-    count = len(ground_truths)
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints as it goes
-        truth, found = COCO(), COCO()
-        truth.dataset = _dataset(_objects(ground_truths, class_count), count, class_count)
-        found.dataset = _dataset(_found(detections, class_count), count, class_count)
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
+        truth, results = COCO(), COCO()
+        truth.dataset = coco_dataset(
+            object_entries(ground_truths, class_count), len(ground_truths), class_count
+        )
+        results.dataset = coco_dataset(
+            detection_entries(detections, class_count), len(ground_truths), class_count
+        )
         truth.createIndex()
-        found.createIndex()
-        evaluation = COCOeval(truth, found, "bbox")
+        results.createIndex()
+        evaluation = COCOeval(truth, results, "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
     # [IoU, recall, K, area, detections]; -1 where a class has no objects
     precision = np.where(evaluation.eval["precision"] < 0, np.nan, evaluation.eval["precision"])
     stats = [value if value >= 0 else float("nan") for value in map(float, evaluation.stats)]
-    objects = object_table(ground_truths, class_count).counts(class_count)
     return CocoResult(
-        dict(zip(FIGURES, stats, strict=True)),
-        _means(precision[:, :, :, 0, -1], class_count),
-        _means(precision[:1, :, :, 0, -1], class_count),
-        objects,
+        metrics=dict(zip(COCO_METRICS, stats, strict=True)),
+        ap=_class_means(precision[:, :, :, 0, -1], class_count),
+        ap50=_class_means(precision[:1, :, :, 0, -1], class_count),
+        object_counts=object_table(ground_truths, class_count).counts(class_count),
     )
 
 
-def _means(precision: NDArray[np.float64], class_count: int) -> NDArray[np.float64]:
-    """Over all but the classes, [K]; a class is NaN throughout or nowhere."""
+def _class_means(precision: NDArray[np.float64], class_count: int) -> NDArray[np.float64]:
+    """Mean precision of each class, [K]; a class is NaN at every point or at none.
+
+    Args:
+        precision: [IoU, recall, K].
+    """
     return precision.mean(axis=(0, 1)) if precision.size else np.full(class_count, np.nan)
 
 
-def _dataset(
+def coco_dataset(
     annotations: list[dict[str, Any]], image_count: int, class_count: int
 ) -> dict[str, list[dict[str, Any]]]:
+    """The content of a COCO file with these annotations."""
     return {
         "images": [{"id": image} for image in range(image_count)],
         "categories": [{"id": label} for label in range(1, class_count + 1)],
@@ -93,32 +104,33 @@ def _dataset(
     }
 
 
-def _objects(ground_truths: Sequence[GroundTruth], class_count: int) -> list[dict[str, Any]]:
+def object_entries(ground_truths: Sequence[GroundTruth], class_count: int) -> list[dict[str, Any]]:
+    """Objects as COCO's annotations; difficult ones are crowds."""
     table = object_table(ground_truths, class_count)
-    more = zip(table.areas.tolist(), table.difficult.tolist(), strict=True)
+    columns = zip(table.areas.tolist(), table.difficult.tolist(), strict=True)
     return [
-        {**row, "area": area, "iscrowd": int(difficult)}
-        for row, (area, difficult) in zip(_rows(table), more, strict=True)
+        {**entry, "area": area, "iscrowd": int(difficult)}
+        for entry, (area, difficult) in zip(_entries(table), columns, strict=True)
     ]
 
 
-def _found(detections: Sequence[Detections], class_count: int) -> list[dict[str, Any]]:
+def detection_entries(detections: Sequence[Detections], class_count: int) -> list[dict[str, Any]]:
+    """Detections as COCO's results."""
     table = detection_table(detections, class_count)
-    areas = (table.boxes[:, 2:] - table.boxes[:, :2]).prod(axis=1).tolist()
-    more = zip(areas, table.scores.tolist(), strict=True)
+    columns = zip(table.areas.tolist(), table.scores.tolist(), strict=True)
     return [
-        {**row, "area": area, "score": score}
-        for row, (area, score) in zip(_rows(table), more, strict=True)
+        {**entry, "area": area, "score": score}
+        for entry, (area, score) in zip(_entries(table), columns, strict=True)
     ]
 
 
-def _rows(table: DetectionTable | ObjectTable) -> list[dict[str, Any]]:
-    """What COCO says alike of objects and of detections; boxes as x, y, width, height."""
+def _entries(table: DetectionTable | ObjectTable) -> list[dict[str, Any]]:
+    """What objects and detections have in common; boxes are (x, y, width, height)."""
     sides = table.boxes[:, 2:] - table.boxes[:, :2]
     boxes = np.concatenate([table.boxes[:, :2], sides], axis=1).tolist()
-    rows = zip(table.image.tolist(), table.labels.tolist(), boxes, strict=True)
+    columns = zip(table.image.tolist(), table.labels.tolist(), boxes, strict=True)
     return [
-        # ids from 1: COCOeval takes 0 for "no match"
+        # ids start at 1, since COCOeval takes 0 for "no match"
         {"id": number, "image_id": image, "category_id": label, "bbox": box}
-        for number, (image, label, box) in enumerate(rows, start=1)
+        for number, (image, label, box) in enumerate(columns, start=1)
     ]

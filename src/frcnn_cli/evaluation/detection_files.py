@@ -1,4 +1,4 @@
-"""Detections in files of other programs, and in ours, beside the data set that they are of."""
+"""Read detections of a data set from files, of this project or of other programs."""
 
 from __future__ import annotations
 
@@ -12,85 +12,84 @@ from ..data.dataset import Dataset, match_classes
 from ..errors import DataError
 from ..runtime.safe_read import numbers, read_json, read_text
 from ..structures import Detections
-from .detection_log import HINT, Header, Row, checked_row, detections_of, read_header, read_log
+from .detection_log import (
+    FORMATS_HINT,
+    Header,
+    Row,
+    checked_row,
+    read_header,
+    read_log,
+    rows_to_detections,
+)
+from .metrics import relabel
 
 
 def load_detections(path: Path, dataset: Dataset, limit: int | None = None) -> list[Detections]:
-    """Detections of the first `limit` images, from a file or folder of any of three forms.
+    """Read the detections of the first `limit` images of a data set.
 
-    COCO results name images and classes by the data set's numbers, where it has none by the
-    number in the file name and 1..K. A class of ours that the data set lacks is left out.
+    The format is recognised by the content: a log of `frcnn eval`, a JSON file of COCO results, or
+    a folder of the VOC devkit's result files. COCO results give images and classes by the data
+    set's numbers; if it has none, images by the number in their file name and classes by 1..K. A
+    log pairs classes by name, and detections of classes that the data set lacks are left out.
 
     Args:
-        dataset: whole; the labels are those of its classes.
+        dataset: all of it; the labels number its classes.
     Raises:
-        DataError: neither form, cut off, or a detection of an unknown image or class, without a
-            score or with an empty box.
+        DataError: the file has another format or is cut off, or a detection is of an unknown image
+            or class, has no score, or an empty box.
     """
     if path.is_dir():
         rows = _read_voc(path, dataset)
     elif (header := read_header(path)) is not None:
-        return _from_own(path, header, dataset, dataset.ids[:limit])
+        return _load_log(path, header, dataset, dataset.ids[:limit])
     else:
         rows = _read_coco(path, dataset)
     count = len(dataset.ids[:limit])
-    return [detections_of(rows[index], dataset.size(index)) for index in range(count)]
+    return [rows_to_detections(rows[index], dataset.size(index)) for index in range(count)]
 
 
-def _from_own(
+def _load_log(
     path: Path, header: Header, dataset: Dataset, ids: tuple[str, ...]
 ) -> list[Detections]:
-    _, found, end = read_log(path)
-    missing = [image for image in ids if image not in found]
-    unknown = found.keys() - set(dataset.ids)
+    """The detections of these images in a log, with the labels of the data set."""
+    _, logged, end = read_log(path)
+    missing = [image_id for image_id in ids if image_id not in logged]
+    unknown = logged.keys() - set(dataset.ids)
     if unknown:
         raise DataError(f"{path} has an unknown image {min(unknown)!r}", "name its own data set")
     if missing:
-        kind = "is cut off" if end < path.stat().st_size else "is not complete"
+        problem = "is cut off" if end < path.stat().st_size else "is not complete"
         raise DataError(
-            f"{path} {kind}: {len(missing)} of {len(ids)} images are missing",
-            f"go on with its frcnn eval, or take --limit {ids.index(missing[0])}",
+            f"{path} {problem}: {len(missing)} of {len(ids)} images are missing",
+            f"resume its frcnn eval, or take --limit {ids.index(missing[0])}",
         )
-    renamed = match_classes(header.classes, dataset.classes).renamed
-    number_of = {name: label for label, name in enumerate(dataset.classes, start=1)}
-    table = np.array([0, *(number_of.get(renamed.get(c, ""), 0) for c in header.classes)])
-    result = []
-    for image in ids:
-        each = found[image][1]
-        labels = table[each.labels]
-        keep = labels > 0
-        result.append(
-            Detections(
-                boxes=each.boxes[keep],
-                scores=each.scores[keep],
-                labels=labels[keep],
-                image_size=each.image_size,
-            )
-        )
-    return result
+    renamed = match_classes(header.classes, dataset.classes).mapping
+    labels = {name: label for label, name in enumerate(dataset.classes, start=1)}
+    new_labels = [labels.get(renamed.get(name, ""), 0) for name in header.classes]
+    return [relabel(logged[id_].detections, np.array([0, *new_labels])) for id_ in ids]
 
 
 def _read_coco(path: Path, dataset: Dataset) -> dict[int, list[Row]]:
-    """Rows by image, from a list of {image_id, category_id, bbox, score}."""
-    entries = read_json(path, HINT)
+    """Rows by index of the image, from a list of {image_id, category_id, bbox, score}."""
+    entries = read_json(path, FORMATS_HINT)
     if not isinstance(entries, list):
-        raise DataError(f"{path} is no list of detections", HINT)
-    image_of = _by_id(dataset)
+        raise DataError(f"{path} is no list of detections", FORMATS_HINT)
+    find_image = _image_finder(dataset)
     labels = {name: label for label, name in enumerate(dataset.classes, start=1)}
-    label_of = {key: labels[name] for name, key in dataset.category_ids.items()}
-    label_of = label_of or {label: label for label in labels.values()}
+    label_by_id = {id_: labels[name] for name, id_ in dataset.category_ids.items()}
+    label_by_id = label_by_id or {label: label for label in labels.values()}
     rows: dict[int, list[Row]] = defaultdict(list)
     for count, entry in enumerate(entries):
         where = f"{path}: entry {count}"
         if not isinstance(entry, dict):
-            raise DataError(f"{where} is no detection", HINT)
-        index = image_of(entry.get("image_id"))
+            raise DataError(f"{where} is no detection", FORMATS_HINT)
+        image_id, category = entry.get("image_id"), entry.get("category_id")
+        index = find_image(image_id)
         if index is None:
-            raise DataError(f"{where} is of an unknown image {entry.get('image_id')!r:.80}", HINT)
-        category = entry.get("category_id")
-        label = label_of.get(category) if isinstance(category, int) else None
+            raise DataError(f"{where} is of an unknown image {image_id!r:.80}", FORMATS_HINT)
+        label = label_by_id.get(category) if isinstance(category, int) else None
         if label is None:
-            raise DataError(f"{where} is of an unknown class {category!r:.80}", HINT)
+            raise DataError(f"{where} is of an unknown class {category!r:.80}", FORMATS_HINT)
         box = numbers(entry.get("bbox"), 4)
         if box is not None:
             box = [box[0], box[1], box[0] + box[2], box[1] + box[3]]
@@ -98,48 +97,54 @@ def _read_coco(path: Path, dataset: Dataset) -> dict[int, list[Row]]:
     return rows
 
 
-def _by_id(dataset: Dataset) -> Callable[[object], int | None]:
-    """From an image's id in a file to its index; 5 and "5" are 000005 where that is one image."""
-    exact = {name: index for index, name in enumerate(dataset.ids)}
-    whole = {int(name): index for name, index in exact.items() if name.isdecimal()}
-    if len(whole) < sum(name.isdecimal() for name in exact):
-        whole = {}
+def _image_finder(dataset: Dataset) -> Callable[[object], int | None]:
+    """A function from an image's id in a file to its index; None for an unknown image.
 
-    def find(image: object) -> int | None:
-        if isinstance(image, str) and image in exact:
-            return exact[image]
-        text = str(image)
-        return whole.get(int(text)) if text.isdecimal() and len(text) < 19 else None
+    The numbers 5 and "5" stand for the image 000005, if no other image has this number.
+    """
+    by_name = {name: index for index, name in enumerate(dataset.ids)}
+    by_number = {int(name): index for name, index in by_name.items() if name.isdecimal()}
+    if len(by_number) < sum(name.isdecimal() for name in by_name):
+        by_number = {}
+
+    def find(image_id: object) -> int | None:
+        if isinstance(image_id, str) and image_id in by_name:
+            return by_name[image_id]
+        text = str(image_id)
+        return by_number.get(int(text)) if text.isdecimal() and len(text) < 19 else None
 
     return find
 
 
 def _read_voc(folder: Path, dataset: Dataset) -> dict[int, list[Row]]:
-    """Rows by image, from comp4_det_<split>_<class>.txt: id, score, 1-based inclusive box."""
+    """Rows by index of the image, from files comp4_det_<split>_<class>.txt.
+
+    Each line has an image id, a score and a 1-based inclusive box.
+    """
     files = sorted(folder.glob("*.txt"))
     if not files:
-        raise DataError(f"no .txt files in {folder}", HINT)
-    image_of = _by_id(dataset)
+        raise DataError(f"no .txt files in {folder}", FORMATS_HINT)
+    find_image = _image_finder(dataset)
     rows: dict[int, list[Row]] = defaultdict(list)
     for path in files:
-        named = [name for name in dataset.classes if path.stem.endswith(f"_{name}")]
-        if not named:
-            raise DataError(
-                f"{path} is of an unknown class", f"known: {', '.join(dataset.classes)}"
-            )
-        label = dataset.classes.index(max(named, key=len)) + 1
-        for count, line in enumerate(read_text(path, HINT).splitlines(), start=1):
-            words, where = line.split(), f"{path}:{count}"
-            if not words:
+        candidates = [name for name in dataset.classes if path.stem.endswith(f"_{name}")]
+        if not candidates:
+            known = ", ".join(dataset.classes)
+            raise DataError(f"{path} is of an unknown class", f"known: {known}")
+        label = dataset.classes.index(max(candidates, key=len)) + 1
+        for count, line in enumerate(read_text(path, FORMATS_HINT).splitlines(), start=1):
+            if not line.split():
                 continue
-            index = image_of(words[0])
+            image_id, *values = line.split()
+            where = f"{path}:{count}"
+            index = find_image(image_id)
             if index is None:
-                raise DataError(f"{where} is of an unknown image {words[0]!r:.80}", HINT)
+                raise DataError(f"{where} is of an unknown image {image_id!r:.80}", FORMATS_HINT)
             try:
-                score, x1, y1, x2, y2 = map(float, words[1:])
+                score, x1, y1, x2, y2 = map(float, values)
             except ValueError:
                 raise DataError(
-                    f"{where}: expected id, score and box, got {line!r:.80}", HINT
+                    f"{where}: expected id, score and box, got {line!r:.80}", FORMATS_HINT
                 ) from None
             rows[index].append(checked_row([x1 - 1, y1 - 1, x2, y2], score, label, where))
     return rows

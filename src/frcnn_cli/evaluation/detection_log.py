@@ -1,7 +1,8 @@
-"""Detections in a file that grows with each image, so that what was stopped goes on.
+"""The project's own file of detections, which grows image by image and can be resumed.
 
-A line of JSON for each image under a line that says what they are: the classes, and the source
-(data set, weights, settings). Labels are numbers of these classes, from 1; boxes are ours.
+The first line says what the detections are: the classes, and the source (data set, weights,
+settings). Each further line is the JSON of one image. Labels number the classes from 1; boxes are
+(x1, y1, x2, y2) in pixels, as everywhere in this project.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from ..runtime.safe_read import number, numbers
 from ..structures import Detections
 
 FORMAT = "frcnn-detections-1"
-HINT = "expected detections of frcnn eval, COCO results or a folder of VOC's comp4_det_*.txt"
+FORMATS_HINT = "expected detections of frcnn eval, COCO results or a folder of comp4_det_*.txt"
+_OTHER_FILE_HINT = "name another file with --save"
 _MAX_LINE_BYTES = 2**26
 
 Row = tuple[list[float], float, int]  # box, score, label
@@ -29,22 +31,30 @@ Row = tuple[list[float], float, int]  # box, score, label
 
 @dataclass(frozen=True)
 class Header:
-    """The first line of a file of ours."""
+    """The first line of a log."""
 
     classes: tuple[str, ...]
     source: dict[str, Any]  # what the detections depend on
 
     def line(self) -> str:
-        """As it stands in the file."""
+        """The line as it stands in the file."""
         content = {"format": FORMAT, "classes": self.classes, "source": self.source}
         return json.dumps(content) + "\n"
 
 
-class DetectionLog:
-    """A file of ours that grows with each image; one that was cut short is gone on with.
+@dataclass(frozen=True)
+class LoggedImage:
+    """The detections of one image in a log."""
 
-    Nothing is written before the first image. `found` holds what was there, by image id, each
-    with the size of its image file in bytes.
+    file_size: int  # bytes of the image file
+    detections: Detections
+
+
+class DetectionLog:
+    """A file of detections that grows image by image; an incomplete file is resumed.
+
+    The file is created with the first image. `logged` holds the images that it had when it was
+    opened, by their id. Use it in a `with` block, which closes the file.
 
     Raises:
         DataError: the file holds something else, or detections of another source.
@@ -52,43 +62,54 @@ class DetectionLog:
 
     def __init__(self, path: Path, header: Header) -> None:
         self.path, self.header = path, header
-        self.found: dict[str, tuple[int, Detections]] = {}
+        self.logged: dict[str, LoggedImage] = {}
         self._file: TextIOWrapper | None = None
-        if path.exists() and _cut_off(path, header.line().encode()):
+        if not path.exists():
+            return
+        if _ends_in_header(path, header.line().encode()):
             os.truncate(path, 0)
-        elif path.exists():
-            there, self.found, end = read_log(path)
-            if there.line() != header.line():
-                raise DataError(
-                    f"{path} holds detections of other weights, settings or images",
-                    "name another file with --save",
-                )
-            if end < path.stat().st_size:
-                os.truncate(path, end)
+            return
+        existing, self.logged, end = read_log(path)
+        if existing.line() != header.line():
+            raise DataError(
+                f"{path} holds detections of other weights, settings or images", _OTHER_FILE_HINT
+            )
+        if end < path.stat().st_size:
+            os.truncate(path, end)
 
     def add(self, image_id: str, file_size: int, detections: Detections) -> None:
-        """Append one image."""
+        """Append the detections of one image.
+
+        Args:
+            file_size: bytes of the image file.
+        Raises:
+            DataError: the file cannot be written.
+        """
         if self._file is None:
-            try:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = self.path.open("a", encoding="utf-8")
-            except OSError as error:
-                raise DataError(
-                    f"cannot write {self.path}: {reason(error)}", "name another file with --save"
-                ) from None
-            if not self._file.tell():
-                self._file.write(self.header.line())
+            self._file = self._open()
         line = {
             "image": image_id,
             "bytes": file_size,
             "size": detections.image_size,
-            # the shortest text that gives the same float32 again
+            # the shortest text from which the same float32 is read again
             "boxes": [[float(str(v)) for v in box] for box in detections.boxes],
             "scores": [float(str(score)) for score in detections.scores],
             "labels": detections.labels.tolist(),
         }
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
+
+    def _open(self) -> TextIOWrapper:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            file = self.path.open("a", encoding="utf-8")
+        except OSError as error:
+            raise DataError(
+                f"cannot write {self.path}: {reason(error)}", _OTHER_FILE_HINT
+            ) from None
+        if not file.tell():
+            file.write(self.header.line())
+        return file
 
     def __enter__(self) -> DetectionLog:
         return self
@@ -98,28 +119,28 @@ class DetectionLog:
             self._file.close()
 
 
-def _cut_off(path: Path, line: bytes) -> bool:
-    """Whether a file ends within this first line."""
+def _ends_in_header(path: Path, line: bytes) -> bool:
+    """Whether a file was cut off within this first line."""
     with path.open("rb") as file:
-        there = file.read(len(line))
-    return len(there) < len(line) and line.startswith(there)
+        start = file.read(len(line))
+    return len(start) < len(line) and line.startswith(start)
 
 
 def read_header(path: Path) -> Header | None:
-    """The header of a file of ours; None for any other file.
+    """The header of a log; None for any other file.
 
     Raises:
-        DataError: it cannot be read.
+        DataError: the file cannot be read.
     """
     try:
         with path.open("rb") as file:
             line = file.readline(_MAX_LINE_BYTES)
     except OSError as error:
-        raise DataError(f"cannot read {path}: {reason(error)}", HINT) from None
-    return _header(line)
+        raise DataError(f"cannot read {path}: {reason(error)}", FORMATS_HINT) from None
+    return _parse_header(line)
 
 
-def _header(line: bytes) -> Header | None:
+def _parse_header(line: bytes) -> Header | None:
     if FORMAT.encode() not in line[:100]:
         return None
     try:
@@ -132,12 +153,19 @@ def _header(line: bytes) -> Header | None:
     return Header(tuple(map(str, classes)), source)
 
 
-def read_log(path: Path) -> tuple[Header, dict[str, tuple[int, Detections]], int]:
-    """Header, detections by image id, and where the last whole line ends."""
-    found: dict[str, tuple[int, Detections]] = {}
+def read_log(path: Path) -> tuple[Header, dict[str, LoggedImage], int]:
+    """Read a log.
+
+    Returns:
+        Its header, its images by their id, and the position in bytes where the last complete line
+        ends.
+    Raises:
+        DataError: it is not a log, or one of its lines is wrong.
+    """
+    logged: dict[str, LoggedImage] = {}
     with path.open("rb") as file:
         first = file.readline(_MAX_LINE_BYTES)
-        header = _header(first)
+        header = _parse_header(first)
         if header is None:
             raise DataError(f"{path} holds no detections of frcnn eval", "name another file")
         end, count = len(first), 1
@@ -145,45 +173,56 @@ def read_log(path: Path) -> tuple[Header, dict[str, tuple[int, Detections]], int
             count += 1
             if not line.endswith(b"\n"):
                 break
-            image, size, detections = _own_line(line, f"{path}:{count}", len(header.classes))
-            found[image] = size, detections
+            image_id, image = _parse_image(line, f"{path}:{count}", len(header.classes))
+            logged[image_id] = image
             end += len(line)
-    return header, found, end
+    return header, logged, end
 
 
-def _own_line(line: bytes, where: str, class_count: int) -> tuple[str, int, Detections]:
+def _parse_image(line: bytes, where: str, class_count: int) -> tuple[str, LoggedImage]:
+    """The id of an image and its detections; `where` starts the message of an error."""
     try:
         content = json.loads(line)
-        image, size, file_size = content["image"], content["size"], content["bytes"]
+        image_id, size, file_size = content["image"], content["size"], content["bytes"]
         columns = content["boxes"], content["scores"], content["labels"]
-        known = range(1, class_count + 1)
+        labels = range(1, class_count + 1)
         rows = [
-            checked_row(box, score, label if label in known else 0, f"{where}: {n}")
+            checked_row(box, score, label if label in labels else 0, f"{where}: {n}")
             for n, (box, score, label) in enumerate(zip(*columns, strict=True))
         ]
         height, width = size
-        detections = detections_of(rows, (int(height), int(width)), np.float32)
-        return str(image), int(file_size), detections
+        detections = rows_to_detections(rows, (int(height), int(width)), np.float32)
+        return str(image_id), LoggedImage(int(file_size), detections)
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
-        raise DataError(f"{where} holds no detections of an image", HINT) from None
+        raise DataError(f"{where} holds no detections of an image", FORMATS_HINT) from None
 
 
 def checked_row(box: object, score: object, label: int, where: str) -> Row:
-    """One detection, checked; `where` goes before what is wrong with it."""
+    """One detection from a file, checked.
+
+    Args:
+        label: 0 for an unknown class. where: place in the file, for the message of an error.
+    Raises:
+        DataError: the box is empty or not finite, the score is no number, or the class unknown.
+    """
     corners, value = numbers(box, 4), number(score)
     if corners is None or corners[2] <= corners[0] or corners[3] <= corners[1]:
-        raise DataError(f"{where} has no box with a width and a height: {box!r:.80}", HINT)
+        raise DataError(f"{where} has no box with a width and a height: {box!r:.80}", FORMATS_HINT)
     if value != value:
-        raise DataError(f"{where} has no score: {score!r:.40}", HINT)
+        raise DataError(f"{where} has no score: {score!r:.40}", FORMATS_HINT)
     if not label:
-        raise DataError(f"{where} has no known class", HINT)
+        raise DataError(f"{where} has no known class", FORMATS_HINT)
     return corners, value, label
 
 
-def detections_of(
+def rows_to_detections(
     rows: Sequence[Row], size: tuple[int, int], score_type: type[np.floating] = np.float64
 ) -> Detections:
-    """Rows as the detections of an image of this size (height, width)."""
+    """The detections of one image.
+
+    Args:
+        size: (height, width) of the image.
+    """
     return Detections(
         boxes=np.array([box for box, _, _ in rows], np.float32).reshape(-1, 4),
         scores=np.array([score for _, score, _ in rows], score_type),

@@ -1,7 +1,8 @@
 """Average precision by the rules of the PASCAL VOC development kits.
 
 VOC2007: mean of the precision at 11 points of recall. VOC2010 and later: area under the curve.
-K classes; class labels are 1..K. I images, M detections, G objects; H detections of a class hit.
+K: classes, labelled 1..K. M: detections, of one class where a class is meant. T: true positives
+of a class.
 """
 
 from __future__ import annotations
@@ -19,144 +20,121 @@ from .matching import (
     Flags,
     Floats,
     Ints,
-    Matches,
-    ObjectTable,
+    MatchedDetections,
     best_first,
-    detection_table,
-    match,
-    object_table,
+    match_detections,
 )
 
 Rule = Literal["voc07", "voc"]
-# As numpy's arange gives them, and so in every Python copy of the devkit: three tenths is
-# 0.30000000000000004, and recall must reach it.
+# The products of numpy's arange, as in every Python version of the devkit: the recall that has to
+# be reached for 0.3 is 0.30000000000000004.
 RECALL_POINTS = np.arange(11) * 0.1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Ranking:
-    """The detections of one class that count, best first, M of them."""
+    """The detections of one class that are not ignored, best first."""
 
     scores: Floats  # M
-    hit: Flags  # M
+    true_positive: Flags  # M
     image: Ints  # M
-    objects: int  # that are not difficult
+    object_count: int  # objects of the class that are not difficult
 
     @property
     def curve(self) -> tuple[Floats, Floats]:
-        """Recall and precision at each hit, [H] each; between hits precision only falls."""
-        at = np.flatnonzero(self.hit)
-        found = np.arange(1, len(at) + 1)
-        return found / max(self.objects, 1), found / (at + 1)
+        """Recall and precision at each true positive, [T] each; this is all that AP needs."""
+        ranks = np.flatnonzero(self.true_positive)
+        count = np.arange(1, len(ranks) + 1)
+        return count / max(self.object_count, 1), count / (ranks + 1)
 
     @property
-    def whole_curve(self) -> tuple[Floats, Floats]:
+    def full_curve(self) -> tuple[Floats, Floats]:
         """Recall and precision after each detection, [M] each."""
-        found = np.cumsum(self.hit)
-        return found / max(self.objects, 1), found / np.arange(1, len(found) + 1)
+        count = np.cumsum(self.true_positive)
+        return count / max(self.object_count, 1), count / np.arange(1, len(count) + 1)
 
     def at(self, score: float) -> tuple[float, float]:
         """Recall and precision of the detections with this score or more; NaN for 0 of 0."""
         count = int(np.searchsorted(-self.scores, -score, side="right"))
-        found = int(self.hit[:count].sum())
+        correct = int(self.true_positive[:count].sum())
         return (
-            found / self.objects if self.objects else float("nan"),
-            found / count if count else float("nan"),
+            correct / self.object_count if self.object_count else float("nan"),
+            correct / count if count else float("nan"),
         )
 
 
 @dataclass(frozen=True)
 class VocResult:
-    """Figures of an evaluation."""
+    """Average precision of every class."""
 
     ap: NDArray[np.float64]  # K, in 0..1; NaN for a class without objects
-    objects: NDArray[np.int64]  # K, those not difficult
+    object_counts: NDArray[np.int64]  # K, objects that are not difficult
 
     @property
     def mean_ap(self) -> float:
         """Mean over the classes that have objects; NaN if there are none."""
-        present = self.ap[self.objects > 0]
+        present = self.ap[self.object_counts > 0]
         return float(present.mean()) if len(present) else float("nan")
 
 
-@dataclass(frozen=True)
-class MatchedDetections:
-    """Detections beside the objects, and what became of each."""
-
-    detections: DetectionTable
-    objects: ObjectTable
-    matches: Matches
-    images: int
-    classes: int
-
-    def rankings(self) -> list[Ranking]:
-        """One for each class."""
-        return rankings(
-            self.detections,
-            self.matches.hit,
-            ~self.matches.ignored,
-            self.objects.counts(self.classes),
-        )
-
-
-def judge(
-    detections: Sequence[Detections], ground_truths: Sequence[GroundTruth], class_count: int
-) -> MatchedDetections:
-    """Match all detections with all objects.
-
-    Args:
-        detections, ground_truths: one each for every image, in the same order.
-        class_count: K.
-    Raises:
-        ValueError: one side has more images.
-    """
-    if len(detections) != len(ground_truths):
-        raise ValueError(f"{len(detections)} images of detections, {len(ground_truths)} of objects")
-    found = detection_table(detections, class_count)
-    objects = object_table(ground_truths, class_count)
-    return MatchedDetections(found, objects, match(found, objects), len(detections), class_count)
-
-
-def evaluate(
+def evaluate_voc(
     detections: Sequence[Detections],
     ground_truths: Sequence[GroundTruth],
     class_count: int,
     rule: Rule = "voc07",
 ) -> VocResult:
-    """Average precision of every class; for the arguments see `judge`."""
-    return average_precision(judge(detections, ground_truths, class_count).rankings(), rule)
+    """Average precision of every class; for the arguments see `match_detections`."""
+    matched = match_detections(detections, ground_truths, class_count)
+    return average_precision(rank_by_class(matched), rule)
 
 
-def rankings(
-    detections: DetectionTable, hit: Flags, counted: Flags, objects: Ints
+def rank_by_class(matched: MatchedDetections) -> list[Ranking]:
+    """Rank the detections of each class, [K]."""
+    return rank_detections(
+        matched.detections,
+        matched.matches.true_positive,
+        ~matched.matches.ignored,
+        matched.objects.counts(matched.class_count),
+    )
+
+
+def rank_detections(
+    detections: DetectionTable, true_positive: Flags, counted: Flags, object_counts: Ints
 ) -> list[Ranking]:
-    """Detections by class, best first.
+    """Rank the detections of each class, [K].
 
     Args:
-        hit, counted: [M]. objects: [K], the number of each class.
+        true_positive: [M]. counted: [M]; other detections are left out.
+        object_counts: [K].
     """
     rows = np.flatnonzero(counted)
-    # int16 takes numpy's radix sort; the scores of one class at a time stay in the cache
-    kind = np.int16 if len(objects) < 2**15 else np.int64
-    labels = detections.labels[rows].astype(kind)
+    # numpy sorts int16 by radix; sorting by class first keeps the scores of a class in the cache
+    label_type = np.int16 if len(object_counts) < 2**15 else np.int64
+    labels = detections.labels[rows].astype(label_type)
     rows = rows[np.argsort(labels, kind="stable")]
-    ends = np.cumsum(np.bincount(labels, minlength=len(objects) + 1))
-    result = []
-    for own, count in zip(np.split(rows, ends)[1:-1], objects, strict=True):
-        ranked = own[best_first(detections.scores[own])]
-        result.append(
-            Ranking(detections.scores[ranked], hit[ranked], detections.image[ranked], int(count))
+    ends = np.cumsum(np.bincount(labels, minlength=len(object_counts) + 1))
+    rankings = []
+    for of_class, count in zip(np.split(rows, ends)[1:-1], object_counts, strict=True):
+        ranked = of_class[best_first(detections.scores[of_class])]
+        rankings.append(
+            Ranking(
+                scores=detections.scores[ranked],
+                true_positive=true_positive[ranked],
+                image=detections.image[ranked],
+                object_count=int(count),
+            )
         )
-    return result
+    return rankings
 
 
-def average_precision(ranked: Sequence[Ranking], rule: Rule) -> VocResult:
-    """AP of each of K classes."""
-    ap = np.full(len(ranked), np.nan)
-    for index, each in enumerate(ranked):
-        if each.objects:
-            ap[index] = (eleven_point_ap if rule == "voc07" else area_ap)(*each.curve)
-    return VocResult(ap, np.array([each.objects for each in ranked], np.int64))
+def average_precision(rankings: Sequence[Ranking], rule: Rule) -> VocResult:
+    """Average precision of each of the K ranked classes."""
+    class_ap = eleven_point_ap if rule == "voc07" else area_ap
+    ap = np.full(len(rankings), np.nan)
+    for index, ranking in enumerate(rankings):
+        if ranking.object_count:
+            ap[index] = class_ap(*ranking.curve)
+    return VocResult(ap, np.array([each.object_count for each in rankings], np.int64))
 
 
 def eleven_point_ap(recall: NDArray[np.float64], precision: NDArray[np.float64]) -> float:
@@ -167,17 +145,18 @@ def eleven_point_ap(recall: NDArray[np.float64], precision: NDArray[np.float64])
     """
     start = np.searchsorted(recall, RECALL_POINTS, side="left")  # the first that reaches the point
     reached = start < len(recall)
-    return float(_best_from_here(precision)[start[reached]].sum() / len(RECALL_POINTS))
+    return float(_interpolated(precision)[start[reached]].sum() / len(RECALL_POINTS))
 
 
 def area_ap(recall: NDArray[np.float64], precision: NDArray[np.float64]) -> float:
-    """Area under the curve whose precision is the best at that recall or a higher one.
+    """Area under the curve of the best precision at each recall or a higher one.
 
     Args:
         recall, precision: [M], along the ranked detections; recall ascends.
     """
-    return float((np.diff(recall, prepend=0) * _best_from_here(precision)).sum())
+    return float((np.diff(recall, prepend=0) * _interpolated(precision)).sum())
 
 
-def _best_from_here(precision: NDArray[np.float64]) -> NDArray[np.float64]:
+def _interpolated(precision: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The best precision at each rank or a later one."""
     return np.maximum.accumulate(precision[::-1])[::-1]

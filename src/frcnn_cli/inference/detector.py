@@ -262,7 +262,7 @@ class Detector:
         """Detections of preprocessed images of one resized shape, in one pass of the network."""
         found = [[predictions] for predictions in self._predict(images)]
         for own, image in zip(found, images, strict=True):
-            for other in image.others:
+            for other in image.other_scales:
                 own += self._predict([other])
         return [
             self._postprocess(RoiPredictions.concatenate(own), image)
@@ -326,19 +326,12 @@ class Detector:
         return self._postprocess(RoiPredictions.of(output, inverse, image.rois), image)
 
     def _postprocess(self, found: RoiPredictions, image: PreprocessedImage) -> Detections:
-        config, deltas = self.config, found.output.box_deltas
-        if not config.box_regression:
-            deltas = torch.zeros_like(deltas)
         with self._stage("NMS"):
             return postprocess(
-                HeadOutput(found.output.class_logits, deltas),
+                found.output,
                 found.rois,
                 image.original_size,
+                labels=self._labels,
                 score_function=self.network.scores,
-                score_threshold=config.score_threshold,
-                nms_threshold=config.nms_threshold,
-                max_detections=config.max_detections,
-                labels_wanted=self._labels,
-                soft=config.soft_nms,
-                vote_threshold=config.vote_threshold if config.box_regression else 0.0,
+                config=self.config,
             )

@@ -1,4 +1,4 @@
-"""Detections and proposals drawn on their picture."""
+"""Drawing detections and proposals on their image."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from PIL import Image, ImageDraw, ImageFont
 from ..ops import boxes as box_ops
 from ..structures import Detections, GroundTruth, Proposals
 
-_GOLDEN = 0.618034  # of the colour circle: neighbouring labels get distant hues
-_TONES = ((0.85, 0.95), (0.5, 1.0), (0.95, 0.68))  # saturation and value, in turn
-_EDGE = (20, 20, 20)  # around lines, so that they show on their own colour
+_HUE_STEP = 0.618034  # of the colour circle (golden ratio): neighbouring labels get distant hues
+_TONES = ((0.85, 0.95), (0.5, 1.0), (0.95, 0.68))  # saturation and value, used in turn
+_EDGE = (20, 20, 20)  # colour around lines, so that they show on a background of their own colour
 
 Colour = tuple[int, int, int]
 Area = tuple[float, float, float, float]  # x1, y1, x2, y2
@@ -24,32 +24,32 @@ Area = tuple[float, float, float, float]  # x1, y1, x2, y2
 def class_colour(label: int) -> Colour:
     """The RGB colour of a class, the same in every picture."""
     saturation, value = _TONES[label % len(_TONES)]
-    red, green, blue = colorsys.hsv_to_rgb(label * _GOLDEN % 1.0, saturation, value)
+    red, green, blue = colorsys.hsv_to_rgb(label * _HUE_STEP % 1.0, saturation, value)
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
 def draw(image: NDArray[np.uint8], detections: Detections, classes: Sequence[str]) -> Image.Image:
-    """Boxes with class name and score on a copy of `image` [H, W, 3]; best ones on top.
+    """Draw boxes with class name and score on a copy of `image` [H, W, 3], the best ones on top.
 
-    Lines and letters grow with the picture. Labels stand where they cover no better one, as far
-    as there is room.
+    Lines and letters grow with the image. A label is placed where it covers as little as possible
+    of the labels of better detections.
     """
     picture = Image.fromarray(image)
     canvas = ImageDraw.Draw(picture)
     unit = max(picture.size) / 500
     line = max(2, round(2 * unit))
     font = _font(max(11, round(13 * unit)), classes)
-    found = list(zip(detections.labels.tolist(), detections.scores.tolist(), strict=True))
-    for (label, _), box in reversed(list(zip(found, detections.boxes, strict=True))):
+    labelled = list(zip(detections.labels.tolist(), detections.scores.tolist(), strict=True))
+    for (label, _), box in reversed(list(zip(labelled, detections.boxes, strict=True))):
         _outline(canvas, box, class_colour(label), line)
     areas: list[Area] = []
-    for (label, score), box in zip(found, detections.boxes.tolist(), strict=True):
+    for (label, score), box in zip(labelled, detections.boxes.tolist(), strict=True):
         text = f"{classes[label - 1]} {score:.2f}"
         left, top, right, bottom = canvas.textbbox((0, 0), text, font=font)
         size = right - left + 2 * line, bottom - top + 2 * line
         area = _free_area(box, size, picture.size, areas)
         areas.append(area)
-    for (label, score), area in reversed(list(zip(found, areas, strict=True))):
+    for (label, score), area in reversed(list(zip(labelled, areas, strict=True))):
         text, colour = f"{classes[label - 1]} {score:.2f}", class_colour(label)
         left, top, _, _ = canvas.textbbox((0, 0), text, font=font)
         canvas.rectangle(area, fill=colour)
@@ -60,7 +60,7 @@ def draw(image: NDArray[np.uint8], detections: Detections, classes: Sequence[str
 
 
 def _font(size: int, texts: Sequence[str]) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
-    """Pillow's own font, which has ASCII alone; for other texts DejaVu, where the system has it."""
+    """Pillow's own font for ASCII; DejaVu for other texts, where the system has it."""
     if not all(text.isascii() for text in texts):
         with contextlib.suppress(OSError):
             return ImageFont.truetype("DejaVuSans.ttf", size)
@@ -73,10 +73,11 @@ _OBJECT, _BEST = (40, 220, 90), (255, 210, 0)
 def draw_proposals(
     image: NDArray[np.uint8], proposals: Proposals, truth: GroundTruth | None, top: int = 30
 ) -> Image.Image:
-    """The first `top` proposals on a copy of `image`; with objects, a second copy beside it.
+    """Draw the first `top` proposals on a copy of `image` [H, W, 3].
 
-    The second one shows each object in green and the proposal that covers it best in yellow, with
-    their IoU.
+    Args:
+        truth: the objects of the image. With them a second copy is put beside the first one, with
+            each object in green, the proposal that covers it best in yellow, and their IoU.
     """
     first = Image.fromarray(image)
     canvas = ImageDraw.Draw(first)
@@ -116,10 +117,11 @@ def _outline(
 def _free_area(
     box: Sequence[float], size: tuple[float, float], picture: tuple[int, int], taken: Sequence[Area]
 ) -> Area:
-    """Where a label of `size` (width, height) goes: above its box, or inside, or below.
+    """Choose the area of a label: above its box, inside it, or below.
 
     Args:
-        picture: (width, height). taken: what it should not cover.
+        box: x1, y1, x2, y2. size: (width, height) of the label. picture: (width, height).
+        taken: areas of other labels, which it should not cover.
     """
     (width, height), (x1, y1, x2, y2) = size, box
     places = []
@@ -132,7 +134,7 @@ def _free_area(
 
 
 def _shared(area: Area, other: Area) -> float:
-    """Pixels that two areas have in common."""
+    """Square pixels that two areas have in common."""
     width = min(area[2], other[2]) - max(area[0], other[0])
     height = min(area[3], other[3]) - max(area[1], other[1])
     return max(width, 0.0) * max(height, 0.0)

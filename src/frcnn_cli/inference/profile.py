@@ -140,7 +140,7 @@ def profile(detector: Detector, sources: Iterable[Source]) -> Profile:
             failures.append(error)
             continue
         rois.append(preprocessed.roi_count)
-        scales = [preprocessed, *preprocessed.others]
+        scales = [preprocessed, *preprocessed.other_scales]
         distinct.append(sum(len(detector.extract_features(each)[1]) for each in scales))
     if not rois:
         raise failures[0] if failures else DataError("nothing to measure", "give a picture")

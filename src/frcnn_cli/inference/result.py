@@ -1,4 +1,4 @@
-"""What a detector gives: the objects of one picture, with the picture and the names."""
+"""The result of detecting in one image: its objects, with the image and the class names."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ _NOTEBOOK_PIXELS = 1200  # of the longer side, at most
 
 
 def coco_id(stem: str) -> int | str:
-    """The number that a file is named by, as COCO's are; else the name."""
+    """The id of an image in COCO's files: the number that its file is named by, else the name."""
     return int(stem) if stem.isdecimal() and stem.isascii() else stem
 
 
 class Object(NamedTuple):
-    """One object that was found."""
+    """One detected object."""
 
     label: str  # name of its class
     score: float  # 0..1
-    box: tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels of the picture
+    box: tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels of the image
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, kw_only=True)
 class Result:
-    """The objects of one picture, best first: `for label, score, box in result`."""
+    """The objects of one image, best first: `for label, score, box in result`."""
 
-    name: str  # where the picture is from
-    stem: str  # of files that are made from it
+    name: str  # of its source: a path, an address, a frame of a video
+    stem: str  # name, without ending, of files that are made for it
     image: NDArray[np.uint8]  # H×W×3, RGB, upright
     detections: Detections  # labels 1..K
     classes: tuple[str, ...]  # K names
-    proposals: int
+    proposals: int  # how many were used
     seconds: float  # of the network and the postprocessing
 
     def __len__(self) -> int:
@@ -61,21 +61,21 @@ class Result:
         return f"<{self.name}: {found or 'nothing found'}>"
 
     def plot(self) -> Image.Image:
-        """The picture with boxes, names and scores."""
+        """A copy of the image with boxes, class names and scores drawn."""
         return draw(self.image, self.detections, self.classes)
 
     def _repr_png_(self) -> bytes:
-        """What a notebook shows."""
+        """The plot as PNG, which a notebook shows."""
         picture, buffer = self.plot(), io.BytesIO()
         picture.thumbnail((_NOTEBOOK_PIXELS, _NOTEBOOK_PIXELS))
         picture.save(buffer, format="PNG")
         return buffer.getvalue()
 
     def to_coco(self, image_id: int | str | None = None) -> list[dict[str, Any]]:
-        """Entries of a COCO results file: bbox is (x, y, width, height), categories 1..K.
+        """Entries of a COCO results file: bbox is (x, y, width, height), categories are 1..K.
 
         Args:
-            image_id: None for the number that the picture's file is named by, else its name.
+            image_id: None for the number that the image's file is named by, else its name.
         """
         if image_id is None:
             image_id = coco_id(self.stem)
@@ -88,7 +88,7 @@ class Result:
         ]
 
     def to_supervision(self) -> supervision.Detections:
-        """`supervision.Detections`, with class_id 0..K-1 and the names in data["class_name"].
+        """A `supervision.Detections`, class_id in 0..K-1 and names in data["class_name"].
 
         Raises:
             ConfigError: supervision is not installed.
@@ -106,7 +106,7 @@ class Result:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """What `frcnn detect --json` prints."""
+        """The entry of this image in the output of `frcnn detect --json`."""
         height, width = self.detections.image_size
         return {
             "image": self.name,
@@ -127,7 +127,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Failure:
-    """A picture in which nothing could be looked for."""
+    """An image that could not be read, or for which no regions could be proposed."""
 
-    name: str
+    name: str  # of its source
     error: FrcnnError

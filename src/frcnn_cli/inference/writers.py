@@ -1,8 +1,8 @@
 """Results as files: pictures, crops, and the formats of COCO, VOC, YOLO and CSV.
 
-Files that are made for one picture are written with it; those that grow with every picture grow
-beside their place and are put there at the end. Nothing is kept in memory, and nothing is made
-before the first result.
+A writer either makes whole files for each image, or appends each image to files for all of them;
+these are written under another name and get their own at the end. Nothing is kept in memory, and
+no file is made before the first result.
 """
 
 from __future__ import annotations
@@ -24,53 +24,68 @@ from ..errors import ConfigError, FrcnnError, ImageError, reason, unknown_name
 from ..runtime.files import part_file, put_in_place, write_atomically, write_text
 from .result import Result, coco_id
 
-_LONGEST_STEM = 244  # bytes; a file's name may have 255, with -NUMBER and an ending
-_LONGEST_CLASS = 60  # bytes of a class in a file's name
-_JPEG_SIDE = 65_500  # pixels, the most that Pillow writes
+_MAX_STEM_BYTES = 244  # a file's name may have 255, with "-NUMBER" and an ending
+_MAX_CLASS_BYTES = 60  # of the name of a class within the name of a file
+_MAX_JPEG_SIDE = 65_500  # pixels, the most that Pillow writes
 
 
 class ProtectedPaths:
-    """Pictures that are never written over, nor are their neighbours."""
+    """The images to detect in, and all files beside them: none of these is ever replaced."""
 
     def __init__(self, sources: Sequence[str]) -> None:
         self._files = {os.path.realpath(os.path.expanduser(source)) for source in sources}
         self._folders = {os.path.dirname(file) for file in self._files}
 
     def check(self, path: Path) -> None:
-        """Refuse to write there.
+        """Raise an error if writing `path` would replace a protected file.
 
         Raises:
-            ImageError: it is a source, or lies beside one.
+            ImageError: it is an image to detect in, or exists already beside one.
         """
-        place, hint = os.path.realpath(path), "choose another --out"
-        if place in self._files:
-            raise ImageError(f"{path} is one of the pictures to detect in", hint)
-        if os.path.dirname(place) in self._folders and os.path.exists(place):
-            raise ImageError(f"{path} is there already, beside the pictures to detect in", hint)
+        real, hint = os.path.realpath(path), "choose another --out"
+        if real in self._files:
+            raise ImageError(f"{path} is one of the images to detect in", hint)
+        if os.path.dirname(real) in self._folders and os.path.exists(real):
+            raise ImageError(f"{path} exists already, beside the images to detect in", hint)
 
 
 class Writer(Protocol):
-    """One format."""
+    """Writes results in one format."""
+
+    def check(self, result: Result, stem: str) -> None:
+        """Raise an error if no file can be made of a result; called before any `add`.
+
+        Raises:
+            ImageError: say why, and what to do.
+        """
 
     def add(self, result: Result, stem: str) -> None:
-        """Take in a result; `stem` is the name of files that are its own, no other has it."""
+        """Write a result.
+
+        Args:
+            stem: name without ending for files of this result alone; no other result has it.
+        """
 
     def finish(self) -> None:
-        """Put files that have grown in their place."""
+        """Give files that were appended to their final names."""
 
     def abandon(self) -> None:
-        """Remove what is not in its place."""
+        """Remove files that do not have their final names."""
 
 
-class _Growing:
-    """A text file that grows beside its place."""
+class _AppendedFile:
+    """A text file that is appended to under another name, until `finish` gives it its own."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._part: Path | None = None
 
     def write(self, text: str) -> None:
-        """Append; opened and closed each time, since there may be thousands of classes."""
+        """Append text.
+
+        The file is opened and closed each time: with a file for each of thousands of classes, too
+        many would be open.
+        """
         try:
             if self._part is None:
                 self._part = part_file(self.path)
@@ -82,7 +97,7 @@ class _Growing:
             raise self._failure(error) from None
 
     def finish(self) -> None:
-        """Put it in its place, if there is anything."""
+        """Give the file its final name, if anything was written."""
         if self._part is None:
             return
         try:
@@ -92,7 +107,7 @@ class _Growing:
         self._part = None
 
     def abandon(self) -> None:
-        """Remove it."""
+        """Remove the file, unless it has its final name."""
         if self._part is not None:
             self._part.unlink(missing_ok=True)
             self._part = None
@@ -101,48 +116,48 @@ class _Growing:
         return FrcnnError(f"cannot write {self.path}: {reason(error)}", "choose another --out")
 
 
-class _EachPicture:
-    """Writers whose files are whole with each picture."""
+class _PerImageWriter:
+    """What writers share that make whole files for each image."""
 
-    def __init__(self, folder: Path, classes: Sequence[str], spared: ProtectedPaths) -> None:
-        self.folder, self._protected, self._classes = folder, spared, classes
+    def __init__(self, folder: Path, classes: Sequence[str], protected: ProtectedPaths) -> None:
+        self.folder, self._protected, self._classes = folder, protected, classes
 
     def check(self, result: Result, stem: str) -> None:
-        """Refuse a result of which no files can be made, before any format takes it in."""
-        if len(os.fsencode(stem)) > _LONGEST_STEM:
+        """See `Writer`."""
+        if len(os.fsencode(stem)) > _MAX_STEM_BYTES:
             raise ImageError(f"the name of {result.name} is too long", "shorten it")
 
     def _save(self, picture: Image.Image, path: Path) -> None:
-        """Without subsampling of colours, which would blur the lines of the boxes."""
+        """Write a JPEG without chroma subsampling, which would blur the lines of the boxes."""
         write_atomically(
             path, lambda part: picture.save(part, format="JPEG", quality=92, subsampling=0)
         )
 
     def finish(self) -> None:
-        """Nothing is left to do."""
+        """Every file has its final name already."""
 
     def abandon(self) -> None:
-        """Nothing is half done."""
+        """There is nothing to remove."""
 
 
-class _Pictures(_EachPicture):
+class _Pictures(_PerImageWriter):
     """<stem>.jpg: the picture with boxes, names and scores."""
 
     def check(self, result: Result, stem: str) -> None:
         super().check(result, stem)
         self._protected.check(self.folder / f"{stem}.jpg")
-        if max(result.image.shape) > _JPEG_SIDE:
+        if max(result.image.shape) > _MAX_JPEG_SIDE:
             raise ImageError(
-                f"{result.name} is too large to be drawn: JPEG has {_JPEG_SIDE} pixels at most",
-                "scale it down first, or leave the format picture out",
+                f"{result.name} is too large to draw: a JPEG has {_MAX_JPEG_SIDE} pixels at most",
+                "scale it down first, or leave out the format picture",
             )
 
     def add(self, result: Result, stem: str) -> None:
         self._save(result.plot(), self.folder / f"{stem}.jpg")
 
 
-class _Crops(_EachPicture):
-    """crops/<class>/<stem>-<number>.jpg: each object cut out, best one first."""
+class _Crops(_PerImageWriter):
+    """crops/<class>/<stem>-<number>.jpg: every object cut out of the image, best one first."""
 
     def add(self, result: Result, stem: str) -> None:
         height, width = result.image.shape[:2]
@@ -156,8 +171,8 @@ class _Crops(_EachPicture):
             self._save(Image.fromarray(cut), path)
 
 
-class _Yolo(_EachPicture):
-    """labels/<stem>.txt: class from 0, centre and size over the picture's, score."""
+class _Yolo(_PerImageWriter):
+    """labels/<stem>.txt: class from 0, centre and size as fractions of the image's, score."""
 
     def add(self, result: Result, stem: str) -> None:
         height, width = result.detections.image_size
@@ -172,11 +187,18 @@ class _Yolo(_EachPicture):
         write_text(path, "".join(lines))
 
 
-class _Coco:
+class _AppendingWriter:
+    """What writers share that append every result to files for all images."""
+
+    def check(self, result: Result, stem: str) -> None:
+        """A result can always be appended."""
+
+
+class _Coco(_AppendingWriter):
     """coco.json: a results file, boxes (x, y, width, height), categories 1..K."""
 
-    def __init__(self, folder: Path, classes: Sequence[str], spared: ProtectedPaths) -> None:
-        self._file, self._before = _Growing(folder / "coco.json"), "[\n"
+    def __init__(self, folder: Path, classes: Sequence[str], protected: ProtectedPaths) -> None:
+        self._file, self._before = _AppendedFile(folder / "coco.json"), "[\n"
 
     def add(self, result: Result, stem: str) -> None:
         for entry in result.to_coco(coco_id(stem)):
@@ -191,18 +213,18 @@ class _Coco:
         self._file.abandon()
 
 
-class _Voc:
+class _Voc(_AppendingWriter):
     """voc/comp4_det_test_<class>.txt: image, score, 1-based inclusive box; one for each class."""
 
-    def __init__(self, folder: Path, classes: Sequence[str], spared: ProtectedPaths) -> None:
+    def __init__(self, folder: Path, classes: Sequence[str], protected: ProtectedPaths) -> None:
         self._files = {
-            name: _Growing(folder / "voc" / f"comp4_det_test_{short}.txt")
+            name: _AppendedFile(folder / "voc" / f"comp4_det_test_{short}.txt")
             for name, short in _file_names(classes).items()
         }
         self._begun = False
 
     def add(self, result: Result, stem: str) -> None:
-        if not self._begun:  # the devkit wants a file of every class
+        if not self._begun:  # the devkit expects a file for every class
             self._begun = True
             for file in self._files.values():
                 file.write("")
@@ -220,11 +242,11 @@ class _Voc:
             file.abandon()
 
 
-class _Csv:
-    """detections.csv: one line a detection."""
+class _Csv(_AppendingWriter):
+    """detections.csv: a line for each detection."""
 
-    def __init__(self, folder: Path, classes: Sequence[str], spared: ProtectedPaths) -> None:
-        self._file, self._begun = _Growing(folder / "detections.csv"), False
+    def __init__(self, folder: Path, classes: Sequence[str], protected: ProtectedPaths) -> None:
+        self._file, self._begun = _AppendedFile(folder / "detections.csv"), False
 
     def add(self, result: Result, stem: str) -> None:
         text = io.StringIO()
@@ -243,7 +265,8 @@ class _Csv:
         self._file.abandon()
 
 
-FORMATS: dict[str, Callable[[Path, Sequence[str], ProtectedPaths], Writer]] = {
+# Each builder takes the output folder, the names of the classes, and the paths never to replace.
+WRITERS: dict[str, Callable[[Path, Sequence[str], ProtectedPaths], Writer]] = {
     "picture": _Pictures,
     "coco": _Coco,
     "voc": _Voc,
@@ -254,38 +277,40 @@ FORMATS: dict[str, Callable[[Path, Sequence[str], ProtectedPaths], Writer]] = {
 
 
 class Output:
-    """A folder of results; used in a `with` block, at whose end the files are in place.
+    """A folder of results, in one or more formats; a context manager.
 
-    A picture's files take the name of its source, numbered where two sources share it. An
-    exception within the block removes the files that were growing.
+    The files of an image have the name of its source, with a number where two sources share it.
+    Files for all images get their names when the `with` block ends, and are removed when it ends
+    with an exception.
 
     Args:
-        formats: keys of FORMATS. classes: K names. sources: files that are never written over, nor
-            are their neighbours.
+        formats: keys of WRITERS. classes: K names. sources: the images to detect in.
     Raises:
-        ConfigError: no such format, or none. ImageError: a picture would replace another.
+        ConfigError: no such format, or none. ImageError: a picture would replace a source.
     """
 
     def __init__(
         self, folder: Path, formats: Sequence[str], classes: Sequence[str], sources: Sequence[str]
     ) -> None:
         for name in formats:
-            if name not in FORMATS:
-                raise unknown_name("format", name, FORMATS)
+            if name not in WRITERS:
+                raise unknown_name("format", name, WRITERS)
         if not formats:
-            raise ConfigError("--format names nothing", f"expected some of {', '.join(FORMATS)}")
+            raise ConfigError("--format names nothing", f"expected some of {', '.join(WRITERS)}")
         self._taken: set[str] = set()
-        spared = ProtectedPaths(sources)
+        protected = ProtectedPaths(sources)
         if "picture" in formats:
             for source in (each for each in sources if not is_video(each)):
-                spared.check(folder / f"{Path(source).stem}.jpg")
-        self._writers = [FORMATS[name](folder, classes, spared) for name in dict.fromkeys(formats)]
+                protected.check(folder / f"{Path(source).stem}.jpg")
+        self._writers = [
+            WRITERS[name](folder, classes, protected) for name in dict.fromkeys(formats)
+        ]
 
     def add(self, result: Result) -> None:
-        """Write what the formats make of a result.
+        """Write a result in every format.
 
         Raises:
-            ImageError: of this result no file can be made, or it would replace another picture.
+            ImageError: no file can be made of it, or one would replace a protected file.
             FrcnnError: the disk is full.
         """
         stem, number = result.stem, 1
@@ -293,8 +318,7 @@ class Output:
             number += 1
             stem = f"{result.stem}-{number}"
         for writer in self._writers:
-            if isinstance(writer, _EachPicture):
-                writer.check(result, stem)
+            writer.check(result, stem)
         self._taken.add(_key(stem))
         for writer in self._writers:
             writer.add(result, stem)
@@ -304,12 +328,12 @@ class Output:
 
     def __exit__(
         self,
-        kind: type[BaseException] | None,
+        error_type: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
         try:
-            if kind is None and self._taken:
+            if error_type is None and self._taken:
                 for writer in self._writers:
                     writer.finish()
         finally:
@@ -318,21 +342,21 @@ class Output:
 
 
 def _column(stem: str) -> str:
-    """A picture in the files of VOC, where spaces part columns."""
+    """The name of an image in VOC's files, where spaces separate columns."""
     return "_".join(stem.split())
 
 
 def _key(stem: str) -> str:
-    """What is the same for two stems that one of the formats would not tell apart."""
-    return _column(str(coco_id(stem))).casefold()  # some file systems do not tell A from a
+    """Equal for two stems that some format or file system would not tell apart."""
+    return _column(str(coco_id(stem))).casefold()
 
 
 def _file_names(classes: Sequence[str]) -> dict[str, str]:
-    """Each class as a part of a file's name, no two alike."""
+    """For each class a text that can be part of a file's name, different for each."""
     names: dict[str, str] = {}
     for name in classes:
         short = name.replace("/", "_").replace("\\", "_").replace("\0", "_").lstrip(".") or "_"
-        short = wanted = os.fsencode(short)[:_LONGEST_CLASS].decode(errors="ignore")
+        short = wanted = os.fsencode(short)[:_MAX_CLASS_BYTES].decode(errors="ignore")
         number = 1
         while short.casefold() in map(str.casefold, names.values()):
             number += 1

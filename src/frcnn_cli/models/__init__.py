@@ -1,1 +1,1 @@
-"""The network, its losses, and what turns its answers into detections."""
+"""The network of every detector, its losses, and the step from its outputs to detections."""

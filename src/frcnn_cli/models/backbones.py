@@ -1,7 +1,7 @@
-"""Backbones: one row each, and the convolutions they name.
+"""The image networks that a detector can be built on, and what the toolkit must know of each.
 
-The key names are torchvision's, so its ImageNet weights load as they are. AlexNet, VGG16 and
-SqueezeNet are written out here: importing torchvision costs more than detecting.
+Their parameters are named as in torchvision, so its ImageNet weights load as they are. AlexNet,
+VGG16 and SqueezeNet are written out here, since importing torchvision takes longer than detecting.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ CAFFE_PIXELS = PixelStatistics((122.7717, 115.9465, 102.9801), (1.0, 1.0, 1.0))
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneSpec:
-    """Everything the toolkit knows about a backbone."""
+    """A backbone: its convolutions, its box head, its layers by name, its ImageNet weights."""
 
     name: str
     features: Callable[[], nn.Sequential]  # images B×3×H×W -> B×channels×H/stride×W/stride
     channels: int
     stride: int  # input pixels per feature cell
-    pooled_size: int  # bins a side of RoI max pooling
-    fc_layers: Mapping[str, int]  # name of each layer of the box head -> its outputs
+    pooled_size: int  # bins a side in RoI max pooling
+    fc_layers: Mapping[str, int]  # name of each layer of the box head -> number of its outputs
     layers: Mapping[str, int]  # name of a group of convolutions -> its first module in `features`
-    first_trained: str  # the first of `layers` that training changes; those before it stay
-    pixels: PixelStatistics  # of the weights that `imagenet_weights` names
-    imagenet_weights: str | None  # torchvision's name of its weights, None where it has none
-    key_prefix: str = "features."  # of the features in a file of ImageNet weights
-    # the layers of such a file that become the first of `fc_layers`; none: these start from random
+    first_trained: str  # the first of `layers` that is trained; those before it are frozen
+    imagenet_weights: str | None  # their name in torchvision; None where it has none
+    pixels: PixelStatistics  # that the ImageNet weights expect
+    key_prefix: str = "features."  # of the convolutions in a file of ImageNet weights
+    # Layers of such a file that initialise the first of `fc_layers`. Empty: these start random.
     classifier_layers: tuple[str, ...] = ()
 
 
@@ -69,7 +69,8 @@ def _vgg16() -> nn.Sequential:
 
 
 class LocalResponseNorm(nn.LocalResponseNorm):
-    """In float32 whatever the precision: not all processors have others, and squares overflow."""
+    """Local response normalisation in float32, whatever the type of its input: squares overflow
+    float16, and not every processor has it in other types."""
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] to the same."""
@@ -136,7 +137,7 @@ def _resnet(depth: int) -> Callable[[], nn.Sequential]:
         model = {18: resnet18, 50: resnet50}[depth](norm_layer=FrozenBatchNorm2d)
         names = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3")
         features = nn.Sequential()
-        for name in names:  # up to the last layer of stride 16
+        for name in names:  # up to the last layer with stride 16
             features.add_module(name, getattr(model, name))
         return features
 
@@ -160,7 +161,7 @@ def _resnet_spec(depth: int, channels: int, weights: str) -> BackboneSpec:
 
 
 _SPECS = (
-    # the paper's S
+    # the paper's network S
     BackboneSpec(
         name="alexnet",
         features=_alexnet,
@@ -174,7 +175,7 @@ _SPECS = (
         imagenet_weights="AlexNet_Weights.IMAGENET1K_V1",
         classifier_layers=("classifier.1", "classifier.4"),
     ),
-    # the paper's L; conv1_x and conv2_x stay frozen (section 4.5)
+    # the paper's network L; conv1_x and conv2_x are frozen (section 4.5)
     BackboneSpec(
         name="vgg16",
         features=_vgg16,
@@ -188,7 +189,7 @@ _SPECS = (
         imagenet_weights="VGG16_Weights.IMAGENET1K_V1",
         classifier_layers=("classifier.0", "classifier.3"),
     ),
-    # the paper's M; only Caffe's weights exist, to be given with --init
+    # the paper's network M; its weights exist for Caffe alone and are given with --init
     BackboneSpec(
         name="vgg_cnn_m_1024",
         features=_vgg_cnn_m_1024,
@@ -221,10 +222,10 @@ BACKBONES: dict[str, BackboneSpec] = {spec.name: spec for spec in _SPECS}
 
 
 def backbone_spec(name: str) -> BackboneSpec:
-    """The row of BACKBONES of that name.
+    """The backbone of that name.
 
     Raises:
-        ConfigError: there is none; the nearest name is offered.
+        ConfigError: unknown name; the hint offers the nearest one.
     """
     if name not in BACKBONES:
         raise unknown_name("backbone", name, BACKBONES)

@@ -1,7 +1,7 @@
-"""Detectors by name, and building their networks.
+"""The detectors by name, and how their networks are built.
 
-A new detector is a row of DETECTORS, with a region operator and a score function of its own where
-it needs them; nothing else has to know of it.
+To add a detector, add a row to DETECTORS, and where it needs them a region operator to
+REGION_OPERATORS and a score function to SCORE_FUNCTIONS; no other code names a detector.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def build_network(
     Args:
         backbone_name: key of BACKBONES.
         class_count: K, without the background.
-        detector: key of DETECTORS, or a row like theirs.
+        detector: key of DETECTORS, or a DetectorSpec of one that is not among them.
     Raises:
         ConfigError: no such backbone or detector.
     """

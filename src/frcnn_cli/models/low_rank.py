@@ -6,13 +6,13 @@ output; one layer of u·v weights becomes two of t·(u + v), U_t^T W and U_t.
 - The left singular vectors of W give the truncated SVD of the paper, U_t Σ_t V_t^T: the best
   approximation of the weights.
 - The principal components of the layer's outputs on real inputs give the best approximation of the
-  outputs: the minimum of E‖W x − W' x‖² over all W' of rank t. Whitening x by its second moment
+  outputs, the minimum of E‖W x − W' x‖² over all W' of rank t. Whitening x by its second moment
   C = L L^T and truncating the SVD of W L leads to the same projection, since the left singular
-  vectors of W L are the eigenvectors of W C W^T = E[(W x)(W x)^T]; so the u×u moments of the
-  outputs are enough, however wide the input, and a singular C does no harm. What W x is on average
-  goes into the bias, at no cost.
+  vectors of W L are the eigenvectors of W C W^T = E[(W x)(W x)^T]. So the u×u moments of the
+  outputs are enough, however many inputs there are, and C may be singular. The mean of W x goes
+  into the bias, at no cost.
 
-Both are the eigenvectors of a u×u matrix, W W^T or the covariance of W x.
+The directions are the eigenvectors of a u×u matrix: of W W^T, or of the covariance of W x.
 """
 
 from __future__ import annotations
@@ -24,20 +24,21 @@ from torch import Tensor, nn
 
 from ..errors import WeightsError
 
-SHRINKAGE = 1e-3  # share of W W^T in the covariance: it orders directions that no input has shown
+# Weight of W W^T in the covariance: it orders the directions in which no output has any variance.
+SHRINKAGE = 1e-3
 
 
 @dataclass(frozen=True)
 class Basis:
-    """Orthonormal directions of a layer's output, most important first. m = min(u, v)."""
+    """Orthonormal directions of a layer's output, the most important first; m = min(u, v)."""
 
     vectors: Tensor  # [u, m], float64, columns
-    energy: Tensor  # [m], the squared error that leaving a direction out costs
-    mean: Tensor  # [u], W x on average; zeros where only the weights are known
+    energy: Tensor  # [m], the squared error of leaving a direction out
+    mean: Tensor  # [u], of W x; zeros where only the weights are known
 
 
 class OutputMoments:
-    """Running mean and second moment of W x over inputs x; memory does not grow with them."""
+    """Running mean and second moment of W x; memory does not grow with the number of inputs x."""
 
     def __init__(self, outputs: int) -> None:
         self.count = 0
@@ -45,7 +46,7 @@ class OutputMoments:
         self._second = torch.zeros((outputs, outputs), dtype=torch.float64)
 
     def add(self, y: Tensor) -> None:
-        """Take in outputs without the bias, [N, u]."""
+        """Add outputs without the bias, [N, u]."""
         self.count += len(y)
         self._sum += y.sum(dim=0, dtype=torch.float64).cpu()
         self._second += (y.T @ y).double().cpu()
@@ -63,7 +64,7 @@ class OutputMoments:
 
 
 def break_even_rank(layer: nn.Linear) -> float:
-    """The rank at which two layers have as many weights as one, u·v / (u + v)."""
+    """The rank at which the two layers have as many weights as the one, u·v / (u + v)."""
     u, v = layer.weight.shape
     return u * v / (u + v)
 
@@ -108,13 +109,15 @@ def _principal(layer: nn.Linear, moment: Tensor, mean: Tensor) -> Basis:
 
 
 def low_rank_layer(inputs: int, outputs: int, rank: int) -> nn.Sequential:
-    """U_t^T W without a bias, then U_t with one; not initialised to anything useful."""
+    """A layer for U_t^T W, without a bias, and one for U_t; their weights are yet to be set."""
     return nn.Sequential(nn.Linear(inputs, rank, bias=False), nn.Linear(rank, outputs))
 
 
 def random_pair(layer: nn.Linear, rank: int) -> nn.Sequential:
-    """Two layers in the place of one before a ReLU, to train from random: together they keep the
-    scale of what goes through, as He's initialisation of one does."""
+    """Two random layers to train in the place of one before a ReLU.
+
+    Together they keep the scale of their input, as He's initialisation of a single layer does.
+    """
     pair = low_rank_layer(layer.in_features, layer.out_features, rank)
     first, second, bias = pair.parameters()
     nn.init.kaiming_normal_(first, nonlinearity="linear")
@@ -124,7 +127,7 @@ def random_pair(layer: nn.Linear, rank: int) -> nn.Sequential:
 
 
 def truncate(layer: nn.Linear, basis: Basis, rank: int) -> nn.Sequential:
-    """Replace a layer by its projection on the first directions of a basis.
+    """The layer projected on the first directions of a basis.
 
     Args:
         layer: u×v weights and a bias. rank: t in 1..min(u, v).
@@ -132,29 +135,29 @@ def truncate(layer: nn.Linear, basis: Basis, rank: int) -> nn.Sequential:
         WeightsError: the rank is out of range.
     """
     weight, bias = layer.weight.detach().double().cpu(), layer.bias.detach().double().cpu()
-    directions = _first(layer, basis, rank)
-    return _pair(directions.T @ weight, directions, bias + _rest(basis.mean, directions))
+    directions = _first_directions(layer, basis, rank)
+    return _pair(directions.T @ weight, directions, bias + _residual(basis.mean, directions))
 
 
 def truncate_outputs(layer: nn.Linear, basis: Basis, rank: int) -> nn.Sequential:
-    """What `truncate` makes of a layer, as a map from W x + b instead of from x: u×u.
+    """The same as `truncate`, but for W x + b as the input instead of x, so of u×u weights.
 
     Raises:
         WeightsError: the rank is out of range.
     """
-    directions = _first(layer, basis, rank)
+    directions = _first_directions(layer, basis, rank)
     centre = basis.mean + layer.bias.detach().double().cpu()
-    return _pair(directions.T, directions, _rest(centre, directions))
+    return _pair(directions.T, directions, _residual(centre, directions))
 
 
 def onto_inputs(layer: nn.Linear, pair: nn.Sequential) -> nn.Sequential:
-    """The pair that makes of x what `pair`, u×u of rank t, makes of W x + b."""
+    """The pair that gives for x what `pair`, of u×u weights, gives for the layer's W x + b."""
     weight, bias = layer.weight.detach().double().cpu(), layer.bias.detach().double().cpu()
     first, second, offset = (parameter.detach().double().cpu() for parameter in pair.parameters())
     return _pair(first @ weight, second, offset + second @ (first @ bias))
 
 
-def _first(layer: nn.Linear, basis: Basis, rank: int) -> Tensor:
+def _first_directions(layer: nn.Linear, basis: Basis, rank: int) -> Tensor:
     """The first directions of a basis, [u, t]."""
     outputs, inputs = layer.weight.shape
     full = min(outputs, inputs)
@@ -165,8 +168,8 @@ def _first(layer: nn.Linear, basis: Basis, rank: int) -> Tensor:
     return basis.vectors[:, :rank]
 
 
-def _rest(vector: Tensor, directions: Tensor) -> Tensor:
-    """What the projection on some directions takes away from a vector."""
+def _residual(vector: Tensor, directions: Tensor) -> Tensor:
+    """The part of a vector that is orthogonal to some directions."""
     return vector - directions @ (directions.T @ vector)
 
 

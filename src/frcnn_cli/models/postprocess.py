@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..config import DetectConfig
 from ..ops import box_coder
 from ..ops import boxes as box_ops
 from ..ops.nms import nms, soft_nms, vote
@@ -20,45 +21,51 @@ def postprocess(
     rois: NDArray[np.float32],
     image_size: tuple[int, int],
     *,
+    labels: Sequence[int],
     score_function: Callable[[Tensor], Tensor],
-    score_threshold: float,
-    nms_threshold: float,
-    max_detections: int,
-    labels_wanted: Sequence[int],
-    soft: bool = False,
-    vote_threshold: float = 0.0,
+    config: DetectConfig,
 ) -> Detections:
     """Detections of one image.
 
-    A RoI gives one candidate for each class wanted whose score is above `score_threshold`;
-    only these are decoded. Then NMS class by class, then the best
-    `max_detections` of all classes together. Boxes that clipping leaves empty are dropped.
+    A RoI gives a candidate for each of `labels` whose score is above the threshold. The boxes of
+    the candidates are decoded and clipped; empty ones are dropped. NMS follows class by class, and
+    of all classes together the best are kept.
 
     Args:
         output: of R RoIs. rois: [R, 4], pixels of the original image.
         image_size: (height, width) of the original image.
+        labels: the classes to look for, in 1..K.
         score_function: from logits [R, K + 1] to scores in 0..1.
-        labels_wanted: in 1..K; the background is no object.
-        soft: soft-NMS instead of NMS; what falls to the score threshold is dropped.
-        vote_threshold: IoU for box voting after NMS; 0: none, nor after soft-NMS.
+        config: thresholds, cap, soft-NMS and box voting. Soft-NMS drops what falls to the score
+            threshold; boxes are not voted on after it, nor where the RoIs themselves are the boxes.
     """
     scores = score_function(output.class_logits)
-    wanted = torch.zeros(scores.shape[1], dtype=torch.bool, device=scores.device)
-    wanted[list(labels_wanted)] = True
-    roi_index, label = ((scores > score_threshold) & wanted).nonzero(as_tuple=True)
-    chosen_scores = scores[roi_index, label].cpu().numpy()
-    deltas = output.box_deltas[roi_index, label].float().cpu().numpy()
-    labels = label.cpu().numpy()
-    boxes = box_ops.clip(box_coder.decode(rois[roi_index.cpu().numpy()], deltas), image_size)
+    allowed = torch.zeros(scores.shape[1], dtype=torch.bool, device=scores.device)
+    allowed[list(labels)] = True
+    roi_index, label = ((scores > config.score_threshold) & allowed).nonzero(as_tuple=True)
+    candidate_scores = scores[roi_index, label].cpu().numpy()
+    candidate_labels = label.cpu().numpy()
+    deltas = output.box_deltas[roi_index, label].float()
+    if not config.box_regression:
+        deltas = torch.zeros_like(deltas)
+    boxes = box_coder.decode(rois[roi_index.cpu().numpy()], deltas.cpu().numpy())
+    boxes = box_ops.clip(boxes, image_size)
 
-    whole = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
-    boxes, chosen_scores, labels = boxes[whole], chosen_scores[whole], labels[whole]
-    if soft:
-        keep, kept = soft_nms(boxes, chosen_scores, labels, nms_threshold, score_threshold)
+    nonempty = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+    boxes, candidates = boxes[nonempty], (candidate_scores[nonempty], candidate_labels[nonempty])
+    if config.soft_nms:
+        kept, kept_scores = soft_nms(
+            boxes, *candidates, config.nms_threshold, config.score_threshold
+        )
     else:
-        keep = nms(boxes, chosen_scores, labels, nms_threshold)
-        kept = chosen_scores[keep]
-    keep, kept = keep[:max_detections], kept[:max_detections]
-    voting = vote_threshold > 0 and not soft
-    final = vote(boxes, chosen_scores, labels, keep, vote_threshold) if voting else boxes[keep]
-    return Detections(boxes=final, scores=kept, labels=labels[keep], image_size=image_size)
+        kept = nms(boxes, *candidates, config.nms_threshold)
+        kept_scores = candidates[0][kept]
+    kept, kept_scores = kept[: config.max_detections], kept_scores[: config.max_detections]
+    votes = config.vote_threshold > 0 and config.box_regression and not config.soft_nms
+    kept_boxes = vote(boxes, *candidates, kept, config.vote_threshold) if votes else boxes[kept]
+    return Detections(
+        boxes=kept_boxes,
+        scores=kept_scores,
+        labels=candidates[1][kept],
+        image_size=image_size,
+    )

@@ -63,10 +63,10 @@ class ImageDropout(nn.Module):
 
 @dataclass(frozen=True)
 class ParameterRole:
-    """What an optimiser has to know of a parameter."""
+    """A parameter that is trained, and what determines its learning rate and weight decay."""
 
     parameter: nn.Parameter
-    is_backbone: bool  # of the image network; else of a fully connected layer
+    is_backbone: bool  # whether it is of the image network; else of a fully connected layer
     is_bias: bool
 
 
@@ -100,15 +100,15 @@ class RegionNetwork(nn.Module):
         self.cls_score = cls_score
         self.bbox_pred = bbox_pred
         self.dropout = ImageDropout()
-        # Low-rank copies of some of fc_layers. With them detection finds out cheaply which RoIs
-        # are worth the full layers.
+        # Low-rank copies of some of fc_layers, with which detection finds the RoIs that are worth
+        # the full layers.
         self.prefilter = nn.ModuleDict()
         self.feature_scale: Tensor
         self.register_buffer("feature_scale", torch.ones(()))
 
     @property
     def device(self) -> torch.device:
-        """Where the network is."""
+        """The device that holds the network."""
         return self.feature_scale.device
 
     @property
@@ -131,7 +131,7 @@ class RegionNetwork(nn.Module):
         return self.scale_features(self.features(images))
 
     def scale_features(self, maps: Tensor) -> Tensor:
-        """The last step of `image_features`, from what the convolutions gave."""
+        """The last step of `image_features`, from the output of the convolutions."""
         return maps.float() * self.feature_scale
 
     def region_features(self, maps: Tensor, rois: Tensor) -> Tensor:
@@ -146,7 +146,7 @@ class RegionNetwork(nn.Module):
         return x
 
     def prefilter_head(self, x: Tensor, stage: StageHook = untimed) -> Tensor:
-        """`box_head` with the layers of `prefilter` in the place of those they are copies of."""
+        """`box_head` with the low-rank layers of `prefilter` in the place of the full ones."""
         for layer in {**self.fc_layers, **self.prefilter}.values():  # in the order of fc_layers
             with stage("prefilter", _linear_work(layer, x)):
                 x = layer(x).relu_()
@@ -172,19 +172,19 @@ class RegionNetwork(nn.Module):
 
     @torch.no_grad()
     def fit_feature_scale(self, images: Tensor) -> None:
-        """Choose the factor that gives the features of these images [B, 3, H, W] a root mean
-        square of one.
+        """Set `feature_scale` so that the features of images [B, 3, H, W] have a root mean square
+        of one.
 
-        Fully connected layers that start from random are made for inputs of that size; ImageNet
-        weights of Caffe's lineage give features in the tens.
+        Random fully connected layers expect inputs of that size; ImageNet weights of Caffe's
+        lineage give features in the tens.
         """
         features = self.features(images)
         self.feature_scale.copy_(1 / features.square().mean().sqrt().clamp(min=1e-6))
 
     def to_precision(self, dtype: torch.dtype) -> RegionNetwork:
-        """The network with its layers in a type; a copy, unless they are in it already.
+        """The network with layers that compute in `dtype`; a copy, unless they do already.
 
-        The region operator and the scores stay in float32.
+        Feature maps, the region operator and the scores stay in float32.
         """
         if self.dtype == dtype:
             return self
@@ -197,14 +197,14 @@ class RegionNetwork(nn.Module):
     # The layers by name: for compression, freezing, optimisers and files.
 
     def compressible_layers(self) -> dict[str, nn.Linear]:
-        """The layers of the box head that have their full rank, by name, in order."""
-        found = self.fc_layers.items()
-        return {name: layer for name, layer in found if isinstance(layer, nn.Linear)}
+        """The layers of the box head at full rank, by name, in order."""
+        layers = self.fc_layers.items()
+        return {name: layer for name, layer in layers if isinstance(layer, nn.Linear)}
 
     def low_rank_layers(self) -> dict[str, nn.Sequential]:
-        """The layers of the box head that were compressed, by name, in order."""
-        found = self.fc_layers.items()
-        return {name: pair for name, pair in found if isinstance(pair, nn.Sequential)}
+        """The compressed layers of the box head, by name, in order."""
+        layers = self.fc_layers.items()
+        return {name: pair for name, pair in layers if isinstance(pair, nn.Sequential)}
 
     def output_layers(self) -> dict[str, nn.Linear]:
         """The two layers of the predictor, which are never compressed."""
@@ -225,7 +225,7 @@ class RegionNetwork(nn.Module):
         return network.to(self.device).train(self.training)
 
     def set_ranks(self, ranks: Mapping[str, int]) -> None:
-        """Give layers of the box head the shape of these ranks; they are not filled with weights.
+        """Replace layers of the box head by pairs of these ranks; their weights are yet to be set.
 
         Raises:
             WeightsError: there is no such layer, or it cannot have the rank.
@@ -233,7 +233,7 @@ class RegionNetwork(nn.Module):
         self.fc_layers.update(self._empty_pairs(ranks))
 
     def set_prefilter(self, ranks: Mapping[str, int]) -> None:
-        """Put layers of these ranks beside the whole ones; they are not filled with weights.
+        """Add a prefilter of these ranks by layer; its weights are yet to be set.
 
         Raises:
             WeightsError: see `set_ranks`.
@@ -253,14 +253,14 @@ class RegionNetwork(nn.Module):
         return pairs
 
     def layer_names(self) -> list[str]:
-        """The layers that training can start from, in the order of the network."""
+        """Every layer from which on the network can be trained, in order."""
         return [*self.backbone.layers, *self.fc_layers, *self.output_layers()]
 
     def freeze_before(self, first: str | None) -> None:
         """Exclude all layers before `first` from training (Fast R-CNN, section 4.5).
 
         Args:
-            first: one of `layer_names()`; None for the backbone's usual one.
+            first: one of `layer_names()`; None for the backbone's `first_trained`.
         Raises:
             ConfigError: the network has no such layer.
         """
@@ -277,7 +277,7 @@ class RegionNetwork(nn.Module):
             layers[name].requires_grad_(False)
 
     def split_features(self) -> tuple[nn.Sequential, nn.Sequential]:
-        """The convolutions before the first one that is trained, and the rest of them."""
+        """The convolutions that are frozen, and those from the first trained one on."""
         count = len(self.features)
         for index, module in enumerate(self.features):
             if any(parameter.requires_grad for parameter in module.parameters()):

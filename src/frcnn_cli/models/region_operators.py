@@ -1,6 +1,6 @@
-"""Region operators: how a detector turns the region of a RoI into a vector of one length.
+"""Region operators: they turn the region of every RoI into a vector of the same length.
 
-They are what tells Fast R-CNN (RoI max pooling) and SPPnet (spatial pyramid pooling) apart.
+Fast R-CNN has RoI max pooling here, SPPnet has spatial pyramid pooling.
 
 B: images, R: RoIs, C: channels, D: length of the vector of a RoI, P: bins a side.
 """
@@ -21,7 +21,7 @@ from .backbones import BackboneSpec
 
 
 class RegionOperator(Protocol):
-    """What a RegionNetwork and everything around it asks of a region operator."""
+    """The interface of region operators, which detection, export and import rely on too."""
 
     @property
     def bins(self) -> int:
@@ -73,8 +73,8 @@ class RegionOperator(Protocol):
 class RoIMaxPool:
     """RoI max pooling (Fast R-CNN, section 2.1).
 
-    The vector of a RoI goes bin by bin, all channels of a bin together (P, P, C): the order in
-    which the CPU kernel writes them, so that nothing is moved.
+    The vector of a RoI holds bin after bin, each with all its channels (P, P, C). That is the order
+    in which the CPU kernel writes them.
     """
 
     side: int  # P

@@ -1,1 +1,1 @@
-"""Arrays and tensors in, arrays and tensors out; nothing of files, models or settings."""
+"""Functions and layers over arrays and tensors, which know nothing of files, models or settings."""

@@ -13,13 +13,13 @@ Boxes = NDArray[np.float32]
 
 
 def area(boxes: Boxes) -> NDArray[np.float32]:
-    """Areas in square pixels, [N]; zero for boxes turned inside out."""
+    """Areas in square pixels, [N]; zero for inverted boxes."""
     sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 0)
     return sides[:, 0] * sides[:, 1]
 
 
 def iou(boxes: Boxes, others: Boxes) -> NDArray[np.float32]:
-    """Intersection over union of every box with every other, [N, M]; 0 where both are empty."""
+    """Intersection over union of each box with each other one, [N, M]; 0 for empty boxes."""
     top_left = np.maximum(boxes[:, None, :2], others[None, :, :2])  # [N, M, 2]
     bottom_right = np.minimum(boxes[:, None, 2:], others[None, :, 2:])  # [N, M, 2]
     sides = np.maximum(bottom_right - top_left, 0)
@@ -29,19 +29,19 @@ def iou(boxes: Boxes, others: Boxes) -> NDArray[np.float32]:
 
 
 def clip(boxes: Boxes, size: tuple[int, int]) -> Boxes:
-    """Boxes cut to an image of `size` (height, width)."""
+    """Boxes clipped to an image of `size` (height, width)."""
     height, width = size
     limit = np.array([width, height, width, height], dtype=np.float32)
     return np.clip(boxes, 0, limit)
 
 
 def scale(boxes: Boxes, factor: float) -> Boxes:
-    """Boxes in an image that was resized by `factor`."""
+    """The same boxes in an image resized by `factor`."""
     return boxes * np.float32(factor)
 
 
 def flip(boxes: Boxes, width: int) -> Boxes:
-    """Boxes in the left-right mirror image of an image `width` pixels wide."""
+    """The same boxes in an image of `width` pixels that was flipped horizontally."""
     flipped = boxes.copy()
     flipped[:, 0] = width - boxes[:, 2]
     flipped[:, 2] = width - boxes[:, 0]

@@ -1,4 +1,7 @@
-"""Convolution and max pooling, quicker on the CPU."""
+"""Convolution and max pooling that are faster on the CPU than torch's.
+
+B images, C channels, H×W cells of a feature map.
+"""
 
 from __future__ import annotations
 
@@ -11,41 +14,43 @@ from torch.autograd.function import once_differentiable
 
 from .winograd import weight_gradient
 
-_INPUTS, _OUTPUTS = 64, 128  # channels from which on Winograd's transforms pay
-_OUTPUTS_BY_CHANNEL = 64  # where the maps lie by channel already, as NNPACK wants them
-# Cells of a map from which on they pay: NNPACK transforms the weights anew for each image
-_CELLS = 1200
-_CELLS_FOR_WEIGHTS = 500  # for the gradient of the weights, which is ours
+# The least numbers of channels for which Winograd's transforms pay off.
+_MIN_INPUTS, _MIN_OUTPUTS = 64, 128
+_MIN_OUTPUTS_CONTIGUOUS = 64  # for contiguous feature maps, which NNPACK takes as they are
+# The least number of cells for which they do: NNPACK transforms the weights anew for each image.
+_MIN_CELLS = 1200
+_MIN_CELLS_WEIGHT_GRADIENT = 500  # for `weight_gradient`
 
 
 @cache
 def _nnpack() -> bool:
-    """Whether NNPACK, which torch brings along, works here; it has to be asked before its use."""
+    """Whether torch's NNPACK works on this machine; the call also initialises it."""
     return bool(torch._nnpack_available())
 
 
 class Conv2d(nn.Conv2d):
-    """A convolution that in training and inference mode on the CPU, where it is 3×3 and wide, is
-    Winograd's.
+    """A convolution that uses Winograd's algorithm where that is faster, else torch's own.
 
-    NNPACK's F(6×6, 3×3) (Lavin and Gray 2016) takes a fifth of the multiplications in tiles of
-    8×8, and differs by rounding. Everything else is torch's own convolution; that of a picture, 3×3
-    too, leaves its maps by channel, as NNPACK wants them.
+    That is for 3×3 kernels with many channels on the CPU, in training and in inference mode.
+    NNPACK's F(6×6, 3×3) (Lavin and Gray 2016) works on tiles of 8×8 cells with a fifth of the
+    multiplications; its results differ by rounding. The first layer of a network, over 3 colour
+    channels, is torch's, but gives contiguous maps, since NNPACK wants them for the next layer.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, inputs, H, W] to [B, outputs, H', W']."""
-        if not self._suits(x):
+        """From [B, in_channels, H, W] to [B, out_channels, H', W']."""
+        if not self._is_special(x):
             return super().forward(x)
-        if self.in_channels == 3:  # a picture: what comes next will want its maps by channel
+        if self.in_channels == 3:  # the first layer
             return self._conv_forward(x.contiguous(), self.weight.contiguous(), self.bias)
         if torch.is_grad_enabled() and self.weight.requires_grad:
             return _WideConvolution.apply(x, self.weight, self.bias)
         return _winograd(x, self.weight, self.bias)
 
-    def _suits(self, x: Tensor) -> bool:
-        least = _OUTPUTS_BY_CHANNEL if x.is_contiguous() else _OUTPUTS
-        wide = self.in_channels >= _INPUTS and self.out_channels >= least
+    def _is_special(self, x: Tensor) -> bool:
+        """Whether this is a case for Winograd or for contiguous maps."""
+        min_outputs = _MIN_OUTPUTS_CONTIGUOUS if x.is_contiguous() else _MIN_OUTPUTS
+        wide = self.in_channels >= _MIN_INPUTS and self.out_channels >= min_outputs
         return (
             (wide or self.in_channels == 3)
             and x.device.type == "cpu"
@@ -61,59 +66,65 @@ class Conv2d(nn.Conv2d):
 
 
 def _winograd(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """3×3, image by image: for more of them NNPACK takes a slower way. Small maps are torch's."""
+    """A 3×3 convolution of stride and padding 1, [B, C, H, W] to [B, O, H, W].
+
+    Images are convolved one by one, since NNPACK is slower for several at once; small maps are left
+    to torch.
+    """
     x, weight = x.contiguous(), weight.contiguous()
-    if x.shape[2] * x.shape[3] < _CELLS:
+    if x.shape[2] * x.shape[3] < _MIN_CELLS:
         return torch.conv2d(x, weight, bias, padding=1)
     images = torch.split(x, 1)
     maps = [torch._nnpack_spatial_convolution(image, weight, bias, 1, 1) for image in images]
-    return maps[0] if len(maps) == 1 else torch.cat(maps)  # cat would copy the one
+    return maps[0] if len(maps) == 1 else torch.cat(maps)  # cat would copy a single one
 
 
 class _WideConvolution(torch.autograd.Function):
-    """Winograd's also for the gradient of the input, which is a convolution with the weights
-    turned around, and for that of the weights where the map is large. Where it is small that one is
-    oneDNN's, over maps that are not channels-last: on processors without AVX-512 those take it four
-    times as long."""
+    """A 3×3 convolution by Winograd's algorithm, with gradients by it too.
+
+    The gradient of the input is a convolution with the rotated weights. The gradient of the weights
+    is `weight_gradient` on large maps, and oneDNN's on small ones; there the maps are made
+    contiguous, because oneDNN takes four times as long over channels-last maps on processors
+    without AVX-512.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, weight)
-        ctx.biased = bias is not None
+        ctx.has_bias = bias is not None
         return _winograd(x, weight, bias)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        for_x = for_weight = for_bias = None
+        x_gradient = weights_gradient = bias_gradient = None
         if ctx.needs_input_grad[0]:
-            for_x = _winograd(gradient, weight.flip(2, 3).transpose(0, 1), None)
-        if ctx.needs_input_grad[1] and x.shape[2] * x.shape[3] >= _CELLS_FOR_WEIGHTS:
-            for_weight = weight_gradient(x, gradient)
+            x_gradient = _winograd(gradient, weight.flip(2, 3).transpose(0, 1), None)
+        if ctx.needs_input_grad[1] and x.shape[2] * x.shape[3] >= _MIN_CELLS_WEIGHT_GRADIENT:
+            weights_gradient = weight_gradient(x, gradient)
         elif ctx.needs_input_grad[1]:
             one = (1, 1)
             tensors = (each.contiguous() for each in (gradient, x, weight))
-            for_weight = torch.ops.aten.convolution_backward(
+            weights_gradient = torch.ops.aten.convolution_backward(
                 *tensors, None, one, one, one, False, (0, 0), 1, (False, True, False)
             )[1]
-        if ctx.biased and ctx.needs_input_grad[2]:
-            for_bias = gradient.sum((0, 2, 3))
-        return for_x, for_weight, for_bias
+        if ctx.has_bias and ctx.needs_input_grad[2]:
+            bias_gradient = gradient.sum((0, 2, 3))
+        return x_gradient, weights_gradient, bias_gradient
 
 
 class MaxPool2d(nn.MaxPool2d):
-    """Max pooling that looks for no indices where windows of 2×2 tile the map and no gradient is
-    wanted.
+    """Max pooling that is faster where 2×2 windows tile the map and no gradient is needed.
 
-    The values are the same.
+    It then skips the indices of the maxima; the values are those of torch.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, C, H, W] to [B, C, H', W']."""
-        halves = (self.kernel_size, self.stride, self.padding, self.dilation) == (2, 2, 0, 1)
-        learned = torch.is_grad_enabled() and x.requires_grad
-        if learned or not halves or self.ceil_mode or torch.compiler.is_compiling():
+        """From [B, C, H, W] to [B, C, H', W']."""
+        tiles = (self.kernel_size, self.stride, self.padding, self.dilation) == (2, 2, 0, 1)
+        needs_gradient = torch.is_grad_enabled() and x.requires_grad
+        if needs_gradient or not tiles or self.ceil_mode or torch.compiler.is_compiling():
             return super().forward(x)
         height, width = x.shape[2] // 2 * 2, x.shape[3] // 2 * 2
         rows = torch.maximum(x[:, :, 0:height:2], x[:, :, 1:height:2])

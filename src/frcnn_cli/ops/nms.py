@@ -1,4 +1,4 @@
-"""Greedy non-maximum suppression, the soft kind, and box voting; each class by itself."""
+"""Greedy non-maximum suppression, Soft-NMS and box voting, all for each class separately."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from .boxes import Boxes
 
 @njit(inline="always")
 def _intersection(boxes, i, j):
+    """The area that boxes i and j have in common."""
     width = min(boxes[i, 2], boxes[j, 2]) - max(boxes[i, 0], boxes[j, 0])
     height = min(boxes[i, 3], boxes[j, 3]) - max(boxes[i, 1], boxes[j, 1])
     return width * height if width > 0 and height > 0 else np.float32(0)
@@ -18,7 +19,7 @@ def _intersection(boxes, i, j):
 
 @njit(cache=True, nogil=True, error_model="numpy")  # 0 / 0 is not above any threshold
 def _greedy(boxes, labels, threshold):
-    """Boxes are class by class, the best of each first."""
+    """Which boxes are kept, [N] bool; the boxes are sorted by class, then best score first."""
     n = boxes.shape[0]
     keep = np.ones(n, np.bool_)
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
@@ -37,22 +38,24 @@ def _greedy(boxes, labels, threshold):
 def nms(
     boxes: Boxes, scores: NDArray[np.float32], labels: NDArray[np.int64], threshold: float
 ) -> NDArray[np.intp]:
-    """Indices of the boxes that stay, best score first.
+    """Greedy non-maximum suppression.
 
-    A box is dropped when a better one of the same class overlaps it by IoU > `threshold` (not
-    at equality, as torchvision). Equal scores keep their order.
+    A box is dropped if its IoU with a kept box of the same class and a better score is above the
+    threshold; at equality it is kept, as in torchvision. Equal scores keep their order.
 
     Args:
         boxes: [N, 4]. scores: [N]. labels: [N], the class of each box.
+    Returns:
+        Indices of the kept boxes, best score first.
     """
-    order = np.lexsort((-scores, labels))  # class by class: none meets the boxes of another
+    order = np.lexsort((-scores, labels))  # by class, so that boxes of two classes never meet
     kept = order[_greedy(boxes[order], labels[order], np.float32(threshold))]
     return kept[np.lexsort((kept, -scores[kept]))]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _vote(boxes, scores, labels, kept, threshold, voted):
-    """Writes the mean of each kept box into `voted`, [K, 4] of float64."""
+    """Write the mean of each kept box into `voted`, [K, 4] float64, zeros at the start."""
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     for k in range(len(kept)):
         i, total = kept[k], 0.0
@@ -74,12 +77,14 @@ def vote(
     kept: NDArray[np.intp],
     threshold: float,
 ) -> Boxes:
-    """Box voting (Gidaris and Komodakis 2015, section 5): a box that stays becomes the mean of
-    all boxes of its class that overlap it by IoU >= `threshold`, itself among them, by score.
+    """Box voting (Gidaris and Komodakis 2015, section 5).
+
+    Each kept box is replaced by the mean, weighted by score, of all boxes of its class whose IoU
+    with it is at least the threshold, itself included.
 
     Args:
         boxes: [N, 4]. scores: [N], above 0. labels: [N], the class of each box.
-        kept: [K], indices of the boxes that stay.
+        kept: [K], indices of the kept boxes.
     Returns:
         [K, 4].
     """
@@ -89,27 +94,27 @@ def vote(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _soften(boxes, scores, labels, threshold, least):
-    """Lowers `scores` in place; returns the boxes taken, in their order."""
+def _soften(boxes, scores, labels, threshold, min_score):
+    """Lower `scores` in place; returns the indices of the boxes taken, in that order."""
     n = boxes.shape[0]
     taken = np.empty(n, np.int64)
-    left = np.ones(n, np.bool_)
+    remaining = np.ones(n, np.bool_)
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     for step in range(n):
         best = -1
         for i in range(n):
-            if left[i] and scores[i] > least and (best < 0 or scores[i] > scores[best]):
+            if remaining[i] and scores[i] > min_score and (best < 0 or scores[i] > scores[best]):
                 best = i
         if best < 0:
             return taken[:step]
         taken[step] = best
-        left[best] = False
+        remaining[best] = False
         for j in range(n):
-            if left[j] and labels[j] == labels[best]:
+            if remaining[j] and labels[j] == labels[best]:
                 intersection = _intersection(boxes, best, j)
-                overlap = intersection / (areas[best] + areas[j] - intersection)
-                if overlap > threshold:
-                    scores[j] *= np.float32(1) - overlap
+                iou = intersection / (areas[best] + areas[j] - intersection)
+                if iou > threshold:
+                    scores[j] *= np.float32(1) - iou
     return taken
 
 
@@ -118,19 +123,20 @@ def soft_nms(
     scores: NDArray[np.float32],
     labels: NDArray[np.int64],
     threshold: float,
-    least: float,
+    min_score: float,
 ) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-    """Soft-NMS (Bodla et al. 2017), the linear kind: boxes lose score instead of being dropped.
+    """Soft-NMS (Bodla et al. 2017) with linear weights: boxes lose score instead of being dropped.
 
-    The best box is taken; each that is left and overlaps it by IoU > `threshold` has its score
-    multiplied by 1 - IoU; and so on with the best of the rest. Of equal scores the first is taken.
+    The best box is taken, and the score of each remaining box of its class whose IoU with it is
+    above the threshold is multiplied by 1 - IoU. This is repeated with the best remaining box; of
+    equal scores the first is taken.
 
     Args:
         boxes: [N, 4]. scores: [N]. labels: [N], the class of each box.
-        least: only boxes whose score stays above it are taken.
+        min_score: boxes are taken while their score is above it.
     Returns:
-        Indices of the boxes taken, best score first, and their new scores.
+        Indices of the boxes taken, in falling order of their new scores, and these scores.
     """
     lowered = scores.astype(np.float32)
-    taken = _soften(boxes, lowered, labels, np.float32(threshold), np.float32(least))
+    taken = _soften(boxes, lowered, labels, np.float32(threshold), np.float32(min_score))
     return taken, lowered[taken]

@@ -1,12 +1,14 @@
 """RoI max pooling (Fast R-CNN, section 2.1), with the rounding of Caffe and torchvision.
 
 B images, C channels, H×W feature cells, R RoIs, P×Q bins. A RoI is (image, x1, y1, x2, y2) in input
-pixels; its corners are multiplied by the spatial scale and rounded half away from zero to cells,
-both ends included; bin p covers the rows floor(p·h/P) .. ceil((p+1)·h/P) - 1. An empty bin is 0.
+pixels. Its corners are multiplied by the spatial scale and rounded half away from zero to cells,
+both ends included. In a RoI of h cells, bin p covers the rows floor(p·h/P) .. ceil((p+1)·h/P) - 1.
+An empty bin is 0.
 
-On the CPU the kernel runs over channels-last maps, the inner loop over channels, so that the
-compiler vectorises it; threads share the RoIs (forward) or the channels (backward), so no two
-write to the same cell and the sums keep one order. Other devices use torchvision's.
+On the CPU the kernels run over channels-last maps with the inner loop over channels, which the
+compiler vectorises. The forward pass divides the RoIs among threads, the backward pass the
+channels, so that no two threads write to the same cell and sums keep their order. Other devices use
+torchvision's kernels.
 """
 
 from __future__ import annotations
@@ -20,11 +22,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .threads import share
+from .threads import parallel_for
 
 
 def to_cells(pixels: NDArray[Any], scale: float) -> NDArray[Any]:
-    """Positions in cells, rounded half away from zero in the type of `pixels`."""
+    """Positions in cells, rounded half away from zero; computed in the dtype of `pixels`."""
     scaled = pixels * pixels.dtype.type(scale)
     size = np.abs(scaled)
     whole = np.floor(size)  # size + 0.5 would itself be rounded
@@ -37,13 +39,13 @@ def distinct_cells(rois: Tensor, spatial_scale: float) -> tuple[Tensor, Tensor]:
     Args:
         rois: [R, 5] float32. spatial_scale: feature cells per input pixel.
     Returns:
-        chosen: [U], indices of RoIs on different cells. inverse: [R], so that RoI r has the cells
-        of RoI chosen[inverse[r]].
+        chosen: [U], indices of RoIs on different cells.
+        inverse: [R]; RoI r falls on the same cells as RoI chosen[inverse[r]].
     """
     array = rois.numpy()
     cells = to_cells(array[:, 1:], spatial_scale).astype(np.int64)
     table = np.concatenate([array[:, :1].astype(np.int64), cells], axis=1)  # [R, 5]
-    order = np.lexsort(table.T[::-1])  # many times quicker than np.unique over rows
+    order = np.lexsort(table.T[::-1])  # many times faster than np.unique over rows
     rows = table[order]
     first = np.ones(len(rows), np.bool_)
     first[1:] = (rows[1:] != rows[:-1]).any(axis=1)
@@ -55,15 +57,15 @@ def distinct_cells(rois: Tensor, spatial_scale: float) -> tuple[Tensor, Tensor]:
 def bin_limits(
     starts: NDArray[Any], ends: NDArray[Any], scale: float, bins: int, cells: int
 ) -> NDArray[np.int32]:
-    """First cell, and the one behind the last, of each bin along one axis.
+    """The first cell of each bin along one axis, and the cell after the last.
 
-    All steps are rounded in the type of `starts`, as torchvision's are in that of the features.
+    Computed in the dtype of `starts`, as torchvision computes in the dtype of the features.
 
     Args:
-        starts, ends: [R], the sides of the RoIs in input pixels.
-        scale: feature cells per input pixel. cells: length of the map.
+        starts, ends: [R], the first and last coordinates of the RoIs in input pixels.
+        scale: feature cells per input pixel. bins: P. cells: length of the feature map.
     Returns:
-        [R, bins, 2], in 0..cells.
+        [R, P, 2], in 0..cells.
     """
     first, last = to_cells(starts, scale), to_cells(ends, scale)
     step = (np.maximum(last - first + 1, 1) / starts.dtype.type(bins))[:, None]
@@ -72,18 +74,20 @@ def bin_limits(
     return np.clip(limits + first[:, None, None], 0, cells).astype(np.int32)
 
 
-# The two loops below read one buffer and write another. In place, LLVM turns them into masked
-# stores, which cost AMD processors five times as much.
+# The two loops below read one buffer and write another. LLVM would compile them in place to masked
+# stores, which take five times as long on AMD processors.
 
 
 @njit(inline="always")
 def _larger(cell, largest, new_largest):
+    """new_largest = max(cell, largest), for each channel."""
     for c in range(len(cell)):
         new_largest[c] = cell[c] if cell[c] > largest[c] else largest[c]
 
 
 @njit(inline="always")
 def _larger_with_index(cell, index, largest, where, new_largest, new_where):
+    """As `_larger`, with the index of the cell that each maximum comes from."""
     for c in range(len(cell)):
         value, best, best_index = cell[c], largest[c], where[c]
         better = value > best
@@ -95,9 +99,11 @@ def _larger_with_index(cell, index, largest, where, new_largest, new_where):
 def _forward(features, lowest, images, ys, xs, out, argmax, first, last):
     """Pool RoIs first..last-1.
 
-    features: [B, H, W, C]. lowest: the least number of their type. images: [R], the image of each
-    RoI. ys: [R, P, 2]. xs: [R, Q, 2]. out: [R, P, Q, C]. argmax: like `out`, int32; without
-    elements when no gradient is wanted.
+    Args:
+        features: [B, H, W, C]. lowest: the least number of their dtype.
+        images: [R], the image of each RoI. ys: [R, P, 2]. xs: [R, Q, 2]. out: [R, P, Q, C].
+        argmax: as `out`, int32: the cell chosen, -1 for an empty bin; empty if no gradient is
+            needed.
     """
     width, channels = features.shape[2:]
     largest, spare = np.empty(channels, features.dtype), np.empty(channels, features.dtype)
@@ -127,9 +133,10 @@ def _forward(features, lowest, images, ys, xs, out, argmax, first, last):
 
 @njit(cache=True, nogil=True)
 def _backward(grad_out, argmax, images, grad, first, last):
-    """Add each bin's gradient to the cell that it chose, channels first..last-1.
+    """Add the gradient of each bin to the cell that it chose, for channels first..last-1.
 
-    grad_out, argmax: [R, P, Q, C]. grad: [B, H * W, C], zero at the start.
+    Args:
+        grad_out, argmax: [R, P, Q, C]. images: [R]. grad: [B, H * W, C], zeros at the start.
     """
     count, rows, columns, _ = grad_out.shape
     for r in range(count):
@@ -143,11 +150,13 @@ def _backward(grad_out, argmax, images, grad, first, last):
 
 
 def roi_pool_into(out: Tensor, features: Tensor, rois: Tensor, spatial_scale: float) -> None:
-    """Max-pool RoIs into memory that is there already; on the CPU, without a gradient.
+    """Max-pool RoIs into existing memory, on the CPU and without a gradient.
 
     Args:
-        out: [R, P, Q, C], contiguous; written. features: [B, C, H, W], channels-last in memory,
-        of the type of `out`: float32, float64 or bfloat16. rois, spatial_scale: see `roi_pool`.
+        out: [R, P, Q, C], contiguous; overwritten.
+        features: [B, C, H, W], channels-last in memory, of the dtype of `out`: float32, float64 or
+            bfloat16.
+        rois, spatial_scale: see `roi_pool`.
     """
     height, width = features.shape[2:]
     boxes = rois.numpy()
@@ -155,24 +164,30 @@ def roi_pool_into(out: Tensor, features: Tensor, rois: Tensor, spatial_scale: fl
     ys = bin_limits(boxes[:, 2], boxes[:, 4], spatial_scale, rows, height)
     xs = bin_limits(boxes[:, 1], boxes[:, 3], spatial_scale, columns, width)
     cells, lowest, signed = features.permute(0, 2, 3, 1), -np.inf, False
-    if features.dtype == torch.bfloat16:  # which numba does not know
+    if features.dtype == torch.bfloat16:  # numba does not know it, but can compare its bits
         cells, out, lowest = cells.view(torch.int16), out.view(torch.int16), -(2**15)
-        signed = bool((cells < 0).any())  # never behind a ReLU
-        cells = _in_order(cells) if signed else cells
+        signed = bool((cells < 0).any())  # never after a ReLU
+        cells = _ordered_bits(cells) if signed else cells
     array = cells.numpy()
     images, no_argmax = boxes[:, 0].astype(np.int64), np.empty((0, 0, 0, 0), np.int32)
     arguments = (array, array.dtype.type(lowest), images, ys, xs, out.numpy(), no_argmax)
-    share(_forward, arguments, len(boxes))
+    parallel_for(_forward, arguments, len(boxes))
     if signed:
-        out.copy_(_in_order(out))
+        out.copy_(_ordered_bits(out))
 
 
-def _in_order(bits: Tensor) -> Tensor:
-    """Bits of bfloat16 numbers [...], int16, as integers that have the numbers' order; or back."""
+def _ordered_bits(bits: Tensor) -> Tensor:
+    """Turn the bits of bfloat16 numbers into int16 that sort as the numbers do, or back.
+
+    Args:
+        bits: int16, of any shape.
+    """
     return bits ^ ((bits >> 15) & 0x7FFF)
 
 
 class _RoIPoolCPU(torch.autograd.Function):
+    """RoI max pooling by the kernels above."""
+
     @staticmethod
     def forward(
         ctx: Any, features: Tensor, rois: Tensor, size: tuple[int, int], scale: float
@@ -184,12 +199,12 @@ class _RoIPoolCPU(torch.autograd.Function):
         ys = bin_limits(boxes[:, 2], boxes[:, 4], scale, size[0], height)
         xs = bin_limits(boxes[:, 1], boxes[:, 3], scale, size[1], width)
         out = torch.empty((len(rois), *size, features.shape[1]), dtype=features.dtype)
-        wanted = ctx.needs_input_grad[0]
-        argmax = torch.empty(out.shape if wanted else (0, 0, 0, 0), dtype=torch.int32)
+        needs_gradient = ctx.needs_input_grad[0]
+        argmax = torch.empty(out.shape if needs_gradient else (0, 0, 0, 0), dtype=torch.int32)
         lowest = channels_last.dtype.type(-np.inf)
         arguments = (channels_last, lowest, images, ys, xs, out.numpy(), argmax.numpy())
-        share(_forward, arguments, len(rois))
-        if wanted:
+        parallel_for(_forward, arguments, len(rois))
+        if needs_gradient:
             ctx.save_for_backward(argmax)
             ctx.images, ctx.feature_shape = images, features.shape
         return out.permute(0, 3, 1, 2)
@@ -201,20 +216,20 @@ class _RoIPoolCPU(torch.autograd.Function):
         count, channels, height, width = ctx.feature_shape
         grad = torch.zeros((count, height * width, channels), dtype=grad_out.dtype)
         gradient = grad_out.permute(0, 2, 3, 1).contiguous().numpy()
-        share(_backward, (gradient, argmax.numpy(), ctx.images, grad.numpy()), channels)
+        parallel_for(_backward, (gradient, argmax.numpy(), ctx.images, grad.numpy()), channels)
         return grad.view(count, height, width, channels).permute(0, 3, 1, 2), None, None, None
 
 
 def roi_pool(features: Tensor, rois: Tensor, size: tuple[int, int], spatial_scale: float) -> Tensor:
-    """Max-pool every RoI to the same number of bins.
+    """Max-pool every RoI to the same number of bins (Fast R-CNN, section 2.1).
 
     Differentiable in `features`: the gradient of a cell is the sum over all RoIs and bins that
-    chose it (the paper's equation 4).
+    chose it (equation 4).
 
     Args:
         features: [B, C, H, W], float32 or float64 on the CPU.
         rois: [R, 5], (index of the image, x1, y1, x2, y2) in input pixels.
-        size: (P, Q), bins down and across.
+        size: (P, Q), the numbers of rows and columns of bins.
         spatial_scale: feature cells per input pixel (1/16 for a stride of 16).
     Returns:
         [R, C, P, Q]; channels-last in memory on the CPU.

@@ -1,4 +1,4 @@
-"""RoI sampling (Fast R-CNN, section 2.3, "Mini-batch sampling")."""
+"""Sampling of RoIs for training (Fast R-CNN, section 2.3, "Mini-batch sampling")."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ def sample_rois(
     bg_thresholds: tuple[float, float],
     rng: np.random.Generator,
 ) -> tuple[NDArray[np.intp], int]:
-    """Choose the RoIs of one image, foreground first.
+    """Choose the RoIs of one image at random, foreground first.
 
-    Foreground has IoU >= `fg_threshold` with an object; background has IoU in
-    [`bg_thresholds`[0], `bg_thresholds`[1]) with its best object. Where there are too few of
-    either, fewer RoIs are returned, as in the original.
+    Background fills up for missing foreground, but not the reverse: with too little background,
+    fewer RoIs are returned, as in the original.
 
     Args:
         max_overlaps: [N], IoU of each proposal with the object it overlaps most.
         rois_per_image: R / number of images in the batch (64 in the paper).
-        fg_fraction: largest share of foreground (0.25 in the paper).
+        fg_fraction: largest fraction of foreground (0.25 in the paper).
+        fg_threshold: least IoU of foreground (0.5 in the paper).
+        bg_thresholds: background has an IoU in [low, high) ([0.1, 0.5) in the paper).
     Returns:
-        Indices of the chosen proposals, and how many of them (the first ones) are foreground.
+        Indices of the chosen proposals, and the number of foreground ones, which come first.
     """
     low, high = bg_thresholds
     foreground = np.flatnonzero(max_overlaps >= fg_threshold)

@@ -1,4 +1,4 @@
-"""Kernels of numba on the threads that torch was given."""
+"""Running numba kernels on as many threads as torch uses."""
 
 from __future__ import annotations
 
@@ -12,19 +12,24 @@ import torch
 
 
 @cache
-def _threads(count: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(count, thread_name_prefix="kernels")
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="kernels")
 
 
-def share(kernel: Callable[..., None], arguments: tuple[Any, ...], count: int) -> None:
-    """Call kernel(*arguments, first, last) so that 0..count is covered by torch's threads."""
+def parallel_for(kernel: Callable[..., None], arguments: tuple[Any, ...], count: int) -> None:
+    """Run a kernel over the indices 0..count-1, one range of them per thread of torch.
+
+    Args:
+        kernel: called as kernel(*arguments, first, last) for the indices first..last-1; it must
+            release the GIL.
+    """
     threads = torch.get_num_threads()
     if threads == 1 or count < threads:
         kernel(*arguments, 0, count)
         return
     edges = [count * i // threads for i in range(threads + 1)]
     jobs = [
-        _threads(threads).submit(kernel, *arguments, first, last) for first, last in pairwise(edges)
+        _pool(threads).submit(kernel, *arguments, first, last) for first, last in pairwise(edges)
     ]
     for job in jobs:
         job.result()

@@ -1,10 +1,10 @@
-"""RoI max pooling from the plain tensor operations that ONNX has.
+"""RoI max pooling from plain tensor operations, for export to ONNX.
 
-ONNX's own MaxRoiPool rounds otherwise than Caffe, torchvision and `ops.roi_pool`. Here, for every
-cell, the maximum over windows of 1, 2, 4, … cells down and across is tabled; the maximum over any
-bin is then the largest of four windows that cover it.
+ONNX's own MaxRoiPool rounds differently from Caffe, torchvision and `ops.roi_pool`. Here a table
+holds the maxima of all windows of 1, 2, 4, … rows by 1, 2, 4, … columns of cells; the maximum of a
+bin is then the largest of four windows that together cover it.
 
-C: channels, H×W: feature cells, R: RoIs, P: bins a side.
+C: channels, H×W: feature cells, R: RoIs, P: bins per side.
 """
 
 from __future__ import annotations
@@ -17,37 +17,38 @@ from torch.nn import functional as F
 
 
 def levels_for(max_side: int, bins: int, stride: int) -> int:
-    """How many doublings of a window the bins of an image need.
+    """The `levels` that `window_roi_pool` needs for images of a size.
 
     Args:
-        max_side: longest side of the image, pixels. bins: P. stride: input pixels per cell.
+        max_side: longest side of the images in pixels. bins: P. stride: input pixels per cell.
     """
     cells = math.ceil(max_side / stride) + 1
     return math.ceil(math.log2(cells / bins + 2))
 
 
 def window_roi_pool(features: Tensor, rois: Tensor, bins: int, scale: float, levels: int) -> Tensor:
-    """RoI max pooling of one image, as `ops.roi_pool.roi_pool`, from operations that ONNX has.
+    """RoI max pooling of one image, with the results of `ops.roi_pool.roi_pool`.
 
     Args:
-        features: [1, C, H, W]. rois: [R, 4], input pixels.
-        bins: P, a side. scale: cells per input pixel.
-        levels: windows of up to 2 ** levels cells a side; bins are less than twice as long.
+        features: [1, C, H, W]. rois: [R, 4], (x1, y1, x2, y2) in input pixels.
+        bins: P. scale: cells per input pixel.
+        levels: windows have up to 2 ** levels cells per side; the sides of bins must be less than
+            twice as long.
     Returns:
         [R, P, P, C].
     """
     height, width = features.shape[2], features.shape[3]
     columns = [features]
     for level in range(levels):
-        columns.append(_wider(columns[-1], 2**level, 0))
+        columns.append(_double_windows(columns[-1], 2**level, axis=2))
     windows = []
     for column in columns:
         windows.append(column)
         for level in range(levels):
-            windows.append(_wider(windows[-1], 2**level, 1))
+            windows.append(_double_windows(windows[-1], 2**level, axis=3))
     table = torch.cat(windows).permute(0, 2, 3, 1).flatten(0, 2)  # [windows * H * W, C]
-    y1, y2, y_level = _bin_ends(rois[:, 1], rois[:, 3], bins, scale, height, levels)
-    x1, x2, x_level = _bin_ends(rois[:, 0], rois[:, 2], bins, scale, width, levels)
+    y1, y2, y_level = _covering_windows(rois[:, 1], rois[:, 3], bins, scale, height, levels)
+    x1, x2, x_level = _covering_windows(rois[:, 0], rois[:, 2], bins, scale, width, levels)
     window = y_level.unsqueeze(2) * (levels + 1) + x_level.unsqueeze(1)
     corners = [
         table[(window * height + y.unsqueeze(2)) * width + x.unsqueeze(1)]
@@ -61,20 +62,28 @@ def window_roi_pool(features: Tensor, rois: Tensor, bins: int, scale: float, lev
     return torch.where(empty.unsqueeze(3), torch.zeros_like(largest), largest)
 
 
-def _wider(maxima: Tensor, step: int, across: int) -> Tensor:
-    """Maxima over windows twice as long, from those that begin `step` cells further."""
-    if across:
-        return torch.maximum(maxima, F.pad(maxima, (0, step), value=-torch.inf)[..., step:])
-    further = F.pad(maxima, (0, 0, 0, step), value=-torch.inf)[:, :, step:]
-    return torch.maximum(maxima, further)
+def _double_windows(maxima: Tensor, side: int, axis: int) -> Tensor:
+    """Maxima of windows of twice the side, from those of windows of `side` cells along an axis.
+
+    Args:
+        maxima: [1, C, H, W], of the windows that begin at each cell. axis: 2 or 3.
+    """
+    if axis == 3:
+        return torch.maximum(maxima, F.pad(maxima, (0, side), value=-torch.inf)[..., side:])
+    next_windows = F.pad(maxima, (0, 0, 0, side), value=-torch.inf)[:, :, side:]
+    return torch.maximum(maxima, next_windows)
 
 
-def _bin_ends(
+def _covering_windows(
     starts: Tensor, ends: Tensor, bins: int, scale: float, cells: int, levels: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Where the two windows of each bin begin along one axis, and their level; [R, P] each.
+    """Two windows that together cover each bin along one axis.
 
-    The second begins before the first where the bin is empty.
+    Args:
+        starts, ends: [R], coordinates of the RoIs in input pixels. cells: length of the map.
+    Returns:
+        First cells of the first and of the second window, and the level of both; [R, P] each. For
+        an empty bin the second window begins before the first.
     """
     first, last = _to_cells(starts * scale), _to_cells(ends * scale)
     step = ((last - first + 1).clamp(min=1) / bins).unsqueeze(1)
@@ -92,7 +101,7 @@ def _bin_ends(
 
 
 def _to_cells(scaled: Tensor) -> Tensor:
-    """Rounded half away from zero."""
+    """Positions rounded half away from zero."""
     size = scaled.abs()
     whole = torch.floor(size)
     return torch.sign(scaled) * (whole + (size - whole >= 0.5).float())

@@ -1,1 +1,1 @@
-"""Region proposals: where the boxes come from and how they are kept."""
+"""Region proposals: how they are found, kept in the cache, and exchanged with other programs."""

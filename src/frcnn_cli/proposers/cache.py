@@ -1,12 +1,12 @@
 """Proposals on disk, one small file for each image and method.
 
-The key is the content of the image file and the settings of the method, so an entry is right on
-any machine and whatever the file is called. An entry is a header and the boxes:
+The key of an entry is the content of the image file and the settings of the method, so an entry is
+right on any machine and whatever the file is called. An entry is a header and the boxes:
 
-    magic, CRC-32 of the rest, number of boxes, height, width, type of a coordinate (int16 where it
-    fits, else int32; float32 for methods with fractions), then N×4 coordinates.
+    magic, CRC-32 of all that follows, number of boxes, height, width, type of a coordinate (int16
+    where it fits, else int32; float32 for boxes with fractions), then N×4 coordinates.
 
-It is written beside its place and renamed, so it is there whole or not at all.
+Entries are written atomically: a reader sees a whole one or none.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError, FrcnnError
-from ..runtime.files import write_atomically, write_text
+from ..runtime.files import write_bytes, write_text
 from ..runtime.locks import Locks
 from ..structures import Proposals
-from .registry import Method
+from .method import Method
 
 MAGIC = b"FRCNNP1\n"
 SUFFIX = ".boxes"
-ABOUT = "method.json"  # in the folder of a method: its name and settings
+METHOD_FILE = "method.json"  # name and settings of the method, in the folder of its entries
 _HEADER = struct.Struct("<8sIIIIc3x")
 _TYPES: dict[bytes, np.dtype[Any]] = {
     b"h": np.dtype("<i2"),
@@ -43,7 +43,7 @@ _TYPES: dict[bytes, np.dtype[Any]] = {
 
 
 def encode(proposals: Proposals) -> bytes:
-    """The content of an entry. Scores are not kept: the order says it all."""
+    """The content of an entry."""
     boxes = proposals.boxes
     code = b"f"
     if (boxes == np.rint(boxes)).all():
@@ -64,110 +64,118 @@ def decode(content: bytes | mmap.mmap) -> Proposals | None:
     if len(content) != _HEADER.size + 4 * count * _TYPES[code].itemsize:
         return None
     values = np.frombuffer(content, _TYPES[code], offset=_HEADER.size)
-    return Proposals(values.reshape(count, 4).astype(np.float32), None, (height, width))
+    return Proposals(values.reshape(count, 4).astype(np.float32), (height, width))
 
 
-def key_of(content: bytes) -> str:
-    """The name of an image file with this content."""
+def content_key(content: bytes) -> str:
+    """The key of an image file with this content: 40 hexadecimal digits of its SHA-256."""
     return hashlib.sha256(content).hexdigest()[:40]
 
 
-def path_of(folder: Path, key: str) -> Path:
-    """The entry of an image in the folder of a method."""
+def entry_path(folder: Path, key: str) -> Path:
+    """The file of an entry in the folder of a method."""
     return folder / key[:2] / f"{key[2:]}{SUFFIX}"
 
 
 class ProposalSource:
-    """Proposals of any image: from the cache, or made and put there.
+    """The proposals of a method for any image, read from a cache or computed and stored there.
 
-    Many threads and processes may share a cache; each entry is made by one of them.
+    Threads and processes may share a cache: each entry is computed by one of them. Threads must
+    share one ProposalSource; for another process it can be pickled, if its method can.
     """
 
-    def __init__(self, method: Method, folder: Path) -> None:
+    def __init__(self, method: Method, cache: Path) -> None:
         self.method = method
-        self.folder = folder / method.digest
-        self.damaged: list[Path] = []  # entries that were found so, and are made again
+        self.folder = cache / method.digest
+        self.damaged: list[Path] = []  # entries that were found damaged, to be computed again
         self._locks = Locks(self.folder)
 
     def path(self, content: bytes) -> Path:
-        """Where the entry of an image file with this content is or would be."""
-        return path_of(self.folder, key_of(content))
+        """The file of the entry for an image file with this content, whether it exists or not."""
+        return entry_path(self.folder, content_key(content))
 
     def cached(self, content: bytes) -> Proposals | None:
-        """The entry of an image file; None where there is none or it is damaged."""
+        """The entry for an image file with this content; None if it is missing or damaged."""
         path = self.path(content)
         try:
-            found = decode(_mapped(path))
+            proposals = decode(_map(path))
         except OSError:
             return None
-        if found is None:
+        if proposals is None:
             self.damaged.append(path)
-        return found
+        return proposals
 
     def __call__(self, content: bytes, image: NDArray[np.uint8]) -> Proposals:
-        """The proposals of an image file, whose decoded form is `image` [H, W, 3].
+        """The proposals of an image file, from the cache or computed and stored.
 
+        Args:
+            content: of the file. image: [H, W, 3], the file decoded.
         Raises:
             DataError: the cache cannot be written to.
         """
-        found = self._fitting(content, image)
-        if found is not None:
-            return found
-        with self.claim(content, wait=True):
-            # another may have made it meanwhile
-            return self._fitting(content, image) or self.make(content, image)
+        proposals = self._cached_for(content, image)
+        if proposals is not None:
+            return proposals
+        with self.lock(content, wait=True):
+            # whoever held the lock before may have stored the entry
+            return self._cached_for(content, image) or self.compute(content, image)
 
     @contextlib.contextmanager
-    def claim(self, content: bytes, wait: bool = False) -> Iterator[bool]:
-        """Keep others from making the entry of an image file within a `with` block.
+    def lock(self, content: bytes, *, wait: bool = False) -> Iterator[bool]:
+        """Keep others from computing the entry for an image file until the `with` block ends.
 
-        Gives False where another is at it, unless told to wait.
-
+        Args:
+            wait: until whoever holds the lock now releases it.
+        Returns:
+            Whether the lock is held: False only where another holds it and `wait` is not set.
         Raises:
             DataError: the cache cannot be written to.
         """
         with contextlib.ExitStack() as stack:
             try:
-                mine = stack.enter_context(self._locks.claim(key_of(content), wait))
+                held = stack.enter_context(self._locks.hold(content_key(content), wait=wait))
             except OSError as error:
-                raise self._failure(error.strerror or "") from None
-            yield mine
+                raise self._write_error(error.strerror or "") from None
+            yield held
 
-    def make(self, content: bytes, image: NDArray[np.uint8]) -> Proposals:
-        """Make and keep the proposals of an image file that this thread has claimed."""
-        made = self.method.propose(image)
-        self.store(content, made)
-        return made
+    def compute(self, content: bytes, image: NDArray[np.uint8]) -> Proposals:
+        """Compute and store the entry for an image file; the caller holds its lock."""
+        proposals = self.method.propose(image)
+        self.store(content, proposals)
+        return proposals
 
     def store(self, content: bytes, proposals: Proposals) -> None:
-        """Put an entry in its place, whole or not at all.
+        """Write the entry for an image file, atomically.
 
         Raises:
             DataError: the cache cannot be written to.
         """
         try:
-            about = self.folder / ABOUT
-            if not about.exists():
-                settings = {"name": self.method.name, "settings": self.method.settings}
-                write_text(about, json.dumps(settings))
+            method_file = self.folder / METHOD_FILE
+            if not method_file.exists():
+                method = {"name": self.method.name, "settings": self.method.settings}
+                write_text(method_file, json.dumps(method))
             entry = encode(proposals)
-            write_atomically(self.path(content), lambda part: part.write_bytes(entry))
+            write_bytes(self.path(content), entry)
         except FrcnnError as error:
-            raise self._failure(error.message) from None
+            raise self._write_error(error.message) from None
 
-    def _fitting(self, content: bytes, image: NDArray[np.uint8]) -> Proposals | None:
-        found = self.cached(content)
-        return found if found is not None and found.image_size == image.shape[:2] else None
+    def _cached_for(self, content: bytes, image: NDArray[np.uint8]) -> Proposals | None:
+        """The entry for an image file; None also if it is for an image of another size."""
+        proposals = self.cached(content)
+        fits = proposals is not None and proposals.image_size == image.shape[:2]
+        return proposals if fits else None
 
-    def _failure(self, why: str) -> DataError:
+    def _write_error(self, cause: str) -> DataError:
         return DataError(
-            f"cannot keep proposals in {self.folder}: {why}",
+            f"cannot keep proposals in {self.folder}: {cause}",
             "make room, or name another folder in FRCNN_HOME",
         )
 
 
-def _mapped(path: Path) -> bytes | mmap.mmap:
+def _map(path: Path) -> bytes | mmap.mmap:
+    """The content of a file, mapped into memory."""
     with path.open("rb") as file:
-        if os.fstat(file.fileno()).st_size == 0:  # which cannot be mapped
+        if os.fstat(file.fileno()).st_size == 0:  # an empty file cannot be mapped
             return b""
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

@@ -1,4 +1,4 @@
-"""Looking after the cache: what is in it, whether it is sound, what can go."""
+"""Maintenance of the cache: what it holds, which entries are damaged, what can be removed."""
 
 from __future__ import annotations
 
@@ -9,38 +9,40 @@ from pathlib import Path
 
 from ..runtime.files import PART
 from ..runtime.locks import Locks
-from .cache import ABOUT, SUFFIX, decode
+from .cache import METHOD_FILE, SUFFIX, decode
 from .registry import FILE, PROPOSERS
 
 
-@dataclass(frozen=True)
-class Folder:
+@dataclass(frozen=True, kw_only=True)
+class MethodFolder:
     """The entries of one method with its settings."""
 
     path: Path
-    name: str  # of the method, with its mode where a row of PROPOSERS has these settings
-    current: bool  # this version can still use it
+    name: str  # of the method; with the row of PROPOSERS that has the same settings, if any
+    current: bool  # whether this version of the program can use the entries
     entries: int
     size: int  # bytes
 
 
-def status(cache: Path) -> list[Folder]:
+def status(cache: Path) -> list[MethodFolder]:
     """The methods that have entries in a cache, by folder name."""
-    modes = {build(1).digest: mode for mode, build in PROPOSERS.items()}
-    found = []
+    rows = {build(1).digest: row for row, build in PROPOSERS.items()}
+    folders = []
     for path in sorted(path for path in cache.glob("*") if path.is_dir()):
         sizes = [entry.stat().st_size for entry in _entries(path)]
-        name = _name(path)
-        mode = modes.get(path.name)
-        current = mode is not None or name == FILE
-        if mode is not None and mode != name:
-            name = f"{name}, {mode}"
-        found.append(Folder(path, name, current, len(sizes), sum(sizes)))
-    return found
+        name = _method_name(path)
+        row = rows.get(path.name)
+        current = row is not None or name == FILE
+        if row is not None and row != name:
+            name = f"{name}, {row}"
+        folders.append(
+            MethodFolder(path=path, name=name, current=current, entries=len(sizes), size=sum(sizes))
+        )
+    return folders
 
 
 def damaged(cache: Path, on_entry: Callable[[], None]) -> Iterator[Path]:
-    """Entries that are not as they were written; `on_entry` is called after each that is read."""
+    """The entries that are not as they were written; `on_entry` is called after each entry read."""
     for folder in status(cache):
         for path in _entries(folder.path):
             if decode(path.read_bytes()) is None:
@@ -49,41 +51,41 @@ def damaged(cache: Path, on_entry: Callable[[], None]) -> Iterator[Path]:
 
 
 def leftovers(cache: Path) -> list[Path]:
-    """Files of writers that were killed: half-written, and not claimed by a running one."""
-    found = []
+    """The half-written files that no running process is still writing."""
+    files = []
     for folder in cache.glob("*"):
-        claims = Locks(folder)
+        locks = Locks(folder)
         for part in folder.glob(f"**/*{PART}"):
-            key = part.parent.name + part.name.lstrip(".").split(".")[0]
-            if part.parent == folder:  # of the folder's description, which is no entry
-                found.append(part)
+            if part.parent == folder:  # of METHOD_FILE, which has no lock
+                files.append(part)
                 continue
-            with claims.claim(key, wait=False) as free:
-                if free:
-                    found.append(part)
-    return found
+            key = part.parent.name + part.name.lstrip(".").split(".")[0]
+            with locks.hold(key, wait=False) as held:
+                if held:
+                    files.append(part)
+    return files
 
 
 def clean(cache: Path, damaged_entries: list[Path]) -> tuple[int, int]:
-    """Remove damaged entries and leftovers; sound entries stay, whoever may use them.
+    """Remove damaged entries and leftovers. Sound entries stay, even those of other versions.
 
     Returns:
         Number of files removed, and their bytes.
     """
     files = [*damaged_entries, *leftovers(cache)]
-    freed = [path.stat().st_size for path in files]
+    sizes = [path.stat().st_size for path in files]
     for path in files:
         path.unlink(missing_ok=True)
-    return len(freed), sum(freed)
+    return len(sizes), sum(sizes)
 
 
 def _entries(folder: Path) -> list[Path]:
     return sorted(folder.glob(f"*/*{SUFFIX}"))
 
 
-def _name(folder: Path) -> str:
+def _method_name(folder: Path) -> str:
     try:
-        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-        return str(about["name"])
+        method = json.loads((folder / METHOD_FILE).read_text(encoding="utf-8"))
+        return str(method["name"])
     except (OSError, ValueError, KeyError, TypeError):
-        return folder.name.rsplit("-", 1)[0]  # made before folders said so
+        return folder.name.rsplit("-", 1)[0]  # early versions wrote no METHOD_FILE

@@ -1,12 +1,13 @@
 """The ways to propose regions, by name.
 
-A method is a function from an [H, W, 3] image to Proposals, and one row in PROPOSERS.
+To add one, write a function from an [H, W, 3] image to Proposals, a builder of its Method, and a
+row of PROPOSERS.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -16,32 +17,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..config import SEARCH_MODES, SelectiveSearchConfig
-from ..errors import DataError, reason
+from ..errors import DataError, reason, unknown_name
+from ..runtime.paths import proposals_dir
 from ..structures import Proposals
 from . import dense as windows
-from .selective_search import search
+from . import selective_search as search
+from .cache import ProposalSource
+from .method import Method
 
 DEFAULT = "fast"
-FILE = "file"  # the method whose boxes were imported
-
-
-@dataclass(frozen=True)
-class Method:
-    """A way to propose regions: the function and everything its result depends on."""
-
-    name: str
-    propose: Callable[[NDArray[np.uint8]], Proposals]
-    settings: dict[str, object]
-
-    @property
-    def digest(self) -> str:
-        """Names the method with its settings, in a folder name."""
-        text = json.dumps([self.name, self.settings], sort_keys=True)
-        return f"{self.name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+FILE = "file"  # the name of the method whose boxes were imported
 
 
 def selective_search(config: SelectiveSearchConfig | None = None, threads: int = 1) -> Method:
-    """Selective search with these settings (the default ones for None).
+    """Selective search with these settings, or with the default ones.
 
     Args:
         threads: within one image; they change nothing but the time.
@@ -49,13 +38,13 @@ def selective_search(config: SelectiveSearchConfig | None = None, threads: int =
     settings = config or SelectiveSearchConfig()
     return Method(
         "selective_search",
-        lambda image: search.selective_search(image, settings, threads),
+        partial(search.selective_search, config=settings, threads=threads),
         {"version": search.VERSION, **asdict(settings)},
     )
 
 
 def dense(threads: int = 1) -> Method:
-    """Sliding windows; `threads` are not needed."""
+    """Sliding windows, which need no `threads`."""
     return Method("dense", windows.dense, {"version": windows.VERSION})
 
 
@@ -70,14 +59,20 @@ def from_file(path: Path) -> Method:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise DataError(f"cannot read {path}: {reason(error)}", "check the path") from None
+    return Method(FILE, _NotImported(path), {"sha256": digest})
 
-    def propose(image: NDArray[np.uint8]) -> Proposals:
+
+@dataclass(frozen=True)
+class _NotImported:
+    """What a method of imported boxes does where the cache has none: it raises an error."""
+
+    path: Path
+
+    def __call__(self, image: NDArray[np.uint8]) -> Proposals:
         raise DataError(
-            f"{path} has no boxes for one of the images, or was not imported for it",
-            f"first run: frcnn propose IMAGES --proposals {path}",
+            f"{self.path} has no boxes for one of the images, or was not imported for it",
+            f"first run: frcnn propose IMAGES --proposals {self.path}",
         )
-
-    return Method(FILE, propose, {"sha256": digest})
 
 
 # Each builder takes the number of threads that may work on one image.
@@ -85,3 +80,33 @@ PROPOSERS: dict[str, Callable[[int], Method]] = {
     **{mode: partial(selective_search, config) for mode, config in SEARCH_MODES.items()},
     "dense": dense,
 }
+
+
+def find_method(name_or_file: str | Path, threads: int = 1) -> Method:
+    """A row of PROPOSERS, or the method of a file of boxes.
+
+    Args:
+        threads: within one image.
+    Raises:
+        ConfigError: no such method. DataError: the file cannot be read.
+    """
+    name = str(name_or_file)
+    if name in PROPOSERS:
+        return PROPOSERS[name](threads)
+    path = Path(os.path.expanduser(name))
+    if path.suffix or path.exists():
+        return from_file(path)
+    raise unknown_name("method", name, PROPOSERS)
+
+
+def proposal_source(
+    name_or_file: str | Path = DEFAULT, threads: int = 1, cache: Path | None = None
+) -> ProposalSource:
+    """A method with a cache of its proposals.
+
+    Args:
+        name_or_file, threads: see `find_method`. cache: a folder; None for the usual one.
+    Raises:
+        ConfigError, DataError: see `find_method`.
+    """
+    return ProposalSource(find_method(name_or_file, threads), cache or proposals_dir())

@@ -1,1 +1,1 @@
-"""What the program asks of the machine: devices, files, locks, threads and processes."""
+"""The machine: devices, files and folders, locks, threads and processes, and time."""

@@ -1,4 +1,4 @@
-"""Where the network runs, and in what precision."""
+"""The device and precision of the network, and the memory of the process."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of that name; "auto" is CUDA where there is a GPU and the CPU elsewhere.
+    """The device of a name: cpu, cuda, cuda:N, or auto, which is cuda if a GPU is available.
 
     Raises:
-        ConfigError: no such device here.
+        ConfigError: no such device on this machine.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -37,11 +37,12 @@ def pick_device(name: str) -> torch.device:
 
 
 def pick_precision(name: str, device: torch.device) -> torch.dtype:
-    """The type in which convolutions and fully connected layers compute.
+    """The data type in which convolutions and fully connected layers compute.
 
-    "auto" is bfloat16 where the device multiplies matrices of it faster than of float32: on
-    processors with AVX512_BF16 or AMX, and on GPUs from Ampere on; elsewhere float32.
-
+    Args:
+        name: of PRECISIONS; "auto" is bfloat16 where the device multiplies bfloat16 matrices
+            faster than float32 ones (processors with AVX512_BF16 or AMX, GPUs from Ampere on), and
+            float32 elsewhere.
     Raises:
         ConfigError: no such precision, or float16 on the CPU.
     """
@@ -54,30 +55,31 @@ def pick_precision(name: str, device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         fast = torch.cuda.get_device_capability(device) >= (8, 0)
     else:
-        able = torch.cpu.get_capabilities()
-        fast = bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+        features = torch.cpu.get_capabilities()
+        fast = bool(features.get("avx512_bf16") or features.get("amx_bf16"))
     return torch.bfloat16 if fast else torch.float32
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep what it frees, where it runs on glibc.
+    """Make glibc keep freed memory in this process, for the next allocation.
 
-    By default the maps of a step, each larger than 32 MB, are given back to the system and asked
-    for again in the next one, which then clears every page of them.
+    By default the feature maps of a training step, each larger than 32 MB, are returned to the
+    operating system and allocated again in the next step, and the system clears every page. On
+    other systems than Linux with glibc, this does nothing.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
-        mallopt(_M_MMAP_MAX, 0)  # everything comes from the heap
+        mallopt(_M_MMAP_MAX, 0)  # all memory comes from the heap
         mallopt(_M_TRIM_THRESHOLD, -1)  # which never shrinks
 
 
 def peak_bytes(device: torch.device) -> int:
-    """Most memory that this process has held: on a GPU what torch took there, else resident
-    memory; 0 on Windows."""
+    """The largest amount of memory that this process has had: on a GPU, what torch allocated on it;
+    on the CPU, resident memory; 0 on Windows."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     status = Path("/proc/self/status")
-    if status.exists():  # ru_maxrss would tell of the parent: Linux hands it on over exec
+    if status.exists():  # not ru_maxrss: on Linux a new program inherits its parent's
         peak = status.read_text().partition("VmHWM:")[2].split()
         if peak:
             return 1024 * int(peak[0])

@@ -1,40 +1,93 @@
-"""Work done ahead of time in threads, handed over in order."""
+"""The one place where work is given to threads or processes."""
 
 from __future__ import annotations
 
+import multiprocessing
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, Protocol, TypeVar
+
+from ..errors import unknown_name
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def prefetch(
-    function: Callable[[Item], Result], items: Iterable[Item], workers: int
-) -> Generator[tuple[Item, Future[Result]], None, None]:
-    """Call `function` on the items in threads, at most two for each worker ahead of the consumer.
+class Executor(Protocol):
+    """Runs functions elsewhere, a fixed number of them at a time."""
 
-    Yields each item with its finished future, in order: the consumer decides what an exception
-    means. Leaving the loop cancels what has not begun.
+    def submit(self, function: Callable[..., Result], /, *arguments: Any) -> Future[Result]:
+        """Call `function` with `arguments` as soon as a worker is free."""
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Accept no more work and, with `wait`, return when the running work is done.
+
+        Args:
+            cancel_futures: drop the work that no worker has begun.
+        """
+
+
+def _threads(workers: int) -> Executor:
+    return ThreadPoolExecutor(workers, thread_name_prefix="worker")
+
+
+def _processes(workers: int) -> Executor:
+    # Spawned, because a forked copy of a process whose threads hold locks may never get them.
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+
+
+# Name -> what starts that many workers. A distributed executor joins by a row of its own.
+EXECUTORS: dict[str, Callable[[int], Executor]] = {"threads": _threads, "processes": _processes}
+
+
+@contextmanager
+def open_executor(name: str, workers: int) -> Iterator[Executor]:
+    """Start an executor; leaving the block waits for running work and cancels the rest.
+
+    Args:
+        name: a key of EXECUTORS. Outside of "threads", functions, arguments and results are
+            pickled on their way.
+    Raises:
+        ConfigError: unknown name.
     """
-    pending: deque[tuple[Item, Future[Result]]] = deque()
-    executor = ThreadPoolExecutor(workers, thread_name_prefix="prefetch")
+    if name not in EXECUTORS:
+        raise unknown_name("executor", name, EXECUTORS)
+    executor = EXECUTORS[name](workers)
     try:
-        for item in items:
-            pending.append((item, executor.submit(function, item)))
-            if len(pending) > 2 * workers:
-                yield _finished(pending)
-        while pending:
-            yield _finished(pending)
+        yield executor
     finally:
         executor.shutdown(cancel_futures=True)
 
 
-def _finished(
-    pending: deque[tuple[Item, Future[Result]]],
-) -> tuple[Item, Future[Result]]:
+def prefetch(
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    workers: int,
+    executor: str = "threads",
+) -> Generator[tuple[Item, Future[Result]], None, None]:
+    """Call `function` on the items, at most two items per worker ahead of the consumer.
+
+    Yields each item with its finished future, in the order of the items, so that the consumer
+    decides what an exception means. Closing the generator cancels the calls that have not begun.
+
+    Args:
+        executor: see `open_executor`.
+    Raises:
+        ConfigError: unknown executor.
+    """
+    pending: deque[tuple[Item, Future[Result]]] = deque()
+    with open_executor(executor, workers) as running:
+        for item in items:
+            pending.append((item, running.submit(function, item)))
+            if len(pending) > 2 * workers:
+                yield _next_finished(pending)
+        while pending:
+            yield _next_finished(pending)
+
+
+def _next_finished(pending: deque[tuple[Item, Future[Result]]]) -> tuple[Item, Future[Result]]:
     item, future = pending.popleft()
     future.exception()  # waits
     return item, future

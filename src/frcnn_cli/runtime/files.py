@@ -1,4 +1,4 @@
-"""Writing files so that they are there whole or not at all."""
+"""Atomic writing: a file appears under its name when all of it is written, or not at all."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def part_file(path: Path) -> Path:
 
 
 def put_in_place(part: Path, path: Path) -> None:
-    """Give a finished part file its final name; whatever had the name is replaced.
+    """Give a finished part file its final name, replacing a file that has the name already.
 
     Raises:
         OSError: it cannot be renamed.
@@ -56,11 +56,19 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
             part.unlink(missing_ok=True)
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content` atomically.
+
+    Raises:
+        FrcnnError: see `write_atomically`.
+    """
+    write_atomically(path, lambda part: part.write_bytes(content))
+
+
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text atomically; bytes of file names that are not UTF-8 stay as they are.
 
     Raises:
         FrcnnError: see `write_atomically`.
     """
-    content = text.encode("utf-8", "surrogateescape")
-    write_atomically(path, lambda part: part.write_bytes(content))
+    write_bytes(path, text.encode("utf-8", "surrogateescape"))

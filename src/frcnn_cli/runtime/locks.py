@@ -1,9 +1,9 @@
-"""Who makes which entry: so that many threads and processes share the work of one cache.
+"""Locks by key, so that many threads and processes share the work of one cache.
 
-A claim is an advisory lock on one byte of a lock file, at an offset that the key gives. The system
-drops it when the process ends, however it ends, so nothing is ever left claimed. Where locks are
-not to be had (Windows, some network file systems), every claim succeeds: an entry may then be made
-twice, with the same content.
+A lock is an advisory lock on one byte of a lock file; the key gives the offset of the byte. The
+operating system releases it when the process ends, however it ends, so no lock outlives its owner.
+Where the system has no such locks (Windows, some network file systems), every attempt succeeds: an
+entry may then be made twice, with the same content.
 """
 
 from __future__ import annotations
@@ -23,55 +23,72 @@ except ImportError:  # Windows
 else:
     HAS_LOCKS = True
 
-FILE = "claims.lock"
-_TAKEN = (errno.EACCES, errno.EAGAIN)
+FILE = "claims.lock"  # other versions of the program lock the same file
+_HELD_ELSEWHERE = (errno.EACCES, errno.EAGAIN)
 _POLL = 0.02  # seconds
 
 
 class Locks:
-    """The claims of this process in one folder; keys are hexadecimal."""
+    """The locks of one folder; keys are hexadecimal.
+
+    The threads of a process share one object: only then do they exclude one another. A pickled
+    copy is for another process; it holds none of the locks of the original, and is excluded by
+    them.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / FILE
+        self._folder = folder
         self._guard = threading.Lock()
-        self._held: set[str] = set()  # locks of one process do not exclude its own threads
+        self._held: set[str] = set()  # the system's locks do not exclude threads of one process
         self._file: int | None = None
+
+    def __reduce__(self) -> tuple[type[Locks], tuple[Path]]:
+        return Locks, (self._folder,)
 
     def __del__(self) -> None:
         if self._file is not None:
             os.close(self._file)
 
     @contextlib.contextmanager
-    def claim(self, key: str, wait: bool) -> Iterator[bool]:
-        """Hold a claim within the block; False where another holds it and `wait` is not set."""
-        while not (mine := self._take(key)) and wait:
+    def hold(self, key: str, *, wait: bool) -> Iterator[bool]:
+        """Hold the lock of `key` until the block ends.
+
+        Args:
+            wait: for whoever holds the lock now, thread or process.
+        Returns:
+            Whether the lock is held: False only where another holds it and `wait` is not set.
+        Raises:
+            OSError: the lock file cannot be made.
+        """
+        while not (acquired := self._acquire(key)) and wait:
             time.sleep(_POLL)
         try:
-            yield mine
+            yield acquired
         finally:
-            if mine:
-                self._drop(key)
+            if acquired:
+                self._release(key)
 
-    def _take(self, key: str) -> bool:
+    def _acquire(self, key: str) -> bool:
         with self._guard:
-            if key in self._held or not self._lock(key):
+            if key in self._held or not self._lock_byte(key):
                 return False
             self._held.add(key)
             return True
 
-    def _lock(self, key: str) -> bool:
+    def _lock_byte(self, key: str) -> bool:
         if not HAS_LOCKS:
             return True
         if self._file is None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            self._folder.mkdir(parents=True, exist_ok=True)
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+            self._file = os.open(self._folder / FILE, flags, 0o666)
         try:
             fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _offset(key))
         except OSError as error:
-            return error.errno not in _TAKEN
+            return error.errno not in _HELD_ELSEWHERE  # other errors: no locks on this file system
         return True
 
-    def _drop(self, key: str) -> None:
+    def _release(self, key: str) -> None:
         with self._guard:
             self._held.discard(key)
             if self._file is not None:

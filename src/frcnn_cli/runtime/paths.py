@@ -1,7 +1,7 @@
-"""Where proposals, weights and data sets live.
+"""Where proposals, weights and data sets are kept.
 
-Home is FRCNN_HOME if set; else the checkout that this package runs from; else the user's cache
-folder ($XDG_CACHE_HOME/frcnn, ~/.cache/frcnn).
+The program's home is FRCNN_HOME if set; else the checkout that this package runs from; else a
+folder in the user's cache ($XDG_CACHE_HOME/frcnn, or ~/.cache/frcnn).
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ def checkout() -> Path | None:
 
 
 def home() -> Path:
-    """The folder that holds proposals/ and weights/."""
-    chosen = os.environ.get("FRCNN_HOME")
-    if chosen:
-        return Path(os.path.expanduser(chosen))
+    """The folder that holds proposals/, weights/ and data/."""
+    from_environment = os.environ.get("FRCNN_HOME")
+    if from_environment:
+        return Path(os.path.expanduser(from_environment))
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "frcnn"
     return checkout() or cache
 
 
 def proposals_dir() -> Path:
-    """The cache of proposals."""
+    """The folder of the cache of proposals."""
     return home() / "proposals"
 
 
 def weights_dirs() -> list[Path]:
-    """Where weights are looked for by name: home, the checkout, the installed package."""
+    """The folders that are searched for weights: of home, the checkout, the installed package."""
     root = checkout()
     folders = [home() / "weights", PACKAGE / "weights"]
     if root is not None:
@@ -47,7 +47,7 @@ def weights_dirs() -> list[Path]:
 
 
 def find_weights(name_or_path: str) -> Path:
-    """A weights file, by path or by name (`squeezenet1_1-voc07`).
+    """The path of a weights file, from its path or its name (`squeezenet1_1-voc07`).
 
     Raises:
         WeightsError: no such file. ConfigError: no such name.
@@ -66,14 +66,15 @@ def find_weights(name_or_path: str) -> Path:
     raise unknown_name("weights", name_or_path, known)
 
 
-def data_dir(given: Path | None) -> Path | None:
-    """The folder of the data sets: `given`, else FRCNN_DATA, else None.
+def data_dir(folder: Path | None) -> Path | None:
+    """The folder of the data sets: `folder`, else FRCNN_DATA, else None.
 
     Raises:
-        DataError: it does not exist.
+        DataError: the folder does not exist.
     """
-    named = os.environ.get("FRCNN_DATA")
-    folder = given or (Path(os.path.expanduser(named)) if named else None)
+    from_environment = os.environ.get("FRCNN_DATA")
+    if folder is None and from_environment:
+        folder = Path(os.path.expanduser(from_environment))
     if folder is not None and not folder.is_dir():
         raise DataError(f"no folder {folder}", "give the data set's folder with --data")
     return folder

@@ -1,9 +1,11 @@
-"""Reading text that others wrote: bounded, parsed without running anything, errors in one line."""
+"""Reading files that others wrote: limited in size, parsed without running anything, and with every
+failure explained in one line."""
 
 from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -12,21 +14,42 @@ from ..errors import DataError, reason
 MAX_JSON_BYTES = 2**30  # COCO's largest file of annotations has 450 MB
 MAX_TEXT_BYTES = 2**28
 _MAX_NUMBER = 1e9
+_CHUNK = 2**16
+
+
+def read_bytes(path: Path, hint: str, limit: int) -> bytes:
+    """The content of a file; a pipe will do.
+
+    Args:
+        hint: of the errors: what to do about them.
+    Raises:
+        DataError: it cannot be read, or has more than `limit` bytes.
+    """
+    content = b""
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size  # 0 where the file is a pipe
+            while size <= limit and (chunk := file.read(size + _CHUNK)):
+                content += chunk
+                size = len(content)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise DataError(f"cannot read {path}: {reason(error)}", hint) from None
+    if size > limit:
+        raise DataError(f"{path} is too large: expected at most {limit} bytes", hint)
+    return content
 
 
 def read_text(path: Path, hint: str, limit: int = MAX_TEXT_BYTES) -> str:
-    """The content of a UTF-8 file.
+    """The content of a UTF-8 file; lines end in \\n alone, whatever they end in on the disk.
 
     Raises:
-        DataError: it cannot be read, is no text or has more than `limit` bytes.
+        DataError: see `read_bytes`; or not UTF-8.
     """
     try:
-        size = path.stat().st_size
-        if size > limit:
-            raise DataError(f"{path} has {size} bytes; expected at most {limit}", hint)
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, ValueError) as error:  # ValueError: not UTF-8, a NUL in the path
+        text = read_bytes(path, hint, limit).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
         raise DataError(f"cannot read {path}: {reason(error)}", hint) from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def read_json(path: Path, hint: str) -> Any:
@@ -41,30 +64,30 @@ def read_json(path: Path, hint: str) -> Any:
     except RecursionError:
         raise DataError(f"{path} is nested too deeply", hint) from None
     except ValueError as error:
-        kind = "is cut off" if _is_cut(error, text) else "is not JSON"
-        raise DataError(f"{path} {kind}: {reason(error)}", hint) from None
+        problem = "is cut off" if _is_cut(error, text) else "is not JSON"
+        raise DataError(f"{path} {problem}: {reason(error)}", hint) from None
 
 
 def _is_cut(error: ValueError, text: str) -> bool:
-    """Whether the text is JSON but for its end, which is missing."""
+    """Whether the text would be JSON if it went on."""
     if not isinstance(error, json.JSONDecodeError) or not text.strip():
         return False
     return error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated string")
 
 
 def number(value: object) -> float:
-    """A JSON number; NaN for anything else, and for numbers that no coordinate has."""
+    """A JSON number; NaN for any other value, and for numbers too large for a coordinate."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return math.nan
     return float(value) if abs(value) <= _MAX_NUMBER else math.nan
 
 
 def numbers(value: object, count: int) -> list[float] | None:
-    """A JSON list of `count` numbers, or None."""
+    """A JSON list of `count` numbers; None for any other value."""
     if not isinstance(value, list) or len(value) != count:
         return None
-    found = [number(each) for each in value]
-    return None if any(math.isnan(each) for each in found) else found
+    values = [number(each) for each in value]
+    return None if any(math.isnan(each) for each in values) else values
 
 
 def is_inside(name: str) -> bool:

@@ -1,15 +1,80 @@
-"""Line charts as SVG text: no library needed, sharp at any size, readable in any browser."""
+"""SVG as text: elements, line charts, and sheets of charts, without any library.
+
+A chart is a whole SVG document. Keyword arguments of elements are their attributes: `_` stands for
+`-` in their names, a trailing `_` is dropped, and float values are written with one decimal.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from xml.sax.saxutils import escape
+from html import escape
 
-WIDTH, HEIGHT = 640, 400
-LEFT, RIGHT, TOP, BOTTOM = 64, 20, 40, 52
+WIDTH, HEIGHT = 640, 400  # of a line chart
+LEFT, RIGHT, TOP, BOTTOM = 64, 20, 40, 52  # its margins
 COLOURS = ("#1f6feb", "#d1242f", "#1a7f37", "#8250df", "#bf8700", "#57606a")
+_GRID_COLOUR, _LEVEL_COLOUR = "#e5e7eb", "#57606a"
+# A white edge around the letters keeps them readable on top of lines.
+_TEXT_STYLE = {"fill": "#1f2328", "paint_order": "stroke", "stroke": "white", "stroke_width": 3}
+
+
+def element(tag: str, content: str = "", /, **attributes: object) -> str:
+    """One element.
+
+    Args:
+        content: SVG inside the element.
+    """
+    start = f"<{tag}{''.join(_attribute(*each) for each in attributes.items())}"
+    return f"{start}>{content}</{tag}>" if content else f"{start}/>"
+
+
+def _attribute(name: str, value: object) -> str:
+    text = f"{value:.1f}" if isinstance(value, float) else escape(str(value))
+    return f' {name.rstrip("_").replace("_", "-")}="{text}"'
+
+
+def text(x: float, y: float, content: str, **attributes: object) -> str:
+    """A text at (x, y)."""
+    return element("text", escape(content), x=x, y=y, **attributes)
+
+
+def document(size: tuple[int, int], parts: Iterable[str], **attributes: object) -> str:
+    """A whole SVG document.
+
+    Args:
+        size: (width, height). parts: its elements.
+    """
+    box = f"0 0 {size[0]} {size[1]}"
+    content = "\n" + "\n".join(parts) + "\n"
+    return element("svg", content, xmlns="http://www.w3.org/2000/svg", viewBox=box, **attributes)
+
+
+def insert(svg: str, part: str) -> str:
+    """Put an element at the beginning of a document."""
+    return svg.replace(">", f">{part}", 1)
+
+
+def sheet(
+    charts: Sequence[str],
+    columns: int = 1,
+    size: tuple[int, int] = (WIDTH, HEIGHT),
+    **attributes: object,
+) -> str:
+    """Charts of one size in rows, as one document.
+
+    Args:
+        size: (width, height) of a chart; that of a line chart unless given.
+    """
+    width, height = size
+    parts = []
+    for index, chart in enumerate(charts):
+        row, column = divmod(index, columns)
+        place = {"x": column * width, "y": row * height, "width": width, "height": height}
+        start = "<svg" + "".join(_attribute(*each) for each in place.items())
+        parts.append(chart.replace("<svg", start, 1))
+    rows = -(-len(charts) // columns)
+    return document((width * columns, height * rows), parts, **attributes)
 
 
 @dataclass(frozen=True)
@@ -22,15 +87,15 @@ class Series:
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis of a chart."""
+    """The range of values along one side of a chart."""
 
     label: str
     low: float
     high: float
     logarithmic: bool = False
 
-    def share(self, value: float) -> float:
-        """Where a value lies, 0 at the low end and 1 at the high one."""
+    def fraction(self, value: float) -> float:
+        """Position of a value: 0 at the low end, 1 at the high end."""
         if self.logarithmic:
             return math.log(value / self.low) / math.log(self.high / self.low)
         return (value - self.low) / (self.high - self.low)
@@ -46,16 +111,64 @@ class Axis:
             step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough)
             first = math.ceil(self.low / step - 1e-9)
             values = [step * i for i in range(first, math.floor(self.high / step + 1e-9) + 1)]
-        return [value for value in values if -1e-9 <= self.share(value) <= 1 + 1e-9]
+        return [value for value in values if -1e-9 <= self.fraction(value) <= 1 + 1e-9]
 
 
 def axis(label: str, values: Sequence[float], logarithmic: bool = False) -> Axis:
-    """An axis that holds all these values, with some room."""
+    """An axis that holds all these values, with a margin."""
     low, high = min(values), max(values)
     if logarithmic:
         return Axis(label, low / 1.15, high * 1.15, True)
-    room = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
-    return Axis(label, low - room, high + room)
+    margin = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
+    return Axis(label, low - margin, high + margin)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlotArea:
+    """The rectangle of a chart in which values are drawn, in the units of the document."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+    x_axis: Axis
+    y_axis: Axis
+
+    @property
+    def right(self) -> int:
+        """The right edge."""
+        return self.left + self.width
+
+    @property
+    def bottom(self) -> int:
+        """The lower edge."""
+        return self.top + self.height
+
+    def x(self, value: float) -> float:
+        """Horizontal position of a value."""
+        return self.left + self.width * self.x_axis.fraction(value)
+
+    def y(self, value: float) -> float:
+        """Vertical position of a value; large values are at the top."""
+        return self.top + self.height * (1 - self.y_axis.fraction(value))
+
+    def x_labels(
+        self, labels: Iterable[tuple[float, str]], distance: int, **attributes: object
+    ) -> list[str]:
+        """Texts below the area, each at its value of x."""
+        return [
+            text(self.x(value), self.bottom + distance, label, text_anchor="middle", **attributes)
+            for value, label in labels
+        ]
+
+    def y_labels(
+        self, labels: Iterable[tuple[float, str]], distance: int, **attributes: object
+    ) -> list[str]:
+        """Texts to the left of the area, each at its value of y."""
+        return [
+            text(self.left - distance, self.y(value), label, dy=4, text_anchor="end", **attributes)
+            for value, label in labels
+        ]
 
 
 def line_chart(
@@ -63,82 +176,90 @@ def line_chart(
     x: Axis,
     y: Axis,
     series: Sequence[Series],
+    *,
     mark: tuple[float, float, str] | None = None,
     level: tuple[float, str] | None = None,
 ) -> str:
-    """A chart as a whole SVG file.
+    """A chart of lines with a dot at each point.
 
     Args:
-        mark: a point to ring, with a text. level: a horizontal line, with a text.
+        mark: a point (x, y) to put a ring around, and its label.
+        level: a value of y to draw a horizontal line at, and its label.
     """
-    width, height = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
-
-    def at(point: tuple[float, float]) -> tuple[float, float]:
-        return LEFT + width * x.share(point[0]), TOP + height * (1 - y.share(point[1]))
-
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
-        'font-family="system-ui, sans-serif" font-size="12">',
-        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
-        _text(LEFT, 22, title, size=15, anchor="start"),
-        _text(LEFT + width / 2, HEIGHT - 12, x.label),
-        f'<g transform="rotate(-90 16 {TOP + height / 2})">'
-        + _text(16, TOP + height / 2, y.label)
-        + "</g>",
-    ]
-    for value in x.ticks():
-        position = LEFT + width * x.share(value)
-        parts.append(_line(position, TOP, position, TOP + height, "#e5e7eb"))
-        parts.append(_text(position, TOP + height + 18, f"{value:g}"))
-    for value in y.ticks():
-        position = TOP + height * (1 - y.share(value))
-        parts.append(_line(LEFT, position, LEFT + width, position, "#e5e7eb"))
-        parts.append(_text(LEFT - 8, position + 4, f"{value:g}", anchor="end"))
-    if level is not None:
-        position = TOP + height * (1 - y.share(level[0]))
-        parts.append(_line(LEFT, position, LEFT + width, position, "#57606a", dashes="5 4"))
-        parts.append(_text(LEFT + 6, position - 5, level[1], anchor="start"))
-    for index, line in enumerate(series):
-        colour = COLOURS[index % len(COLOURS)]
-        corners = [at(point) for point in line.points]
-        path = " ".join(f"{a:.1f},{b:.1f}" for a, b in corners)
-        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        parts += [f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3" fill="{colour}"/>' for a, b in corners]
-        key = TOP + height - 14 - 18 * (len(series) - 1 - index)
-        parts.append(_line(WIDTH - 215, key - 4, WIDTH - 191, key - 4, colour, stroke=3))
-        parts.append(_text(WIDTH - 185, key, line.name, anchor="start"))
-    if mark is not None:
-        a, b = at(mark[:2])
-        parts.append(
-            f'<circle cx="{a:.1f}" cy="{b:.1f}" r="8" fill="none" stroke="black" stroke-width="2"/>'
-        )
-        below = b < TOP + 40
-        parts.append(_text(a, b + 24 if below else b - 14, mark[2]))
-    return "\n".join([*parts, "</svg>\n"])
-
-
-def stacked(charts: Sequence[str]) -> str:
-    """Charts one below the other, as one SVG file."""
-    parts = [
-        chart.replace("<svg ", f'<svg y="{index * HEIGHT}" width="{WIDTH}" height="{HEIGHT}" ', 1)
-        for index, chart in enumerate(charts)
-    ]
-    size = f"0 0 {WIDTH} {HEIGHT * len(charts)}"
-    return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{size}">\n{"".join(parts)}</svg>\n'
-
-
-def _text(x: float, y: float, text: str, size: int = 12, anchor: str = "middle") -> str:
-    return (
-        f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" text-anchor="{anchor}" fill="#1f2328" '
-        f'paint-order="stroke" stroke="white" stroke-width="3">{escape(text)}</text>'
+    area = PlotArea(
+        left=LEFT,
+        top=TOP,
+        width=WIDTH - LEFT - RIGHT,
+        height=HEIGHT - TOP - BOTTOM,
+        x_axis=x,
+        y_axis=y,
     )
+    parts = [
+        element("rect", width=WIDTH, height=HEIGHT, fill="white"),
+        _text(LEFT, 22, title, anchor="start", font_size=15),
+        *_axes(area),
+    ]
+    if level is not None:
+        value, label = level
+        position = area.y(value)
+        ends = (LEFT, position), (area.right, position)
+        parts.append(_line(*ends, _LEVEL_COLOUR, stroke_dasharray="5 4"))
+        parts.append(_text(LEFT + 6, position - 5, label, anchor="start"))
+    for index, each in enumerate(series):
+        parts += _series(area, each, COLOURS[index % len(COLOURS)])
+        key = area.bottom - 14 - 18 * (len(series) - 1 - index)
+        parts += _key(each.name, key, COLOURS[index % len(COLOURS)])
+    if mark is not None:
+        parts += _mark(area, *mark)
+    style = {"font_family": "system-ui, sans-serif", "font_size": 12}
+    return document((WIDTH, HEIGHT), parts, **style) + "\n"
+
+
+def _axes(area: PlotArea) -> list[str]:
+    """Grid lines, ticks and the labels of both axes."""
+    x_ticks, y_ticks = area.x_axis.ticks(), area.y_axis.ticks()
+    middle = area.top + area.height / 2
+    label = _text(16, middle, area.y_axis.label)
+    parts = [
+        _text(area.left + area.width / 2, HEIGHT - 12, area.x_axis.label),
+        element("g", label, transform=f"rotate(-90 16 {middle})"),
+    ]
+    for value in x_ticks:
+        parts.append(_line((area.x(value), area.top), (area.x(value), area.bottom), _GRID_COLOUR))
+    for value in y_ticks:
+        parts.append(_line((area.left, area.y(value)), (area.right, area.y(value)), _GRID_COLOUR))
+    parts += area.x_labels([(v, f"{v:g}") for v in x_ticks], 18, **_TEXT_STYLE)
+    parts += area.y_labels([(v, f"{v:g}") for v in y_ticks], 8, **_TEXT_STYLE)
+    return parts
+
+
+def _series(area: PlotArea, series: Series, colour: str) -> list[str]:
+    """A line through the points, and a dot at each."""
+    points = [(area.x(x), area.y(y)) for x, y in series.points]
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    line = element("polyline", points=path, fill="none", stroke=colour, stroke_width=2)
+    return [line, *(element("circle", cx=x, cy=y, r=3, fill=colour) for x, y in points)]
+
+
+def _key(name: str, y: int, colour: str) -> list[str]:
+    """The entry of a line in the key of a chart."""
+    line = _line((WIDTH - 215, y - 4), (WIDTH - 191, y - 4), colour, stroke_width=3)
+    return [line, _text(WIDTH - 185, y, name, anchor="start")]
+
+
+def _mark(area: PlotArea, x_value: float, y_value: float, label: str) -> list[str]:
+    """A ring around a point, with a label above it, or below it near the top of the chart."""
+    x, y = area.x(x_value), area.y(y_value)
+    ring = element("circle", cx=x, cy=y, r=8, fill="none", stroke="black", stroke_width=2)
+    return [ring, _text(x, y + 24 if y < TOP + 40 else y - 14, label)]
+
+
+def _text(x: float, y: float, content: str, anchor: str = "middle", **attributes: object) -> str:
+    return text(x, y, content, text_anchor=anchor, **_TEXT_STYLE, **attributes)
 
 
 def _line(
-    x1: float, y1: float, x2: float, y2: float, colour: str, stroke: int = 1, dashes: str = ""
+    start: tuple[float, float], end: tuple[float, float], colour: str, **attributes: object
 ) -> str:
-    dash = f' stroke-dasharray="{dashes}"' if dashes else ""
-    return (
-        f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{colour}" '
-        f'stroke-width="{stroke}"{dash}/>'
-    )
+    ends = {"x1": start[0], "y1": start[1], "x2": end[0], "y2": end[1]}
+    return element("line", **ends, stroke=colour, **attributes)

@@ -1,4 +1,4 @@
-"""Clocks: of a whole piece of work, and of the stages inside the detection pipeline."""
+"""Measuring time: of a function, and of the stages inside the detection pipeline."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import NamedTuple, Protocol
 
 import torch
 
-REPEATS = 5  # of a measurement, after a first run that does not count
+REPEATS = 5  # runs of a measurement, after a first run that does not count
 
 
 class Work(NamedTuple):
-    """The least that a stage has to do, from which a profile computes the shortest time for it."""
+    """The least work that a stage must do, from which a profile computes its shortest time."""
 
     flops: float = 0.0  # floating-point operations; a multiply-add is two
     bytes: float = 0.0  # read and written
@@ -30,21 +30,21 @@ class StageHook(Protocol):
         """Return the context in which the stage runs.
 
         Args:
-            name: of the stage, such as "conv". A stage that runs in parts comes several times.
-            work: computes what the stage has to do; None where no lower bound is known.
+            name: of the stage, such as "conv"; repeated for each part of a stage that has several.
+            work: computes the stage's work; None where no lower bound is known.
         """
 
 
-_NOTHING = contextlib.nullcontext()
+_NO_CONTEXT = contextlib.nullcontext()
 
 
 def untimed(name: str, work: Callable[[], Work] | None = None) -> AbstractContextManager[None]:
-    """The StageHook of normal operation, which does nothing."""
-    return _NOTHING
+    """The StageHook that does nothing, for use outside of profiles."""
+    return _NO_CONTEXT
 
 
 def synchronized_time(device: torch.device) -> float:
-    """Seconds on a monotonic clock, after all work queued on the device is done."""
+    """Seconds on a monotonic clock, read when all work queued on the device is done."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()

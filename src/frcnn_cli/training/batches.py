@@ -1,4 +1,7 @@
-"""The batches of a training run, each a function of the seed and its number."""
+"""The batches of a training run, each a function of the run's seed and the batch's number.
+
+N: usable images. A batch has `images_per_batch` slots, one for each of its images.
+"""
 
 from __future__ import annotations
 
@@ -22,34 +25,36 @@ from ..data.dataset import Dataset
 from ..errors import FrcnnError, reason
 from ..proposers.cache import ProposalSource
 from ..structures import Batch, PixelStatistics
-from .roi_sampling import Sampling, hflip, preprocess_training
+from .roi_sampling import SamplingConfig, hflip, preprocess_training
 from .statistics import DatasetStatistics, read_sample
 
 
 def epoch_order(
     seed: int, epoch: int, landscape: NDArray[np.bool_], images_per_batch: int
 ) -> NDArray[np.intp]:
-    """The batches of one epoch: every image and its mirror image once.
+    """Draw the batches of one epoch, in which every image and its mirror image appear once.
 
-    Images of one batch have the same orientation, so that little of it is padding, but for the few
-    that are left over; the last batch of those is filled up with images drawn again.
+    The images of a batch have the same orientation, so that little of the batch is padding. What
+    is left over of both orientations is put together; the last batch of those is filled up with
+    images drawn again.
 
     Args:
-        landscape: [N], of each image.
+        landscape: [N], whether the image is at least as wide as high.
     Returns:
         [batches, images_per_batch, 2]: (index in 0..N-1, 1 where mirrored).
     """
-    rng = np.random.default_rng([seed, epoch, images_per_batch + 1])  # none of a batch's own
+    # a stream of its own: a batch's slots and scales take those numbered 0..images_per_batch
+    rng = np.random.default_rng([seed, epoch, images_per_batch + 1])
     entries = np.stack(
         [np.repeat(np.arange(len(landscape)), 2), np.tile([0, 1], len(landscape))], axis=1
     )
-    batches, left = [], []
+    batches, left_over = [], []
     for wide in (True, False):
         group = rng.permutation(entries[landscape[entries[:, 0]] == wide])
         full = len(group) // images_per_batch * images_per_batch
         batches.append(group[:full])
-        left.append(group[full:])
-    rest = rng.permutation(np.concatenate(left))
+        left_over.append(group[full:])
+    rest = rng.permutation(np.concatenate(left_over))
     missing = -len(rest) % images_per_batch
     batches += [rest, entries[rng.integers(len(entries), size=missing)]]
     order = np.concatenate(batches).reshape(-1, images_per_batch, 2)
@@ -57,57 +62,63 @@ def epoch_order(
 
 
 class BatchMaker(TorchDataset[Batch | FrcnnError]):
-    """Batch number `iteration` of a run, made from nothing but the seed and the number.
+    """Makes the batch of any iteration from nothing but the seed and the iteration's number.
 
     Args:
-        slots: which images of each batch are made here; the others are another process's.
+        slots: the images of each batch that are made here; other processes make the rest.
     """
 
     def __init__(
         self,
         dataset: Dataset,
         source: ProposalSource,
-        survey: DatasetStatistics,
+        statistics: DatasetStatistics,
+        *,
         pixels: PixelStatistics,
         config: TrainConfig,
         slots: range,
     ) -> None:
-        self.dataset, self.source, self.survey = dataset, source, survey
+        self.dataset, self.source, self.statistics = dataset, source, statistics
         self.pixels, self.config, self.slots = pixels, config, slots
-        first = epoch_order(config.seed, 0, survey.landscape, config.images_per_batch)
-        self._orders = {0: first}
+        self.sampling = SamplingConfig(
+            rois_per_image=config.rois_per_batch // config.images_per_batch,
+            fg_fraction=config.fg_fraction,
+            fg_threshold=config.fg_threshold,
+            bg_thresholds=(config.bg_low, config.bg_high),
+        )
+        first = epoch_order(config.seed, 0, statistics.landscape, config.images_per_batch)
+        self._orders = {0: first}  # by epoch: the first and the latest
 
     def entries(self, iteration: int) -> NDArray[np.intp]:
-        """(image, mirrored) of each image of the batch, [images_per_batch, 2]."""
+        """(index of a usable image, 1 where mirrored) of each slot, [images_per_batch, 2]."""
         epoch, position = divmod(iteration, len(self._orders[0]))
         if epoch not in self._orders:
             order = epoch_order(
-                self.config.seed, epoch, self.survey.landscape, self.config.images_per_batch
+                self.config.seed, epoch, self.statistics.landscape, self.config.images_per_batch
             )
             self._orders = {0: self._orders[0], epoch: order}
         batch: NDArray[np.intp] = self._orders[epoch][position]
         return batch
 
-    def names(self, iteration: int) -> list[str]:
+    def image_ids(self, iteration: int) -> list[str]:
         """The images of the batch, for messages."""
         return [
-            self.dataset.image_id(int(self.survey.usable[index]))
+            self.dataset.image_id(int(self.statistics.usable[index]))
             for index, _ in self.entries(iteration)
         ]
 
     def scales(self, iteration: int) -> list[int]:
-        """Shorter side of each image of the batch, drawn anew each time it is seen."""
-        # the slots have their own streams, numbered from 0
+        """Shorter side in pixels of each slot's image, drawn anew for every batch."""
         count = self.config.images_per_batch
-        rng = np.random.default_rng([self.config.seed, iteration, count])
+        rng = np.random.default_rng([self.config.seed, iteration, count])  # slots have 0..count-1
         return rng.choice(self.config.scales, self.config.images_per_batch).tolist()
 
     def padded_size(self, iteration: int) -> tuple[int, int]:
-        """(height, width) that holds every image of the batch, whoever makes it."""
+        """(height, width) that holds every image of the batch, in whatever process it is made."""
         sizes = [
             transforms.resized_size(
-                self.survey.sizes[index],
-                transforms.resize_factor(self.survey.sizes[index], scale, self.config.max_size),
+                self.statistics.sizes[index],
+                transforms.resize_factor(self.statistics.sizes[index], scale, self.config.max_size),
             )
             for (index, _), scale in zip(
                 self.entries(iteration), self.scales(iteration), strict=True
@@ -118,17 +129,18 @@ class BatchMaker(TorchDataset[Batch | FrcnnError]):
 
     @property
     def digest(self) -> str:
-        """Of the images and their order, on which everything that is drawn depends."""
-        names = "\n".join(self.dataset.image_id(int(index)) for index in self.survey.usable)
+        """SHA-256 of the usable images' names in order, on which all that is drawn depends."""
+        names = "\n".join(self.dataset.image_id(int(index)) for index in self.statistics.usable)
         return hashlib.sha256(names.encode(errors="surrogateescape")).hexdigest()
 
     def __len__(self) -> int:
         return self.config.iterations
 
     def __getitem__(self, iteration: int) -> Batch | FrcnnError:
-        """The batch, or why there is none: an error that crosses from one process to another.
+        """The batch, or the reason why it cannot be made.
 
-        Of any kind: the loader would wait for ever for a process that an exception has ended.
+        Errors are returned, so that they reach the process that trains; a worker that an exception
+        has ended would be waited for without end.
         """
         try:
             return self(iteration)
@@ -146,60 +158,60 @@ class BatchMaker(TorchDataset[Batch | FrcnnError]):
             )
 
     def __call__(self, iteration: int) -> Batch:
-        """Read the images, draw the RoIs, put them together."""
+        """Make the slots of a batch that are this process's: read, sample RoIs, resize, collate."""
         config = self.config
-        sampling = Sampling(
-            config.rois_per_batch // config.images_per_batch,
-            config.fg_fraction,
-            config.fg_threshold,
-            (config.bg_low, config.bg_high),
-        )
         entries, scales = self.entries(iteration), self.scales(iteration)
         prepared = []
         for slot in self.slots:
             index, mirrored = entries[slot]
-            image_index = int(self.survey.usable[index])
+            image_index = int(self.statistics.usable[index])
             sample = read_sample(self.dataset, self.source, image_index, config.max_proposals)
-            rng = np.random.default_rng([config.seed, iteration, slot])
             prepared.append(
                 preprocess_training(
                     hflip(sample) if mirrored else sample,
-                    scales[slot],
-                    config.max_size,
-                    sampling,
-                    self.survey.deltas,
-                    rng,
+                    short_side=scales[slot],
+                    max_side=config.max_size,
+                    sampling=self.sampling,
+                    statistics=self.statistics.deltas,
+                    rng=np.random.default_rng([config.seed, iteration, slot]),
                 )
             )
         return collate(prepared, self.pixels, self.padded_size(iteration))
 
-    def ahead(self, begin: int, workers: int, pinned: bool) -> DataLoader[Batch | FrcnnError]:
-        """The batches from `begin` on, made ahead of time in processes of their own.
+    def loader(
+        self, first: int, workers: int, *, pin_memory: bool
+    ) -> DataLoader[Batch | FrcnnError]:
+        """The batches from iteration `first` on, made ahead of time.
 
-        Where there is no fork that is safe, they are made when they are asked for.
+        Args:
+            workers: processes that make them. With 0, and where forking is not safe (anywhere but
+                on Linux), a batch is made when it is asked for.
+            pin_memory: put them where a GPU can copy them from without waiting.
         """
-        forks = sys.platform == "linux"
+        can_fork = sys.platform == "linux"
         return DataLoader(
             self,
             batch_size=None,
-            sampler=range(begin, self.config.iterations),
-            num_workers=workers if forks else 0,
-            multiprocessing_context="fork" if forks and workers else None,
-            pin_memory=pinned,
-            worker_init_fn=_ignore_signals,
+            sampler=range(first, self.config.iterations),
+            num_workers=workers if can_fork else 0,
+            multiprocessing_context="fork" if can_fork and workers else None,
+            pin_memory=pin_memory,
+            worker_init_fn=_ignore_stop_signals,
         )
 
 
-def _ignore_signals(worker: int) -> None:
-    """Ctrl-C reaches every process of a terminal, and SIGTERM often a whole group; only the process
-    that trains answers, and ends the others."""
+def _ignore_stop_signals(worker: int) -> None:
+    """Leave SIGINT and SIGTERM, which often reach a whole group, to the process that trains.
+
+    It finishes its iteration, saves, and ends the workers.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 @contextmanager
-def workers_explained() -> Iterator[None]:
-    """Within the block, that a process that makes batches was killed is an error of ours.
+def explain_killed_workers() -> Iterator[None]:
+    """Turn torch's error about a killed worker, raised in the block, into a FrcnnError.
 
     torch raises it wherever the program is at that moment, so nothing can be saved then.
     """
@@ -210,5 +222,5 @@ def workers_explained() -> Iterator[None]:
             raise
         raise FrcnnError(
             "a process that makes batches was killed",
-            "it needs more memory, or room in /dev/shm; --resume goes on from the last checkpoint",
+            "it needs more memory, or space in /dev/shm; --resume goes on from the last checkpoint",
         ) from None

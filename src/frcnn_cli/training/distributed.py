@@ -17,27 +17,27 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ..errors import ConfigError
 
-# While the first process judges the network on the validation images, the others wait.
-PATIENCE = timedelta(hours=6)
+# How long a process waits for the others: they wait while the first one validates.
+TIMEOUT = timedelta(hours=6)
 
 
 @dataclass(frozen=True)
 class World:
-    """Which process this is, and of how many."""
+    """The processes that train together, as one of them sees them."""
 
-    rank: int = 0
-    size: int = 1
+    rank: int = 0  # number of this process
+    size: int = 1  # number of processes
 
     @property
     def first(self) -> bool:
         """Whether this is the process that prints and writes."""
         return self.rank == 0
 
-    def share(self, count: int) -> range:
-        """This process's part of `count` images.
+    def slots(self, count: int) -> range:
+        """This process's part of the `count` images of a batch.
 
         Raises:
-            ConfigError: they cannot be shared out evenly.
+            ConfigError: they cannot be divided evenly.
         """
         if count % self.size:
             raise ConfigError(
@@ -47,21 +47,29 @@ class World:
         own = count // self.size
         return range(self.rank * own, (self.rank + 1) * own)
 
-    def add(self, values: Tensor) -> Tensor:
-        """The sums over all processes."""
+    def sum(self, values: Tensor) -> Tensor:
+        """The sums of each process's `values`, in their place."""
         if self.size > 1:
             distributed.all_reduce(values)
         return values
 
     def any(self, flag: bool) -> bool:
-        """Whether it is set in any of the processes."""
+        """Whether the flag is set in any of the processes."""
         if self.size == 1:
             return flag
-        place = torch.device("cuda" if distributed.get_backend() == "nccl" else "cpu")
-        return self.add(torch.tensor([float(flag)], device=place)).item() > 0
+        device = torch.device("cuda" if distributed.get_backend() == "nccl" else "cpu")
+        return self.sum(torch.tensor([float(flag)], device=device)).item() > 0
+
+    def of_first(self, text: str) -> str:
+        """The text that the first process has."""
+        if self.size == 1:
+            return text
+        texts = [text]
+        distributed.broadcast_object_list(texts)
+        return texts[0]
 
     def wrap(self, network: nn.Module) -> nn.Module:
-        """The network, with gradients averaged over the processes in its backward pass."""
+        """The network with gradients averaged over the processes in its backward pass."""
         if self.size == 1:
             return network
         return DistributedDataParallel(
@@ -69,14 +77,19 @@ class World:
         )
 
 
+def is_first_process() -> bool:
+    """Whether this process is the one that prints, known before the processes are connected."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 @contextmanager
-def world(device: str) -> Iterator[tuple[World, str]]:
-    """Join the other processes, if the launcher started any.
+def join_processes(device: str) -> Iterator[tuple[World, str]]:
+    """Connect to the other processes while the block runs, if the launcher started any.
 
     Args:
         device: auto, cpu, cuda or cuda:N.
     Yields:
-        The world, and the device of this process.
+        The processes, and the device of this one: with several of them a GPU of its own.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
@@ -86,7 +99,7 @@ def world(device: str) -> Iterator[tuple[World, str]]:
     if on_gpu:
         device = f"cuda:{os.environ['LOCAL_RANK']}"
         torch.cuda.set_device(device)
-    distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=PATIENCE)
+    distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=TIMEOUT)
     try:
         yield World(distributed.get_rank(), size), device
     finally:

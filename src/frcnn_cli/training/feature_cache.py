@@ -1,8 +1,7 @@
-"""What the convolutions that are not trained make of an image, kept on disk.
+"""Features of frozen convolutions on disk, so that an iteration costs only the layers after them.
 
-Then an iteration costs the layers behind them alone, which makes it practical to train the heads
-of VGG16, or its last convolutions too, on a CPU. Half precision: half the disk, and a relative
-error below 0.001.
+That makes it practical to train the heads of VGG16, or its last convolutions too, on a CPU.
+Features are kept in half precision: half the disk, and a relative error below 0.001.
 """
 
 from __future__ import annotations
@@ -23,40 +22,45 @@ from ..structures import Batch
 
 
 class FeatureCache:
-    """Features of the images of batches, by (image, mirrored, scale).
+    """What the convolutions of a network make of batches, the frozen ones by way of the disk.
+
+    A file holds the features of an image, mirrored or not, at one scale.
 
     Args:
-        folder: of one run alone: the files say nothing of the weights.
+        folder: of one run alone, since the names of the files do not depend on the weights.
     """
 
-    def __init__(self, folder: Path, model: RegionNetwork) -> None:
-        self.folder, self.device = folder, model.device
-        self.frozen, self.trained = model.split_features()
+    def __init__(self, folder: Path, network: RegionNetwork) -> None:
+        self.folder, self.device = folder, network.device
+        self.frozen, self.trained = network.split_features()
 
     def __call__(self, batch: Batch, entries: NDArray[np.intp]) -> Tensor:
-        """Features [B, C, H, W] of a batch, where an image ends padded with zeros before the
-        first layer that is trained.
+        """Features [B, C, H, W] of a batch of B images.
+
+        Smaller images are padded with zeros before the first layer that is trained, not before the
+        first convolution.
 
         Args:
-            entries: [B, 2], (image, mirrored).
+            entries: [B, 2], (image, 1 where mirrored).
         """
         maps = [
-            self._map(batch, slot, f"{image}-{mirrored}-{batch.scales[slot]:.4f}.npy")
+            self._frozen_features(batch, slot, f"{image}-{mirrored}-{batch.scales[slot]:.4f}.npy")
             for slot, (image, mirrored) in enumerate(entries.tolist())
         ]
         height, width = (max(each.shape[side] for each in maps) for side in (1, 2))
         padded = [F.pad(m, (0, width - m.shape[2], 0, height - m.shape[1])) for m in maps]
-        joined = torch.stack(padded).to(self.device, memory_format=torch.channels_last)
-        features: Tensor = self.trained(joined)
+        stacked = torch.stack(padded).to(self.device, memory_format=torch.channels_last)
+        features: Tensor = self.trained(stacked)
         return features
 
     @torch.no_grad()
-    def _map(self, batch: Batch, slot: int, name: str) -> Tensor:
-        path = self.folder / name
+    def _frozen_features(self, batch: Batch, slot: int, file_name: str) -> Tensor:
+        """Features [C, H, W] of one image, from its file or computed and written there."""
+        path = self.folder / file_name
         try:
             return torch.from_numpy(np.load(path, allow_pickle=False)).float()
         except (OSError, ValueError, EOFError):
-            pass  # not there yet, or damaged
+            pass  # not written yet, or damaged
         size = resized_size(batch.image_sizes[slot], batch.scales[slot])
         height, width = (max(side, MIN_SIDE) for side in size)
         image = batch.images[slot : slot + 1, :, :height, :width]

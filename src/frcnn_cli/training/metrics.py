@@ -1,16 +1,18 @@
-"""What is noted of every iteration: metrics.csv, TensorBoard's events, and a picture."""
+"""The metrics of every iteration: metrics.csv, TensorBoard's events, curves, and their summary."""
 
 from __future__ import annotations
 
 import contextlib
 import csv
 import importlib.util
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
-from ..runtime.files import write_atomically
+from ..runtime.files import write_atomically, write_text
 from ..runtime.svg import Series, axis, line_chart
 
 METRICS_FILE = "metrics.csv"
@@ -18,35 +20,63 @@ VALIDATION_FILE = "validation.csv"
 CHART_FILE = "losses.svg"
 MAP_CHART_FILE = "validation.svg"
 FLUSH_EVERY = 20  # iterations
-POINTS = 200  # of a curve
+MAX_POINTS = 200  # of a curve
+RECENT = 100  # iterations over which the losses are averaged for people
 
 
-@dataclass(frozen=True)
-class Step:
-    """One finished iteration."""
+@dataclass(frozen=True, kw_only=True)
+class StepMetrics:
+    """The metrics of one iteration; the fields are the columns of metrics.csv."""
 
     iteration: int  # counted from 1
-    cls: float  # the losses, equation 1
-    loc: float
+    cls: float  # classification loss, equation 1
+    loc: float  # box loss, without its weight
     lr: float
-    foreground: int  # RoIs
+    foreground: int  # RoIs in the batch
     background: int
-    fg_accuracy: float  # share of the foreground RoIs whose class is the likeliest; 0 of none
+    fg_accuracy: float  # fraction of the foreground RoIs that are classified correctly
     images_per_second: float
-    waited: float  # seconds until the batch was there
-    seconds: float  # all together
+    waited: float  # seconds until the batch was ready
+    seconds: float  # of the whole iteration
 
 
-COLUMNS = tuple(field.name for field in fields(Step))
+COLUMNS = tuple(field.name for field in fields(StepMetrics))
+
+
+class MetricsSummary:
+    """Mean losses of the last RECENT iterations, and the fraction of time spent waiting."""
+
+    def __init__(self) -> None:
+        self._recent: deque[StepMetrics] = deque(maxlen=RECENT)
+        self._waited = self._seconds = 0.0
+
+    def add(self, metrics: StepMetrics) -> None:
+        """Take account of an iteration."""
+        self._recent.append(metrics)
+        self._waited += metrics.waited
+        self._seconds += metrics.seconds
+
+    @property
+    def cls(self) -> float | None:
+        """Mean classification loss; None without iterations."""
+        return fmean(each.cls for each in self._recent) if self._recent else None
+
+    @property
+    def loc(self) -> float | None:
+        """Mean box loss; None without iterations."""
+        return fmean(each.loc for each in self._recent) if self._recent else None
+
+    @property
+    def waited(self) -> float:
+        """Fraction of the time, 0..1, in which training waited for batches."""
+        return self._waited / self._seconds if self._seconds else 0.0
 
 
 class MetricsLog:
-    """The log of a run; rows of iterations that will be done again are dropped.
-
-    TensorBoard's events are written where it is installed.
+    """The log of a run, open as a context manager; TensorBoard's events where it is installed.
 
     Args:
-        keep: iterations done already, whose rows stay.
+        keep: number of iterations done. Rows of later ones are dropped: they will be done again.
     """
 
     def __init__(self, folder: Path, keep: int) -> None:
@@ -59,7 +89,7 @@ class MetricsLog:
         write_atomically(path, lambda part: _write_rows(part, [COLUMNS, *kept]))
         self._file = path.open("a", newline="")
         self._csv = csv.writer(self._file)
-        self._validation = [
+        self._validations = [
             row for row in read_rows(self.folder / VALIDATION_FILE) if row[0] <= self.keep
         ]
         self._events: Any = None
@@ -69,39 +99,41 @@ class MetricsLog:
             self._events = SummaryWriter(str(self.folder), purge_step=self.keep + 1)
         return self
 
-    def write(self, step: Step) -> None:
-        """Append an iteration."""
-        first, *rest = astuple(step)
-        self._csv.writerow([first, *(f"{value:.6g}" for value in rest)])
+    def write(self, metrics: StepMetrics) -> None:
+        """Append the metrics of an iteration."""
+        iteration, *rest = astuple(metrics)
+        self._csv.writerow([iteration, *(f"{value:.6g}" for value in rest)])
         if self._events is not None:
-            for name, value in asdict(step).items():
+            for name, value in asdict(metrics).items():
                 if name != "iteration":
-                    self._events.add_scalar(f"train/{name}", value, step.iteration)
-        if step.iteration % FLUSH_EVERY == 0:
+                    self._events.add_scalar(f"train/{name}", value, metrics.iteration)
+        if metrics.iteration % FLUSH_EVERY == 0:
             self._file.flush()
 
-    def validated(self, iteration: int, mean_ap: float) -> None:
-        """Append a mean average precision on the validation images, once an iteration."""
-        self._validation = [row for row in self._validation if row[0] != iteration]
-        self._validation.append([iteration, mean_ap])
-        rows = [[int(row[0]), f"{row[1]:.6g}"] for row in self._validation]
+    def write_validation(self, iteration: int, mean_ap: float) -> None:
+        """Append a mean average precision, 0..1; it replaces an earlier one of the iteration."""
+        self._validations = [row for row in self._validations if row[0] != iteration]
+        self._validations.append([iteration, mean_ap])
+        rows = [[int(row[0]), f"{row[1]:.6g}"] for row in self._validations]
         path = self.folder / VALIDATION_FILE
         write_atomically(path, lambda part: _write_rows(part, [("iteration", "mean_ap"), *rows]))
         if self._events is not None:
             self._events.add_scalar("val/mean_ap", mean_ap, iteration)
 
     def flush(self) -> None:
-        """Let the file hold all that was written."""
+        """Write what is buffered to metrics.csv."""
         self._file.flush()
 
-    def draw(self) -> None:
-        """Draw the curves as they are so far."""
+    def draw_curves(self) -> None:
+        """Draw the losses and the validations so far as SVG files."""
         self.flush()
         rows = read_rows(self.folder / METRICS_FILE)
         if len(rows) >= 2:
-            lines = [Series(name, smooth(rows, COLUMNS.index(name))) for name in ("cls", "loc")]
+            lines = [
+                Series(name, smooth_curve(rows, COLUMNS.index(name))) for name in ("cls", "loc")
+            ]
             _draw(self.folder / CHART_FILE, "Losses", "loss", lines)
-        points = [(row[0], 100 * row[1]) for row in self._validation]
+        points = [(row[0], 100 * row[1]) for row in self._validations]
         if len(points) >= 2:
             _draw(
                 self.folder / MAP_CHART_FILE,
@@ -122,21 +154,28 @@ def _write_rows(path: Path, rows: Sequence[Sequence[object]]) -> None:
 
 
 def read_rows(path: Path) -> list[list[float]]:
-    """The rows of numbers in a CSV file; none where it is missing, and none that is cut off."""
+    """The rows of numbers in a CSV file with a header.
+
+    A missing file has none. Rows that were cut off when a process was killed are left out.
+    """
     if not path.exists():
         return []
     with path.open(newline="") as file:
-        header, *rows = [*csv.reader(file)] or [[]]
-        found = []
-        for row in rows:
-            with contextlib.suppress(ValueError):
-                found.append([float(cell) for cell in row])
-        return [row for row in found if len(row) == len(header)]
+        header, *lines = [*csv.reader(file)] or [[]]
+    rows = []
+    for line in lines:
+        with contextlib.suppress(ValueError):
+            rows.append([float(cell) for cell in line])
+    return [row for row in rows if len(row) == len(header)]
 
 
-def smooth(rows: Sequence[Sequence[float]], column: int) -> list[tuple[float, float]]:
-    """(iteration, mean of the iterations around it), at most POINTS of them."""
-    size = max(1, len(rows) // POINTS)
+def smooth_curve(rows: Sequence[Sequence[float]], column: int) -> list[tuple[float, float]]:
+    """Average a column over groups of as many rows as give about MAX_POINTS points.
+
+    Returns:
+        (iteration of the group's last row, mean of the column) of each group.
+    """
+    size = max(1, len(rows) // MAX_POINTS)
     groups = [rows[begin : begin + size] for begin in range(0, len(rows) - size + 1, size)]
     return [(group[-1][0], sum(row[column] for row in group) / size) for group in groups]
 
@@ -145,4 +184,4 @@ def _draw(path: Path, title: str, label: str, lines: Sequence[Series]) -> None:
     points = [point for line in lines for point in line.points]
     across = axis("iteration", [point[0] for point in points])
     up = axis(label, [point[1] for point in points])
-    path.write_text(line_chart(title, across, up, lines), encoding="utf-8")
+    write_text(path, line_chart(title, across, up, lines))

@@ -12,19 +12,26 @@ from ..models.region_network import RegionNetwork
 
 
 def learning_rate(config: TrainConfig, iteration: int) -> float:
-    """The learning rate of iteration 0, 1, ...: linear warm-up, then steps or half a cosine."""
+    """The learning rate of an iteration, counted from 0.
+
+    It rises linearly during the warm-up, then falls in steps or along half a cosine.
+    """
     warmup = round(config.warmup * config.iterations)
     if iteration < warmup:
         return config.lr * (iteration + 1) / warmup
     if config.lr_schedule == "step":
-        passed = sum(iteration >= share * config.iterations for share in config.lr_steps)
-        return config.lr * 0.1**passed
+        steps = sum(iteration >= fraction * config.iterations for fraction in config.lr_steps)
+        return config.lr * 0.1**steps
     progress = (iteration - warmup) / max(config.iterations - warmup, 1)
     return config.lr * 0.5 * (1 + math.cos(math.pi * progress))
 
 
 def parameter_groups(network: RegionNetwork, config: TrainConfig) -> list[dict[str, object]]:
-    """Trainable parameters by learning-rate factor and decay; `factor` scales the learning rate."""
+    """The parameters that are trained, grouped for an optimiser by learning rate and decay.
+
+    Each group has `params`, `weight_decay` and `factor`, by which its learning rate is multiplied.
+    Biases do not decay (train.prototxt of the reference code).
+    """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for role in network.parameter_roles():
         factor = config.backbone_lr if role.is_backbone else 1.0
@@ -39,7 +46,7 @@ def parameter_groups(network: RegionNetwork, config: TrainConfig) -> list[dict[s
 
 
 def make_optimizer(network: RegionNetwork, config: TrainConfig) -> torch.optim.Optimizer:
-    """SGD with momentum, or AdamW."""
+    """SGD with momentum, or AdamW, over the groups of `parameter_groups`."""
     groups = parameter_groups(network, config)
     if config.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, fused=True)

@@ -1,6 +1,7 @@
-"""Choosing the RoIs of a training image and what the network should say of each.
+"""The RoIs of a training image and their targets (Fast R-CNN, section 2.3).
 
-N: proposals with the ground truth; R: RoIs of the image.
+N: proposals joined with the ground truth; R: RoIs of the image. Boxes are (x1, y1, x2, y2) in
+pixels of the original image.
 """
 
 from __future__ import annotations
@@ -18,24 +19,27 @@ from ..structures import Sample
 from .target_normalization import DeltaStatistics
 
 
-@dataclass(frozen=True)
-class Sampling:
-    """How RoIs are chosen; the values are in config.TrainConfig."""
+@dataclass(frozen=True, kw_only=True)
+class SamplingConfig:
+    """How RoIs are sampled; config.TrainConfig has the values and their sources."""
 
     rois_per_image: int
-    fg_fraction: float
-    fg_threshold: float
-    bg_thresholds: tuple[float, float]
+    fg_fraction: float  # largest fraction of foreground
+    fg_threshold: float  # IoU from which on a RoI is foreground
+    bg_thresholds: tuple[float, float]  # IoU: background is in [low, high)
 
 
-def match(sample: Sample) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.intp]]:
-    """Ground truth joined to the proposals, and what each box overlaps. N boxes.
+def match_proposals(
+    sample: Sample,
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.intp]]:
+    """Join the objects to the proposals, and find the object that each box overlaps most.
 
-    Objects marked difficult take no part.
+    Objects marked difficult are left out, as in the reference code.
 
     Returns:
-        boxes: [N, 4]. max_overlaps: [N], IoU with the nearest object, 0 without any.
-        nearest: [N], its index among the objects that are not difficult.
+        boxes: [N, 4], the objects first.
+        max_overlaps: [N], IoU with the object it overlaps most; 0 without any object.
+        nearest: [N], index of that object among those that are not difficult.
     """
     objects = sample.ground_truth[~sample.ground_truth.difficult].boxes
     boxes = np.concatenate([objects, sample.proposals.boxes])
@@ -48,16 +52,20 @@ def match(sample: Sample) -> tuple[NDArray[np.float32], NDArray[np.float32], NDA
 
 def sample_targets(
     sample: Sample,
-    sampling: Sampling,
+    sampling: SamplingConfig,
     statistics: DeltaStatistics,
     rng: np.random.Generator,
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
-    """Choose the RoIs of a training image.
+    """Sample the RoIs of a training image, foreground first.
 
+    Args:
+        statistics: by which the deltas are normalised.
     Returns:
-        rois [R, 4], labels [R] (0 for background), normalised deltas [R, 4] (0 for background).
+        rois: [R, 4]; R is below `rois_per_image` where there are too few.
+        labels: [R], 0 for background.
+        deltas: [R, 4], normalised; zeros for background.
     """
-    boxes, overlaps, nearest = match(sample)
+    boxes, overlaps, nearest = match_proposals(sample)
     chosen, fg_count = sample_rois(
         overlaps,
         sampling.rois_per_image,
@@ -71,16 +79,16 @@ def sample_targets(
     deltas = np.zeros((len(chosen), 4), np.float32)
     if fg_count:
         objects = sample.ground_truth[~sample.ground_truth.difficult]
-        target = nearest[chosen[:fg_count]]
-        labels[:fg_count] = objects.labels[target]
-        raw = box_coder.encode(rois[:fg_count], objects.boxes[target])
-        own = labels[:fg_count]
-        deltas[:fg_count] = (raw - statistics.mean[own]) / statistics.std[own]
+        targets = nearest[chosen[:fg_count]]
+        fg_labels = objects.labels[targets]
+        raw = box_coder.encode(rois[:fg_count], objects.boxes[targets])
+        labels[:fg_count] = fg_labels
+        deltas[:fg_count] = (raw - statistics.mean[fg_labels]) / statistics.std[fg_labels]
     return rois, labels, deltas
 
 
 def hflip(sample: Sample) -> Sample:
-    """The left-right mirror image of a sample."""
+    """The sample mirrored left to right: image, proposals and objects."""
     width = sample.proposals.image_size[1]
     proposals, objects = sample.proposals, sample.ground_truth
     return Sample(
@@ -93,13 +101,19 @@ def hflip(sample: Sample) -> Sample:
 
 def preprocess_training(
     sample: Sample,
+    *,
     short_side: int,
     max_side: int,
-    sampling: Sampling,
+    sampling: SamplingConfig,
     statistics: DeltaStatistics,
     rng: np.random.Generator,
 ) -> PreprocessedImage:
-    """Draw the RoIs of a training image and resize it; sides in pixels."""
+    """Sample the RoIs of a training image with their targets, and resize the image.
+
+    Args:
+        short_side, max_side: pixels; see `data.transforms.resize_factor`.
+        statistics: by which the deltas are normalised.
+    """
     rois, labels, deltas = sample_targets(sample, sampling, statistics, rng)
-    plain = preprocess(sample.image, rois, short_side, max_side)
-    return replace(plain, labels=labels, deltas=deltas)
+    resized = preprocess(sample.image, rois, short_side, max_side)
+    return replace(resized, labels=labels, deltas=deltas)

@@ -1,74 +1,73 @@
-"""Run folders: runs/train/<name>, then <name>-2, <name>-3 …; their logs; stopping a run."""
+"""The folders of runs, and the settings that are kept in them."""
 
 from __future__ import annotations
 
 import json
 import math
 import platform
-import signal
-import threading
 from collections.abc import Mapping
 from pathlib import Path
-from types import FrameType
 
 import numpy
 import torch
 
 from .. import __version__
 from ..errors import DataError
-from ..runtime.files import write_atomically
+from ..runtime.files import write_bytes, write_text
+from .state import STATE_FILE
 
 SETTINGS_FILE = "config.toml"
+ENVIRONMENT_FILE = "environment.json"
 
 
-def create(parent: Path, name: str) -> Path:
-    """Make a new folder of that name, or of the name with the next free number.
+def create(folder: Path) -> Path:
+    """Make a folder; where it exists, <folder>-2, <folder>-3 and so on.
 
     Raises:
         DataError: the folder cannot be made.
     """
-    number = 1
+    candidate, number = folder, 1
     while True:
-        folder = parent / (name if number == 1 else f"{name}-{number}")
         try:
-            folder.mkdir(parents=True)
-            return folder
+            candidate.mkdir(parents=True)
+            return candidate
         except FileExistsError:
             number += 1
+            candidate = folder.with_name(f"{folder.name}-{number}")
         except OSError as error:
             raise DataError(
-                f"cannot make {folder}: {error.strerror}", "choose another --name"
+                f"cannot make {candidate}: {error.strerror}", "choose another --name"
             ) from None
 
 
-def latest(parent: Path, state_file: str) -> Path:
-    """The run that was last written to.
+def latest(parent: Path) -> Path:
+    """The run in a folder of runs whose checkpoint is the newest.
 
     Raises:
-        DataError: there is none.
+        DataError: no run has a checkpoint.
     """
-    states = sorted(parent.glob(f"*/{state_file}"), key=lambda path: path.stat().st_mtime)
+    states = sorted(parent.glob(f"*/{STATE_FILE}"), key=lambda path: path.stat().st_mtime)
     if not states:
         raise DataError(f"no run to go on with in {parent}", "name its folder: --resume FOLDER")
     return states[-1].parent
 
 
-def describe(folder: Path, settings: Mapping[str, object]) -> None:
-    """Write config.toml, which makes the same run again with --config, and environment.json.
+def write_settings(folder: Path, settings: Mapping[str, object]) -> None:
+    """Write the settings of a run as config.toml, and environment.json.
 
+    Args:
+        settings: those that are None are left out; tuples become strings with commas, as the
+            command line has them. With the names of its options, the file makes the same run
+            again: frcnn train --config.
     Raises:
         DataError: a path is not UTF-8, which TOML is.
     """
     lines = [f"{key} = {_toml(value)}\n" for key, value in settings.items() if value is not None]
     try:
-        text = "".join(lines).encode()
+        content = "".join(lines).encode()
     except UnicodeEncodeError:
         raise DataError("a path is not UTF-8, so config.toml cannot name it", "rename it") from None
-
-    def write(part: Path) -> None:
-        part.write_bytes(text)
-
-    write_atomically(folder / SETTINGS_FILE, write)
+    write_bytes(folder / SETTINGS_FILE, content)
     environment = {
         "frcnn": __version__,
         "python": platform.python_version(),
@@ -79,33 +78,14 @@ def describe(folder: Path, settings: Mapping[str, object]) -> None:
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
-    (folder / "environment.json").write_text(json.dumps(environment, indent=2) + "\n")
+    write_text(folder / ENVIRONMENT_FILE, json.dumps(environment, indent=2) + "\n")
 
 
 def _toml(value: object) -> str:
+    if isinstance(value, tuple):
+        value = ",".join(map(str, value))
     if isinstance(value, float) and not math.isfinite(value):
-        return str(value)  # inf, nan
-    # JSON's strings, other numbers and truth values are TOML's too
+        return str(value)  # inf and nan, which JSON has not
+    # strings, other numbers and truth values of JSON are TOML too, but for this character
     text = json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)
-    return text.replace("\x7f", "\\u007f")  # but this
-
-
-class StopSignal:
-    """Within the block, SIGINT and SIGTERM only set `asked`; outside the main thread nothing."""
-
-    def __init__(self) -> None:
-        self.asked = False
-
-    def __enter__(self) -> None:
-        self._before: dict[int, object] = {}
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._ask)
-
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        self.asked = True
-        self.__exit__()  # a second one ends the program at once
-
-    def __exit__(self, *exception: object) -> None:
-        while self._before:
-            signal.signal(*self._before.popitem())  # type: ignore[arg-type]
+    return text.replace("\x7f", "\\u007f")

@@ -1,176 +1,187 @@
-"""What comes before the first step of training: the network, its weights, a survey of the data."""
+"""All that comes before the first step: the network, statistics of the data, the batches."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
-from ..checkpoints.pretrained import start_from_imagenet
 from ..checkpoints.weights import WeightsHeader
-from ..config import TrainConfig
+from ..config import TrainConfig, TrainRuntimeConfig, check
 from ..data.dataset import Dataset
 from ..errors import ConfigError, DataError
-from ..models.detectors import build_network
-from ..models.low_rank import break_even_rank, random_pair
 from ..models.region_network import RegionNetwork
 from ..proposers.cache import ProposalSource
-from ..structures import PixelStatistics
 from .batches import BatchMaker
 from .distributed import World
-from .statistics import survey
-from .target_normalization import normalise
-from .trainer import Runtime, Trainer, ready
+from .initialisation import Initialisation, classes_of, initial_network
+from .learner import Learner, pick_hardware
+from .state import restore
+from .statistics import DatasetStatistics, compute_statistics
+from .target_normalization import normalise_predictor
 
-LOW_RECALL = 0.5  # of the proposals at IoU 0.5; with less something is wrong with them
-
-
-@dataclass(frozen=True)
-class Initialisation:
-    """Where the weights of a run come from: one of a state, a detector, or ImageNet's."""
-
-    init: Path | None = None  # see `start_from_imagenet`
-    pixels: str | None = None
-    state: dict[str, Any] | None = None  # of a run that is resumed
-    detector: tuple[RegionNetwork, WeightsHeader] | None = (
-        None  # to train further, with its classes
-    )
+MIN_RECALL = 0.5  # at IoU 0.5; proposals that cover less of the objects must be wrong
+MAX_GPU_WORKERS = 8  # processes that make batches; more keep no GPU busier
+PAPER_SCALE = TrainConfig().scales[0]  # pixels
 
 
-def prepare(
+def set_up(
+    config: TrainConfig,
     dataset: Dataset,
     source: ProposalSource,
-    config: TrainConfig,
-    origin: Initialisation,
-    runtime: Runtime,
-    workers: int,
-    on_image: Callable[[], None],
+    *,
+    initialisation: Initialisation | None = None,
+    state: dict[str, Any] | None = None,
+    runtime: TrainRuntimeConfig,
     world: World | None = None,
-) -> Trainer:
-    """Everything before the first step: the network, its weights, the survey of the data.
+    threads: int,
+    on_image: Callable[[], None] = lambda: None,
+) -> Learner:
+    """Make everything that the first step needs, or the next one of a run that is resumed.
 
     Args:
-        workers: threads for the survey. on_image: called after each image of it.
+        dataset: numbered anew by the classes of the detector or run that is trained further.
+        initialisation: weights of a new run; None for torchvision's ImageNet weights.
+        state: of the run that is resumed, from `read_state`.
+        world: the processes that train together; None for this one alone.
+        threads: that read the images for the statistics. on_image: called after each of them.
     Raises:
-        DataError: the proposals cover so few of the objects that something is wrong with them.
+        ConfigError: settings are out of range or do not go together.
+        DataError: the proposals cover too few of the objects, or see `restore`.
     """
-    world = world or World()
-    slots = world.share(config.images_per_batch)
+    check(config)
+    world, initialisation = world or World(), initialisation or Initialisation()
+    slots = world.slots(config.images_per_batch)
+    classes = classes_of(initialisation, state)
+    if classes is not None:
+        dataset = dataset.with_classes(classes)
     torch.manual_seed(config.seed)
-    history: dict[str, object] = {}
-    ranks: dict[str, int] = {}
-    fresh = False  # fc6 starts from random
-    if origin.detector is not None:
-        model, given = origin.detector
-        model.prefilter.clear()  # it stands for layers that are about to change
-        pixels = given.pixels
-        earlier = dict(given.provenance)
-        history = {"compression": earlier.pop("compression", None), "trained_from": earlier}
-        ranks = given.ranks
-        told = "a trained detector"
-    else:
-        model = build_network(config.backbone, len(dataset.classes))
-        if origin.state is None:
-            pixels, filled, told = start_from_imagenet(model, origin.init, origin.pixels)
-            fresh = "fc6" not in filled
-            if config.rank is not None:
-                ranks = _narrow(model, config.rank, filled)
-                told += f"; {', '.join(ranks)} of rank {config.rank}"
-        else:
-            mean, std = origin.state["pixels"]
-            pixels = PixelStatistics(tuple(mean), tuple(std))
-            history, ranks = origin.state["provenance"], origin.state["ranks"]
-            told = str(history["init"])
-            model.set_ranks(ranks)
-    ready(model, config, runtime, world)  # before the survey, which may take long
-    background = (config.bg_low, config.bg_high)
-    found = survey(
-        dataset, source, config.max_proposals, config.fg_threshold, background, workers, on_image
+    start = initial_network(config, len(dataset.classes), initialisation, state)
+    network = start.network
+    network.freeze_before(config.train_from)
+    check_runtime(network, runtime, world)  # before the statistics, which may take long
+    statistics = compute_statistics(
+        dataset,
+        source,
+        max_proposals=config.max_proposals,
+        fg_threshold=config.fg_threshold,
+        bg_thresholds=(config.bg_low, config.bg_high),
+        threads=threads,
+        on_image=on_image,
     )
-    if found.recall[0.5] < LOW_RECALL:
-        raise DataError(
-            f"the proposals cover {found.recall[0.5]:.0%} of the objects at IoU 0.5: too few to "
-            "train with",
-            "of imported boxes, the order of the columns, their base (0 or 1) or their scale is "
-            "the usual cause: look at them with frcnn propose --show",
-        )
+    check_recall(statistics)
     header = WeightsHeader(
         backbone=config.backbone,
         classes=dataset.classes,
-        pixels=pixels,
-        scale=nearest_scale(config.scales),
+        pixels=start.pixels,
+        scale=detection_scale(config.scales),
         max_size=config.max_size,
-        ranks=ranks,
+        detector=start.detector,
+        region_operator=start.detector_spec.region_operator,
+        score_function=start.detector_spec.score_function,
+        ranks=dict(start.ranks),
         provenance={
-            **history,
-            "data": f"{dataset.name} {dataset.split}, {len(found.usable)} images",
-            "init": told,
+            **start.history,
+            "data": f"{dataset.name} {dataset.split}, {len(statistics.usable)} images",
+            "init": start.description,
             "proposals": source.method.digest,
         },
     )
-    batches = BatchMaker(dataset, source, found, pixels, config, slots)
-    if fresh:
-        whole = BatchMaker(dataset, source, found, pixels, config, range(config.images_per_batch))
-        model.fit_feature_scale(whole(0).images)
-    if origin.detector is not None:
-        normalise(model, found.deltas)
-    trainer = Trainer(model, batches, header, runtime, world)
-    if origin.state is not None:
-        trainer.restore(origin.state)
-    return trainer
+
+    def batch_maker(slots: range) -> BatchMaker:
+        return BatchMaker(
+            dataset, source, statistics, pixels=start.pixels, config=config, slots=slots
+        )
+
+    if start.random_head:  # by the whole batch, so that all processes choose the same scale
+        network.fit_feature_scale(batch_maker(range(config.images_per_batch))(0).images)
+    if start.is_finished:
+        normalise_predictor(network, statistics.deltas)
+    learner = Learner(
+        network,
+        batch_maker(slots),
+        header,
+        runtime=runtime,
+        world=world,
+        batch_workers=pick_batch_workers(runtime, threads),
+    )
+    if state is not None:
+        restore(learner, state)
+    return learner
 
 
-def _narrow(model: RegionNetwork, rank: int, filled: Sequence[str]) -> dict[str, int]:
-    """Give the fully connected layers this rank, where it saves weights; their ranks.
+def check_runtime(network: RegionNetwork, runtime: TrainRuntimeConfig, world: World) -> None:
+    """Refuse settings of the machine that do not go together.
+
+    Args:
+        network: with its frozen layers.
+    Raises:
+        ConfigError: names the flags.
+    """
+    pick_hardware(runtime)
+    frozen, _ = network.split_features()
+    if runtime.cache_features and (world.size > 1 or not len(frozen)):
+        raise ConfigError(
+            "--cache-features needs convolutions that are not trained, and one process",
+            "add --train-from fc6",
+        )
+    if runtime.cache_features and runtime.compiled:
+        raise ConfigError("--compile and --cache-features exclude each other", "leave one out")
+
+
+def check_recall(statistics: DatasetStatistics) -> None:
+    """Refuse proposals that cover so few of the objects that they must be wrong.
 
     Raises:
-        ConfigError: a layer is not random, or the rank saves nothing.
+        DataError: they cover fewer than MIN_RECALL.
     """
-    if filled:
-        raise ConfigError(
-            f"--rank is for layers that start from random; {', '.join(filled)} came with the "
-            "initial weights",
-            "train them whole, then frcnn compress --finetune",
+    recall = statistics.recall[0.5]
+    if recall < MIN_RECALL:
+        raise DataError(
+            f"the proposals cover {recall:.0%} of the objects at IoU 0.5: too few to train with",
+            "of imported boxes, the order of the columns, their base (0 or 1) or their scale is "
+            "the usual cause: look at them with frcnn propose --show",
         )
-    pairs = {
-        name: random_pair(layer, rank)
-        for name, layer in model.compressible_layers().items()
-        if rank < break_even_rank(layer)
-    }
-    model.fc_layers.update(pairs)
-    if not pairs:
-        raise ConfigError(f"--rank {rank} saves nothing in any layer", "give a lower one")
-    return dict.fromkeys(pairs, rank)
 
 
-def nearest_scale(scales: tuple[int, ...]) -> int:
-    """The scale to detect at: of several, the one nearest to the paper's 600 pixels."""
-    return min(scales, key=lambda scale: abs(scale - TrainConfig().scales[0]))
+def pick_batch_workers(runtime: TrainRuntimeConfig, threads: int) -> int:
+    """How many processes make batches: on the CPU one, since training needs the cores."""
+    if runtime.workers is not None:
+        return runtime.workers
+    device, _ = pick_hardware(runtime)
+    return min(threads, MAX_GPU_WORKERS) if device.type == "cuda" else 1
 
 
-def facts(trainer: Trainer) -> list[str]:
-    """Lines that say what a run is about to do."""
-    batches, header = trainer.batches, trainer.header
-    data, found, config = batches.dataset, batches.survey, trainer.config
-    count = {True: 0, False: 0}
-    for parameter in trainer.model.parameters():
-        count[parameter.requires_grad] += parameter.numel()
+def detection_scale(scales: tuple[int, ...]) -> int:
+    """The scale to detect at: of those trained at, the one nearest to the paper's 600 pixels."""
+    return min(scales, key=lambda scale: abs(scale - PAPER_SCALE))
+
+
+def describe_run(learner: Learner) -> list[str]:
+    """Lines for people that tell what a run is about to do."""
+    batches, config = learner.batches, learner.config
+    dataset, statistics = batches.dataset, batches.statistics
+    counts = {True: 0, False: 0}  # parameters that are trained, and others
+    for parameter in learner.network.parameters():
+        counts[parameter.requires_grad] += parameter.numel()
     objects = ", ".join(
-        f"{name} {number}" for name, number in zip(data.classes, found.objects, strict=True)
+        f"{name} {count}"
+        for name, count in zip(dataset.classes, statistics.object_counts, strict=True)
     )
-    recall = ", ".join(f"{share:.1%} at IoU {iou:g}" for iou, share in found.recall.items())
-    half = "" if trainer.precision == torch.float32 else " in bfloat16"
-    processes = "" if trainer.world.size == 1 else f", {trainer.world.size} processes"
-    epochs = config.iterations * config.images_per_batch / len(found.usable)
+    recall = ", ".join(
+        f"{fraction:.1%} at IoU {iou:g}" for iou, fraction in statistics.recall.items()
+    )
+    precision = "" if learner.precision == torch.float32 else " in bfloat16"
+    processes = "" if learner.world.size == 1 else f", {learner.world.size} processes"
+    epochs = config.iterations * config.images_per_batch / len(statistics.usable)
     return [
-        f"{data.name} {data.split}: {len(found.usable)} of {len(data)} images usable, "
-        f"{found.objects.sum()} objects: {objects}",
-        f"proposals cover {recall}; {found.foreground:.0f} foreground RoIs an image",
-        f"{config.backbone}: {header.provenance['init']}; {count[True] / 1e6:.1f} M parameters "
-        f"trained, {count[False] / 1e6:.2f} M frozen; on {trainer.device}{half}{processes}",
+        f"{dataset.name} {dataset.split}: {len(statistics.usable)} of {len(dataset)} images "
+        f"usable, {statistics.object_counts.sum()} objects: {objects}",
+        f"proposals cover {recall}; {statistics.foreground_per_image:.0f} foreground RoIs an image",
+        f"{config.backbone}: {learner.header.provenance['init']}; {counts[True] / 1e6:.1f} M "
+        f"parameters trained, {counts[False] / 1e6:.2f} M frozen; on {learner.device}{precision}"
+        f"{processes}",
         f"{config.iterations:,} iterations of {config.images_per_batch} images and "
         f"{config.rois_per_batch} RoIs: every image {epochs:.1f} times",
     ]

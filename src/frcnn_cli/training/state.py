@@ -1,14 +1,26 @@
-"""The state of a training run, from which it is resumed."""
+"""The checkpoint of a run: its weights file, and the training state from which it is resumed.
+
+Weights files predict true deltas: the normalisation of the targets is folded into bbox_pred. The
+training state keeps that layer as it is trained.
+"""
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from ..errors import DataError, reason
+from ..checkpoints.weights import WeightsHeader, save_weights
+from ..errors import ConfigError, DataError, FrcnnError, reason
+from ..runtime.files import write_atomically
+from .learner import Learner
+from .target_normalization import denormalised
 
+WEIGHTS_FILE = "last.safetensors"
+BEST_FILE = "best.safetensors"  # the weights with the best validation so far
 STATE_FILE = "state.pt"
 STATE_KEYS = {
     "iteration", "validated", "best", "images", "classes", "pixels", "provenance", "ranks",
@@ -17,19 +29,101 @@ STATE_KEYS = {
 RESUME_HINT = "start again without --resume"
 
 
-def read_state(run: Path) -> dict[str, Any]:
-    """The training state in a run's folder; nothing in it is executed.
+def checkpoint_header(learner: Learner, **history: object) -> WeightsHeader:
+    """The header for the learner's weights as they are now.
+
+    Args:
+        history: more entries for the header's provenance.
+    """
+    provenance = {
+        **learner.header.provenance,
+        "iterations": learner.iteration,
+        "settings": asdict(learner.config),
+        **history,
+    }
+    return replace(learner.header, provenance=provenance)
+
+
+def save_checkpoint(folder: Path, learner: Learner, *, validated: int, best: float) -> None:
+    """Write the weights, then the training state, each of them whole or not at all.
+
+    A run that is killed between the two is resumed from the state before. Of several processes the
+    first one writes; all of them check the weights.
+
+    Args:
+        validated: the iteration of the last validation. best: its highest mean average precision.
+    Raises:
+        FrcnnError: the weights are not finite, or cannot be written.
+    """
+    network, header = learner.network, learner.header
+    if not all(parameter.isfinite().all() for parameter in network.parameters()):
+        raise FrcnnError(
+            f"the weights are not finite after iteration {learner.iteration}",
+            "try a smaller --lr; an earlier checkpoint in the run's folder is intact",
+        )
+    if not learner.world.first:
+        return
+    deltas = learner.batches.statistics.deltas
+    with denormalised(network, deltas):
+        save_weights(folder / WEIGHTS_FILE, network, checkpoint_header(learner))
+    state = {
+        "iteration": learner.iteration,
+        "validated": validated,
+        "best": best,
+        "images": learner.batches.digest,
+        "classes": list(header.classes),
+        "pixels": [header.pixels.mean, header.pixels.std],
+        "provenance": header.provenance,
+        "ranks": header.ranks,
+        "deltas": torch.from_numpy(np.stack([deltas.mean, deltas.std])),
+        "model": network.state_dict(),
+        "optimizer": learner.optimizer.state_dict(),
+    }
+    write_atomically(folder / STATE_FILE, lambda part: torch.save(state, part))
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """Read the training state in a run's folder; nothing in it is executed.
 
     Raises:
         DataError: there is none, or it is damaged.
     """
-    path = run / STATE_FILE
+    path = folder / STATE_FILE
     if not path.is_file():
         raise DataError(f"no training state {path}", RESUME_HINT)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises many kinds
+    except Exception as error:  # torch.load raises errors of many types
         raise DataError(f"{path} cannot be resumed: {reason(error)}", RESUME_HINT) from None
     if not isinstance(state, dict) or not state.keys() >= STATE_KEYS:
         raise DataError(f"{path} is not a training state", RESUME_HINT)
     return state
+
+
+def restore(learner: Learner, state: dict[str, Any]) -> None:
+    """Put the network, the optimiser and the iteration of a training state into a learner.
+
+    Raises:
+        DataError: the state is of other images, classes, proposals or of another network.
+        ConfigError: the run has done more iterations than are asked for.
+    """
+    if state["iteration"] > learner.config.iterations:
+        raise ConfigError(
+            f"the run has done {state['iteration']:,} iterations already",
+            "give --iterations a larger number, or leave it out",
+        )
+    deltas = learner.batches.statistics.deltas
+    same_targets = np.array_equal(state["deltas"].numpy(), np.stack([deltas.mean, deltas.std]))
+    same_images = state["images"] == learner.batches.digest
+    same_classes = state["classes"] == list(learner.header.classes)
+    if not (same_images and same_classes and same_targets):
+        raise DataError(
+            "the data set or its proposals have changed since the run began", RESUME_HINT
+        )
+    try:
+        learner.network.load_state_dict(state["model"])
+        learner.optimizer.load_state_dict(state["optimizer"])
+    except (RuntimeError, ValueError, KeyError) as error:
+        message = f"the state is of another network: {reason(error)}"
+        raise DataError(message, RESUME_HINT) from None
+    learner.iteration = state["iteration"]

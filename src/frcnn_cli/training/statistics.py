@@ -1,8 +1,8 @@
-"""Reading training samples, and what must be known of all of them before the first step."""
+"""Reading training samples, and statistics of all of them that are needed before the first step."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,12 +15,14 @@ from ..ops import boxes as box_ops
 from ..proposers.cache import ProposalSource
 from ..runtime.executor import prefetch
 from ..structures import Sample
-from .roi_sampling import match
+from .roi_sampling import match_proposals
 from .target_normalization import DeltaStatistics
+
+RECALL_THRESHOLDS = (0.5, 0.7)  # IoU
 
 
 def read_sample(dataset: Dataset, source: ProposalSource, index: int, max_proposals: int) -> Sample:
-    """Image, objects and the best proposals of one image."""
+    """Read an image with its objects and its best proposals, `max_proposals` of them at most."""
     content, image, ground_truth = dataset.read(index)
     proposals = source(content, image).top(max_proposals)
     return Sample(
@@ -31,111 +33,121 @@ def read_sample(dataset: Dataset, source: ProposalSource, index: int, max_propos
     )
 
 
-RECALL_AT = (0.5, 0.7)  # IoU
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DatasetStatistics:
-    """What a data set and its proposals offer."""
+    """What training has to know of a data set with its proposals. N usable images, K classes."""
 
-    usable: NDArray[np.intp]  # images with at least one foreground or background RoI
-    sizes: NDArray[np.int64]  # (height, width) of each usable image
-    deltas: DeltaStatistics
-    objects: NDArray[np.int64]  # of each class, that are not difficult
-    recall: dict[float, float]  # IoU -> share of them that a proposal overlaps by as much
-    foreground: float  # RoIs an image
+    usable: NDArray[np.intp]  # [N], indices of images with a foreground or background RoI
+    sizes: NDArray[np.int64]  # [N, 2], (height, width) of the usable images
+    deltas: DeltaStatistics  # of all foreground RoIs
+    object_counts: NDArray[np.int64]  # [K], objects that are not difficult
+    recall: dict[float, float]  # IoU -> fraction of them that a proposal overlaps by as much
+    foreground_per_image: float  # mean number of foreground RoIs that could be sampled
 
     @property
     def landscape(self) -> NDArray[np.bool_]:
-        """Of each usable image: whether it is at least as wide as high."""
+        """[N], whether the usable image is at least as wide as high."""
         return self.sizes[:, 1] >= self.sizes[:, 0]
 
 
-@dataclass(frozen=True)
-class _Facts:
-    """One image's part of a survey."""
+@dataclass(frozen=True, kw_only=True)
+class _ImageStatistics:
+    """One image's part of the statistics."""
 
     usable: bool
     size: tuple[int, int]
-    labels: NDArray[np.int64]  # of the foreground RoIs
-    deltas: NDArray[np.float32]
-    objects: NDArray[np.int64]  # label of each
-    best: NDArray[np.float32]  # IoU of each with the proposal that covers it best
+    fg_labels: NDArray[np.int64]  # of the foreground RoIs
+    fg_deltas: NDArray[np.float32]
+    object_labels: NDArray[np.int64]
+    object_overlaps: NDArray[np.float32]  # IoU of each object with the proposal that fits it best
 
 
-def survey(
+def compute_statistics(
     dataset: Dataset,
     source: ProposalSource,
+    *,
     max_proposals: int,
     fg_threshold: float,
     bg_thresholds: tuple[float, float],
-    workers: int,
+    threads: int,
     on_image: Callable[[], None],
 ) -> DatasetStatistics:
-    """Look at every image once, making the proposals that are missing.
+    """Read every image once, and make the proposals that are missing.
 
-    Target statistics are taken over all foreground RoIs and their mirror images, ground truth
-    included, by class and coordinate, as the original does.
+    The mean and deviation of the targets are taken by class and coordinate over all foreground RoIs
+    and their mirror images, ground truth included, as in the reference code.
 
     Args:
-        on_image: called after each image.
+        max_proposals: of each image; the best ones.
+        fg_threshold, bg_thresholds: see `SamplingConfig`.
+        threads: that read ahead. on_image: called after each image.
     Raises:
         DataError: no image has a usable RoI.
     """
 
-    def look(index: int) -> _Facts:
+    def measure(index: int) -> _ImageStatistics:
         sample = read_sample(dataset, source, index, max_proposals)
-        boxes, overlaps, nearest = match(sample)
-        objects = sample.ground_truth[~sample.ground_truth.difficult]
-        foreground = overlaps >= fg_threshold
-        background = (overlaps >= bg_thresholds[0]) & (overlaps < bg_thresholds[1])
-        target = nearest[foreground]
-        deltas = np.zeros((0, 4), np.float32)
-        if foreground.any():
-            deltas = box_coder.encode(boxes[foreground], objects.boxes[target])
-        best = box_ops.iou(sample.proposals.boxes, objects.boxes).max(axis=0, initial=0)
-        return _Facts(
-            bool((foreground | background).any()),
-            sample.proposals.image_size,
-            objects.labels[target],
-            deltas,
-            objects.labels,
-            best,
-        )
+        return _image_statistics(sample, fg_threshold, bg_thresholds)
 
-    facts = []
-    for _, future in prefetch(look, range(len(dataset)), workers):
-        facts.append(future.result())
+    parts = []
+    for _, future in prefetch(measure, range(len(dataset)), threads):
+        parts.append(future.result())
         on_image()
-    usable = np.array([each.usable for each in facts])
+    usable = np.array([part.usable for part in parts])
     if not usable.any():
         raise DataError(
             f"{dataset.name} {dataset.split}: no image has a proposal that overlaps an object",
             "check that the annotations belong to these images",
         )
-    labels = np.concatenate([each.objects for each in facts])
-    best = np.concatenate([each.best for each in facts])
+    labels = np.concatenate([part.object_labels for part in parts])
+    overlaps = np.concatenate([part.object_overlaps for part in parts])
     return DatasetStatistics(
-        np.flatnonzero(usable),
-        np.array([each.size for each in facts])[usable],
-        _statistics(facts, len(dataset.classes)),
-        np.bincount(labels, minlength=len(dataset.classes) + 1)[1:],
-        {iou: float((best >= iou).mean()) if len(best) else 0.0 for iou in RECALL_AT},
-        sum(len(each.labels) for each in facts) / len(facts),
+        usable=np.flatnonzero(usable),
+        sizes=np.array([part.size for part in parts])[usable],
+        deltas=_delta_statistics(parts, len(dataset.classes)),
+        object_counts=np.bincount(labels, minlength=len(dataset.classes) + 1)[1:],
+        recall={
+            iou: float((overlaps >= iou).mean()) if len(overlaps) else 0.0
+            for iou in RECALL_THRESHOLDS
+        },
+        foreground_per_image=sum(len(part.fg_labels) for part in parts) / len(parts),
     )
 
 
-def _statistics(facts: list[_Facts], class_count: int) -> DeltaStatistics:
-    labels = np.concatenate([each.labels for each in facts])
-    deltas = np.concatenate([each.deltas for each in facts]).astype(np.float64)
+def _image_statistics(
+    sample: Sample, fg_threshold: float, bg_thresholds: tuple[float, float]
+) -> _ImageStatistics:
+    boxes, overlaps, nearest = match_proposals(sample)
+    objects = sample.ground_truth[~sample.ground_truth.difficult]
+    foreground = overlaps >= fg_threshold
+    background = (overlaps >= bg_thresholds[0]) & (overlaps < bg_thresholds[1])
+    targets = nearest[foreground]
+    deltas = np.zeros((0, 4), np.float32)
+    if foreground.any():
+        deltas = box_coder.encode(boxes[foreground], objects.boxes[targets])
+    return _ImageStatistics(
+        usable=bool((foreground | background).any()),
+        size=sample.proposals.image_size,
+        fg_labels=objects.labels[targets],
+        fg_deltas=deltas,
+        object_labels=objects.labels,
+        object_overlaps=box_ops.iou(sample.proposals.boxes, objects.boxes).max(axis=0, initial=0),
+    )
+
+
+def _delta_statistics(parts: Sequence[_ImageStatistics], class_count: int) -> DeltaStatistics:
+    """Mean and standard deviation by class; 0 and 1 for the background and classes without RoIs."""
+    labels = np.concatenate([part.fg_labels for part in parts])
+    deltas = np.concatenate([part.fg_deltas for part in parts]).astype(np.float64)
     mean = np.zeros((class_count + 1, 4), np.float32)
     std = np.ones((class_count + 1, 4), np.float32)
     for label in range(1, class_count + 1):
-        own = deltas[labels == label]
-        if not len(own):
+        of_class = deltas[labels == label]
+        if not len(of_class):
             continue
-        both = np.concatenate([own, own * (-1, 1, 1, 1)])  # mirrored: t_x changes its sign
-        mean[label] = both.mean(axis=0)
-        spread = both.std(axis=0)
+        # in a mirrored image t_x has the other sign
+        with_mirrored = np.concatenate([of_class, of_class * (-1, 1, 1, 1)])
+        mean[label] = with_mirrored.mean(axis=0)
+        spread = with_mirrored.std(axis=0)
         std[label] = np.where(spread > 1e-6, spread, 1)
     return DeltaStatistics(mean, std)

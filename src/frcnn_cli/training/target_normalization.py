@@ -1,4 +1,8 @@
-"""The normalisation of the regression targets, folded into bbox_pred and out of it again."""
+"""The normalisation of the regression targets to mean 0 and variance 1 (Fast R-CNN, section 2.3).
+
+While training, bbox_pred predicts normalised deltas. In weights files the normalisation is folded
+into the layer, which then predicts true deltas. K classes; row 0 is the background.
+"""
 
 from __future__ import annotations
 
@@ -17,39 +21,43 @@ from ..models.region_network import RegionNetwork
 
 @dataclass(frozen=True)
 class DeltaStatistics:
-    """Mean and standard deviation of the regression targets, [K + 1, 4] each, by class."""
+    """Mean and standard deviation of the regression targets, by class and coordinate."""
 
-    mean: NDArray[np.float32]
-    std: NDArray[np.float32]
+    mean: NDArray[np.float32]  # [K + 1, 4]
+    std: NDArray[np.float32]  # [K + 1, 4]
 
 
-def _flat(deltas: DeltaStatistics, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation in the order of the outputs of bbox_pred."""
+def _as_outputs(statistics: DeltaStatistics, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation, [(K + 1) * 4] each, in the order of bbox_pred's outputs."""
     mean, std = (
-        torch.from_numpy(each.reshape(-1)).to(device) for each in (deltas.mean, deltas.std)
+        torch.from_numpy(each.reshape(-1)).to(device) for each in (statistics.mean, statistics.std)
     )
     return mean, std
 
 
 @torch.no_grad()
-def normalise(model: RegionNetwork, deltas: DeltaStatistics) -> None:
-    """Make a bbox_pred that predicts true deltas predict normalised ones."""
-    layer = model.bbox_pred
-    mean, std = _flat(deltas, layer.weight.device)
+def normalise_predictor(network: RegionNetwork, statistics: DeltaStatistics) -> None:
+    """Change a bbox_pred that predicts true deltas into one that predicts normalised deltas."""
+    layer = network.bbox_pred
+    mean, std = _as_outputs(statistics, layer.weight.device)
     layer.weight.div_(std[:, None])
     layer.bias.sub_(mean).div_(std)
 
 
 @contextmanager
-def denormalised(model: RegionNetwork, deltas: DeltaStatistics) -> Iterator[None]:
-    """Within the block, bbox_pred predicts true deltas instead of normalised ones."""
-    layer = model.bbox_pred
-    mean, std = _flat(deltas, layer.weight.device)
-    before = copy.deepcopy(layer.state_dict())
+def denormalised(network: RegionNetwork, statistics: DeltaStatistics) -> Iterator[None]:
+    """A context in which bbox_pred predicts true deltas instead of normalised ones.
+
+    Afterwards the layer has the same bits as before.
+    """
+    layer = network.bbox_pred
+    mean, std = _as_outputs(statistics, layer.weight.device)
+    normalised_layer = copy.deepcopy(layer.state_dict())
     with torch.no_grad():
         layer.weight.mul_(std[:, None])
         layer.bias.mul_(std).add_(mean)
     try:
         yield
     finally:
-        layer.load_state_dict(before)  # the very bits: resuming must not drift
+        # dividing again would round, and a resumed run would differ from one that was not stopped
+        layer.load_state_dict(normalised_layer)

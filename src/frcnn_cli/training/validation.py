@@ -1,34 +1,86 @@
-"""Judging a network while it is trained."""
+"""Validating a network while it is trained."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from ..checkpoints.weights import WeightsHeader
-from ..config import DetectConfig
+from ..config import DetectConfig, Precision
 from ..data.dataset import Dataset
-from ..evaluation.evaluate import evaluate_dataset
+from ..evaluation.evaluate import voc07_mean_ap
 from ..inference.detector import Detector
 from ..models.region_network import RegionNetwork
 from ..proposers.cache import ProposalSource
+from ..runtime.progress import Progress, silent
+from .learner import Learner
+from .trainer import Validator
+
+
+def check_validation_images(validation: Dataset, training: Dataset) -> int:
+    """Make sure that there are objects to validate with.
+
+    Returns:
+        How many of the validation images are trained on too: the higher it is, the less the
+        validation tells.
+    Raises:
+        DataError: no validation image has an object that is not difficult.
+    """
+    validation.require_objects()
+    return len(set(validation.paths) & set(training.paths))
+
+
+def make_validator(
+    learner: Learner,
+    dataset: Dataset,
+    *,
+    threads: int,
+    progress: Progress = silent,
+) -> Validator:
+    """A function that validates networks on a data set as the learner computes.
+
+    Args:
+        threads: that read images ahead. progress: shows the progress of each validation.
+    """
+
+    def validate(
+        network: RegionNetwork, header: WeightsHeader, check_stop: Callable[[], None]
+    ) -> float:
+        def after_image() -> None:
+            advance("")
+            check_stop()
+
+        with progress("validating", len(dataset), "images") as advance:
+            return mean_average_precision(
+                network,
+                header,
+                learner.batches.source,
+                dataset,
+                device=str(learner.device),
+                precision=learner.runtime.precision,
+                threads=threads,
+                on_image=after_image,
+            )
+
+    return validate
 
 
 def mean_average_precision(
-    model: RegionNetwork,
+    network: RegionNetwork,
     header: WeightsHeader,
     source: ProposalSource,
     dataset: Dataset,
+    *,
     device: str,
-    precision: str,
-    workers: int,
-    on_image: Callable[[], None],
+    precision: Precision,
+    threads: int,
+    on_image: Callable[[], None] = lambda: None,
 ) -> float:
-    """VOC2007 mean average precision of a network, 0..1, which is left in evaluation mode.
+    """VOC2007 mean average precision, 0..1, of a network on a data set's objects of its classes.
+
+    The network is left in evaluation mode.
 
     Args:
-        precision: one of `config.PRECISIONS`.
-        workers: threads that read ahead. on_image: called after each image.
+        threads: that read images ahead. on_image: called after each image.
     """
-    detector = Detector(model, header, source, DetectConfig(precision=precision), device)
-    classes = dataset.with_classes(header.classes)
-    return evaluate_dataset(detector, classes, workers, on_image).mean_ap
+    detector = Detector(network, header, source, DetectConfig(precision=precision), device)
+    return voc07_mean_ap(detector, dataset, threads, on_image)

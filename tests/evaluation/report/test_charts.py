@@ -3,7 +3,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from frcnn_cli.evaluation.report.charts import alone, curve_chart, histogram_chart, sheet
+from frcnn_cli.evaluation.report.charts import curve_chart, curve_sheet, histogram_chart, with_style
 
 
 def parsed(svg):
@@ -34,24 +34,24 @@ def test_equal_points_are_drawn_once():
     assert len(corners(parsed(curve_chart("x", recall, recall, None)), "curve")) == 2
 
 
-@pytest.mark.parametrize("chart", [alone, lambda svg: sheet([svg] * 3, 2)])
-def test_charts_stand_alone(chart):
+@pytest.mark.parametrize("chart", [with_style, lambda svg: curve_sheet([svg] * 3, 2)])
+def test_charts_in_files_bring_their_style(chart):
     root = parsed(chart(curve_chart("<&>", np.zeros(0), np.zeros(0), None)))
     assert "prefers-color-scheme" in root.find("{*}style").text
     assert set(texts(root)) >= {"<&>", "0.5"}
 
 
 def test_histogram():
-    hits, false = np.array([0, 1, 1000]), np.array([10, 0, 3])
-    root = parsed(histogram_chart(np.linspace(0, 1, 4), hits, false))
+    true, false = np.array([0, 1, 1000]), np.array([10, 0, 3])
+    root = parsed(histogram_chart(np.linspace(0, 1, 4), true, false))
     heights = {
         name: [float(e.get("height")) for e in root.iterfind(f".//{{*}}rect[@class='{name}']")]
-        for name in ("hits", "false")
+        for name in ("true", "false")
     }
-    assert heights["hits"][0] == heights["false"][1] == 0
-    assert 0 < heights["hits"][1] < heights["false"][2] < heights["false"][0] < heights["hits"][2]
+    assert heights["true"][0] == heights["false"][1] == 0
+    assert 0 < heights["true"][1] < heights["false"][2] < heights["false"][0] < heights["true"][2]
     assert "1,000" in texts(root)
-    assert max(heights["hits"]) <= 180
+    assert max(heights["true"]) <= 180
 
 
 def test_an_empty_histogram():

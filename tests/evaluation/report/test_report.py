@@ -15,20 +15,20 @@ import pytest
 
 from frcnn_cli.data.voc import load_voc
 from frcnn_cli.errors import FrcnnError
-from frcnn_cli.evaluation.evaluate import METRICS, evaluate
+from frcnn_cli.evaluation.metrics import evaluate_detections
 from frcnn_cli.evaluation.report.report import write_report
 from frcnn_cli.proposers.cache import ProposalSource
-from frcnn_cli.proposers.registry import DEFAULT, PROPOSERS
+from frcnn_cli.proposers.registry import DEFAULT, PROPOSERS, dense
 from frcnn_cli.structures import Detections, Proposals
 
 BROWSER = (
     shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 )
-NASTY = '<img src=x onerror="alert(1)">&'
+MALICIOUS_NAME = '<img src=x onerror="alert(1)">&'
 
 
 def detections_of(dataset, truths, seed=0):
-    """Right ones, moved ones, confused ones and strays."""
+    """For each object an exact one, two moved ones and one of another class; and background."""
     rng = np.random.default_rng(seed)
     result = []
     for index, truth in enumerate(truths):
@@ -53,20 +53,21 @@ def detections_of(dataset, truths, seed=0):
     return result
 
 
-def write(folder: Path, dataset, metric="voc07"):
+def write(folder: Path, dataset, metric="voc07", proposals=None):
     truths = dataset.ground_truths()
-    found = detections_of(dataset, truths)
-    result = evaluate(found, truths, dataset.classes, metric, 0.5)
-    answer = {
-        "metric": METRICS[metric],
-        "images": len(dataset),
-        "objects": int(result.objects.sum()),
-        "weights": "some/where/tiny.safetensors",
-    }
-    counted: list = []
-    page = write_report(folder, dataset, truths, result, answer, lambda: counted.append(1))
-    assert len(counted) == len(dataset)
-    return page, result
+    detections = detections_of(dataset, truths)
+    evaluation = evaluate_detections(detections, truths, dataset.classes, metric)
+    calls: list = []
+    page = write_report(
+        folder,
+        dataset,
+        evaluation,
+        title="tiny",
+        proposals=proposals,
+        on_image=lambda: calls.append(1),
+    )
+    assert len(calls) == len(dataset)
+    return page, evaluation
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ def dataset(voc_folder: Path):
 
 
 class Links(HTMLParser):
-    """Everything that a browser would load, and the anchors."""
+    """Everything that a browser would load, and the links within the page."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -96,7 +97,7 @@ class Links(HTMLParser):
 
 
 def test_one_page_without_a_network(tmp_path: Path, dataset) -> None:
-    page, result = write(tmp_path / "out", dataset)
+    page, evaluation = write(tmp_path / "out", dataset)
     text = page.read_text()
     links = Links(text)
     assert page == tmp_path / "out" / "index.html"
@@ -105,21 +106,27 @@ def test_one_page_without_a_network(tmp_path: Path, dataset) -> None:
     assert [link[1:] for link in links.links] == [i for i in links.ids if i != "filters"]
     assert "url(" not in text
     assert "@import" not in text
-    assert f"{result.mean_ap:.3f}" in text
+    assert f"{evaluation.mean_ap:.3f}" in text
     assert "tiny on voc2007 trainval" in text
     assert "prefers-color-scheme: dark" in text
 
 
-def test_the_figures_are_those_of_the_evaluation(tmp_path: Path, dataset) -> None:
-    page, result = write(tmp_path, dataset)
+def test_the_numbers_are_those_of_the_evaluation(tmp_path: Path, dataset) -> None:
+    page, evaluation = write(tmp_path, dataset)
     rows = re.findall(r"<tr><td data-value=\"(\w+)\">\w+</td>(.*?)</tr>", page.read_text())
     for name, cells in rows:
-        k = result.classes.index(name)
+        k = evaluation.classes.index(name)
         values = [float(v) for v in re.findall(r'data-value="([^"]+)"', cells)]
-        # between AP and the objects stands the paper's figure, which there is none of
-        expected = [result.ap[k], -1, result.objects[k], result.recall[k], result.precision[k]]
+        # -1 is the AP of the paper, which has no such class
+        expected = [
+            evaluation.ap[k],
+            -1,
+            evaluation.object_counts[k],
+            evaluation.recall[k],
+            evaluation.precision[k],
+        ]
         assert values == pytest.approx(expected, abs=1e-6)
-    assert [name for name, _ in rows] == list(result.classes)
+    assert [name for name, _ in rows] == list(evaluation.classes)
 
 
 def test_curves_are_files_too(tmp_path: Path, dataset) -> None:
@@ -133,23 +140,23 @@ def test_curves_are_files_too(tmp_path: Path, dataset) -> None:
     assert len(root.findall(".//{*}path[@class='curve']")) == 3
 
 
-def test_names_from_files_are_not_believed(tmp_path: Path, dataset) -> None:
-    names = (NASTY, "../../up", "tile")
+def test_names_from_files_are_escaped(tmp_path: Path, dataset) -> None:
+    names = (MALICIOUS_NAME, "../../up", "tile")
     renamed = dict(zip(dataset.classes, names, strict=True))
-    nasty = replace(
+    renamed_dataset = replace(
         dataset,
-        name=NASTY,
+        name=MALICIOUS_NAME,
         classes=names,
-        ids=tuple(f"{NASTY}{i}" for i in range(len(dataset))),
+        ids=tuple(f"{MALICIOUS_NAME}{i}" for i in range(len(dataset))),
         annotations=tuple(
             replace(each, names=tuple(renamed[n] for n in each.names))
             for each in dataset.annotations
         ),
     )
-    page, _ = write(tmp_path / "out", nasty)
+    page, _ = write(tmp_path / "out", renamed_dataset)
     text = page.read_text()
-    assert NASTY not in text
-    assert escape(NASTY) in text
+    assert MALICIOUS_NAME not in text
+    assert escape(MALICIOUS_NAME) in text
     assert Links(text).tags.count("script") == 1
     written = {p.relative_to(tmp_path).parts[0] for p in tmp_path.rglob("*.svg")}
     assert written == {"out"}
@@ -157,28 +164,57 @@ def test_names_from_files_are_not_believed(tmp_path: Path, dataset) -> None:
         ElementTree.parse(path)
 
 
-@pytest.mark.parametrize("cached", [0, 8])
-def test_recall_of_the_proposals_in_the_cache(tmp_path, dataset, frcnn_home, cached) -> None:
-    source = ProposalSource(PROPOSERS[DEFAULT](1), frcnn_home / "proposals")
-    for index in range(cached):
+def cache_proposals(method, folder: Path, dataset, count: int) -> ProposalSource:
+    """Put the first `count` objects of each image into the cache as its proposals."""
+    source = ProposalSource(method, folder / "proposals")
+    for index in range(len(dataset)):
         content, image, truth = dataset.read(index)
-        boxes = np.rint(truth.boxes[:1])
-        source.store(content, Proposals(boxes, None, image.shape[:2]))
-    page, _ = write(tmp_path, dataset)
-    text = page.read_text()
-    assert ("There are no proposals of these images" in text) == (not cached)
-    assert ("selective search, 8 of 8 images" in text) == bool(cached)
+        source.store(content, Proposals(np.rint(truth.boxes[:count]), image.shape[:2]))
+    return source
 
 
-def test_without_pictures_and_without_errors(tmp_path: Path, dataset, voc_folder: Path) -> None:
+def shown_recall(text: str) -> list[list[float]]:
+    """Recall at 0.5 and 0.7 and MABO of each row of the table of proposals."""
+    section = re.search(r'<section id="proposals">(.*?)</section>', text, re.DOTALL)[1]
+    rows = re.findall(r"<tr><td>\d+</td>(.*?)</tr>", section)
+    return [[float(value) for value in re.findall(r'data-value="([^"]+)"', row)] for row in rows]
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_default_proposals_where_it_is_not_known_which(
+    tmp_path, dataset, frcnn_home, cached
+) -> None:
+    if cached:
+        cache_proposals(PROPOSERS[DEFAULT](1), frcnn_home, dataset, 1)
+    text = write(tmp_path, dataset)[0].read_text()
+    assert "The proposals of these detections are not known or not in the cache" in text
+    assert ("The cache has no proposals of these images" in text) == (not cached)
+    assert ("by selective search (fast), cached for 8 of 8 images" in text) == cached
+    assert len(shown_recall(text)) == (4 if cached else 0)
+
+
+def test_recall_of_the_proposals_that_the_detections_were_made_from(
+    tmp_path, dataset, frcnn_home
+) -> None:
+    cache_proposals(PROPOSERS[DEFAULT](1), frcnn_home, dataset, 1)
+    source = cache_proposals(dense(), frcnn_home, dataset, 100)
+    text = write(tmp_path / "dense", dataset, proposals=source)[0].read_text()
+    default = write(tmp_path / "default", dataset)[0].read_text()
+    assert "by dense, cached for 8 of 8 images" in text
+    assert "not known" not in text
+    assert [row[0] for row in shown_recall(text)] == [1] * 4  # every object is a proposal
+    assert max(row[0] for row in shown_recall(default)) < 1
+
+
+def test_without_image_files(tmp_path: Path, dataset, voc_folder: Path) -> None:
     for path in (voc_folder / "JPEGImages").iterdir():
         path.unlink()
     text = write(tmp_path, dataset)[0].read_text()
-    assert "no image files to show them in" in text
-    assert "There are no proposals of these images" in text
+    assert "the image files cannot be read" in text
+    assert "The cache has no proposals of these images" in text
 
 
-def test_coco_figures_are_on_the_page(tmp_path: Path, dataset) -> None:
+def test_coco_metrics_are_on_the_page(tmp_path: Path, dataset) -> None:
     text = write(tmp_path, dataset, "coco")[0].read_text()
     assert all(f"</b>{name}<" in text for name in ("AP50", "APs", "AR100"))
 
@@ -210,9 +246,9 @@ log.sorted = all("#classes th button").map((button) => {
   return [down, values()];
 });
 log.every = shown().length;
-log.kinds = all("#filters input").map((input) => {
+log.types = all("#filters input").map((input) => {
   input.closest("label").click();
-  return [input.value, shown().map((f) => f.dataset.kind)];
+  return [input.value, shown().map((f) => f.dataset.type)];
 });
 all("#filters input")[0].closest("label").click();
 const select = child.querySelector("#filters select");
@@ -225,14 +261,14 @@ first.querySelector("img").click();
 log.grew = first.getBoundingClientRect().width > before;
 first.querySelector("img").click();
 log.back = first.getBoundingClientRect().width === before;
-log.pictures = all(".gallery img").every((i) => i.decoding !== undefined && i.alt.length > 0);
+log.described = all(".gallery img").every((i) => i.decoding !== undefined && i.alt.length > 0);
 document.body.innerHTML = "";
 document.body.append(JSON.stringify(log));
 """
 
 
 def click_through(page: Path, width: int, folder: Path) -> dict:
-    """What a browser `width` pixels wide says after clicking on everything."""
+    """What a browser window of this width shows after clicking on everything."""
     harness = folder / f"harness{width}.html"
     frame = f'<iframe style="width:{width}px;height:800px;border:0" srcdoc="'
     harness.write_text(
@@ -250,25 +286,25 @@ def click_through(page: Path, width: int, folder: Path) -> dict:
     return json.loads(unescape(body[1]))
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
+@pytest.mark.skipif(BROWSER is None, reason="Chromium is not installed")
 @pytest.mark.parametrize("width", [390, 1280])
 def test_clicking_through_the_page(tmp_path: Path, dataset, width: int) -> None:
-    page, result = write(tmp_path / "out", dataset)
+    page, evaluation = write(tmp_path / "out", dataset)
     log = click_through(page, width, tmp_path)
     assert log["width"] <= width
     assert log["clipped"] == 0
     assert log["jumps"] == [True] * 7
-    names = sorted(result.classes)
+    names = sorted(evaluation.classes)
     assert log["sorted"][0] == [names[::-1], names]
     for down, up in log["sorted"][1:]:
         assert [float(v) for v in down] == sorted(map(float, down), reverse=True)
         assert [float(v) for v in up] == sorted(map(float, up))
-    assert log["kinds"][0] == ["", log["kinds"][0][1]]
-    assert len(log["kinds"][0][1]) == log["every"] > 5
-    assert len(log["kinds"]) > 4
-    for kind, shown in log["kinds"][1:]:
-        assert set(shown) == {kind}
+    assert log["types"][0] == ["", log["types"][0][1]]
+    assert len(log["types"][0][1]) == log["every"] > 5
+    assert len(log["types"]) > 4
+    for error_type, shown in log["types"][1:]:
+        assert set(shown) == {error_type}
     assert set(log["tile"]) == {"tile"}
     assert log["grew"]
     assert log["back"]
-    assert log["pictures"]
+    assert log["described"]

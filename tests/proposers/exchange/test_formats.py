@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from frcnn_cli.errors import ConfigError, DataError
-from frcnn_cli.proposers.exchange import formats as interchange
+from frcnn_cli.proposers.exchange import formats
 from frcnn_cli.proposers.exchange.formats import WRITERS, read_boxes
 
-ENDING = {
+SUFFIX = {
     "mat": ".mat",
     "detectron2": ".pkl",
     "mmdetection": ".pkl",
@@ -34,13 +34,13 @@ def write(folder, name, content):
 def test_what_is_written_is_read(tmp_path, name):
     if name == "mat":
         pytest.importorskip("scipy")
-    path = write(tmp_path, f"x{ENDING[name]}", WRITERS[name](NAMES, BOXES))
-    found = read_boxes(path)
-    assert found.names == (None if name == "mmdetection" else NAMES)
-    assert len(found.boxes) == 3
-    for got, boxes in zip(found.boxes, BOXES, strict=True):
+    path = write(tmp_path, f"x{SUFFIX[name]}", WRITERS[name](NAMES, BOXES))
+    file = read_boxes(path)
+    assert file.names == (None if name == "mmdetection" else NAMES)
+    assert len(file.boxes) == 3
+    for got, boxes in zip(file.boxes, BOXES, strict=True):
         assert got.dtype == np.float32
-        np.testing.assert_array_equal(found.expected.decode(got), boxes)
+        np.testing.assert_array_equal(file.expected.decode(got), boxes)
 
 
 def test_girshicks_convention_is_what_a_mat_file_is_written_in(tmp_path):
@@ -55,23 +55,23 @@ def test_girshicks_convention_is_what_a_mat_file_is_written_in(tmp_path):
 def test_a_mat_file_of_one_image(tmp_path, dtype):
     scipy_io = pytest.importorskip("scipy.io")
     scipy_io.savemat(tmp_path / "x.mat", {"boxes": BOXES[0].astype(dtype)})
-    found = read_boxes(tmp_path / "x.mat")
-    assert found.names is None
-    assert found.boxes[0].tolist() == BOXES[0].tolist()
+    file = read_boxes(tmp_path / "x.mat")
+    assert file.names is None
+    assert file.boxes[0].tolist() == BOXES[0].tolist()
 
 
 @pytest.mark.parametrize(("ids", "scores"), [("ids", "objectness_logits"), ("indexes", "scores")])
 def test_detectron2_boxes_are_ranked_by_their_scores(tmp_path, ids, scores):
     content = {"boxes": [BOXES[0]], ids: [4], scores: [np.array([0.1, 0.9])], "bbox_mode": 0}
-    found = read_boxes(write(tmp_path, "x.pkl", pickle.dumps(content)))
-    assert found.names == ("4",)
-    assert found.boxes[0].tolist() == BOXES[0][::-1].tolist()
+    file = read_boxes(write(tmp_path, "x.pkl", pickle.dumps(content)))
+    assert file.names == ("4",)
+    assert file.boxes[0].tolist() == BOXES[0][::-1].tolist()
 
 
 def test_mmdetection_boxes_with_scores(tmp_path):
     scored = np.array([[0, 0, 4, 5, 0.2], [1, 1, 2, 2, 0.7]], np.float32)
-    found = read_boxes(write(tmp_path, "x.pkl", pickle.dumps([scored, scored[:, :4]])))
-    assert [boxes.tolist() for boxes in found.boxes] == [
+    file = read_boxes(write(tmp_path, "x.pkl", pickle.dumps([scored, scored[:, :4]])))
+    assert [boxes.tolist() for boxes in file.boxes] == [
         scored[::-1, :4].tolist(),
         scored[:, :4].tolist(),
     ]
@@ -97,7 +97,7 @@ def bomb(folder):
 
 
 def boastful(folder):
-    """An array of ten trillion rows, it says."""
+    """A file that claims to hold an array of ten trillion rows."""
     header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (10000000000000, 4), }"
     padded = header.ljust(117) + b"\n"
     with zipfile.ZipFile(folder / "x.npz", "w") as archive:
@@ -164,13 +164,13 @@ def test_a_mat_file_without_boxes(tmp_path):
 
 
 def test_an_archive_is_not_expanded_beyond_the_limit(tmp_path, monkeypatch):
-    monkeypatch.setattr(interchange, "MAX_BYTES", 2**20)
+    monkeypatch.setattr(formats, "MAX_BYTES", 2**20)
     with pytest.raises(DataError, match="expands to more than"):
         read_boxes(bomb(tmp_path))
 
 
-def test_an_unknown_ending(tmp_path):
-    with pytest.raises(ConfigError, match="unknown kind of file"):
+def test_an_unknown_suffix(tmp_path):
+    with pytest.raises(ConfigError, match="unknown file format"):
         read_boxes(tmp_path / "x.txt")
 
 

@@ -25,7 +25,7 @@ def boxes_of(size, seed):
 
 
 @pytest.fixture
-def pictures(tmp_path):
+def images(tmp_path):
     for name, (height, width) in SIZES.items():
         Image.new("RGB", (width, height), (9, 9, 9)).save(tmp_path / f"{name}.png")
     return [tmp_path / f"{name}.png" for name in SIZES]
@@ -34,14 +34,14 @@ def pictures(tmp_path):
 BOXES = {name: boxes_of(size, i) for i, (name, size) in enumerate(SIZES.items())}
 
 
-def import_proposals(tmp_path, pictures, name, content, layout=None):
+def import_proposals(tmp_path, images, name, content, layout=None):
     path = tmp_path / name
     path.write_bytes(content)
     source = ProposalSource(from_file(path), tmp_path / "cache")
-    seen = []
-    found = import_boxes(path, pictures, source, layout, lambda: seen.append(1))
-    assert len(seen) == found.images
-    return found, [source.cached(picture.read_bytes()) for picture in pictures]
+    calls = []
+    result = import_boxes(path, images, source, layout, lambda: calls.append(1))
+    assert len(calls) == result.images
+    return result, [source.cached(image.read_bytes()) for image in images]
 
 
 def kept(proposals):
@@ -49,7 +49,7 @@ def kept(proposals):
 
 
 @pytest.mark.parametrize(
-    ("kind", "ending"),
+    ("name", "suffix"),
     [
         ("npz", "npz"),
         ("json", "json"),
@@ -58,41 +58,41 @@ def kept(proposals):
         ("mat", "mat"),
     ],
 )
-def test_every_format_arrives_in_the_cache(tmp_path, pictures, kind, ending):
-    if kind == "mat":
+def test_every_format_arrives_in_the_cache(tmp_path, images, name, suffix):
+    if name == "mat":
         pytest.importorskip("scipy")
-    content = WRITERS[kind](list(BOXES), list(BOXES.values()))
-    found, proposals = import_proposals(tmp_path, pictures, f"x.{ending}", content)
-    assert found.layout == LAYOUTS["yxyx1" if kind == "mat" else "xyxy"]
+    content = WRITERS[name](list(BOXES), list(BOXES.values()))
+    result, proposals = import_proposals(tmp_path, images, f"x.{suffix}", content)
+    assert result.layout == LAYOUTS["yxyx1" if name == "mat" else "xyxy"]
     assert kept(proposals) == [boxes.tolist() for boxes in BOXES.values()]
     assert [each.image_size for each in proposals] == list(SIZES.values())
 
 
-def test_images_are_matched_by_name_without_leading_zeros(tmp_path, pictures):
+def test_images_are_matched_by_name_without_leading_zeros(tmp_path, images):
     content = {"ids": ["dog", 17, 99], "boxes": [BOXES["dog"], BOXES["000017"], BOXES["dog"]]}
-    found, proposals = import_proposals(tmp_path, pictures, "x.pkl", pickle.dumps(content))
-    assert (found.images, found.unused) == (2, 1)
+    result, proposals = import_proposals(tmp_path, images, "x.pkl", pickle.dumps(content))
+    assert (result.images, result.unused) == (2, 1)
     assert kept(proposals) == [None, BOXES["000017"].tolist(), BOXES["dog"].tolist()]
 
 
-def test_a_forced_layout(tmp_path, pictures):
+def test_a_forced_layout(tmp_path, images):
     written = [LAYOUTS["yxyx0"].encode(boxes) for boxes in BOXES.values()]
     content = WRITERS["npz"](list(BOXES), written)
-    _, proposals = import_proposals(tmp_path, pictures, "x.npz", content, LAYOUTS["yxyx0"])
+    _, proposals = import_proposals(tmp_path, images, "x.npz", content, LAYOUTS["yxyx0"])
     assert kept(proposals) == [boxes.tolist() for boxes in BOXES.values()]
 
 
-def test_swapped_axes_are_found_out(tmp_path, pictures):
+def test_swapped_axes_are_recognised(tmp_path, images):
     content = WRITERS["npz"](list(BOXES), [boxes[:, [1, 0, 3, 2]] for boxes in BOXES.values()])
-    found, proposals = import_proposals(tmp_path, pictures, "x.npz", content)
-    assert found.layout == LAYOUTS["yxyx"]
+    result, proposals = import_proposals(tmp_path, images, "x.npz", content)
+    assert result.layout == LAYOUTS["yxyx"]
     assert kept(proposals) == [boxes.tolist() for boxes in BOXES.values()]
 
 
-def test_a_wrong_forced_layout_is_refused_and_nothing_is_kept(tmp_path, pictures):
+def test_a_wrong_forced_layout_is_refused_and_nothing_is_kept(tmp_path, images):
     content = WRITERS["npz"](list(BOXES), list(BOXES.values()))
     with pytest.raises(DataError, match="boxes reach beyond the image"):
-        import_proposals(tmp_path, pictures, "x.npz", content, LAYOUTS["yxyx"])
+        import_proposals(tmp_path, images, "x.npz", content, LAYOUTS["yxyx"])
     assert not list(tmp_path.rglob("*.boxes"))
 
 
@@ -105,13 +105,11 @@ def test_a_wrong_forced_layout_is_refused_and_nothing_is_kept(tmp_path, pictures
         (["dog"], [BOXES["dog"][:, [2, 1, 0, 3]]], "end before they begin"),
     ],
 )
-def test_wrong_boxes_are_refused(tmp_path, pictures, names, boxes, message):
+def test_wrong_boxes_are_refused(tmp_path, images, names, boxes, message):
     with pytest.raises(DataError, match=message):
-        import_proposals(tmp_path, pictures, "x.npz", WRITERS["npz"](names, boxes))
+        import_proposals(tmp_path, images, "x.npz", WRITERS["npz"](names, boxes))
 
 
-def test_a_file_without_names_must_fit_in_number(tmp_path, pictures):
+def test_a_file_without_names_must_fit_in_number(tmp_path, images):
     with pytest.raises(DataError, match="boxes for 2 images and no names; there are 3 images"):
-        import_proposals(
-            tmp_path, pictures, "x.pkl", WRITERS["mmdetection"]([], [BOXES["dog"]] * 2)
-        )
+        import_proposals(tmp_path, images, "x.pkl", WRITERS["mmdetection"]([], [BOXES["dog"]] * 2))

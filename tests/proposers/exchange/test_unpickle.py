@@ -27,11 +27,11 @@ def read(content):
 @pytest.mark.parametrize("array", ARRAYS, ids=str)
 def test_arrays_of_every_protocol(array, protocol):
     content = {"boxes": [array, array], "n": 3, "x": 1.5, "s": "t", "none": None, "t": (1, [2])}
-    found = read(pickle.dumps(content, protocol))
-    assert {key: found[key] for key in ("n", "x", "s", "none", "t")} == {
+    loaded = read(pickle.dumps(content, protocol))
+    assert {key: loaded[key] for key in ("n", "x", "s", "none", "t")} == {
         key: content[key] for key in ("n", "x", "s", "none", "t")
     }
-    for got in found["boxes"]:
+    for got in loaded["boxes"]:
         assert (got.dtype.kind, got.dtype.itemsize) == (array.dtype.kind, array.dtype.itemsize)
         np.testing.assert_array_equal(got, array)
 
@@ -80,7 +80,7 @@ def test_anything_else_is_refused_and_not_run(hostile, protocol, tmp_path, monke
     assert not list(tmp_path.iterdir())
 
 
-def test_an_admitted_function_cannot_be_changed():
+def test_an_allowed_function_cannot_be_changed():
     # GLOBAL numpy.dtype, an empty dict, BUILD
     with pytest.raises(DataError, match="changes a function"):
         read(b"cnumpy\ndtype\n}b.")

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from frcnn_cli.proposers.selective_search.search import colour
+from frcnn_cli.proposers.selective_search import colour
 from reference import hsv_planes, lab_planes, smoothed
 
 SHAPES = [(12, 17), (1, 1), (1, 9), (9, 1), (2, 2)]
@@ -125,7 +125,7 @@ def test_smoothing_does_not_mix_channels():
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_rgi_is_shares_and_intensity(shape):
+def test_rgi_is_normalised_red_and_green_and_the_intensity(shape):
     image = random_image(shape)
     image[0, 0] = 0
     planes = colour.rgi(image)
@@ -133,5 +133,5 @@ def test_rgi_is_shares_and_intensity(shape):
     for y, x in np.ndindex(shape):
         r, g, b = (int(v) for v in image[y, x])
         total = r + g + b
-        share = 255 / total if total else 0
-        np.testing.assert_allclose(planes[:, y, x], [r * share, g * share, total / 3], rtol=1e-5)
+        scale = 255 / total if total else 0
+        np.testing.assert_allclose(planes[:, y, x], [r * scale, g * scale, total / 3], rtol=1e-5)

@@ -39,12 +39,12 @@ def random_regions(n, seed):
 
 def random_pairs(n, extra, seed):
     rng = np.random.default_rng(seed)
-    found = [(int(rng.integers(i)), i) for i in range(1, n)]
+    pairs = [(int(rng.integers(i)), i) for i in range(1, n)]
     for _ in range(extra):
         a, b = sorted(int(v) for v in rng.choice(n, 2, replace=False))
-        if (a, b) not in found:
-            found.append((a, b))
-    return np.array(found, np.int32).reshape(-1, 2)
+        if (a, b) not in pairs:
+            pairs.append((a, b))
+    return np.array(pairs, np.int32).reshape(-1, 2)
 
 
 def assert_same_as_naive(sizes, boxes, histograms, pairs, pixels, letters):
@@ -65,8 +65,10 @@ def test_similarity(letters, seed):
     for a in range(8):
         for b in range(8):
             got = similarity(a, b, sizes, boxes, histograms, pixels, flags(letters))
-            want = region_similarity(rows[a], rows[b], pixels, letters, COLOUR_LENGTH, FIXED_ONE)
-            assert got == pytest.approx(want, abs=1e-6)
+            expected = region_similarity(
+                rows[a], rows[b], pixels, letters, COLOUR_LENGTH, FIXED_ONE
+            )
+            assert got == pytest.approx(expected, abs=1e-6)
 
 
 def test_similarity_of_known_regions():

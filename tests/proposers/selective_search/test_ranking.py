@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from frcnn_cli.proposers.selective_search.ranking import (
+    demote_near_duplicates,
     first_occurrences,
     random_numbers,
-    spread,
 )
 from reference import near_duplicates_later
 
@@ -20,35 +20,35 @@ def random_boxes(rng, count, size=60):
 def test_the_order_equals_the_reference(seed, factor, threshold):
     rng = np.random.default_rng(seed)
     boxes = random_boxes(rng, 300, size=(12, 60)[seed % 2])
-    order = spread(boxes, threshold, factor)
+    order = demote_near_duplicates(boxes, threshold, factor)
     assert order.tolist() == near_duplicates_later(boxes.tolist(), threshold, factor)
 
 
 def test_an_overlap_at_the_threshold_is_no_duplicate():
     boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 8], [0, 0, 10, 9], [50, 50, 60, 60]], np.int32)
-    assert spread(boxes, 0.8, 9).tolist() == [0, 1, 3, 2]
-    assert spread(boxes, 0.79, 9).tolist() == [0, 3, 1, 2]
+    assert demote_near_duplicates(boxes, 0.8, 9).tolist() == [0, 1, 3, 2]
+    assert demote_near_duplicates(boxes, 0.79, 9).tolist() == [0, 3, 1, 2]
 
 
 def test_what_a_duplicate_overlaps_does_not_count():
     # the third is near the second alone, and that is a duplicate itself
     boxes = np.array([[0, 0, 100, 10], [8, 0, 108, 10], [16, 0, 116, 10]], np.int32)
-    assert spread(boxes, 0.8, 9).tolist() == [0, 2, 1]
+    assert demote_near_duplicates(boxes, 0.8, 9).tolist() == [0, 2, 1]
 
 
 def test_of_equal_ranks_the_earlier_box_stays_first():
     boxes = np.array([[9, 9, 19, 19], [9, 9, 19, 18], [0, 0, 9, 9], [30, 0, 39, 9]], np.int32)
-    assert spread(boxes, 0.8, 2).tolist() == [0, 2, 1, 3]
+    assert demote_near_duplicates(boxes, 0.8, 2).tolist() == [0, 2, 1, 3]
 
 
 @pytest.mark.parametrize("threshold", [1.0, 2.0])
 def test_from_one_on_nothing_changes(threshold):
     boxes = random_boxes(np.random.default_rng(0), 50)
-    assert spread(boxes, threshold, 9).tolist() == list(range(50))
+    assert demote_near_duplicates(boxes, threshold, 9).tolist() == list(range(50))
 
 
 def test_one_box():
-    assert spread(np.array([[0, 0, 1, 1]], np.int32), 0.8, 9).tolist() == [0]
+    assert demote_near_duplicates(np.array([[0, 0, 1, 1]], np.int32), 0.8, 9).tolist() == [0]
 
 
 def test_first_occurrences():

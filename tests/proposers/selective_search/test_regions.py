@@ -21,8 +21,8 @@ def noise(shape, seed=0):
 
 def segmented(shape, seed=0):
     planes = noise(shape, seed)
-    found = segment(planes, (60.0,), (2,))
-    return planes, found.labels(0), found.counts[0]
+    result = segment(planes, (60.0,), (2,))
+    return planes, result.labels(0), result.counts[0]
 
 
 def every_pixel_alone(shape, seed=0):
@@ -133,8 +133,10 @@ def test_statistics(labelling, shape):
         regions.FIXED_ONE,
     )
     assert histograms.shape == (n, regions.HISTOGRAM_LENGTH)
-    for row, wanted in zip(histograms.astype(int).tolist(), exact, strict=True):
-        assert all(-0.01 < want - got < 1.01 for got, want in zip(row, wanted, strict=True))
+    for row, expected in zip(histograms.astype(int).tolist(), exact, strict=True):
+        assert all(
+            -0.01 < exact_value - got < 1.01 for got, exact_value in zip(row, expected, strict=True)
+        )
 
 
 @pytest.mark.parametrize("labelling", LABELLINGS)

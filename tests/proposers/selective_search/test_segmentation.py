@@ -40,7 +40,7 @@ def smooth_noise(shape, seed=0):
     return smooth(noise(shape, seed), 1.0)
 
 
-PICTURES = [noise, patches, few_levels, constant, smooth_noise]
+MAKERS = [noise, patches, few_levels, constant, smooth_noise]
 
 
 def weight_dict(weights):
@@ -52,14 +52,14 @@ def weight_dict(weights):
 
 
 def only_scale(planes, scales, min_sizes):
-    found = segmentation.segment(planes, scales, min_sizes)
-    return found.labels(0), found.counts[0]
+    result = segmentation.segment(planes, scales, min_sizes)
+    return result.labels(0), result.counts[0]
 
 
-@pytest.mark.parametrize("picture", PICTURES)
+@pytest.mark.parametrize("make_planes", MAKERS)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_edge_weights(picture, shape):
-    planes = picture(shape)
+def test_edge_weights(make_planes, shape):
+    planes = make_planes(shape)
     weights = segmentation.edge_weights(planes)
     assert weights.dtype == np.uint16
     assert weight_dict(weights) == edge_weight_dict(planes, PER_UNIT)
@@ -80,10 +80,10 @@ def test_the_largest_distance_has_a_bucket():
     assert weights == [segmentation.BUCKETS - 2] * 4
 
 
-@pytest.mark.parametrize("picture", PICTURES)
+@pytest.mark.parametrize("make_planes", MAKERS)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_kept_edges_and_their_order(picture, shape):
-    weights = segmentation.edge_weights(picture(shape))
+def test_kept_edges_and_their_order(make_planes, shape):
+    weights = segmentation.edge_weights(make_planes(shape))
     kept = segmentation.candidate_edges(weights)
     expected = kept_edges(weight_dict(weights), *shape)
     assert kept.dtype == np.uint16
@@ -98,10 +98,10 @@ def test_kept_edges_and_their_order(picture, shape):
         assert all(weight_dict(weights)[int(edge)] == bucket for edge in inside)
 
 
-@pytest.mark.parametrize("picture", PICTURES)
+@pytest.mark.parametrize("make_planes", MAKERS)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_dropped_edges_are_in_no_spanning_forest(picture, shape):
-    weights = segmentation.edge_weights(picture(shape, 1))
+def test_dropped_edges_are_in_no_spanning_forest(make_planes, shape):
+    weights = segmentation.edge_weights(make_planes(shape, 1))
     every = weight_dict(weights)
     pixels, width = shape[0] * shape[1], shape[1]
     kept = list(weight_dict(segmentation.candidate_edges(weights)))
@@ -111,10 +111,10 @@ def test_dropped_edges_are_in_no_spanning_forest(picture, shape):
 
 
 @pytest.mark.parametrize(("k", "min_size"), [(0, 1), (3, 1), (30, 1), (30, 5), (100, 20), (1, 999)])
-@pytest.mark.parametrize("picture", PICTURES)
+@pytest.mark.parametrize("make_planes", MAKERS)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_segments_equal_the_textbook(picture, shape, k, min_size):
-    planes = picture(shape, 2)
+def test_segments_equal_the_textbook(make_planes, shape, k, min_size):
+    planes = make_planes(shape, 2)
     weights = edge_weight_dict(planes, PER_UNIT)
     edges = kept_edges(weights, *shape)
     pixels = shape[0] * shape[1]
@@ -126,9 +126,9 @@ def test_segments_equal_the_textbook(picture, shape, k, min_size):
 
 
 @pytest.mark.parametrize("seed", range(8))
-@pytest.mark.parametrize("picture", [noise, patches, smooth_noise, few_levels])
-def test_several_scales_at_once_equal_each_alone(picture, seed):
-    planes = picture((12, 17), seed)
+@pytest.mark.parametrize("make_planes", [noise, patches, smooth_noise, few_levels])
+def test_several_scales_at_once_equal_each_alone(make_planes, seed):
+    planes = make_planes((12, 17), seed)
     scales, min_sizes = (5.0, 40.0, 150.0), (2, 6, 15)
     together = segmentation.segment(planes, scales, min_sizes)
     weights = edge_weight_dict(planes, PER_UNIT)
@@ -142,33 +142,33 @@ def test_several_scales_at_once_equal_each_alone(picture, seed):
 @pytest.mark.parametrize("scales", [(40.0,), (40.0, 5.0), (5.0, 40.0, 150.0)])
 @pytest.mark.parametrize("shape", [*SHAPES, (23, 31)])
 def test_cells_are_the_largest_parts_that_no_scale_divides(shape, scales):
-    found = segmentation.segment(patches(shape, 6), scales, (2,) * len(scales))
-    labels = np.stack([found.labels(scale).ravel() for scale in range(len(scales))])
+    result = segmentation.segment(patches(shape, 6), scales, (2,) * len(scales))
+    labels = np.stack([result.labels(scale).ravel() for scale in range(len(scales))])
     _, expected = np.unique(labels, axis=1, return_inverse=True)
     names = {}
     in_order = [names.setdefault(int(cell), len(names)) for cell in expected]
-    assert found.cells.dtype == np.int32
-    assert found.cells.ravel().tolist() == in_order
-    assert all(len(owner) == len(names) for owner in found.owners)
+    assert result.cells.dtype == np.int32
+    assert result.cells.ravel().tolist() == in_order
+    assert all(len(owner) == len(names) for owner in result.owners)
 
 
 @pytest.mark.parametrize("min_size", [1, 4, 25, 150])
-@pytest.mark.parametrize("picture", PICTURES)
-def test_labels_are_in_order_of_appearance_and_components_large_enough(picture, min_size):
-    labels, n = only_scale(picture((12, 17), 3), (10.0,), (min_size,))
+@pytest.mark.parametrize("make_planes", MAKERS)
+def test_labels_are_in_order_of_appearance_and_components_large_enough(make_planes, min_size):
+    labels, n = only_scale(make_planes((12, 17), 3), (10.0,), (min_size,))
     values, first, counts = np.unique(labels, return_index=True, return_counts=True)
     assert values.tolist() == list(range(n))
     assert (np.diff(first) > 0).all()
     assert n == 1 or counts.min() >= min_size
 
 
-@pytest.mark.parametrize("picture", [noise, patches, smooth_noise])
-def test_components_are_connected(picture):
-    labels, n = only_scale(picture((12, 17), 4), (30.0,), (3,))
+@pytest.mark.parametrize("make_planes", [noise, patches, smooth_noise])
+def test_components_are_connected(make_planes):
+    labels, n = only_scale(make_planes((12, 17), 4), (30.0,), (3,))
     assert n > 1
     flat = labels.ravel()
     inside = {}
-    for edge in edge_weight_dict(picture((12, 17), 4), PER_UNIT):
+    for edge in edge_weight_dict(make_planes((12, 17), 4), PER_UNIT):
         a, b = edge_ends(edge, 17)
         if flat[a] == flat[b]:
             inside[edge] = 0

@@ -1,1 +1,1 @@
-"""The HTML page about an evaluation."""
+"""The report of an evaluation: an HTML page, and its curves as files."""

@@ -1,9 +1,11 @@
-"""Pictures of the worst errors, with boxes drawn."""
+"""Examples of the worst errors: small images with the boxes drawn."""
 
 from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,105 +14,125 @@ from PIL import Image, ImageDraw
 from ...data import images as image_files
 from ...data.dataset import Dataset
 from ...errors import ImageError
-from ..diagnosis import KINDS, MISSED, Diagnosis
-from ..voc import MatchedDetections
-from .page import Picture
+from ..diagnosis import ERROR_TYPES, MISSED, Diagnosis
+from ..matching import MatchedDetections
+from .page import ErrorExample
 
-LONG_SIDE = 420  # pixels of a picture on the page
-FOUND, OBJECT = (255, 122, 0), (0, 194, 255)  # RGB; page.css has them too
+LONG_SIDE = 420  # pixels of an image on the page
+DETECTED_COLOUR, ANNOTATED_COLOUR = (255, 122, 0), (0, 194, 255)  # RGB; the same as in page.css
+_MOST_CANDIDATES = 1000  # of one type of error
 Box = NDArray[np.float64]
 
 
-def pictures(
-    judged: MatchedDetections,
-    diagnosis: Diagnosis,
-    dataset: Dataset,
-    per_kind: int,
-) -> list[Picture]:
-    """The false positives of the highest scores and the largest objects missed.
+@dataclass(frozen=True, kw_only=True)
+class _Error:
+    """One error that could be shown."""
 
-    At most one of a kind in an image; images whose file cannot be read are left out.
+    image: int  # index in the data set
+    label: int
+    caption: str
+    detected: Box | None
+    annotated: Box | None
+
+
+def error_examples(
+    matched: MatchedDetections, diagnosis: Diagnosis, dataset: Dataset, count: int
+) -> list[ErrorExample]:
+    """The false positives with the highest scores and the largest objects missed.
+
+    An image appears at most once for each type of error; unreadable images are left out.
 
     Args:
-        per_kind: how many of each of KINDS.
+        count: the most examples of each of ERROR_TYPES.
     """
-    made = []
-    for kind in range(len(KINDS)):
-        rows = _worst_missed if kind == MISSED else _worst_false
-        seen: set[int] = set()
-        for image, caption, label, found, target in rows(judged, diagnosis, kind, dataset.classes):
-            if len(seen) == per_kind:
+    examples = []
+    for number, error_type in enumerate(ERROR_TYPES):
+        if number == MISSED:
+            errors = _largest_missed(matched, diagnosis, dataset.classes)
+        else:
+            errors = _best_false_positives(matched, diagnosis, number, dataset.classes)
+        shown: set[int] = set()
+        for error in errors:
+            if len(shown) == count:
                 break
-            if image in seen:
+            if error.image in shown:
                 continue
-            path = dataset.paths[image]
+            path = dataset.paths[error.image]
             try:
                 pixels = image_files.decode(image_files.read_bytes(path), str(path))
             except ImageError:
                 continue
-            seen.add(image)
-            data, size = _draw(pixels, found, target)
-            text = f"{caption} · {dataset.image_id(image)}"
-            made.append(Picture(KINDS[kind], dataset.classes[label - 1], text, data, size))
-    return made
+            shown.add(error.image)
+            jpeg, size = _draw(pixels, error.detected, error.annotated)
+            examples.append(
+                ErrorExample(
+                    error_type=error_type,
+                    class_name=dataset.classes[error.label - 1],
+                    caption=f"{error.caption} · {dataset.image_id(error.image)}",
+                    jpeg=jpeg,
+                    size=size,
+                )
+            )
+    return examples
 
 
-_Row = tuple[int, str, int, Box | None, Box | None]  # image, caption, label, found, object
-
-
-def _worst_false(
-    judged: MatchedDetections, diagnosis: Diagnosis, kind: int, classes: tuple[str, ...]
-) -> list[_Row]:
-    detections, objects = judged.detections, judged.objects
-    rows = np.flatnonzero(diagnosis.kind == kind)
+def _best_false_positives(
+    matched: MatchedDetections, diagnosis: Diagnosis, error_type: int, classes: tuple[str, ...]
+) -> Iterator[_Error]:
+    """False positives of one type, best score first."""
+    detections, objects = matched.detections, matched.objects
+    rows = np.flatnonzero(diagnosis.error_type == error_type)
     rows = rows[np.argsort(-detections.scores[rows], kind="stable")]
-    result: list[_Row] = []
-    for row in rows[:1000]:
+    for row in rows[:_MOST_CANDIDATES]:
         target = diagnosis.target[row]
         label = int(detections.labels[row])
         caption = f"{classes[label - 1]} {detections.scores[row]:.2f}"
         if target >= 0 and objects.labels[target] != label:
             caption += f" on {classes[objects.labels[target] - 1]}"
         elif target >= 0:
-            caption += f", IoU {judged.matches.overlap[row]:.2f}"
-        box = objects.boxes[target] if target >= 0 else None
-        result.append((int(detections.image[row]), caption, label, detections.boxes[row], box))
-    return result
+            caption += f", IoU {matched.matches.iou[row]:.2f}"
+        yield _Error(
+            image=int(detections.image[row]),
+            label=label,
+            caption=caption,
+            detected=detections.boxes[row],
+            annotated=objects.boxes[target] if target >= 0 else None,
+        )
 
 
-def _worst_missed(
-    judged: MatchedDetections, diagnosis: Diagnosis, kind: int, classes: tuple[str, ...]
-) -> list[_Row]:
-    objects = judged.objects
+def _largest_missed(
+    matched: MatchedDetections, diagnosis: Diagnosis, classes: tuple[str, ...]
+) -> Iterator[_Error]:
+    """Missed objects, largest first."""
+    objects = matched.objects
     rows = np.flatnonzero(diagnosis.missed)
     rows = rows[np.argsort(-objects.areas[rows], kind="stable")]
-    return [
-        (
-            int(objects.image[row]),
-            classes[objects.labels[row] - 1],
-            int(objects.labels[row]),
-            None,
-            objects.boxes[row],
+    for row in rows[:_MOST_CANDIDATES]:
+        label = int(objects.labels[row])
+        yield _Error(
+            image=int(objects.image[row]),
+            label=label,
+            caption=classes[label - 1],
+            detected=None,
+            annotated=objects.boxes[row],
         )
-        for row in rows[:1000]
-    ]
 
 
 def _draw(
-    pixels: NDArray[np.uint8], found: Box | None, target: Box | None
+    pixels: NDArray[np.uint8], detected: Box | None, annotated: Box | None
 ) -> tuple[str, tuple[int, int]]:
     """Base64 of a small JPEG with the two boxes, and its (height, width)."""
-    picture = Image.fromarray(pixels)
-    factor = min(LONG_SIDE / max(picture.size), 1.0)
-    size = (max(1, round(picture.width * factor)), max(1, round(picture.height * factor)))
-    picture = picture.resize(size, Image.Resampling.LANCZOS)
-    pen = ImageDraw.Draw(picture)
-    for box, colour in ((target, OBJECT), (found, FOUND)):
+    image = Image.fromarray(pixels)
+    factor = min(LONG_SIDE / max(image.size), 1.0)
+    size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
+    image = image.resize(size, Image.Resampling.LANCZOS)
+    canvas = ImageDraw.Draw(image)
+    for box, colour in ((annotated, ANNOTATED_COLOUR), (detected, DETECTED_COLOUR)):
         if box is not None:
             x1, y1, x2, y2 = (float(value) * factor for value in box)
             corners = (x1, y1, max(x1, x2 - 1), max(y1, y2 - 1))
-            pen.rectangle(corners, outline=(0, 0, 0), width=5)  # an edge on any background
-            pen.rectangle(corners, outline=colour, width=3)
+            canvas.rectangle(corners, outline=(0, 0, 0), width=5)  # visible on any background
+            canvas.rectangle(corners, outline=colour, width=3)
     buffer = io.BytesIO()
-    picture.save(buffer, format="JPEG", quality=82)
-    return base64.b64encode(buffer.getvalue()).decode(), (picture.height, picture.width)
+    image.save(buffer, format="JPEG", quality=82)
+    return base64.b64encode(buffer.getvalue()).decode(), (image.height, image.width)

@@ -20,15 +20,15 @@ const filters = document.querySelector("#filters");
 if (filters) {
   filters.hidden = false;
   const choose = () => {
-    const kind = filters.elements.kind.value;
+    const type = filters.elements.type.value;
     const name = filters.elements.class.value;
     for (const figure of document.querySelectorAll(".gallery figure")) {
-      figure.hidden = (kind && figure.dataset.kind !== kind) || (name && figure.dataset.class !== name);
+      figure.hidden = (type && figure.dataset.type !== type) || (name && figure.dataset.class !== name);
     }
   };
   filters.addEventListener("change", choose);
   choose();
 }
-for (const picture of document.querySelectorAll(".gallery img")) {
-  picture.addEventListener("click", () => picture.closest("figure").classList.toggle("large"));
+for (const image of document.querySelectorAll(".gallery img")) {
+  image.addEventListener("click", () => image.closest("figure").classList.toggle("large"));
 }

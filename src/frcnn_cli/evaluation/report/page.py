@@ -1,4 +1,4 @@
-"""The report as one page of HTML, which needs no network and runs no script but its own."""
+"""The report as one HTML page, which loads nothing and runs no script but its own."""
 
 from __future__ import annotations
 
@@ -12,71 +12,70 @@ _HERE = Path(__file__).parent
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ClassRow:
-    """One class; NaN where there is no such figure."""
+    """The results of one class; NaN where there is none."""
 
     name: str
     ap: float
-    paper: float  # of the paper, for comparison
-    objects: int
+    paper_ap: float
+    object_count: int
     recall: float
     precision: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ErrorRow:
-    """One kind of error."""
+    """The errors of one type."""
 
-    kind: str
-    about: str
-    confident: int  # with the score chosen or a higher one
-    every: int
-    gain: float  # mAP
+    error_type: str
+    description: str
+    confident: int  # number of errors with the score of `Page.score` or more
+    total: int
+    gain: float  # of mean AP, if all errors of the type were fixed
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A picture of an error."""
+@dataclass(frozen=True, kw_only=True)
+class ErrorExample:
+    """An image that shows an error."""
 
-    kind: str
+    error_type: str
     class_name: str
     caption: str
-    data: str  # base64 of a JPEG
+    jpeg: str  # base64
     size: tuple[int, int]  # (height, width)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Page:
-    """All that the report says."""
+    """Everything that the page shows."""
 
     title: str
-    tiles: Sequence[tuple[str, str]]  # figure, what it is
+    tiles: Sequence[tuple[str, str]]  # value, label
     rules: str
     classes: Sequence[ClassRow]
     mean: ClassRow
-    paper: str  # whose figures those of the paper are; "" without
-    score: float
-    curves: Sequence[str]  # SVG
-    curve_note: str  # how AP comes from them
+    paper: str  # where the paper's AP comes from; "" if there is none to compare with
+    score: float  # detections with this score or more count for recall and precision
+    curves: Sequence[str]  # SVG, one for each class
+    curve_note: str  # how AP follows from the curves
     errors: Sequence[ErrorRow]
-    sizes: Sequence[tuple[str, float, int]]  # name, mAP, objects
+    sizes: Sequence[tuple[str, float, int]]  # name, mean AP, number of objects
     histogram: str  # SVG
-    recall: Sequence[tuple[str, Sequence[float]]]  # proposals: number, figures
+    recall: Sequence[tuple[str, Sequence[float]]]  # number of proposals; recall at 0.5, 0.7; MABO
     recall_note: str
-    pictures: Sequence[Picture]
-    pictures_note: str
+    examples: Sequence[ErrorExample]
 
     def html(self) -> str:
-        """The page."""
+        """The page as HTML."""
         sections = {
             "classes": ("Classes", self._classes()),
             "curves": ("Precision and recall", self._curves()),
-            "errors": ("Errors by kind", self._errors()),
+            "errors": ("Types of error", self._errors()),
             "sizes": ("Size of the objects", self._sizes()),
             "scores": ("Scores", self._scores()),
             "proposals": ("Proposals", self._proposals()),
-            "pictures": ("The worst errors", self._gallery()),
+            "examples": ("The worst errors", self._examples()),
         }
         links = "".join(f'<a href="#{key}">{name}</a>' for key, (name, _) in sections.items())
         body = "".join(
@@ -89,27 +88,23 @@ class Page:
             f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
             f"<title>{escape(self.title)}</title><style>{_read('page.css')}</style></head><body>"
-            f'<h1>{escape(self.title)}</h1><p class="soft">{escape(self.rules)}</p>'
+            f"<h1>{escape(self.title)}</h1>{_note(escape(self.rules))}"
             f'<div class="tiles">{tiles}</div><nav>{links}</nav>{body}'
             f"<script>{_read('page.js')}</script></body></html>\n"
         )
 
     def _classes(self) -> str:
-        heads = [
-            "class",
-            "AP",
-            *(["paper"] if self.paper else []),
-            "objects",
-            "recall",
-            "precision",
-        ]
+        paper_heading = ["paper"] if self.paper else []
+        headings = ["class", "AP", *paper_heading, "objects", "recall", "precision"]
         rows = "".join(f"<tr>{self._class_cells(row)}</tr>" for row in self.classes)
-        note = f"<p>The paper's figures: {escape(self.paper)}</p>" if self.paper else ""
+        paper_note = f"<p>AP of the paper: {escape(self.paper)}</p>" if self.paper else ""
         return (
-            f'<p class="soft">Recall and precision are those of detections with a score of '
-            f"{self.score:g} or more, at IoU 0.5. A click on a heading sorts.</p>{note}"
-            f'<div class="scroll"><table><thead><tr>'
-            + "".join(f'<th scope="col"><button>{head}</button></th>' for head in heads)
+            _note(
+                "Recall and precision at IoU 0.5, of the detections with a score of "
+                f"{self.score:g} or more. Click on a heading to sort by it."
+            )
+            + f'{paper_note}<div class="scroll"><table><thead><tr>'
+            + "".join(f'<th scope="col"><button>{each}</button></th>' for each in headings)
             + f"</tr></thead><tbody>{rows}</tbody><tfoot><tr><td><b>mean</b></td>"
             + self._class_cells(self.mean).split("</td>", 1)[1]
             + "</tr></tfoot></table></div>"
@@ -118,98 +113,114 @@ class Page:
     def _class_cells(self, row: ClassRow) -> str:
         cells = [_cell(escape(row.name), row.name), _bar(row.ap, row.ap)]
         if self.paper:
-            cells.append(_number(row.paper))
-        cells.append(_cell(str(row.objects), str(row.objects)))
+            cells.append(_number(row.paper_ap))
+        cells.append(_cell(str(row.object_count), str(row.object_count)))
         return "".join([*cells, _number(row.recall), _number(row.precision)])
 
     def _curves(self) -> str:
-        return (
-            '<p class="soft">Line: precision over recall at IoU 0.5. Area: the best precision at '
-            f"that recall or a higher one{escape(self.curve_note)}. Dot: score {self.score:g}.</p>"
-            f'<div class="curves">{"".join(self.curves)}</div>'
+        note = (
+            "The line is precision over recall at IoU 0.5. The area is the best precision at each "
+            f"recall or a higher one{escape(self.curve_note)}. The dot is at score {self.score:g}."
         )
+        return f'{_note(note)}<div class="curves">{"".join(self.curves)}</div>'
 
     def _errors(self) -> str:
-        most = max((row.gain for row in self.errors if row.gain > 0), default=1.0)
+        largest = max((row.gain for row in self.errors if row.gain > 0), default=1.0)
         rows = "".join(
-            f"<tr><td>{escape(row.kind)}<small>{escape(row.about)}</small></td>"
+            f"<tr><td>{escape(row.error_type)}<small>{escape(row.description)}</small></td>"
             f"{_cell(f'{row.confident:,}', str(row.confident))}"
-            f"{_cell(f'{row.every:,}', str(row.every))}{_bar(row.gain, row.gain / most, True)}</tr>"
+            f"{_cell(f'{row.total:,}', str(row.total))}"
+            f"{_bar(row.gain, row.gain / largest, signed=True)}</tr>"
             for row in self.errors
         )
-        return (
-            '<p class="soft">What each kind costs: the mean AP at IoU 0.5 that would be gained if '
-            "all errors of the kind and nothing else were fixed. The gains do not add up.</p>"
-            '<div class="scroll"><table><thead><tr><th>kind</th>'
-            f"<th>score ≥ {self.score:g}</th><th>all</th><th>mean AP gained</th></tr></thead>"
-            f"<tbody>{rows}</tbody></table></div>"
+        note = (
+            "The number of errors of each type, and what they cost: the mean AP at IoU 0.5 that "
+            "would be gained if all errors of this type, and no others, were fixed. The gains of "
+            "several types do not add up."
         )
+        headings = ("type", f"score ≥ {self.score:g}", "all", "mean AP gained")
+        return _note(note) + _table(headings, rows)
 
     def _sizes(self) -> str:
         rows = "".join(
-            f"<tr><td>{escape(name)}</td>{_cell(f'{objects:,}', str(objects))}{_bar(ap, ap)}</tr>"
-            for name, ap, objects in self.sizes
+            f"<tr><td>{escape(name)}</td>{_cell(f'{count:,}', str(count))}{_bar(ap, ap)}</tr>"
+            for name, ap, count in self.sizes
         )
-        return (
-            '<p class="soft">Mean AP of objects of less than 32², of up to 96², and of more square '
-            'pixels, at IoU 0.5; objects of other sizes are ignored.</p><div class="scroll">'
-            "<table><thead><tr><th>size</th><th>objects</th><th>mean AP</th></tr></thead>"
-            f"<tbody>{rows}</tbody></table></div>"
+        note = (
+            "Mean AP at IoU 0.5 for objects with an area below 32², below 96², and of 96² square "
+            "pixels or more. Objects of the other sizes are ignored in each row."
         )
+        return _note(note) + _table(("size", "objects", "mean AP"), rows)
 
     def _scores(self) -> str:
-        return (
-            '<p class="soft"><span class="key">hits</span> and <span class="key bad">false '
-            "positives</span> of all classes, by score; the scale is logarithmic.</p>"
-            f"{self.histogram}"
+        note = (
+            'The number of <span class="key">true positives</span> and <span class="key bad">false '
+            "positives</span> of all classes by score, on a logarithmic scale."
         )
-
-    def _gallery(self) -> str:
-        if not self.pictures:
-            return f'<p class="soft">{escape(self.pictures_note)}</p>'
-        kinds = list(dict.fromkeys(picture.kind for picture in self.pictures))
-        names = sorted({picture.class_name for picture in self.pictures})
-        radios = "".join(
-            f'<label><input type="radio" name="kind" value="{escape(kind)}"'
-            f"{' checked' if not kind else ''}>{escape(kind) or 'all'}</label>"
-            for kind in ["", *kinds]
-        )
-        options = "".join(f'<option value="{escape(n)}">{escape(n)}</option>' for n in names)
-        figures = "".join(
-            f'<figure data-kind="{escape(p.kind)}" data-class="{escape(p.class_name)}">'
-            f'<img src="data:image/jpeg;base64,{p.data}" width="{p.size[1]}" height="{p.size[0]}" '
-            f'loading="lazy" alt="{escape(p.kind)}: {escape(p.caption)}"><figcaption>'
-            f"<b>{escape(p.kind)}</b>: {escape(p.caption)}</figcaption></figure>"
-            for p in self.pictures
-        )
-        return (
-            '<p class="soft">The false positives with the highest scores and the largest objects '
-            'missed, one of a kind in an image. <span class="key found">detected</span> '
-            '<span class="key object">annotated</span></p>'
-            f'<form id="filters" hidden>{radios}<select name="class" aria-label="class">'
-            f'<option value="">all classes</option>{options}</select></form>'
-            f'<div class="gallery">{figures}</div>'
-        )
+        return _note(note) + self.histogram
 
     def _proposals(self) -> str:
+        note = _note(escape(self.recall_note))
         if not self.recall:
-            return f'<p class="soft">{escape(self.recall_note)}</p>'
+            return note
         rows = "".join(
             f"<tr><td>{escape(count)}</td>{''.join(_number(value) for value in values)}</tr>"
             for count, values in self.recall
         )
-        return (
-            f'<p class="soft">{escape(self.recall_note)}</p><div class="scroll"><table><thead><tr>'
-            "<th>proposals</th><th>recall at 0.5</th><th>recall at 0.7</th><th>MABO</th></tr>"
-            f"</thead><tbody>{rows}</tbody></table></div>"
+        return note + _table(("proposals", "recall at 0.5", "recall at 0.7", "MABO"), rows)
+
+    def _examples(self) -> str:
+        if not self.examples:
+            return _note("There are no errors, or the image files cannot be read.")
+        types = list(dict.fromkeys(example.error_type for example in self.examples))
+        names = sorted({example.class_name for example in self.examples})
+        radios = "".join(
+            f'<label><input type="radio" name="type" value="{escape(error_type)}"'
+            f"{' checked' if not error_type else ''}>{escape(error_type) or 'all'}</label>"
+            for error_type in ["", *types]
         )
+        options = "".join(f'<option value="{escape(n)}">{escape(n)}</option>' for n in names)
+        note = (
+            "The false positives with the highest scores and the largest missed objects, at most "
+            'one of each type in an image: <span class="key detected">detected</span> and '
+            '<span class="key annotated">annotated</span> boxes. Click on an image to enlarge it.'
+        )
+        return (
+            f'{_note(note)}<form id="filters" hidden>{radios}<select name="class" '
+            f'aria-label="class"><option value="">all classes</option>{options}</select></form>'
+            f'<div class="gallery">{"".join(map(_figure, self.examples))}</div>'
+        )
+
+
+def _figure(example: ErrorExample) -> str:
+    error_type, caption = escape(example.error_type), escape(example.caption)
+    height, width = example.size
+    return (
+        f'<figure data-type="{error_type}" data-class="{escape(example.class_name)}">'
+        f'<img src="data:image/jpeg;base64,{example.jpeg}" width="{width}" height="{height}" '
+        f'loading="lazy" alt="{error_type}: {caption}"><figcaption>'
+        f"<b>{error_type}</b>: {caption}</figcaption></figure>"
+    )
 
 
 def _read(name: str) -> str:
     return (_HERE / name).read_text(encoding="utf-8")
 
 
+def _note(html: str) -> str:
+    return f'<p class="soft">{html}</p>'
+
+
+def _table(headings: Sequence[str], rows: str) -> str:
+    head = "".join(f"<th>{each}</th>" for each in headings)
+    return (
+        f'<div class="scroll"><table><thead><tr>{head}</tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>"
+    )
+
+
 def _cell(shown: str, value: str) -> str:
+    """A cell that page.js sorts by `value`."""
     return f'<td data-value="{escape(value)}">{shown}</td>'
 
 
@@ -217,12 +228,13 @@ def _number(value: float) -> str:
     return _cell("–", "-1") if math.isnan(value) else _cell(f"{value:.3f}", f"{value:.6f}")
 
 
-def _bar(value: float, share: float, signed: bool = False) -> str:
+def _bar(value: float, fraction: float, signed: bool = False) -> str:
+    """A cell with a number and a bar that fills this fraction of it."""
     if math.isnan(value):
         return '<td class="bar" data-value="-1">–</td>'
-    width = 100 * min(max(share, 0.0), 1.0)
+    width = 100 * min(max(fraction, 0.0), 1.0)
     shown = f"{value:+.3f}" if signed else f"{value:.3f}"
     return (
         f'<td class="bar" data-value="{value:.6f}"><div>'
-        f'<i style="--share:{width:.1f}%"></i>{shown}</div></td>'
+        f'<i style="--fraction:{width:.1f}%"></i>{shown}</div></td>'
     )

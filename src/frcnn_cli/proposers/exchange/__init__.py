@@ -1,1 +1,1 @@
-"""Proposals in the files of other programs."""
+"""Proposals in the file formats of other programs: read, written, imported into the cache."""

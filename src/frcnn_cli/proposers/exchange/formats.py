@@ -1,12 +1,13 @@
-"""Proposals in the files of other programs: read and written here, by format.
+"""Reading and writing proposals in the file formats of other programs.
 
     .mat   Girshick's: `boxes`, an M×4 array of one image, or a cell of them with a cell `images`
     .pkl   detectron2's dict of `ids`, `boxes`, `objectness_logits`; mmdetection's list of arrays
-    .npz   `image_ids`, `counts`, `boxes` one behind the other, perhaps `scores`
+    .npz   `image_ids`, `counts`, and `boxes` of all images in one array
     .json  {"images": [{"image": "000004", "boxes": [[x1, y1, x2, y2], …]}, …]}
 
-A file is never believed: nothing in it is run, sizes are looked at before anything is expanded,
-and every array is checked.
+Boxes come best first; where a pickle has scores, they give the order and are then dropped. Files
+are not trusted: none of their code is run, sizes are checked before anything is expanded, and so
+is every array.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import json
 import pickle
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,54 +30,57 @@ from .layouts import HALF_OPEN, LAYOUTS, Layout
 from .unpickle import load
 
 Boxes = NDArray[np.float32]
-MAX_BYTES = 8 * 2**30  # of a file once expanded
-MAT_LAYOUT = LAYOUTS["yxyx1"]  # what Girshick's data-set files hold
+MAX_BYTES = 8 * 2**30  # of an expanded file
+MAT_LAYOUT = LAYOUTS["yxyx1"]  # of the files that Girshick published
 
-
-# What numpy, SciPy, zipfile and zlib raise for files that are damaged or lie about their sizes.
+# What numpy, SciPy, zipfile and zlib raise for files that are damaged or give false sizes.
 _DAMAGE = (
     OSError, ValueError, KeyError, TypeError, EOFError, MemoryError, RuntimeError, zlib.error,
     zipfile.BadZipFile,
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BoxFile:
-    """The boxes of some images as a file has them, best first."""
+    """The boxes of some images, best first, with the columns as the file has them."""
 
-    format: str  # in words
-    names: tuple[str, ...] | None  # of the images, without ending; None where only the order counts
-    boxes: tuple[Boxes, ...]  # for each image N×4, columns as written
-    expected: Layout  # what the format usually means by the columns
+    format: str  # for people
+    names: tuple[str, ...] | None  # of the images, without suffix; None if the file has no names
+    boxes: tuple[Boxes, ...]  # for each image N×4
+    expected: Layout  # the usual layout of the format
 
 
 def read_boxes(path: Path) -> BoxFile:
-    """Read a file of proposals; its ending says the format.
+    """Read a file of proposals, in the format that its suffix names.
 
     Raises:
-        ConfigError: unknown ending. DataError: missing, damaged, or not what the ending says.
+        ConfigError: unknown suffix. DataError: the file is missing, damaged, or of another format.
     """
-    reader = _READERS.get(path.suffix.lower())
+    reader = READERS.get(path.suffix.lower())
     if reader is None:
-        raise ConfigError(f"{path}: unknown kind of file", f"expected {', '.join(_READERS)}")
+        raise ConfigError(f"{path}: unknown file format", f"expected {', '.join(READERS)}")
     try:
-        found = reader(path)
+        file = reader(path)
     except DataError:
         raise
     except _DAMAGE as error:
         raise DataError(
             f"cannot read the proposals in {path}: {reason(error)}", "check the file"
         ) from None
-    if found.names is not None and len(found.names) != len(found.boxes):
+    if file.names is not None and len(file.names) != len(file.boxes):
         raise DataError(
-            f"{path}: {len(found.names)} names of images, {len(found.boxes)} sets of boxes",
+            f"{path}: {len(file.names)} names of images, {len(file.boxes)} sets of boxes",
             "check the file",
         )
-    return found
+    return file
 
 
-def checked(boxes: Any, where: str) -> Boxes:
-    """Whatever a file holds for one image, as N×4 finite numbers; further columns are left out."""
+def _as_boxes(boxes: Any, where: str) -> Boxes:
+    """The boxes of one image as [N, 4] finite numbers; a fifth column is dropped.
+
+    Args:
+        where: the place in the file, for messages.
+    """
     array = np.asarray(boxes)
     if array.size == 0:
         return np.zeros((0, 4), np.float32)
@@ -91,7 +95,7 @@ def checked(boxes: Any, where: str) -> Boxes:
 
 
 def _ranked(boxes: Boxes, scores: Any, where: str) -> Boxes:
-    """Boxes with the highest score first; as they are where there are no scores."""
+    """Boxes in falling order of their scores."""
     values = np.asarray(scores, dtype=np.float32).ravel()
     if len(values) != len(boxes):
         raise DataError(f"{where}: {len(boxes)} boxes, {len(values)} scores", "check the file")
@@ -115,11 +119,11 @@ def _read_mat(path: Path) -> BoxFile:
         ) from None
     boxes, names = content["boxes"], None
     if boxes.dtype != object:
-        return BoxFile("MATLAB, one image", None, (checked(boxes, str(path)),), MAT_LAYOUT)
+        return _box_file("MATLAB, one image", None, [_as_boxes(boxes, str(path))], MAT_LAYOUT)
     if "images" in content:
-        names = tuple(_stem(np.asarray(name).item()) for name in content["images"].ravel())
-    each = (checked(own, f"{path}, image {i}") for i, own in enumerate(boxes.ravel(), start=1))
-    return BoxFile("MATLAB, a data set", names, tuple(each), MAT_LAYOUT)
+        names = [np.asarray(name).item() for name in content["images"].ravel()]
+    each = [_as_boxes(own, f"{path}, image {i}") for i, own in enumerate(boxes.ravel(), start=1)]
+    return _box_file("MATLAB, a data set", names, each, MAT_LAYOUT)
 
 
 def _read_pickle(path: Path) -> BoxFile:
@@ -129,22 +133,26 @@ def _read_pickle(path: Path) -> BoxFile:
         boxes = []
         for i, own in enumerate(content, start=1):
             where = f"{path}, image {i}"
-            plain = checked(own, where)
-            scored = np.ndim(own) == 2 and np.shape(own)[1] == 5
-            boxes.append(_ranked(plain, own[:, 4], where) if scored and len(plain) else plain)
-        return BoxFile("mmdetection", None, tuple(boxes), HALF_OPEN)
-    if not isinstance(content, dict) or not {"boxes"} <= content.keys():
+            unscored = _as_boxes(own, where)
+            scored = len(unscored) and np.ndim(own) == 2 and np.shape(own)[1] == 5
+            boxes.append(_ranked(unscored, own[:, 4], where) if scored else unscored)
+        return _box_file("mmdetection", None, boxes)
+    if not isinstance(content, dict) or "boxes" not in content:
         raise DataError(f"{path}: expected a list of arrays or a dict with `boxes`", "see the docs")
     if content.get("bbox_mode", 0) != 0:
         raise DataError(f"{path}: bbox_mode {content['bbox_mode']}", "expected 0, XYXY_ABS")
     names = content.get("ids", content.get("indexes"))
     scores = content.get("objectness_logits", content.get("scores"))
-    boxes = [checked(own, f"{path}, image {i}") for i, own in enumerate(content["boxes"], start=1)]
+    boxes = [
+        _as_boxes(own, f"{path}, image {i}") for i, own in enumerate(content["boxes"], start=1)
+    ]
     if scores is not None:
         pairs = zip(boxes, scores, strict=True)
-        boxes = [_ranked(own, score, f"{path}, image {i}") for i, (own, score) in enumerate(pairs)]
-    ids = None if names is None else tuple(_stem(name) for name in names)
-    return BoxFile("detectron2", ids, tuple(boxes), HALF_OPEN)
+        boxes = [
+            _ranked(own, score, f"{path}, image {i}")
+            for i, (own, score) in enumerate(pairs, start=1)
+        ]
+    return _box_file("detectron2", names, boxes)
 
 
 def _read_npz(path: Path) -> BoxFile:
@@ -152,33 +160,46 @@ def _read_npz(path: Path) -> BoxFile:
         if sum(info.file_size for info in archive.infolist()) > MAX_BYTES:
             raise DataError(f"{path} expands to more than {MAX_BYTES >> 30} GB", "split it")
     with np.load(path, allow_pickle=False) as content:
-        boxes = checked(content["boxes"], str(path))
+        boxes = _as_boxes(content["boxes"], str(path))
         if "counts" not in content:
-            return BoxFile("NumPy, one image", None, (boxes,), HALF_OPEN)
+            return _box_file("NumPy, one image", None, [boxes])
         counts, names = content["counts"].astype(np.int64), content["image_ids"]
     if (counts < 0).any() or counts.sum() != len(boxes):
-        raise DataError(f"{path}: {counts.sum()} boxes by `counts`, {len(boxes)} in `boxes`", "")
+        raise DataError(
+            f"{path}: {counts.sum()} boxes by `counts`, {len(boxes)} in `boxes`", "check the file"
+        )
     each = np.split(boxes, np.cumsum(counts)[:-1]) if len(counts) else []
-    return BoxFile("NumPy", tuple(_stem(name) for name in names), tuple(each), HALF_OPEN)
+    return _box_file("NumPy", names, each)
 
 
 def _read_json(path: Path) -> BoxFile:
     try:
         images = json.loads(path.read_text(encoding="utf-8"))["images"]
-        names = tuple(_stem(image["image"]) for image in images)
-        boxes = tuple(checked(image["boxes"], f"{path}, {image['image']}") for image in images)
+        names = [image["image"] for image in images]
+        boxes = [_as_boxes(image["boxes"], f"{path}, {image['image']}") for image in images]
     except RecursionError as error:
         raise DataError(f"cannot read {path}: {reason(error)}", "check the file") from None
-    return BoxFile("JSON", names, boxes, HALF_OPEN)
+    return _box_file("JSON", names, boxes)
+
+
+def _box_file(
+    format_: str,
+    names: Iterable[object] | None,
+    boxes: Iterable[Boxes],
+    expected: Layout = HALF_OPEN,
+) -> BoxFile:
+    stems = None if names is None else tuple(_stem(name) for name in names)
+    return BoxFile(format=format_, names=stems, boxes=tuple(boxes), expected=expected)
 
 
 def _stem(name: object) -> str:
-    """The name of an image without folder and ending."""
+    """The name of an image without folder and suffix."""
     text = name.decode("latin1") if isinstance(name, bytes) else str(name)
     return Path(text).stem
 
 
-_READERS: dict[str, Callable[[Path], BoxFile]] = {
+# By the suffix of the file.
+READERS: dict[str, Callable[[Path], BoxFile]] = {
     ".mat": _read_mat,
     ".pkl": _read_pickle,
     ".npz": _read_npz,
@@ -194,7 +215,8 @@ def _write_mat(names: Sequence[str], boxes: Sequence[Boxes]) -> bytes:
     cells = np.empty((1, len(boxes)), object)
     images = np.empty((len(names), 1), object)
     for i, (name, own) in enumerate(zip(names, boxes, strict=True)):
-        cells[0, i], images[i, 0] = MAT_LAYOUT.encode(own).astype(np.float64), name
+        cells[0, i] = MAT_LAYOUT.encode(own).astype(np.float64)
+        images[i, 0] = name
     out = io.BytesIO()
     savemat(out, {"boxes": cells, "images": images}, do_compression=True)
     return out.getvalue()
@@ -204,7 +226,7 @@ def _write_detectron2(names: Sequence[str], boxes: Sequence[Boxes]) -> bytes:
     content = {
         "ids": list(names),
         "boxes": list(boxes),
-        # falling, so that the order stays as it is
+        # falling scores, so that readers keep the order of the boxes
         "objectness_logits": [-np.arange(len(own), dtype=np.float32) for own in boxes],
         "bbox_mode": 0,
     }
@@ -228,16 +250,19 @@ def _write_npz(names: Sequence[str], boxes: Sequence[Boxes]) -> bytes:
 
 def _write_json(names: Sequence[str], boxes: Sequence[Boxes]) -> bytes:
     rows = [
-        {"image": name, "boxes": [[_short(v) for v in box] for box in own.tolist()]}
+        {"image": name, "boxes": [[_json_number(v) for v in box] for box in own.tolist()]}
         for name, own in zip(names, boxes, strict=True)
     ]
     return json.dumps({"images": rows}).encode()
 
 
-def _short(value: float) -> float | int:
+def _json_number(value: float) -> float | int:
+    """A whole number without its fraction, which keeps the file short."""
     return int(value) if value.is_integer() else value
 
 
+# By name of the format. A writer makes the content of a file from the names of the images, without
+# suffix, and the boxes of each image.
 WRITERS: dict[str, Callable[[Sequence[str], Sequence[Boxes]], bytes]] = {
     "mat": _write_mat,
     "detectron2": _write_detectron2,

@@ -1,4 +1,4 @@
-"""Taking proposals of other programs into the cache."""
+"""Importing the proposals of other programs into the cache."""
 
 from __future__ import annotations
 
@@ -7,21 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ...data import images
+from ...data import images as image_files
 from ...errors import DataError
 from ...structures import Proposals
 from ..cache import ProposalSource
-from .formats import BoxFile, read_boxes
+from .formats import Boxes, BoxFile, read_boxes
 from .layouts import Layout, detect
 
 
-@dataclass(frozen=True)
-class Imported:
-    """What was found in a file."""
+@dataclass(frozen=True, kw_only=True)
+class ImportResult:
+    """What a file held, and how many images it gave boxes to."""
 
-    format: str
+    format: str  # for people, as in BoxFile
     layout: Layout
     images: int  # that got boxes
     unused: int  # sets of boxes for other images
@@ -29,85 +28,82 @@ class Imported:
 
 def import_boxes(
     path: Path,
-    pictures: Sequence[Path],
+    images: Sequence[Path],
     source: ProposalSource,
-    layout: Layout | None,
-    on_image: Callable[[], None],
-) -> Imported:
-    """Keep the boxes of a file as the proposals of these images.
+    layout: Layout | None = None,
+    on_image: Callable[[], object] = lambda: None,
+) -> ImportResult:
+    """Store the boxes of a file as the proposals of these images.
 
-    Images are matched by file name without ending, or by order where the file has no names.
+    Images are matched by file name without suffix, or by order if the file has no names.
 
     Args:
-        source: of the method `file`. layout: None to find it from the sizes of the images.
+        images: paths of image files. source: of the method `registry.from_file(path)`.
+        layout: of the boxes; None to find it from the sizes of the images.
         on_image: called after each image.
     Raises:
-        DataError: no image matches, or boxes do not fit their images.
+        DataError: the file cannot be read, no image matches, or boxes do not fit their images.
+        ConfigError: unknown format. ImageError: a matched image cannot be read.
     """
     file = read_boxes(path)
-    matched = _match(file, pictures, path)
-    sizes = {picture: _shown_size(picture) for picture in matched}
+    matched = _match(file, images, path)
+    sizes = {image: image_files.read_layout(image).displayed_size for image in matched}
     if layout is None:
-        layout = detect(
-            [(boxes, sizes[picture]) for picture, boxes in matched.items()], file.expected
-        )
-    plain = {picture: layout.decode(boxes) for picture, boxes in matched.items()}
-    for picture, boxes in plain.items():
-        _check(boxes, sizes[picture], picture, layout)
-    for picture, boxes in plain.items():
-        content = images.read_bytes(picture)
-        with source.claim(content, wait=True):
-            source.store(content, Proposals(boxes, None, sizes[picture]))
+        pairs = [(boxes, sizes[image]) for image, boxes in matched.items()]
+        layout = detect(pairs, file.expected)
+    decoded = {image: layout.decode(boxes) for image, boxes in matched.items()}
+    for image, boxes in decoded.items():
+        _check_inside(boxes, sizes[image], image, layout)
+    for image, boxes in decoded.items():
+        content = image_files.read_bytes(image)
+        with source.lock(content, wait=True):
+            source.store(content, Proposals(boxes, sizes[image]))
         on_image()
-    return Imported(file.format, layout, len(matched), len(file.boxes) - len(matched))
+    unused = len(file.boxes) - len(matched)
+    return ImportResult(format=file.format, layout=layout, images=len(matched), unused=unused)
 
 
-def _match(file: BoxFile, pictures: Sequence[Path], path: Path) -> dict[Path, NDArray[np.float32]]:
+def _match(file: BoxFile, images: Sequence[Path], path: Path) -> dict[Path, Boxes]:
+    """The boxes of each image that the file has boxes for, as written."""
     if file.names is None:
-        if len(file.boxes) != len(pictures):
+        if len(file.boxes) != len(images):
             raise DataError(
                 f"{path} has boxes for {len(file.boxes)} images and no names; "
-                f"there are {len(pictures)} images",
+                f"there are {len(images)} images",
                 "give the images that it was made for, in its order",
             )
-        return dict(zip(pictures, file.boxes, strict=True))
-    by_name = dict(zip(map(_plain, file.names), file.boxes, strict=True))
+        return dict(zip(images, file.boxes, strict=True))
+    by_name = dict(zip(map(_normalized, file.names), file.boxes, strict=True))
     if len(by_name) != len(file.names):
         raise DataError(f"{path} names an image twice", "check the file")
-    found = {
-        picture: by_name[_plain(picture.stem)]
-        for picture in pictures
-        if _plain(picture.stem) in by_name
-    }
-    if not found:
+    names = {image: _normalized(image.stem) for image in images}
+    matched = {image: by_name[name] for image, name in names.items() if name in by_name}
+    if not matched:
         raise DataError(
             f"{path} has boxes for {len(file.names)} images ({file.names[0]}, …), "
             "none of them among those given",
             "images are matched by file name without ending",
         )
-    return found
+    return matched
 
 
-def _plain(name: str) -> str:
-    """The name of an image; numbers without their leading zeros, as some programs keep them."""
+def _normalized(name: str) -> str:
+    """The name of an image; a number without its leading zeros, since some programs drop them."""
     return str(int(name)) if name.isascii() and name.isdigit() and len(name) < 20 else name
 
 
-def _shown_size(path: Path) -> tuple[int, int]:
-    size, orientation = images.layout(path)
-    return size[::-1] if orientation >= 5 else size
-
-
-def _check(
-    boxes: NDArray[np.float32], size: tuple[int, int], picture: Path, layout: Layout
-) -> None:
+def _check_inside(boxes: Boxes, size: tuple[int, int], image: Path, layout: Layout) -> None:
+    """Raise unless all boxes lie inside an image of `size` (height, width) and have an area."""
     limit = np.array([size[1], size[0]], dtype=np.float32)
-    beyond = (boxes[:, :2] < 0).any(axis=1) | (boxes[:, 2:] > limit).any(axis=1)
-    turned = (boxes[:, 2:] <= boxes[:, :2]).any(axis=1)
-    for wrong, what in ((beyond, "reach beyond the image"), (turned, "end before they begin")):
+    outside = (boxes[:, :2] < 0).any(axis=1) | (boxes[:, 2:] > limit).any(axis=1)
+    inverted = (boxes[:, 2:] <= boxes[:, :2]).any(axis=1)
+    for wrong, problem in (
+        (outside, "reach beyond the image"),
+        (inverted, "end before they begin"),
+    ):
         if wrong.any():
             raise DataError(
-                f"{picture}: {int(wrong.sum())} of {len(boxes)} boxes {what} "
+                f"{image}: {int(wrong.sum())} of {len(boxes)} boxes {problem} "
                 f"({size[1]}×{size[0]} pixels; {layout})",
                 "check the file, or say how it writes boxes with --layout",
             )

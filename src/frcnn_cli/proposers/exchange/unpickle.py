@@ -1,7 +1,7 @@
-"""Reading pickles of numpy arrays without running what a pickle may contain.
+"""Reading pickles of numpy arrays without running the code that a pickle may contain.
 
-A pickle is a program. This reader knows numbers, strings, lists, tuples, dicts and the few names
-that numpy's arrays need; anything else stops it before it is imported or called.
+A pickle is a program. This reader accepts numbers, strings, lists, tuples, dicts and the few
+functions that numpy's arrays need; it stops at any other name before that is imported or called.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from ...errors import DataError, reason
 
 
-class _Admitted:
-    """A function that a pickle may call, and do nothing else with."""
+class _Allowed:
+    """A function that a pickle may call, but not change."""
 
     __slots__ = ("_function",)
 
@@ -32,12 +32,13 @@ class _Admitted:
         raise pickle.UnpicklingError("it changes a function")
 
 
-def _array_type(*arguments: object) -> None:
-    raise pickle.UnpicklingError("it makes an array of a size of its own")
+def _ndarray(*arguments: object) -> None:
+    """In place of numpy.ndarray, which would allocate an array of any size."""
+    raise pickle.UnpicklingError("it calls numpy.ndarray")
 
 
-def _reconstruct(kind: object, shape: tuple[int, ...], code: bytes) -> NDArray[Any]:
-    """An empty array; its content comes with the next instruction, checked by numpy."""
+def _reconstruct(array_type: object, shape: tuple[int, ...], code: bytes) -> NDArray[Any]:
+    """An empty array; the next instruction gives its content, which numpy checks."""
     return np.empty(0, np.int8)
 
 
@@ -48,11 +49,11 @@ def _frombuffer(
 
 
 def _dtype(code: object, *_: object) -> np.dtype[Any]:
-    # a copy: the next instruction sets its byte order, and numpy's own are shared by all
-    found = np.dtype(str(code), copy=True)
-    if found.kind not in "biufSU":
-        raise pickle.UnpicklingError(f"an array of type {found}")
-    return found
+    # a copy, since the next instruction sets its byte order, and numpy shares its own dtypes
+    dtype = np.dtype(str(code), copy=True)
+    if dtype.kind not in "biufSU":
+        raise pickle.UnpicklingError(f"it holds an array of type {dtype}")
+    return dtype
 
 
 def _scalar(dtype: np.dtype[Any], value: bytes) -> Any:
@@ -60,49 +61,49 @@ def _scalar(dtype: np.dtype[Any], value: bytes) -> Any:
 
 
 def _encode(text: str, encoding: str = "latin1") -> bytes:
-    """How Python 2's strings come along."""
+    """How byte strings are written by protocols 0 to 2."""
     if encoding not in ("latin1", "latin-1"):
-        raise pickle.UnpicklingError(f"a string in {encoding}")
+        raise pickle.UnpicklingError(f"it holds a string in {encoding}")
     return _codecs.encode(text, "latin1")
 
 
-def _no_bytes() -> bytes:
-    """How protocols 0 to 2 write empty ones; with an argument it could ask for any number."""
+def _empty_bytes() -> bytes:
+    """How protocols 0 to 2 write an empty byte string; an argument could ask for any length."""
     return b""
 
 
-_ADMITTED: dict[tuple[str, str], _Admitted] = {
-    ("numpy", "ndarray"): _Admitted(_array_type),
-    ("numpy", "dtype"): _Admitted(_dtype),
-    ("_codecs", "encode"): _Admitted(_encode),
-    ("__builtin__", "bytes"): _Admitted(_no_bytes),
+_ALLOWED: dict[tuple[str, str], _Allowed] = {
+    ("numpy", "ndarray"): _Allowed(_ndarray),
+    ("numpy", "dtype"): _Allowed(_dtype),
+    ("_codecs", "encode"): _Allowed(_encode),
+    ("__builtin__", "bytes"): _Allowed(_empty_bytes),
 }
 for _core in ("numpy.core", "numpy._core"):
-    _ADMITTED[f"{_core}.multiarray", "_reconstruct"] = _Admitted(_reconstruct)
-    _ADMITTED[f"{_core}.multiarray", "scalar"] = _Admitted(_scalar)
-    _ADMITTED[f"{_core}.numeric", "_frombuffer"] = _Admitted(_frombuffer)
+    _ALLOWED[f"{_core}.multiarray", "_reconstruct"] = _Allowed(_reconstruct)
+    _ALLOWED[f"{_core}.multiarray", "scalar"] = _Allowed(_scalar)
+    _ALLOWED[f"{_core}.numeric", "_frombuffer"] = _Allowed(_frombuffer)
 
 
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         try:
-            return _ADMITTED[module, name]
+            return _ALLOWED[module, name]
         except KeyError:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}") from None
 
 
 def load(file: IO[bytes], name: str) -> Any:
-    """What a pickle holds, if that is numbers, strings, containers and numpy arrays.
+    """Read a pickle of numbers, strings, containers and numpy arrays.
 
     Args:
         name: of the file, for messages.
     Raises:
-        DataError: it holds anything else, or is damaged.
+        DataError: the pickle holds anything else, or is damaged.
     """
     try:
         return _Unpickler(file, encoding="latin1").load()
     except Exception as error:  # a hostile pickle can make nearly every error happen
         raise DataError(
             f"{name} is not a pickle of numpy arrays alone: {reason(error)}",
-            "nothing of it was run; convert it to .npz where it was made",
+            "none of its code was run; convert it to .npz with the program that wrote it",
         ) from None

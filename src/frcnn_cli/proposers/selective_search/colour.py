@@ -9,28 +9,27 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-SMOOTHING_RADIUS = 3  # taps on either side: the Gaussian of sigma 0.8 is below 0.1 % there
-
 Planes = NDArray[np.float32]
 
-
-_STEPS = 4096  # of the table of Lab's curve
+SMOOTHING_RADIUS = 3  # taps on each side; at sigma 0.8 the Gaussian is below 0.1 % there
+_STEPS = 4096  # length of the table of the Lab curve
 
 
 def _srgb_to_linear() -> NDArray[np.float32]:
-    """Linear light of each level, in steps of the table of the curve."""
+    """Linear light of each 8-bit level, [256], in steps of the table of the Lab curve."""
     value = np.arange(256) / 255.0
     linear = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
     return (_STEPS * linear).astype(np.float32)
 
 
 def _lab_curve() -> NDArray[np.float32]:
+    """The function f of CIE L*a*b*, [_STEPS + 1], over linear light from 0 to 1."""
     t = np.arange(_STEPS + 1) / _STEPS
     curve = np.where(t > (6 / 29) ** 3, np.cbrt(t), t / (3 * (6 / 29) ** 2) + 4 / 29)
     return curve.astype(np.float32)
 
 
-# Tables instead of powers: quicker, and the same bits on every processor.
+# Tables instead of powers: they are faster, and give the same bits on every processor.
 _LINEAR = _srgb_to_linear()
 _LAB_CURVE = _lab_curve()
 
@@ -43,7 +42,7 @@ def _hsv(image):
     zero, one, full = np.float32(0), np.float32(1), np.float32(255)
     red, green, blue = np.empty((3, width), np.float32)
     for y in range(height):
-        # apart first, so that the rest, free of branches, becomes vector instructions
+        # channels are separated first: the next loop, free of branches, compiles to vector code
         row = image[y]
         for x in range(width):
             red[x], green[x], blue[x] = row[x, 0], row[x, 1], row[x, 2]
@@ -70,7 +69,7 @@ def _lab(image, linear, curve):
     red, green, blue = np.empty((3, width), np.float32)
     steps_x, steps_y, steps_z = np.empty((3, width), np.uint16)
     for y in range(height):
-        # look up and calculate in turn: the calculation becomes vector instructions
+        # lookups and arithmetic in separate loops: the arithmetic compiles to vector code
         row = image[y]
         for x in range(width):
             red[x], green[x], blue[x] = linear[row[x, 0]], linear[row[x, 1]], linear[row[x, 2]]
@@ -96,12 +95,12 @@ def _lab(image, linear, curve):
 
 
 def hsv(image: NDArray[np.uint8]) -> Planes:
-    """Hue, saturation and value of an [H, W, 3] RGB image, each in 0..255."""
+    """Hue, saturation and value of an [H, W, 3] RGB image, [3, H, W], each in 0..255."""
     return _hsv(image)
 
 
 def lab(image: NDArray[np.uint8]) -> Planes:
-    """CIE L*a*b* (D65) of an [H, W, 3] RGB image: 2.55 L, a + 128, b + 128."""
+    """CIE L*a*b* (D65) of an [H, W, 3] RGB image, [3, H, W]: 2.55 L, a + 128, b + 128."""
     return _lab(image, _LINEAR, _LAB_CURVE)
 
 
@@ -113,20 +112,23 @@ def _rgi(image):
         for x in range(width):
             r, g, b = np.int32(image[y, x, 0]), np.int32(image[y, x, 1]), np.int32(image[y, x, 2])
             total = np.float32(r + g + b)
-            share = np.float32(255) / max(total, np.float32(1))
-            planes[0, y, x] = np.float32(r) * share
-            planes[1, y, x] = np.float32(g) * share
+            scale = np.float32(255) / max(total, np.float32(1))
+            planes[0, y, x] = np.float32(r) * scale
+            planes[1, y, x] = np.float32(g) * scale
             planes[2, y, x] = total / np.float32(3)
     return planes
 
 
 def rgi(image: NDArray[np.uint8]) -> Planes:
-    """Shares of red and green in the sum of the channels, each in 0..255, and the intensity."""
+    """Normalised red and green, R and G over R + G + B scaled to 0..255, and the mean intensity.
+
+    From an [H, W, 3] RGB image to [3, H, W].
+    """
     return _rgi(image)
 
 
 def gaussian_taps(sigma: float) -> NDArray[np.float32]:
-    """The normalised one-dimensional Gaussian, [2 * SMOOTHING_RADIUS + 1]; sigma in pixels."""
+    """A Gaussian in one dimension, [2 * SMOOTHING_RADIUS + 1]; taps sum to 1, sigma in pixels."""
     offsets = np.arange(-SMOOTHING_RADIUS, SMOOTHING_RADIUS + 1)
     taps = np.exp(-0.5 * (offsets / sigma) ** 2)
     return (taps / taps.sum()).astype(np.float32)
@@ -141,7 +143,7 @@ def _smooth(planes, taps):
     for c in range(channels):
         plane = planes[c]
         for y in range(height):
-            # down the columns first, then along the row; edge pixels are repeated
+            # first down the columns, then along the row; edge pixels are repeated
             here = plane[y]
             up1, down1 = plane[max(y - 1, 0)], plane[min(y + 1, height - 1)]
             up2, down2 = plane[max(y - 2, 0)], plane[min(y + 2, height - 1)]
@@ -159,5 +161,9 @@ def _smooth(planes, taps):
 
 
 def smooth(planes: Planes, sigma: float) -> Planes:
-    """Gaussian smoothing with `sigma` pixels; edge pixels are repeated outwards."""
+    """Gaussian smoothing of [C, H, W] planes; edge pixels are repeated outwards.
+
+    Args:
+        sigma: in pixels.
+    """
     return _smooth(planes, gaussian_taps(sigma))

@@ -1,14 +1,14 @@
-"""Joining pixels to components, for every scale k in little more time than for one.
+"""Joining pixels to components, for all scales k in little more time than for one.
 
 The rule of Felzenszwalb and Huttenlocher refuses an edge whose weight is above Int(C) + k / |C| of
-either end. Weights ascend, so a component that has refused an edge refuses all that follow. Call
-it closed; what has met no refusal is open. For the smallest k,
-an open component was joined without refusals from pixel to whole, and since the threshold rises
-with k, every larger k has joined it in the same way. So one sweep over all edges, with the smallest
-k, finds the atoms: the components as they were when they first met a refusal. All scales consist
-of atoms, and only the edges that met a closed end, one in six, must be looked at for each scale.
+either end. Weights ascend, so a component that has refused one edge refuses all that follow. Call
+it closed; a component that has refused no edge is open. An open component of the smallest k was
+joined from single pixels without a refusal, and since the threshold rises with k, every larger k
+has joined it in the same way. So one sweep over all edges, with the smallest k, finds the atoms:
+the components as they were at their first refusal. The components of every scale consist of atoms,
+and only the edges that met a closed end, one in six, must be visited again for each scale.
 
-N: pixels; A: atoms; E: edges left between atoms; C: cells, see `common_cells`.
+N: pixels; A: atoms; E: remaining edges between atoms; C: cells, see `common_cells`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ BUCKETS_PER_UNIT = (BUCKETS - 1) / 441.68
 
 
 class AtomGraph(NamedTuple):
-    """Atoms, numbered in order of first appearance, and the edges left between them."""
+    """Atoms, numbered in order of first appearance, and the remaining edges between them."""
 
     sizes: NDArray[np.float32]  # A: pixels
     internal: NDArray[np.uint16]  # A: Int(C), the weight of the last join
@@ -35,7 +35,7 @@ class AtomGraph(NamedTuple):
 
 @njit(inline="always")
 def _root(parent, node):
-    # Two steps at once: most nodes are that near, and a branch less is a misprediction less.
+    # Two steps at once: most roots are that near, and each branch saved is a misprediction saved.
     up = parent[parent[node]]
     while parent[up] != up:
         up = parent[parent[up]]
@@ -55,7 +55,7 @@ def _atoms(edges, starts, pixels, width, k):
         root[pixel, 1] = 1
     ends = np.empty((len(edges), 2), np.uint32)
     weights = np.empty(len(edges), np.uint16)
-    left = 0
+    remaining = 0
     steps = np.array([1, width], np.uint32)
     for bucket in range(BUCKETS):
         weight = np.float32(bucket)
@@ -67,7 +67,7 @@ def _atoms(edges, starts, pixels, width, k):
             if a == b:
                 continue
             if weight <= min(root[a, 0], root[b, 0]):
-                # The earlier pixel leads, so that parents come before their children.
+                # The earlier pixel becomes the root, so that parents precede their children.
                 lead, follow = min(a, b), max(a, b)
                 size = root[a, 1] + root[b, 1]
                 parent[follow] = lead
@@ -76,9 +76,9 @@ def _atoms(edges, starts, pixels, width, k):
                 internal[lead] = bucket
             else:
                 root[a, 0] = root[b, 0] = -1  # closed: below every weight
-                ends[left, 0], ends[left, 1] = a, b
-                weights[left] = bucket
-                left += 1
+                ends[remaining, 0], ends[remaining, 1] = a, b
+                weights[remaining] = bucket
+                remaining += 1
 
     of_pixel = np.empty(pixels, np.int32)
     sizes = np.empty(pixels, np.float32)
@@ -91,21 +91,26 @@ def _atoms(edges, starts, pixels, width, k):
             n += 1
         else:
             of_pixel[pixel] = of_pixel[parent[pixel]]
-    for i in range(left):
+    for i in range(remaining):
         ends[i, 0], ends[i, 1] = of_pixel[ends[i, 0]], of_pixel[ends[i, 1]]
-    # copies, so that what is handed on does not hold the whole scratch arrays
-    graph = sizes[:n].copy(), internal[:n].copy(), ends[:left].copy(), weights[:left].copy()
+    # copies, so that the result does not keep the whole scratch arrays in memory
+    graph = (
+        sizes[:n].copy(),
+        internal[:n].copy(),
+        ends[:remaining].copy(),
+        weights[:remaining].copy(),
+    )
     return of_pixel, graph
 
 
 def atoms(
     edges: NDArray[np.uint32], starts: NDArray[np.int64], pixels: int, width: int, k: float
 ) -> tuple[NDArray[np.int32], AtomGraph]:
-    """The components that every scale from `k` up has in common.
+    """Find the components that all scales from `k` up have in common.
 
     Args:
-        edges, starts: from `segmentation.sort_edges`. pixels: N.
-        k: the smallest scale of observation, in grey levels times pixels.
+        edges, starts: from `segmentation.sort_edges`. pixels: N. width: W, of the image.
+        k: the smallest scale, in grey levels times pixels.
     Returns:
         The atom of each pixel, [N] int32, and the graph of the atoms.
     """
@@ -155,10 +160,10 @@ def _join(sizes, internal, ends, weights, k, min_size):
 
 
 def join_atoms(graph: AtomGraph, k: float, min_size: int) -> tuple[NDArray[np.int32], int]:
-    """Join atoms to the components of one scale.
+    """Join atoms to the components of one scale k.
 
     Args:
-        k: in grey levels times pixels, at least that of the atoms.
+        k: in grey levels times pixels; not below that of the atoms.
         min_size: the smallest component, in pixels.
     Returns:
         The component of each atom, [A] int32, 0..n-1 in order of first appearance, and n.
@@ -168,10 +173,14 @@ def join_atoms(graph: AtomGraph, k: float, min_size: int) -> tuple[NDArray[np.in
 
 @njit(cache=True, nogil=True)
 def _refine(first, count, second):
-    """The cell of each atom, and for each cell the two labels it lies in."""
+    """Number the pairs of labels (first[i], second[i]): the pair of each atom, and all pairs.
+
+    Args:
+        first: [A] in 0..count-1. second: [A].
+    """
     cell_of = np.empty(len(first), np.int32)
-    latest = np.full(count, -1, np.int32)  # for each label of `first`: its newest cell
-    earlier = np.empty(len(first), np.int32)  # for each cell: the one before with that label
+    latest = np.full(count, -1, np.int32)  # for each label of `first`: its newest pair
+    earlier = np.empty(len(first), np.int32)  # for each pair: the one before with that label
     members = np.empty((len(first), 2), np.int32)
     n = 0
     for i in range(len(first)):
@@ -190,7 +199,8 @@ def _refine(first, count, second):
 
 
 @njit(cache=True, nogil=True)
-def _spread(of_pixel, of_atom):
+def _labels_of_pixels(of_pixel, of_atom):
+    """of_atom[of_pixel], faster than numpy."""
     out = np.empty(len(of_pixel), np.int32)
     for pixel in range(len(of_pixel)):
         out[pixel] = of_atom[np.uint32(of_pixel[pixel])]
@@ -200,7 +210,7 @@ def _spread(of_pixel, of_atom):
 def common_cells(
     of_pixel: NDArray[np.int32], owners: tuple[NDArray[np.int32], ...]
 ) -> tuple[NDArray[np.int32], tuple[NDArray[np.int32], ...]]:
-    """The cells: the largest parts that lie in one component at every scale.
+    """Find the cells: the largest parts of the image that lie in one component at every scale.
 
     Args:
         of_pixel: [N], the atom of each pixel. owners: for each scale [A] from `join_atoms`.
@@ -213,4 +223,4 @@ def common_cells(
     for owner in owners[1:]:
         cell_of, members = _refine(cell_of, len(of_cell[0]), owner)
         of_cell = [labels[members[:, 0]] for labels in of_cell] + [members[:, 1]]
-    return _spread(of_pixel, cell_of), tuple(map(np.ascontiguousarray, of_cell))
+    return _labels_of_pixels(of_pixel, cell_of), tuple(map(np.ascontiguousarray, of_cell))

@@ -1,11 +1,11 @@
-"""Statistics of the regions of a segmentation: what the similarities are made of.
+"""Statistics of the regions of a segmentation, from which grouping computes similarities.
 
-Everything is counted once, over the cells that all scales consist of, and then added up for each
-scale.
+Pixels are counted once, by the cells that the regions of all scales consist of; the counts of the
+cells are then added up for each scale.
 
 n: regions of one scale; C: cells; P: pairs of neighbours; H, W: height and width. A histogram is a
-row of 315 bins: 3 × 25 colour bins, then 3 channels × 4 directions × 20 texture bins. In fixed
-point each of the two parts sums to FIXED_ONE.
+row of 315 bins: 3 × 25 colour bins, then 3 channels × 4 directions × 20 texture bins. Each of the
+two parts sums to FIXED_ONE, which stands for 1.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from numpy.typing import NDArray
 from .colour import Planes
 from .segmentation import Segmentation
 
-COLOUR_BINS = 25  # a channel
-TEXTURE_BINS = 10  # a channel and orientation; each of the four directions has two orientations
+COLOUR_BINS = 25  # per channel
+TEXTURE_BINS = 10  # per channel and orientation; each of the four directions has two orientations
 DIRECTIONS = 4
-SLOTS = 3 + 3 * DIRECTIONS  # codes of a pixel: 3 colour bins, then 12 texture bins
+SLOTS = 3 + 3 * DIRECTIONS  # bins per pixel: 3 of colour, then 12 of texture
 COLOUR_LENGTH = 3 * COLOUR_BINS
 TEXTURE_LENGTH = 3 * DIRECTIONS * 2 * TEXTURE_BINS
 HISTOGRAM_LENGTH = COLOUR_LENGTH + TEXTURE_LENGTH
 FIXED_ONE = 65535
-TEXTURE_BIN_WIDTH = 4.0  # grey levels over two pixels; differences are mostly small
+TEXTURE_BIN_WIDTH = 4.0  # grey levels over two pixels; most differences are small
 
 
 class Regions(NamedTuple):
-    """What grouping must know of the regions of one scale."""
+    """The regions of one scale and their neighbours, as grouping takes them."""
 
     sizes: NDArray[np.int32]  # n, pixels
     boxes: NDArray[np.int32]  # n×4, half-open
@@ -51,8 +51,8 @@ def _texture_bins(out, ahead, behind, scale):
 def pixel_codes(planes):
     """The histogram bins that each pixel falls in.
 
-    Derivatives are central differences along x, y and the two diagonals (those over sqrt(2));
-    the sign makes eight orientations of the four.
+    Derivatives are central differences along x, y and the two diagonals, those divided by sqrt(2);
+    their signs make eight orientations of the four directions.
 
     Args:
         planes: [3, H, W] float32 in 0..255, smoothed.
@@ -86,7 +86,7 @@ def pixel_codes(planes):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def cell_statistics(cells, n, codes):
-    """Size, bounding box and histogram of each cell, a run of equal labels at a time.
+    """Size, bounding box and histogram of each cell, over runs of equal labels in the rows.
 
     Args:
         cells: [H, W] int32 in 0..n-1. codes: [H, 15, W] from `pixel_codes`.
@@ -160,7 +160,11 @@ def pool(owner, n, cell_sizes, cell_boxes, cell_counts):
 
 @njit(inline="always")
 def is_new(table, key):
-    """Put a key >= 0 into an open hash table (-1: free, length a power of two) if it is not in."""
+    """Whether a key >= 0 is missing from an open hash table, to which it is then added.
+
+    Args:
+        table: int64, its length a power of two and above the number of keys; -1 marks a free slot.
+    """
     mask = np.uint64(len(table) - 1)
     slot = ((np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(20)) & mask
     while table[slot] >= 0:
@@ -173,6 +177,7 @@ def is_new(table, key):
 
 @njit(cache=True, nogil=True)
 def _doubled(table):
+    """A hash table of twice the length with the same keys."""
     larger = np.full(2 * len(table), -1, np.int64)
     for key in table:
         if key >= 0:
@@ -208,8 +213,8 @@ def _contacts(cells, n, table, keys):
 
 
 @njit(cache=True, nogil=True)
-def _owned(keys, n, owner, owners, table):
-    """The keys of pairs of cells as pairs of different regions, each once."""
+def _region_pairs(keys, n, owner, owners, table):
+    """The pairs of different regions that pairs of cells lie in, each once."""
     out = np.empty((len(keys), 2), np.int32)
     count = 0
     for key in keys:
@@ -220,46 +225,48 @@ def _owned(keys, n, owner, owners, table):
     return out[:count].copy()
 
 
-def _table(entries: int) -> NDArray[np.int64]:
+def _hash_table(entries: int) -> NDArray[np.int64]:
+    """An empty table that this many keys fill to a quarter at most."""
     return np.full(1 << (4 * entries + 64).bit_length(), -1, np.int64)
 
 
 def contacts(cells: NDArray[np.int32], n: int) -> NDArray[np.int64]:
-    """Each pair of cells (a < b) that touch, four-connected, once, as the key a * n + b.
+    """The pairs of cells a < b that touch in the four-neighbourhood, as keys a * n + b, each once.
 
     Args:
         cells: [H, W] int32 in 0..n-1.
     Returns:
-        [P] in order of first contact in a row-by-row scan.
+        [number of pairs] int64, in order of first contact in a row-by-row scan.
     """
-    table = _table(3 * n)
+    table = _hash_table(3 * n)
     return _contacts(cells, n, table, np.empty(len(table), np.int64))
 
 
 def neighbour_pairs(
     keys: NDArray[np.int64], cells: int, owner: NDArray[np.int32], n: int
 ) -> NDArray[np.int32]:
-    """Each pair of regions that touch, once, the smaller label first.
+    """The pairs of regions that touch, each once, the smaller label first.
 
     Args:
         keys: from `contacts`. cells: C. owner: [C] int32 in 0..n-1, the region of each cell.
     Returns:
         [P, 2] int32, in order of first contact in a row-by-row scan.
     """
-    return _owned(keys, cells, owner, n, _table(len(keys)))
+    return _region_pairs(keys, cells, owner, n, _hash_table(len(keys)))
 
 
 def regions(planes: Planes, segmentation: Segmentation) -> list[Regions]:
     """The statistics and neighbours of the regions of each scale.
 
     Args:
-        planes: [3, H, W] float32 in 0..255, smoothed; those that were segmented.
+        planes: [3, H, W] float32 in 0..255, smoothed, as they were segmented.
     """
     count = len(segmentation.owners[0])
     statistics = cell_statistics(segmentation.cells, count, pixel_codes(planes))
     keys = contacts(segmentation.cells, count)
-    found = []
+    result = []
     for owner, n in zip(segmentation.owners, segmentation.counts, strict=True):
         sizes, boxes, histograms = pool(owner, n, *statistics)
-        found.append(Regions(sizes, boxes, histograms, neighbour_pairs(keys, count, owner, n)))
-    return found
+        pairs = neighbour_pairs(keys, count, owner, n)
+        result.append(Regions(sizes, boxes, histograms, pairs))
+    return result

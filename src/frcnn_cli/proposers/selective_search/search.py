@@ -1,7 +1,7 @@
-"""Selective search (Uijlings et al., IJCV 2013), after Girshick's settings for Fast R-CNN.
+"""Selective search (Uijlings et al., IJCV 2013).
 
 Colour planes -> smoothing -> graph segmentation for each k -> region statistics -> hierarchical
-grouping for each set of similarities -> one ranked list without duplicates.
+grouping for each set of similarities -> one ranked list of distinct boxes.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from ...config import SelectiveSearchConfig
 from ...structures import Proposals
 from . import colour
 from .grouping import group
-from .ranking import first_occurrences, random_numbers, spread
+from .ranking import demote_near_duplicates, first_occurrences, random_numbers
 from .regions import regions
 from .segmentation import segment
 
-# Changes whenever the same settings would give other boxes; part of every cache key.
+# Raised whenever the same settings give other boxes; part of every cache key.
 VERSION = 2
 
 PLANES = {"hsv": colour.hsv, "lab": colour.lab, "rgi": colour.rgi}
-TERMS = "CTSF"  # colour, texture, size, fill: the order that `group` takes them in
+TERMS = "CTSF"  # colour, texture, size, fill: the order of the flags that `group` takes
 
 
 def selective_search(
@@ -32,12 +32,12 @@ def selective_search(
 ) -> Proposals:
     """Propose regions of an [H, W, 3] RGB image, the most promising first.
 
-    The result depends on the pixels and the settings alone. Every grouping ends with the whole
-    image, so that box is near the top, and there is always at least one.
+    The result depends on the pixels and the settings alone. The whole image is always among the
+    boxes, near the top, since every grouping ends with it.
 
     Args:
-        threads: colour spaces searched side by side. For many images, threads over images are
-            quicker.
+        threads: number of colour spaces searched side by side. For many images, one thread for
+            each image is faster.
     """
     height, width = image.shape[:2]
     small = _working_copy(image, config.max_side)
@@ -50,12 +50,12 @@ def selective_search(
     order = np.argsort(priority[wide], kind="stable")
     boxes = np.concatenate([boxes[wide][order], whole])
     boxes = boxes[first_occurrences(boxes)]
-    order = spread(boxes, config.near_duplicate, config.duplicate_rank)[: config.max_boxes]
-    unique = boxes[order].astype(np.float32)
+    order = demote_near_duplicates(boxes, config.near_duplicate, config.duplicate_rank)
+    ranked = boxes[order[: config.max_boxes]].astype(np.float32)
     if (work_height, work_width) != (height, width):
         ratio = np.array([width / work_width, height / work_height] * 2, dtype=np.float32)
-        unique = np.rint(unique * ratio)
-    return Proposals(unique, None, (height, width))
+        ranked = np.rint(ranked * ratio)
+    return Proposals(ranked, (height, width))
 
 
 def _working_copy(image: NDArray[np.uint8], max_side: int) -> NDArray[np.uint8]:
@@ -71,22 +71,22 @@ def _working_copy(image: NDArray[np.uint8], max_side: int) -> NDArray[np.uint8]:
 def _search(
     image: NDArray[np.uint8], config: SelectiveSearchConfig, threads: int
 ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-    """All boxes of all groupings [N, 4], and their priority [N] (smaller is better)."""
+    """The boxes of all groupings [N, 4], and the priority of each [N] (smaller is better)."""
 
     def search(space: str) -> list[NDArray[np.int32]]:
         return _groupings(image, space, config)
 
     if min(threads, len(config.colour_spaces)) > 1:
         with ThreadPoolExecutor(threads) as pool:
-            found = list(pool.map(search, config.colour_spaces))
+            by_space = list(pool.map(search, config.colour_spaces))
     else:
-        found = list(map(search, config.colour_spaces))
-    groupings = [boxes for of_space in found for boxes in of_space]
-    scales = np.tile(np.repeat(config.scales, len(config.similarities)), len(found))
+        by_space = list(map(search, config.colour_spaces))
+    groupings = [boxes for of_space in by_space for boxes in of_space]
+    scales = np.tile(np.repeat(config.scales, len(config.similarities)), len(by_space))
     priorities = []
     for number, (boxes, k) in enumerate(zip(groupings, scales, strict=True)):
-        position = np.arange(len(boxes), 0, -1)  # 1 is the root, the last merge
-        # over k: the fewer regions of a coarse segmentation are worth more each
+        position = np.arange(len(boxes), 0, -1)  # 1 is the last merge, the whole image
+        # divided by k, since each of the fewer regions of a coarse segmentation is worth more
         priorities.append(position * random_numbers(config.seed, number, len(boxes)) / k)
     return np.concatenate(groupings), np.concatenate(priorities)
 
@@ -94,12 +94,12 @@ def _search(
 def _groupings(
     image: NDArray[np.uint8], space: str, config: SelectiveSearchConfig
 ) -> list[NDArray[np.int32]]:
-    """The boxes [M, 4] of each grouping in one colour space, the last merge at the end."""
+    """The boxes of each grouping in one colour space, [M, 4] each, in order of the merges."""
     planes = colour.smooth(PLANES[space](image), config.sigma)
     min_sizes = tuple(round(k) for k in config.scales)  # the original's choice: minimum size = k
-    found = []
+    groupings = []
     for scale in regions(planes, segment(planes, config.scales, min_sizes)):
         for similarities in config.similarities:
             terms = np.array([letter in similarities for letter in TERMS])
-            found.append(group(*scale, image.shape[0] * image.shape[1], terms))
-    return found
+            groupings.append(group(*scale, image.shape[0] * image.shape[1], terms))
+    return groupings

@@ -1,16 +1,17 @@
 """Graph-based segmentation (Felzenszwalb and Huttenlocher, IJCV 2004) at several scales at once.
 
-Pixels are nodes, four-connected; an edge weighs the distance of its two colours. Edges are taken
-in ascending order and join two components when the weight is at most the internal difference of
-both, Int(C) + k / |C|. Components below the minimum size then join over their lightest edge.
+Pixels are the nodes of a graph, each connected to its four neighbours; the weight of an edge is the
+distance of its two colours. Edges are taken in ascending order of weight, and join two components
+if the weight is at most Int(C) + k / |C| for both. Components below the minimum size are then
+joined over their lightest edge.
 
-Two things differ from the paper's text. Weights are quantised to BUCKETS steps, so that a counting
-sort orders them. And the heaviest edge of every unit square is left out (see `candidate_edges`):
-that leaves 1.2 edges a pixel of 2. It is never in the minimum spanning forest, but the paper's rule
-can still join over it where it refused two lighter edges of the square, so segments differ a little
-from the textbook's. The proposals' recall does not suffer.
+This differs from the paper in two ways. Weights are quantised to BUCKETS steps, so that a counting
+sort can order them. And the heaviest edge of every unit square is dropped (see `candidate_edges`),
+which leaves 1.2 of 2 edges per pixel. Such an edge is never in the minimum spanning forest, but the
+paper's rule can still join over it after refusing two lighter edges of the square, so segments
+differ a little from the paper's. The recall of the proposals does not suffer.
 
-This module orders the edges; components.py joins over them.
+This module orders the edges; components.py joins components over them.
 
 H, W: height and width; N = H * W pixels; an edge is the number 2 * pixel + direction with
 direction 0 to the right neighbour and 1 to the one below.
@@ -60,20 +61,20 @@ def edge_weights(planes):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def candidate_edges(weights):
-    """The weights of the edges worth considering: all but the last in order of each unit square.
+    """Drop the heaviest edge of each unit square; of equal weights, the one of the highest number.
 
-    The order is ascending weight, then edge number. Written without branches, on 16-bit numbers,
-    so that it compiles to vector instructions.
+    Written without branches, on 16-bit numbers, so that it compiles to vector code.
 
     Args:
         weights: [H, 2, W] from `edge_weights`.
     Returns:
-        [H, 2, W] uint16: the weights, but BUCKETS for what is left out.
+        [H, 2, W] uint16: the weights, with BUCKETS for dropped edges.
     """
     height, _, width = weights.shape
     kept = np.empty_like(weights)
     one, nothing = np.uint16(1), np.uint16(BUCKETS)
-    # Which edge each square of this row and of the row above loses; squares[0] stands left of all.
+    # The edge that each square of this row and of the row above loses. squares[0] stands for a
+    # square to the left of the image, which loses none.
     squares = np.zeros(width + 1, np.uint16)
     above = np.zeros(width + 1, np.uint16)
     for y in range(height):
@@ -112,7 +113,7 @@ def candidate_edges(weights):
 def sort_edges(kept):
     """Stable counting sort of the kept edges by weight.
 
-    What is left out goes to a bucket of its own at the end: a branch would cost more.
+    Dropped edges are sorted too, into a bucket at the end: skipping them by a branch is slower.
 
     Args:
         kept: [H, 2, W] from `candidate_edges`.
@@ -143,15 +144,16 @@ def sort_edges(kept):
 class Segmentation:
     """An image segmented once for each scale.
 
-    C cells are the parts that no segmentation divides; a region of any of them is a set of cells.
+    The C cells are the parts of the image that no segmentation divides: every region of every scale
+    is a set of cells.
     """
 
     cells: NDArray[np.int32]  # H×W, 0..C-1 in order of first appearance
     owners: tuple[NDArray[np.int32], ...]  # for each scale C: the region of each cell, 0..n-1
-    counts: tuple[int, ...]  # for each scale n, the number of its regions
+    counts: tuple[int, ...]  # for each scale n, its number of regions
 
     def labels(self, scale: int) -> NDArray[np.int32]:
-        """The region of each pixel at one scale, [H, W], in order of first appearance."""
+        """The region of each pixel at one scale, [H, W], numbered in order of first appearance."""
         return self.owners[scale][self.cells]
 
 
@@ -159,8 +161,8 @@ def segment(planes: Planes, scales: tuple[float, ...], min_sizes: tuple[int, ...
     """Segment smoothed colour planes once for each scale k.
 
     Args:
-        planes: [3, H, W] float32 in 0..255, smoothed already.
-        scales: each k. min_sizes: the smallest component for each, in pixels.
+        planes: [3, H, W] float32 in 0..255, smoothed already. scales: each k, in grey levels times
+            pixels. min_sizes: the smallest component at each scale, in pixels.
     """
     _, height, width = planes.shape
     edges, starts = sort_edges(candidate_edges(edge_weights(planes)))

@@ -23,10 +23,10 @@ def administer_cache(
     json: bool,
     quiet: bool,
 ) -> None:
-    """Do what was asked of the cache that `source` is in.
+    """Show, verify or clean the cache that `source` belongs to.
 
     Args:
-        paths: images that --verify expects to find.
+        paths: images whose entries --verify looks for.
     Raises:
         DataError: --verify found damage, or an image without proposals.
     """

@@ -1,0 +1,57 @@
+"""Write the selective search boxes of a folder for weakly supervised detection code.
+
+python examples/proposals_for_wsod.py VOC2007/JPEGImages --out boxes.mat
+python examples/proposals_for_wsod.py VOC2007/JPEGImages --out boxes.pkl --mode quality
+
+A .mat file has the variables of the released selective search files, `boxes` and `images`, with
+columns (y1, x1, y2, x2) from 1, as WSDDN and OICR read them; it needs SciPy. A .pkl file is a
+dictionary of `indexes`, `boxes` and `scores`, with columns (x1, y1, x2, y2) from 0 and the last
+pixel included, as Detectron and PCL read it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import pickle
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from frcnn_cli import propose
+from frcnn_cli.proposers.exchange.exporter import export_boxes
+
+ENDINGS = {".jpg", ".jpeg", ".png"}
+
+
+def main(folder: Path, out: Path, mode: str, min_side: float) -> None:
+    """Write the boxes of every photograph whose sides have `min_side` pixels or more."""
+    photographs = sorted(each for each in folder.iterdir() if each.suffix.lower() in ENDINGS)
+    boxes = {}
+    for result in propose(photographs, mode):
+        if result.proposals is None:
+            print(f"{result.path}: {result.error}", file=sys.stderr)
+            continue
+        own = result.proposals.boxes
+        boxes[result.index] = own[(own[:, 2:] - own[:, :2] >= min_side).all(axis=1)]
+    if out.suffix == ".mat":
+        export_boxes(out, photographs, boxes, "mat")
+        return
+    names = [photographs[index].stem for index in sorted(boxes)]
+    in_order = [boxes[index] for index in sorted(boxes)]
+    content = {
+        "indexes": [int(name) if name.isdecimal() else name for name in names],
+        "boxes": [own - np.float32([0, 0, 1, 1]) for own in in_order],
+        "scores": [-np.arange(len(own), dtype=np.float32) for own in in_order],  # best first
+    }
+    out.write_bytes(pickle.dumps(content))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("boxes.mat"), help=".mat or .pkl")
+    parser.add_argument("--mode", default="fast", help="fast, single, quality or dense")
+    parser.add_argument("--min-side", type=float, default=20, help="of a box, pixels")
+    arguments = parser.parse_args()
+    main(arguments.folder, arguments.out, arguments.mode, arguments.min_side)

@@ -1,0 +1,83 @@
+"""Which images a network is calibrated on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..checkpoints.weights import WeightsHeader
+from ..data.dataset import Dataset
+from ..data.images import SUFFIXES
+from ..data.registry import is_dataset_name, is_voc_challenge, open_dataset
+from ..data.sources import find_files
+from ..runtime.paths import data_dir
+
+AUTO = "auto"  # the data set that the weights were trained on, if it is here
+NONE = "none"  # no calibration
+
+TRAIN_SPLITS = ("train", "trainval")  # the first of them that a data set has
+
+
+@dataclass(frozen=True)
+class CalibrationImages:
+    """Image files, and what to call them."""
+
+    paths: tuple[Path, ...]
+    source: str
+
+    def spread(self, count: int) -> CalibrationImages:
+        """At most `count` of the images, at even distances."""
+        if len(self.paths) <= count:
+            return self
+        chosen = (self.paths[len(self.paths) * i // count] for i in range(count))
+        return CalibrationImages(tuple(chosen), self.source)
+
+
+def open_calibration_images(
+    images: str | Dataset | Sequence[Path],
+    data: Path | None,
+    on_message: Callable[[str], None],
+) -> CalibrationImages:
+    """Find the files of calibration images.
+
+    Args:
+        images: a data set or its name; or image files, as paths or as a file, folder or pattern.
+        data: folder of a data set that is only named.
+        on_message: called with what is about to be downloaded.
+    Raises:
+        ConfigError, DataError, ImageError: see `open_dataset` and `find_files`.
+    """
+    if isinstance(images, str) and is_dataset_name(images):
+        images = open_dataset(images, data, None, TRAIN_SPLITS, on_message)
+    if isinstance(images, Dataset):
+        return CalibrationImages(tuple(images.paths), f"{images.name} {images.split}")
+    if isinstance(images, str):
+        return CalibrationImages(tuple(find_files([images], SUFFIXES)), images)
+    return CalibrationImages(tuple(images), f"{len(images)} files")
+
+
+def default_calibration(header: WeightsHeader, curve: Dataset | None, data: Path | None) -> str:
+    """The name of the data set that weights were trained on, where it is here, else NONE.
+
+    Args:
+        curve, data: see `folder_of`.
+    """
+    trained_on = str(header.provenance.get("data", "")).partition(" ")[0]
+    if is_voc_challenge(trained_on) and data_dir(folder_of(trained_on, curve, data)) is not None:
+        return trained_on
+    return NONE if folder_of("voc", curve, data) is None else "voc"
+
+
+def folder_of(name: str, curve: Dataset | None, data: Path | None) -> Path | None:
+    """The folder in which to look for a data set by name.
+
+    Args:
+        curve: the data set that the curve is measured on. data: the user's folder; it belongs to
+            the curve's data set where that is of another format than the one called `name`.
+    """
+    return data if curve is None or _format(name) == _format(curve.name) else None
+
+
+def _format(name: str) -> str:
+    return "years" if is_voc_challenge(name) else name.partition(":")[0]

@@ -1,0 +1,65 @@
+"""A data set as a command or a file of detections names it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..data.dataset import Dataset
+from ..data.registry import absolute_name, open_dataset
+from .detection_log import read_header
+
+DEFAULT_DATASET = "voc"
+DEFAULT_SPLITS = ("test", "val")
+
+
+@dataclass(frozen=True)
+class DatasetReference:
+    """What `open_dataset` needs to open a data set."""
+
+    name: str  # such as voc2007 or coco:FILE
+    data: Path | None = None  # its folder
+    split: str | None = None  # None: the first of DEFAULT_SPLITS that it has
+
+    def open(self, on_message: Callable[[str], None]) -> Dataset:
+        """Open the whole data set; downloads are announced with `on_message`.
+
+        Raises:
+            ConfigError, DataError: see `open_dataset`.
+        """
+        return open_dataset(self.name, self.data, self.split, DEFAULT_SPLITS, on_message)
+
+    def describe(self, dataset: Dataset) -> dict[str, str | None]:
+        """For a log's header: the opened data set by absolute paths; `find_reference` reads it."""
+        return {
+            "dataset": absolute_name(self.name),
+            "data": None if self.data is None else str(self.data.resolve()),
+            "split": None if self.name.startswith("coco:") else dataset.split,
+        }
+
+
+def find_reference(
+    files: Sequence[Path], name: str | None, data: Path | None, split: str | None
+) -> DatasetReference:
+    """The data set that the caller names, else the one that a file of detections names.
+
+    Args:
+        files: files or folders of detections, of which the first log counts.
+        name, data, split: what the caller names; a data set is named by `name` or `data`.
+    Raises:
+        DataError: a file cannot be read.
+    """
+    if name is not None or data is not None:
+        return DatasetReference(name or DEFAULT_DATASET, data, split)
+    headers = [read_header(path) for path in files if not path.is_dir()]
+    source = next((header.source for header in headers if header is not None), {})
+    logged_name, logged_data, logged_split = (
+        value if isinstance(value, str) else None
+        for value in (source.get(key) for key in ("dataset", "data", "split"))
+    )
+    if logged_name is None:
+        return DatasetReference(DEFAULT_DATASET, None, split)
+    return DatasetReference(
+        logged_name, Path(logged_data) if logged_data is not None else None, split or logged_split
+    )

@@ -1,0 +1,126 @@
+"""Detect in every image of a data set, and keep the detections in a log."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ..checkpoints.weights import WeightsHeader
+from ..data.dataset import Dataset
+from ..inference.batching import ReadFailure
+from ..inference.detector import Detector
+from ..structures import Detections
+from .dataset_reference import DatasetReference
+from .detection_log import DetectionLog, Header
+
+# Part of the identity of saved detections. Raise it when the same weights, proposals and settings
+# would give other detections, so that new ones are not mixed with old ones.
+DETECTION_VERSION = 1
+LOG_FOLDER = Path("runs/eval")
+
+
+def detect_all(
+    detector: Detector,
+    dataset: Dataset,
+    *,
+    log: DetectionLog | None = None,
+    workers: int | None = None,
+    batch: int = 1,
+    on_image: Callable[[], None] | None = None,
+) -> list[Detections]:
+    """Detect in every image of a data set.
+
+    Each image is appended to `log` as soon as it is done. An image whose detections are in the log
+    already, and whose file still has the same size, is skipped. Missing proposals are made.
+
+    Args:
+        dataset: its labels do not matter; the detections have those of the detector.
+        workers: threads that read ahead; None: one for each core.
+        batch: the most images in one pass; consecutive ones of one scaled size share a pass.
+        on_image: called after each image that is detected in.
+    Returns:
+        The detections of each image.
+    Raises:
+        ImageError: an image is missing or damaged. Leaving it out would change the result.
+    """
+    known = {} if log is None else known_detections(log, dataset)
+    todo = [index for index in range(len(dataset)) if index not in known]
+    workers = workers or os.cpu_count() or 1
+    for result in detector.detect_each(todo, dataset.read_image, workers=workers, batch=batch):
+        if isinstance(result, ReadFailure):
+            raise result.error
+        index = result.source.item
+        known[index] = result.detections
+        if log is not None:
+            log.add(dataset.image_id(index), result.source.file_size, result.detections)
+        if on_image is not None:
+            on_image()
+    return [known[index] for index in range(len(dataset))]
+
+
+def known_detections(log: DetectionLog, dataset: Dataset) -> dict[int, Detections]:
+    """Logged detections by the index of their image, of images whose file has not changed size."""
+    known = {}
+    for index, path in enumerate(dataset.paths):
+        logged = log.logged.get(dataset.image_id(index))
+        if logged is not None and path.exists() and path.stat().st_size == logged.file_size:
+            known[index] = logged.detections
+    return known
+
+
+def open_log(
+    detector: Detector,
+    weights: Path,
+    dataset: Dataset,
+    reference: DatasetReference,
+    path: Path | None = None,
+) -> DetectionLog:
+    """Open the log of a detector's detections in a data set; use it in a `with` block.
+
+    Args:
+        weights: the file that the detector was loaded from. reference: of the data set.
+        path: None for a file in LOG_FOLDER, named after the data set, the weights and a digest of
+            everything that the detections depend on.
+    Raises:
+        DataError: the file holds something else, or detections of another detector or data set.
+    """
+    header = Header(
+        detector.classes, {**reference.describe(dataset), **detector_identity(detector, weights)}
+    )
+    return DetectionLog(path or log_path(dataset, weights, header), header)
+
+
+def log_path(dataset: Dataset, weights: Path, header: Header) -> Path:
+    """The default place of a log with this header."""
+    digest = hashlib.sha256(header.line().encode()).hexdigest()[:8]
+    name = f"{dataset.name}-{dataset.split}-{weights.stem}-{digest}".replace(":", "-")
+    return LOG_FOLDER / f"{name}.jsonl"
+
+
+def detector_identity(detector: Detector, weights: Path) -> dict[str, Any]:
+    """Everything but the image that a detector's detections depend on, for a log's header."""
+    return {
+        "weights": weights.stem,
+        "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+        "proposals": detector.proposals.method.digest,
+        "settings": asdict(detector.config) | {"precision": str(detector.dtype)},
+        "device": detector.device.type,
+        "version": DETECTION_VERSION,
+    }
+
+
+def training_overlap(header: WeightsHeader, dataset: Dataset) -> str | None:
+    """The training data that weights name ("voc2007 trainval"), if it contains this split.
+
+    Returns:
+        None if it does not, or if this cannot be known: all folders in VOC layout are called voc.
+    """
+    trained_on = str(header.provenance.get("data", "")).partition(",")[0]
+    names, _, split = trained_on.rpartition(" ")
+    splits = ("train", "val", "trainval") if split == "trainval" else (split,)
+    contained = dataset.name in names.split("+") and dataset.split in splits
+    return trained_on if dataset.name != "voc" and contained else None

@@ -1,0 +1,173 @@
+"""The detections of a data set together with where they come from: a file or a network."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..data.dataset import Dataset
+from ..errors import DataError, unknown_name
+from ..inference.detector import Detector
+from ..proposers.cache import METHOD_FILE, ProposalSource
+from ..proposers.method import Method
+from ..proposers.registry import PROPOSERS
+from ..runtime.paths import proposals_dir
+from ..structures import Detections, Proposals
+from .compare import Comparison, compare
+from .detect_dataset import detect_all, known_detections
+from .detection_files import load_detections
+from .detection_log import DetectionLog, read_header
+from .matching import match_detections
+from .metrics import Evaluation, Metric, evaluate_detections, select_classes
+from .voc import Rule
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectionSet:
+    """Detections of the images of a data set."""
+
+    dataset: Dataset  # its classes number the labels of the detections
+    detections: list[Detections]  # one for each image
+    file: Path | None = None  # that holds the detections
+    weights: str | None = None  # name or path; None if it is not known
+    # from which the detections were made; None if it is not known or no longer in the cache
+    proposals: ProposalSource | None = None
+    new_images: int = 0  # that the network detected in, and were not in the log before
+    seconds: float = 0.0  # that this took
+
+    @property
+    def title(self) -> str:
+        """Name of the weights, else of the file."""
+        return Path(self.weights or self.file or "detections").stem
+
+    def select_classes(self, names: Sequence[str]) -> DetectionSet:
+        """Keep these classes only, numbered in this order; all of them if `names` is empty.
+
+        Raises:
+            ConfigError: the data set has no such class.
+        """
+        if not names:
+            return self
+        labels = class_labels(names, self.dataset.classes)
+        return replace(
+            self,
+            dataset=self.dataset.with_classes(names),
+            detections=select_classes(self.detections, labels),
+        )
+
+    def evaluate(self, metric: Metric, score: float = 0.5) -> Evaluation:
+        """Measure the detections; for the arguments and errors see `evaluate_detections`."""
+        truths = self.dataset.ground_truths()
+        return evaluate_detections(self.detections, truths, self.dataset.classes, metric, score)
+
+
+def class_labels(names: Sequence[str], classes: Sequence[str]) -> list[int]:
+    """The labels of some classes, numbered from 1 in the order of `classes`.
+
+    Raises:
+        ConfigError: one of them is unknown.
+    """
+    for name in names:
+        if name not in classes:
+            raise unknown_name("class", name, classes)
+    return [classes.index(name) + 1 for name in names]
+
+
+def load_detection_set(path: Path, dataset: Dataset, limit: int | None = None) -> DetectionSet:
+    """Read the detections of the first `limit` images from a file or folder of any format.
+
+    Args:
+        dataset: all of it.
+    Raises:
+        DataError: see `load_detections`.
+    """
+    header = None if path.is_dir() else read_header(path)
+    source = {} if header is None else header.source
+    weights = source.get("weights")
+    return DetectionSet(
+        dataset=dataset.limited(limit),
+        detections=load_detections(path, dataset, limit),
+        file=path,
+        weights=weights if isinstance(weights, str) else None,
+        proposals=proposals_by_digest(source.get("proposals")),
+    )
+
+
+def detect_set(
+    detector: Detector,
+    dataset: Dataset,
+    *,
+    weights: Path | None = None,
+    log: DetectionLog | None = None,
+    workers: int | None = None,
+    batch: int = 1,
+    on_image: Callable[[], None] | None = None,
+) -> DetectionSet:
+    """Detect in every image of a data set that is not in `log` yet.
+
+    Args:
+        weights: the file that the detector was loaded from. For the others see `detect_all`.
+    Raises:
+        DataError: the data set has none of the detector's classes. ImageError: see `detect_all`.
+    """
+    dataset = dataset.with_classes(detector.classes)
+    known = 0 if log is None else len(known_detections(log, dataset))
+    start = time.perf_counter()
+    detections = detect_all(
+        detector, dataset, log=log, workers=workers, batch=batch, on_image=on_image
+    )
+    return DetectionSet(
+        dataset=dataset,
+        detections=detections,
+        file=None if log is None else log.path,
+        weights=None if weights is None else str(weights),
+        proposals=detector.proposals,
+        new_images=len(dataset) - known,
+        seconds=time.perf_counter() - start,
+    )
+
+
+def compare_detection_sets(
+    a: DetectionSet, b: DetectionSet, rule: Rule, resamples: int = 1000
+) -> Comparison:
+    """Compare the detections of two detectors in the same images; see `compare`."""
+    truths, count = a.dataset.ground_truths(), len(a.dataset.classes)
+    matched = [match_detections(each.detections, truths, count) for each in (a, b)]
+    return compare(matched[0], matched[1], rule, resamples)
+
+
+def proposals_by_digest(digest: object) -> ProposalSource | None:
+    """The cached proposals of the method with this digest, which a log's header gives.
+
+    Returns:
+        None if the method is neither a row of PROPOSERS nor in the cache.
+    """
+    if not isinstance(digest, str) or not re.fullmatch(r"\w+-[0-9a-f]{12}", digest):
+        return None
+    methods = [build(1) for build in PROPOSERS.values()]
+    method = next((each for each in methods if each.digest == digest), None)
+    method = method or _cached_method(proposals_dir() / digest)
+    if method is None or method.digest != digest:
+        return None
+    return ProposalSource(method, proposals_dir())
+
+
+def _cached_method(folder: Path) -> Method | None:
+    """The method whose proposals a folder of the cache holds; it cannot make any more."""
+    try:
+        content = json.loads((folder / METHOD_FILE).read_text(encoding="utf-8"))
+        name, settings = str(content["name"]), dict(content["settings"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+    def propose(image: NDArray[np.uint8]) -> Proposals:
+        raise DataError(f"{folder.name} is not a current method of proposals", "name another one")
+
+    return Method(name, propose, settings)

@@ -1,0 +1,49 @@
+"""Pictures of images with their first proposals drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..data import images as image_files
+from ..errors import ConfigError
+from ..runtime.files import write_atomically
+from ..structures import GroundTruth, Proposals
+from .drawing import draw_proposals
+
+
+class ProposalPictures:
+    """A folder of pictures, one for each image, named like the image; equal names get a number.
+
+    Args:
+        images: paths of image files.
+    Raises:
+        ConfigError: a picture would replace one of the images.
+    """
+
+    def __init__(self, folder: Path, images: Sequence[Path]) -> None:
+        self._images = images
+        sources = {path.resolve() for path in images}
+        targets: dict[Path, None] = {}
+        for path in images:
+            target, number = folder / f"{path.stem}.jpg", 1
+            while target in targets:
+                number += 1
+                target = folder / f"{path.stem}-{number}.jpg"
+            if target.resolve() in sources:
+                raise ConfigError(f"{target} is one of the images", "choose another --show")
+            targets[target] = None
+        self._targets = list(targets)
+
+    def write(self, index: int, proposals: Proposals, truth: GroundTruth | None) -> None:
+        """Draw the proposals of image number `index`, beside its objects where these are known.
+
+        Raises:
+            ImageError: the image cannot be read. FrcnnError: the picture cannot be written.
+        """
+        path = self._images[index]
+        pixels = image_files.decode(image_files.read_bytes(path), str(path))
+        picture = draw_proposals(pixels, proposals, truth)
+        write_atomically(
+            self._targets[index], lambda part: picture.save(part, format="JPEG", quality=92)
+        )

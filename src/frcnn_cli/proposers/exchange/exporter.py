@@ -1,0 +1,45 @@
+"""Exporting proposals to the files of other programs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ...errors import unknown_name
+from ...runtime.files import write_bytes
+from .formats import WRITERS, Boxes
+
+
+def export_format(path: Path, name: str | None = None) -> str:
+    """The format to write a file in: the one named, else the usual one for the suffix.
+
+    Raises:
+        ConfigError: there is no such format.
+    """
+    suffix = path.suffix.lower()
+    chosen = name or {".pkl": "detectron2"}.get(suffix, suffix.lstrip("."))
+    if chosen not in WRITERS:
+        raise unknown_name("format", chosen, WRITERS)
+    return chosen
+
+
+def export_boxes(
+    path: Path, images: Sequence[Path], boxes: Mapping[int, Boxes], file_format: str
+) -> None:
+    """Write the boxes of images to a file.
+
+    Args:
+        boxes: by the index of their image; images that failed have none.
+        file_format: key of WRITERS.
+    Raises:
+        FrcnnError: the file cannot be written, or the format needs a library that is missing.
+    """
+    # mmdetection identifies images by their order, so those that failed have empty boxes
+    order = range(len(images)) if file_format == "mmdetection" else sorted(boxes)
+    empty = np.zeros((0, 4), np.float32)
+    content = WRITERS[file_format](
+        [images[index].stem for index in order], [boxes.get(index, empty) for index in order]
+    )
+    write_bytes(path, content)

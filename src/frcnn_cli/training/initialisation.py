@@ -1,0 +1,183 @@
+"""The network that a run starts with: from ImageNet weights, a detector or a training state."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ..checkpoints.pretrained import start_from_imagenet
+from ..checkpoints.weights import WeightsHeader, load_weights
+from ..config import TrainConfig
+from ..errors import ConfigError
+from ..models.detectors import DETECTORS, DetectorSpec, build_network
+from ..models.low_rank import break_even_rank, random_pair
+from ..models.region_network import RegionNetwork
+from ..structures import PixelStatistics
+
+
+@dataclass(frozen=True, kw_only=True)
+class Initialisation:
+    """The weights that a new run starts from: a detector's, else a backbone's of ImageNet."""
+
+    imagenet_weights: Path | None = None  # a state dict; None: torchvision's, downloaded
+    pixels: str | None = None  # input that they expect: a key of checkpoints.pretrained.PIXELS
+    # to train further, with its classes; its network is trained in place
+    detector: tuple[RegionNetwork, WeightsHeader] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class InitialNetwork:
+    """A network before its first step, with what its weights file has to say of it."""
+
+    network: RegionNetwork
+    detector: str  # its name
+    detector_spec: DetectorSpec
+    pixels: PixelStatistics
+    description: str  # of where the weights come from, for people
+    ranks: Mapping[str, int] = field(default_factory=dict)  # of the layers that are of low rank
+    history: Mapping[str, object] = field(default_factory=dict)  # provenance of earlier training
+    random_head: bool = False  # fc6 starts from random
+    is_finished: bool = False  # bbox_pred predicts true deltas
+
+
+def continue_from(
+    weights: Path, config: TrainConfig, chosen: Collection[str]
+) -> tuple[Initialisation, TrainConfig]:
+    """Train a detector further, at its scale and longest side where no others are chosen.
+
+    Args:
+        weights: the detector's file.
+        chosen: the fields of `config` that are wanted, whatever the detector has.
+    Returns:
+        The initialisation, and the settings for it.
+    Raises:
+        ConfigError: another backbone or detector, or a rank, is chosen.
+        WeightsError: see `load_weights`.
+    """
+    network, header = load_weights(weights)
+    for name in ("backbone", "detector"):
+        if name in chosen and getattr(config, name) != getattr(header, name):
+            raise ConfigError(f"the weights are of {getattr(header, name)}", f"leave out --{name}")
+    if config.rank is not None:
+        raise ConfigError("--rank and --weights exclude each other", "frcnn compress lowers ranks")
+    config = replace(
+        config,
+        backbone=header.backbone,
+        detector=header.detector,
+        scales=config.scales if "scales" in chosen else (header.scale,),
+        max_size=config.max_size if "max_size" in chosen else header.max_size,
+    )
+    return Initialisation(detector=(network, header)), config
+
+
+def classes_of(
+    initialisation: Initialisation, state: Mapping[str, Any] | None
+) -> Sequence[str] | None:
+    """The classes that the weights are for; None where they are for any."""
+    if state is not None:
+        return list(state["classes"])
+    return None if initialisation.detector is None else initialisation.detector[1].classes
+
+
+def initial_network(
+    config: TrainConfig,
+    class_count: int,
+    initialisation: Initialisation,
+    state: Mapping[str, Any] | None,
+) -> InitialNetwork:
+    """Build the network of a run, or take the detector's.
+
+    Args:
+        class_count: K, without the background.
+        state: of the run that is resumed, whose weights are put in later; None for a new run.
+    Raises:
+        ConfigError: the settings do not fit the weights.
+        WeightsError: the weights cannot be read, or are of another network.
+    """
+    if state is not None:
+        return _from_state(config, class_count, state)
+    if initialisation.detector is not None:
+        return _from_detector(*initialisation.detector)
+    return _from_imagenet(config, class_count, initialisation)
+
+
+def _from_state(config: TrainConfig, class_count: int, state: Mapping[str, Any]) -> InitialNetwork:
+    network = build_network(config.backbone, class_count, config.detector)
+    network.set_ranks(state["ranks"])
+    mean, std = state["pixels"]
+    return InitialNetwork(
+        network=network,
+        detector=config.detector,
+        detector_spec=DETECTORS[config.detector],
+        pixels=PixelStatistics(tuple(mean), tuple(std)),
+        description=str(state["provenance"]["init"]),
+        ranks=state["ranks"],
+        history=state["provenance"],
+    )
+
+
+def _from_detector(network: RegionNetwork, header: WeightsHeader) -> InitialNetwork:
+    network.prefilter.clear()  # it is a copy of layers that are about to change
+    trained_from = dict(header.provenance)
+    compression = trained_from.pop("compression", None)
+    return InitialNetwork(
+        network=network,
+        detector=header.detector,
+        detector_spec=header.detector_spec,
+        pixels=header.pixels,
+        description="a trained detector",
+        ranks=header.ranks,
+        history={"compression": compression, "trained_from": trained_from},
+        is_finished=True,
+    )
+
+
+def _from_imagenet(
+    config: TrainConfig, class_count: int, initialisation: Initialisation
+) -> InitialNetwork:
+    network = build_network(config.backbone, class_count, config.detector)
+    pixels, filled, description = start_from_imagenet(
+        network, initialisation.imagenet_weights, initialisation.pixels
+    )
+    ranks: dict[str, int] = {}
+    if config.rank is not None:
+        ranks = lower_ranks(network, config.rank, filled)
+        description += f"; {', '.join(ranks)} of rank {config.rank}"
+    return InitialNetwork(
+        network=network,
+        detector=config.detector,
+        detector_spec=DETECTORS[config.detector],
+        pixels=pixels,
+        description=description,
+        ranks=ranks,
+        random_head="fc6" not in filled,
+    )
+
+
+def lower_ranks(network: RegionNetwork, rank: int, filled: Sequence[str]) -> dict[str, int]:
+    """Replace fully connected layers with random ones of a rank, where that saves weights.
+
+    Args:
+        filled: the fully connected layers that have weights already.
+    Returns:
+        The rank of each layer that was replaced.
+    Raises:
+        ConfigError: a layer has weights already, or the rank saves nothing.
+    """
+    if filled:
+        raise ConfigError(
+            f"--rank is for layers that start from random; {', '.join(filled)} came with the "
+            "initial weights",
+            "train them whole, then frcnn compress --finetune",
+        )
+    pairs = {
+        name: random_pair(layer, rank)
+        for name, layer in network.compressible_layers().items()
+        if rank < break_even_rank(layer)
+    }
+    network.fc_layers.update(pairs)
+    if not pairs:
+        raise ConfigError(f"--rank {rank} saves nothing in any layer", "give a lower one")
+    return dict.fromkeys(pairs, rank)

@@ -1,0 +1,237 @@
+"""One step of training: the network, its optimiser and its batches (Fast R-CNN, section 2.3).
+
+Everything random is a function of the seed, the iteration and the image's slot in the batch. So a
+run that is resumed ends with the same bits as one that was not stopped (on the CPU, with as many
+threads), and several processes that share the batches train as one would.
+
+R: RoIs of a batch, or of this process's part of it.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from ..checkpoints.weights import WeightsHeader
+from ..config import TrainRuntimeConfig
+from ..errors import ConfigError, FrcnnError, out_of_memory
+from ..models.losses import fast_rcnn_loss
+from ..models.region_network import RegionNetwork
+from ..runtime.device import peak_bytes, pick_device, pick_precision
+from ..structures import Batch, HeadOutput, Losses, RoiTargets
+from .batches import BatchMaker
+from .distributed import World
+from .feature_cache import FeatureCache
+from .metrics import StepMetrics
+from .optimizers import learning_rate, make_optimizer
+
+
+def pick_hardware(runtime: TrainRuntimeConfig) -> tuple[torch.device, torch.dtype]:
+    """The device to train on, and the type in which the network computes there.
+
+    Raises:
+        ConfigError: there is no such device or precision, or training does not support it.
+    """
+    device = pick_device(runtime.device)
+    precision = pick_precision(runtime.precision, device)
+    if precision == torch.float16:  # its small gradients would need the loss to be scaled
+        raise ConfigError("--precision fp16 is for detection alone", "train with bf16 or fp32")
+    return device, precision
+
+
+class Learner:
+    """A network with all that a training step needs.
+
+    The network's bbox_pred predicts normalised deltas (see `target_normalization`).
+
+    Args:
+        network: layers that stay as they are have been frozen.
+        header: of the weights files, without the history of this run.
+        batch_workers: processes that make batches ahead of time; 0: they are made when needed.
+    Attributes:
+        iteration: number of iterations done.
+    Raises:
+        ConfigError: see `pick_hardware`.
+    """
+
+    def __init__(
+        self,
+        network: RegionNetwork,
+        batches: BatchMaker,
+        header: WeightsHeader,
+        *,
+        runtime: TrainRuntimeConfig,
+        world: World,
+        batch_workers: int,
+    ) -> None:
+        self.config = batches.config
+        self.device, self.precision = pick_hardware(runtime)
+        self.network = network.to(self.device).to(memory_format=torch.channels_last).train()
+        self.network.dropout.p = self.config.dropout
+        self.batches, self.header = batches, header
+        self.runtime, self.world, self.batch_workers = runtime, world, batch_workers
+        self.optimizer = make_optimizer(self.network, self.config)
+        if runtime.compiled:
+            self.network.features.compile()
+        self._parallel_network = world.wrap(self.network)
+        self.iteration = 0
+
+    @property
+    def iterations_left(self) -> int:
+        """How many iterations remain to be done."""
+        return self.config.iterations - self.iteration
+
+    def loader(self) -> DataLoader[Batch | FrcnnError]:
+        """The batches of the iterations that are left; an error where one cannot be made."""
+        return self.batches.loader(
+            self.iteration, self.batch_workers, pin_memory=self.device.type == "cuda"
+        )
+
+    def step(
+        self, batch: Batch, *, waited: float = 0.0, cache: FeatureCache | None = None
+    ) -> StepMetrics:
+        """Do the next iteration.
+
+        Args:
+            batch: `batches(iteration)`. waited: seconds spent waiting for it, for the metrics.
+            cache: reads the features of frozen convolutions instead of computing them.
+        Raises:
+            FrcnnError: the loss is not finite, or the memory is full.
+        """
+        config, begun = self.config, time.monotonic() - waited
+        lr = learning_rate(config, self.iteration)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr * group["factor"]
+        with self._explain_out_of_memory():
+            output, targets, losses = self.forward(batch, cache)
+            cls, loc, correct, fg, bg = self._sums(output, targets, losses).tolist()
+            if not math.isfinite(cls + loc):
+                raise FrcnnError(
+                    f"the loss is not finite in iteration {self.iteration + 1}, images "
+                    f"{', '.join(self.batches.image_ids(self.iteration))}",
+                    "try a smaller --lr; an earlier checkpoint in the run's folder is intact",
+                )
+            self.optimizer.zero_grad()
+            torch.autograd.backward(losses.total(config.loc_weight))
+            if config.clip_norm:
+                torch.nn.utils.clip_grad_norm_(self.network.parameters(), config.clip_norm)
+            self.optimizer.step()
+        self.iteration += 1
+        seconds = time.monotonic() - begun
+        return StepMetrics(
+            iteration=self.iteration,
+            cls=cls,
+            loc=loc,
+            lr=lr,
+            foreground=int(fg),
+            background=int(bg),
+            fg_accuracy=correct / max(fg, 1),
+            images_per_second=config.images_per_batch / seconds,
+            waited=waited,
+            seconds=seconds,
+        )
+
+    def forward(
+        self, batch: Batch, cache: FeatureCache | None = None
+    ) -> tuple[HeadOutput, RoiTargets, Losses]:
+        """Run the network on the next iteration's batch, or on this process's part of it.
+
+        Returns:
+            The output for the R RoIs, their targets, and losses whose mean over the processes is
+            the loss of the whole batch.
+        """
+        assert batch.targets is not None
+        rois = batch.rois.to(self.device, non_blocking=True)
+        targets = RoiTargets(
+            batch.targets.labels.to(self.device, non_blocking=True),
+            batch.targets.deltas.to(self.device, non_blocking=True),
+        )
+        self._reseed_dropout(batch)
+        roi_count = float(self.world.sum(torch.tensor([float(len(rois))], device=self.device)))
+        low_precision = self.precision != torch.float32
+        with torch.autocast(self.device.type, self.precision, enabled=low_precision):
+            if cache is not None:
+                maps = cache(batch, self.batches.entries(self.iteration))
+                maps = self.network.scale_features(maps)
+                output = self.network.heads(self.network.region_features(maps, rois))
+            else:
+                images = batch.images.to(
+                    self.device, non_blocking=True, memory_format=torch.channels_last
+                )
+                output = self._parallel_network(images, rois)
+        divisor = max(roi_count, 1) / self.world.size
+        return output, targets, fast_rcnn_loss(output, targets, divisor)
+
+    def _reseed_dropout(self, batch: Batch) -> None:
+        """Give every image's dropout mask a seed made of the run's seed, iteration and slot."""
+        slot_0 = (self.config.seed * 1_000_003 + self.iteration) * self.config.images_per_batch
+        seeds = [slot_0 + slot for slot in self.batches.slots]
+        rois_by_image = torch.bincount(batch.rois[:, 0].long(), minlength=len(seeds)).tolist()
+        self.network.dropout.reseed(seeds, rois_by_image, self.device)
+
+    def _sums(self, output: HeadOutput, targets: RoiTargets, losses: Losses) -> Tensor:
+        """Of the whole batch, [5]: both losses, and the counts of foreground RoIs that are
+        classified correctly, of foreground RoIs and of background RoIs."""
+        foreground = targets.labels > 0
+        correct = (output.class_logits.argmax(dim=1) == targets.labels) & foreground
+        return self.world.sum(
+            torch.stack(
+                [
+                    losses.cls.detach() / self.world.size,
+                    losses.loc.detach() / self.world.size,
+                    correct.sum().float(),
+                    foreground.sum().float(),
+                    (~foreground).sum().float(),
+                ]
+            )
+        )
+
+    @contextmanager
+    def _explain_out_of_memory(self) -> Iterator[None]:
+        """Turn an error of the block about full memory into one that names the settings."""
+        try:
+            yield
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+            config = self.config
+            raise FrcnnError(
+                f"out of memory in iteration {self.iteration + 1}: {config.images_per_batch} "
+                f"images, scale {max(config.scales)}, {config.rois_per_batch} RoIs",
+                "lower --scales, --rois-per-batch or --images-per-batch; the last checkpoint is "
+                "intact",
+            ) from None
+
+    def trial(self) -> tuple[float, int]:
+        """Time the next iteration without changing any weight.
+
+        Returns:
+            Seconds of the forward and backward pass, with features from the cache where the run
+            keeps them; and the largest number of bytes that the process has held so far (on a GPU,
+            in its memory).
+        Raises:
+            FrcnnError: the memory is full.
+        """
+        batch = self.batches(self.iteration)
+        seconds = []
+        with TemporaryDirectory() as folder:
+            cached = self.runtime.cache_features
+            cache = FeatureCache(Path(folder), self.network) if cached else None
+            for _ in range(2):  # the first pass allocates buffers and compiles kernels
+                begun = time.monotonic()
+                with self._explain_out_of_memory():
+                    losses = self.forward(batch, cache)[2]
+                    torch.autograd.backward(losses.total(self.config.loc_weight))
+                    if self.device.type == "cuda":
+                        torch.cuda.synchronize(self.device)
+                seconds.append(time.monotonic() - begun)
+        self.optimizer.zero_grad()
+        return seconds[-1], peak_bytes(self.device)

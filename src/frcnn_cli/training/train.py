@@ -1,0 +1,168 @@
+"""Training from one call: `frcnn_cli.train`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from ..config import TrainConfig, TrainRuntimeConfig
+from ..data.dataset import Dataset
+from ..proposers.cache import ProposalSource
+from ..proposers.registry import proposal_source
+from ..runtime.progress import Progress, silent
+from . import runs
+from .distributed import World, join_processes
+from .initialisation import Initialisation
+from .learner import Learner
+from .metrics import MetricsSummary, StepMetrics
+from .setup import set_up
+from .state import BEST_FILE, WEIGHTS_FILE, read_state
+from .trainer import Trainer
+from .validation import check_validation_images, make_validator
+
+DEFAULT_FOLDER = Path("runs/train/run")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult:
+    """What a finished run has left."""
+
+    folder: Path
+    weights: Path  # after the last iteration
+    iterations: int  # done, with those before it was resumed
+    cls: float | None  # mean losses of the last iterations; None where none was left to do
+    loc: float | None
+    waited: float  # fraction of the time, 0..1, in which training waited for batches
+    best_weights: Path | None  # those with the best validation; None without validation
+    best_mean_ap: float | None  # of that validation, 0..1
+
+
+def train(
+    config: TrainConfig,
+    dataset: Dataset,
+    *,
+    folder: Path = DEFAULT_FOLDER,
+    resume: Path | None = None,
+    initialisation: Initialisation | None = None,
+    proposals: ProposalSource | str = "fast",
+    validation: Dataset | None = None,
+    runtime: TrainRuntimeConfig | None = None,
+    threads: int | None = None,
+    settings: Mapping[str, object] | None = None,
+    dry_run: bool = False,
+    progress: Progress = silent,
+    on_message: Callable[[str], None] = lambda message: None,
+    on_ready: Callable[[Learner], None] = lambda learner: None,
+    on_step: Callable[[StepMetrics], None] = lambda metrics: None,
+) -> TrainResult | None:
+    """Train a detector on a data set, in a folder of its own.
+
+    The folder gets last.safetensors (the weights), metrics.csv, losses.svg, config.toml,
+    environment.json, the state for `resume`, TensorBoard's events where it is installed and, with
+    validation, best.safetensors, validation.csv and validation.svg.
+
+    Args:
+        folder: to make; where it exists, the same name with the next free number.
+        resume: folder of a run to go on with, in the place of `folder` and `initialisation`.
+        initialisation: weights to start from; None for torchvision's ImageNet weights.
+        proposals: a row of PROPOSERS, the path of a file of boxes, or a source.
+        validation: images to validate on every `runtime.eval_every` iterations and at the end.
+        threads: that read images for statistics and validation; None for one for each core.
+        settings: what config.toml shall hold; None for the fields of `config` and `runtime`.
+        dry_run: end before the first iteration and write nothing.
+        progress: shows the progress of the statistics, the iterations and the validations.
+        on_message: told what the user should know.
+        on_ready: called with the network, the data and the settings before the first iteration.
+        on_step: called after each iteration.
+    Returns:
+        What the run left; None after a dry run.
+    Raises:
+        InterruptedRun: SIGINT or SIGTERM came; the run can be resumed.
+        FrcnnError: settings, data or weights cannot be trained with, or the run cannot go on.
+    """
+    runtime = runtime or TrainRuntimeConfig()
+    threads = threads or os.cpu_count() or 1
+    source = proposals if isinstance(proposals, ProposalSource) else proposal_source(proposals)
+    if validation is not None:
+        shared = check_validation_images(validation, dataset)
+        if shared:
+            on_message(
+                f"{shared} of the {len(validation)} validation images are trained on: what is "
+                "found in them says little; train on --split train"
+            )
+    state = None if resume is None else read_state(resume)
+    with join_processes(runtime.device) as (world, device):
+        with progress("looking at the images", len(dataset), "images") as advance:
+            learner = set_up(
+                config,
+                dataset,
+                source,
+                initialisation=initialisation,
+                state=state,
+                runtime=replace(runtime, device=device),
+                world=world,
+                threads=threads,
+                on_image=lambda: advance(""),
+            )
+        on_ready(learner)
+        if dry_run:
+            return None
+        if settings is None:
+            settings = {**asdict(config), **asdict(runtime)}
+        folder = open_folder(world, resume, folder, settings)
+        validate = None
+        if validation is not None:
+            validate = make_validator(learner, validation, threads=threads, progress=progress)
+        trainer = Trainer(
+            learner,
+            folder=folder,
+            validate=validate,
+            on_validation=lambda at, mean_ap: on_message(f"iteration {at}: mAP {mean_ap:.1%}"),
+            state=state,
+        )
+        return run(trainer, progress, on_step)
+
+
+def open_folder(
+    world: World, resume: Path | None, folder: Path, settings: Mapping[str, object]
+) -> Path:
+    """The folder of a run, with its settings written: `resume`, or a new one (see `runs.create`).
+
+    Raises:
+        DataError: it cannot be made, or see `runs.write_settings`.
+    """
+    if world.first:
+        folder = resume or runs.create(folder)
+        runs.write_settings(folder, settings)
+    return Path(world.of_first(str(folder)))
+
+
+def run(
+    trainer: Trainer,
+    progress: Progress = silent,
+    on_step: Callable[[StepMetrics], None] = lambda metrics: None,
+) -> TrainResult:
+    """Train to the end.
+
+    Raises:
+        InterruptedRun, FrcnnError: see `Trainer.steps`.
+    """
+    summary = MetricsSummary()
+    with progress("training", trainer.learner.iterations_left, "it") as advance:
+        for metrics in trainer.steps():
+            summary.add(metrics)
+            advance(f"cls {summary.cls:.3f} loc {summary.loc:.3f} lr {metrics.lr:.1e}")
+            on_step(metrics)
+    validated = trainer.best >= 0
+    return TrainResult(
+        folder=trainer.folder,
+        weights=trainer.folder / WEIGHTS_FILE,
+        iterations=trainer.learner.iteration,
+        cls=summary.cls,
+        loc=summary.loc,
+        waited=summary.waited,
+        best_weights=trainer.folder / BEST_FILE if validated else None,
+        best_mean_ap=trainer.best if validated else None,
+    )

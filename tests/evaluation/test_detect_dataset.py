@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from frcnn_cli.errors import ImageError
+from frcnn_cli.evaluation.detect_dataset import (
+    LOG_FOLDER,
+    detect_all,
+    detector_identity,
+    log_path,
+    training_overlap,
+)
+from frcnn_cli.evaluation.detection_log import Header
+
+
+def test_a_damaged_image_is_an_error(detector, dataset) -> None:
+    dataset.paths[1].write_bytes(b"no image")
+    with pytest.raises(ImageError):
+        detect_all(detector, dataset)
+
+
+def test_the_identity_of_a_detector(detector, tmp_path) -> None:
+    weights = tmp_path / "w.safetensors"
+    weights.write_bytes(b"1")
+    first = detector_identity(detector, weights)
+    keys = ["weights", "sha256", "proposals", "settings", "device", "version"]
+    assert list(first) == keys
+    assert first["proposals"] == detector.proposals.method.digest
+    detector.config = replace(detector.config, max_proposals=7)
+    weights.write_bytes(b"2")
+    second = detector_identity(detector, weights)
+    assert [key for key in keys if first[key] != second[key]] == ["sha256", "settings"]
+
+
+def test_the_default_log_is_named_after_what_it_depends_on(dataset) -> None:
+    header = Header(dataset.classes, {"weights": "w"})
+    path = log_path(replace(dataset, name="voc:x"), Path("some/w.safetensors"), header)
+    assert path.parent == LOG_FOLDER
+    assert path.name.startswith("voc-x-val-w-")
+    assert path != log_path(dataset, Path("w.safetensors"), replace(header, classes=("a",)))
+
+
+@pytest.mark.parametrize(
+    ("trained_on", "name", "split", "known"),
+    [
+        ("voc2007 trainval, 14 images", "voc2007", "val", True),
+        ("voc2007+voc2012 val, 14 images", "voc2007", "val", True),
+        ("voc2007 train, 9 images", "voc2007", "val", False),
+        ("voc2012 trainval, 14 images", "voc2007", "val", False),
+        ("voc trainval, 14 images", "voc", "val", False),
+        ("", "voc2007", "val", False),
+    ],
+)
+def test_images_that_a_network_was_trained_on(
+    detector, dataset, trained_on, name, split, known
+) -> None:
+    header = replace(detector.header, provenance={"data": trained_on})
+    expected = trained_on.partition(",")[0] if known else None
+    assert training_overlap(header, replace(dataset, name=name, split=split)) == expected

@@ -1,0 +1,308 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from frcnn_cli.checkpoints.onnx import export_onnx
+from frcnn_cli.checkpoints.weights import WeightsHeader, load_weights, save_weights
+from frcnn_cli.compression import cost
+from frcnn_cli.compression.compress import compress
+from frcnn_cli.config import CompressConfig, DetectConfig, TrainConfig, TrainRuntimeConfig
+from frcnn_cli.data.sources import as_source
+from frcnn_cli.data.voc import load_voc
+from frcnn_cli.errors import ConfigError, WeightsError
+from frcnn_cli.evaluation.evaluate import evaluate
+from frcnn_cli.inference.detector import Detector
+from frcnn_cli.inference.profile import profile
+from frcnn_cli.models.backbones import BACKBONES, CAFFE_PIXELS, BackboneSpec, backbone_spec
+from frcnn_cli.models.detectors import DETECTORS, DetectorSpec, build_network
+from frcnn_cli.models.region_network import SCORE_FUNCTIONS
+from frcnn_cli.models.region_operators import REGION_OPERATORS, RegionOperator, RoIMaxPool
+from frcnn_cli.training.initialisation import Initialisation
+from frcnn_cli.training.train import train
+from synthetic import CLASSES
+from tiny import NAME, add_tiny_backbone
+
+SPP = "spp"  # the detector that these tests add
+
+
+@dataclass(frozen=True)
+class PyramidMaxPool:
+    """Max pooling of every RoI on several grids, from fine to coarse (He et al. 2014)."""
+
+    levels: tuple[RoIMaxPool, ...]
+
+    @classmethod
+    def of_sides(cls, sides: tuple[int, ...], stride: int) -> PyramidMaxPool:
+        return cls(tuple(RoIMaxPool(side, stride) for side in sides))
+
+    @property
+    def bins(self) -> int:
+        return sum(level.bins for level in self.levels)
+
+    def __call__(self, maps: Tensor, rois: Tensor) -> Tensor:
+        return torch.cat([level(maps, rois) for level in self.levels], dim=1)
+
+    def distinct(self, rois: Tensor) -> tuple[Tensor, Tensor]:
+        return self.levels[0].distinct(rois)
+
+    def in_chunks(self, maps: Tensor, size: int, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+        pools = [level.in_chunks(maps, size, dtype) for level in self.levels]
+        return lambda rois: torch.cat([pool(rois) for pool in pools], dim=1)
+
+    def for_export(self, max_side: int) -> Callable[[Tensor, Tensor], Tensor]:
+        pools = [level.for_export(max_side) for level in self.levels]
+        return lambda maps, boxes: torch.cat([pool(maps, boxes) for pool in pools], dim=1)
+
+    def from_channels_first(self, weight: Tensor) -> Tensor:
+        channels = weight.shape[1] // self.bins
+        parts = weight.split([channels * level.bins for level in self.levels], dim=1)
+        pairs = zip(self.levels, parts, strict=True)
+        return torch.cat([level.from_channels_first(part) for level, part in pairs], dim=1)
+
+
+def make_pyramid(backbone: BackboneSpec) -> RegionOperator:
+    return PyramidMaxPool.of_sides((3, 1), backbone.stride)
+
+
+@pytest.fixture(autouse=True)
+def initial_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Adds the tiny backbone, and a detector with an operator and a score function of its own."""
+    monkeypatch.setitem(REGION_OPERATORS, "pyramid", make_pyramid)
+    monkeypatch.setitem(SCORE_FUNCTIONS, "margin", lambda logits: logits.float().sigmoid())
+    monkeypatch.setitem(DETECTORS, SPP, DetectorSpec("pyramid", "margin"))
+    return add_tiny_backbone(monkeypatch, tmp_path)
+
+
+def random_rois(count: int, image_count: int, limit: float = 200.0) -> Tensor:
+    generator = torch.Generator().manual_seed(count)
+    corners = (torch.rand((count, 2, 2), generator=generator) * limit).sort(dim=1).values
+    image = torch.randint(image_count, (count, 1), generator=generator).float()
+    return torch.cat([image, corners.reshape(count, 4)], dim=1)
+
+
+@pytest.mark.parametrize("detector", [*DETECTORS, SPP])
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_every_detector_is_built_with_every_backbone(detector: str, backbone: str) -> None:
+    with torch.device("meta"):  # VGG16's weights are large
+        network = build_network(backbone, 4, detector)
+    spec = backbone_spec(backbone)
+    width = spec.channels * network.region_operator.bins
+    for name, outputs in spec.fc_layers.items():
+        assert network.fc_layers[name].weight.shape == (outputs, width)
+        width = outputs
+    assert network.cls_score.weight.shape == (5, width)
+    assert network.bbox_pred.weight.shape == (20, width)
+    assert network.layer_names() == [*spec.layers, *spec.fc_layers, "cls_score", "bbox_pred"]
+    assert network.score_function == DETECTORS[detector].score_function
+
+
+@pytest.mark.parametrize("detector", [*DETECTORS, SPP])
+def test_every_detector_maps_images_and_rois_to_outputs(detector: str) -> None:
+    torch.manual_seed(0)
+    network = build_network(NAME, 4, detector).eval()
+    images, rois = torch.randn(2, 3, 96, 160), random_rois(7, 2)
+    with torch.inference_mode():
+        output = network(images, rois)
+        maps = network.image_features(images)
+        features = network.region_features(maps, rois)
+        by_steps = network.predict(network.box_head(features))
+        scores = network.scores(output.class_logits)
+        none = network(images, rois[:0])
+    assert output.class_logits.shape == scores.shape == (7, 5)
+    assert output.box_deltas.shape == (7, 5, 4)
+    assert none.class_logits.shape == (0, 5)
+    assert features.shape == (7, maps.shape[1] * network.region_operator.bins)
+    assert torch.equal(by_steps.box_deltas, output.box_deltas)
+    assert scores.dtype == torch.float32
+    assert ((scores >= 0) & (scores <= 1)).all()
+
+
+@pytest.mark.parametrize("detector", [*DETECTORS, SPP])
+def test_every_detector_is_read_from_its_file(tmp_path: Path, detector: str) -> None:
+    spec = DETECTORS[detector]
+    header = WeightsHeader(
+        backbone=NAME,
+        classes=CLASSES,
+        pixels=CAFFE_PIXELS,
+        scale=100,
+        max_size=160,
+        detector=detector,
+        region_operator=spec.region_operator,
+        score_function=spec.score_function,
+    )
+    network = build_network(NAME, 3, detector).eval()
+    save_weights(tmp_path / "a.safetensors", network, header)
+    loaded, read = load_weights(tmp_path / "a.safetensors")
+    assert read == header
+    images, rois = torch.randn(1, 3, 96, 160), random_rois(5, 1)
+    with torch.inference_mode():
+        ours, theirs = network(images, rois), loaded(images, rois)
+    assert torch.equal(ours.class_logits, theirs.class_logits)
+    assert torch.equal(
+        network.scores(ours.class_logits), SCORE_FUNCTIONS[spec.score_function](ours.class_logits)
+    )
+
+
+def test_weights_of_a_detector_that_is_not_known(tmp_path, monkeypatch) -> None:
+    test_every_detector_is_read_from_its_file(tmp_path, SPP)
+    monkeypatch.delitem(REGION_OPERATORS, "pyramid")
+    with pytest.raises(WeightsError, match="region operator 'pyramid', unknown here"):
+        load_weights(tmp_path / "a.safetensors")
+
+
+def test_an_unknown_detector_offers_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="unknown detector 'fast_rcn'") as error:
+        build_network(NAME, 3, "fast_rcn")
+    assert "fast_rcnn" in error.value.hint
+
+
+@pytest.fixture(params=[*REGION_OPERATORS, "pyramid"])
+def operator(request: pytest.FixtureRequest) -> RegionOperator:
+    return REGION_OPERATORS[request.param](backbone_spec(NAME))
+
+
+@pytest.fixture
+def maps() -> Tensor:
+    return torch.randn((2, 5, 13, 13), generator=torch.Generator().manual_seed(1))
+
+
+class TestRegionOperator:
+    """What every region operator promises."""
+
+    def test_features_are_bins_of_all_channels(self, operator, maps) -> None:
+        assert operator(maps, random_rois(9, 2)).shape == (9, 5 * operator.bins)
+        assert operator(maps, random_rois(0, 2)).shape == (0, 5 * operator.bins)
+
+    def test_gradients_reach_the_maps(self, operator, maps) -> None:
+        maps.requires_grad_()
+        operator(maps, random_rois(9, 2)).sum().backward()
+        assert maps.grad.any()
+
+    def test_features_of_distinct_rois_are_those_of_all(self, operator, maps) -> None:
+        rois = random_rois(60, 2)
+        rois = torch.cat([rois, rois + 0.01, rois[:5]])
+        chosen, inverse = operator.distinct(rois)
+        assert len(chosen) < len(rois)
+        features = operator(maps, rois)
+        assert torch.equal(operator(maps, rois[chosen])[inverse], features)
+
+    def test_chunks_give_the_same_features(self, operator, maps) -> None:
+        rois = random_rois(20, 2)
+        pool = operator.in_chunks(maps, 8, torch.float32)
+        parts = [pool(part).clone() for part in rois.split(8)]
+        assert torch.equal(torch.cat(parts), operator(maps, rois))
+
+    def test_the_exported_operator_gives_the_same_features(self, operator, maps) -> None:
+        rois = random_rois(20, 1)
+        exported = operator.for_export(208)(maps[:1], rois[:, 1:])
+        assert torch.equal(exported, operator(maps, rois))
+
+    def test_weights_from_channels_first_are_reordered(self, operator) -> None:
+        weight = torch.arange(2.0 * 5 * operator.bins).view(2, -1)
+        reordered = operator.from_channels_first(weight)
+        assert torch.equal(reordered.sort(dim=1).values, weight)
+
+
+@pytest.mark.parametrize("side", [1, 3, 6])
+def test_a_pyramid_of_one_level_is_roi_max_pooling(maps: Tensor, side: int) -> None:
+    pyramid, pool = PyramidMaxPool.of_sides((side,), 16), RoIMaxPool(side, 16)
+    rois = random_rois(30, 2)
+    assert pyramid.bins == pool.bins
+    assert torch.equal(pyramid(maps, rois), pool(maps, rois))
+    for ours, theirs in zip(pyramid.distinct(rois), pool.distinct(rois), strict=True):
+        assert torch.equal(ours, theirs)
+    weight = torch.randn(4, 5 * side**2)
+    assert torch.equal(pyramid.from_channels_first(weight), pool.from_channels_first(weight))
+
+
+def test_a_row_is_all_that_a_detector_needs(
+    tmp_path: Path, initial_weights: Path, voc_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Train, load, detect, evaluate, compress and finetune, profile, resume."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(  # a new process would not know the detector
+        cost, "measure_weights", lambda path, device: cost.measure_here(path, device, 1)
+    )
+    config = TrainConfig(
+        detector=SPP, backbone=NAME, iterations=3, scales=(100,), max_size=160, rois_per_batch=16
+    )
+    images = load_voc(voc_folder, "voc", "train", ())
+    runtime = TrainRuntimeConfig(device="cpu", workers=0)
+    trained = train(
+        config,
+        images,
+        folder=tmp_path / "run",
+        initialisation=Initialisation(imagenet_weights=initial_weights),
+        runtime=runtime,
+        threads=1,
+    )
+    network, header = load_weights(trained.weights)
+    assert (header.detector, header.region_operator) == (SPP, "pyramid")
+    assert header.score_function == network.score_function == "margin"
+    assert network.fc_layers["fc6"].in_features == 16 * (9 + 1)
+
+    # after three iterations, every logit is about 0 and its sigmoid about one half
+    detect = DetectConfig(score_threshold=0.4)
+    detector = Detector.load(trained.weights, config=detect, device="cpu")
+    photograph = voc_folder / "JPEGImages" / "000001.jpg"
+    detections = detector(photograph).detections
+    assert len(detections) > 0
+    assert ((detections.scores > 0.4) & (detections.scores < 0.6)).all()
+    assert 0 <= evaluate(detector, images, workers=1).mean_ap <= 1
+    stages = profile(detector, [as_source(photograph)]).stages
+    assert {"conv", "RoI pool", "fc6", "fc7", "heads", "NMS"} <= {each.name for each in stages}
+
+    small = compress(
+        trained.weights,
+        CompressConfig(rank=8),
+        calibrate=f"voc:{voc_folder}",
+        curve=images,
+        finetune=2,
+        out=tmp_path / "small.safetensors",
+        device="cpu",
+        workers=1,
+    )
+    assert small.path is not None
+    loaded, header = load_weights(small.path)
+    assert (header.ranks, header.detector) == ({"fc6": 8, "fc7": 8}, SPP)
+    assert (loaded.score_function, header.provenance["iterations"]) == ("margin", 2)
+    assert loaded.region_operator == network.region_operator
+    assert isinstance(loaded.fc_layers["fc6"], nn.Sequential)
+
+    resumed = train(
+        replace(config, iterations=5), images, resume=trained.folder, runtime=runtime, threads=1
+    )
+    assert (resumed.folder, resumed.iterations) == (trained.folder, 5)
+    again, header = load_weights(resumed.weights)
+    assert (header.detector, header.score_function) == (SPP, "margin")
+    assert not torch.equal(again.cls_score.weight, network.cls_score.weight)
+
+
+@pytest.mark.slow  # an export takes some ten seconds
+def test_a_detector_of_a_row_is_exported(tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    torch.manual_seed(0)
+    network = build_network(NAME, 3, SPP)
+    nn.init.normal_(network.cls_score.weight, std=0.5)
+    header = WeightsHeader(
+        backbone=NAME,
+        classes=CLASSES,
+        pixels=CAFFE_PIXELS,
+        scale=96,
+        max_size=160,
+        detector=SPP,
+        region_operator="pyramid",
+        score_function="margin",
+    )
+    save_weights(tmp_path / "a.safetensors", network, header)
+    difference = export_onnx(tmp_path / "a.safetensors", tmp_path / "a.onnx")
+    assert difference is not None
+    assert difference < 1e-4

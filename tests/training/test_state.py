@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import errno
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from frcnn_cli.checkpoints.weights import load_weights
+from frcnn_cli.data.voc import load_voc
+from frcnn_cli.errors import ConfigError, DataError, FrcnnError
+from frcnn_cli.training.state import STATE_FILE, WEIGHTS_FILE, read_state
+from tiny_training import CONFIG, make_trainer
+
+
+def test_checkpoint_predicts_true_deltas(dataset, source, init, tmp_path) -> None:
+    trainer = make_trainer(dataset, source, init, tmp_path / "run")
+    deltas = trainer.learner.batches.statistics.deltas
+    before = trainer.learner.network.bbox_pred.weight.clone()
+    trainer.save()
+    assert torch.equal(trainer.learner.network.bbox_pred.weight, before)
+    saved, header = load_weights(tmp_path / "run" / WEIGHTS_FILE)
+    assert header.classes == dataset.classes
+    x = torch.rand(4, trainer.learner.network.bbox_pred.in_features)
+    normalised = trainer.learner.network.bbox_pred(x).detach().view(4, -1, 4)
+    expected = normalised * torch.from_numpy(deltas.std) + torch.from_numpy(deltas.mean)
+    assert torch.allclose(saved.bbox_pred(x).view(4, -1, 4), expected, atol=1e-5)
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(
+    dataset, source, init, tmp_path, monkeypatch
+) -> None:
+    trainer = make_trainer(dataset, source, init, tmp_path / "run")
+    list(trainer.steps())
+    kept = {path.name: path.read_bytes() for path in (tmp_path / "run").glob("*.[ps]*")}
+
+    def full(state, part):
+        Path(part).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(FrcnnError, match="No space left") as error:
+        trainer.save()
+    assert "space on the disk" in error.value.hint
+    assert kept == {path.name: path.read_bytes() for path in (tmp_path / "run").glob("*.[ps]*")}
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not a checkpoint"])
+def test_resuming_needs_a_sound_state(tmp_path, content) -> None:
+    if content is not None:
+        (tmp_path / STATE_FILE).write_bytes(content)
+    with pytest.raises(DataError):
+        read_state(tmp_path)
+
+
+def test_a_state_of_something_else_is_refused(tmp_path) -> None:
+    torch.save({"iteration": 3}, tmp_path / STATE_FILE)
+    with pytest.raises(DataError, match="not a training state"):
+        read_state(tmp_path)
+
+
+def test_changed_annotations_are_noticed_when_resuming(
+    dataset, source, init, tmp_path, voc_folder
+) -> None:
+    make_trainer(dataset, source, init, tmp_path / "run").save()
+    path = voc_folder / "Annotations" / "000001.xml"
+    path.write_text(path.read_text().replace("<xmin>", "<xmin>1"))
+    changed = load_voc(voc_folder, "voc", "trainval", ())
+    with pytest.raises(DataError, match="changed since the run began"):
+        make_trainer(changed, source, init, tmp_path / "run", resume=True)
+
+
+def test_images_in_another_order_are_noticed_when_resuming(
+    dataset, source, init, tmp_path, voc_folder
+) -> None:
+    make_trainer(dataset, source, init, tmp_path / "run").save()
+    path = voc_folder / "ImageSets" / "Main" / "trainval.txt"
+    path.write_text("\n".join(reversed(path.read_text().split())))
+    changed = load_voc(voc_folder, "voc", "trainval", ())
+    with pytest.raises(DataError, match="changed since the run began"):
+        make_trainer(changed, source, init, tmp_path / "run", resume=True)
+
+
+def test_a_run_is_not_resumed_to_fewer_iterations(dataset, source, init, tmp_path) -> None:
+    list(make_trainer(dataset, source, init, tmp_path / "run").steps())
+    fewer = replace(CONFIG, iterations=3)
+    with pytest.raises(ConfigError, match="has done 6 iterations already"):
+        make_trainer(dataset, source, init, tmp_path / "run", config=fewer, resume=True)
+
+
+def test_resuming_needs_no_initial_weights(dataset, source, init, tmp_path) -> None:
+    first = make_trainer(dataset, source, init, tmp_path / "run")
+    first.save()
+    again = make_trainer(dataset, source, tmp_path / "gone.pth", tmp_path / "run", resume=True)
+    assert again.learner.header == first.learner.header

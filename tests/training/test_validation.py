@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+import pytest
+
+from frcnn_cli.data.voc import load_voc
+from frcnn_cli.errors import DataError
+from frcnn_cli.training.validation import check_validation_images, make_validator
+from tiny_training import make_learner
+
+
+def test_images_that_are_trained_on_too_are_counted(voc_folder, dataset) -> None:
+    train, val = (load_voc(voc_folder, "voc", split, ()) for split in ("train", "val"))
+    assert check_validation_images(val, dataset) == len(val)
+    assert check_validation_images(val, train) == 0
+
+
+def test_images_without_objects_cannot_validate(voc_folder, dataset) -> None:
+    for path in (voc_folder / "Annotations").glob("*.xml"):
+        path.write_text(path.read_text().replace("<difficult>0", "<difficult>1"))
+    with pytest.raises(DataError, match="have no object"):
+        check_validation_images(load_voc(voc_folder, "voc", "val", ()), dataset)
+
+
+def test_every_image_is_reported_and_may_stop_the_validation(dataset, source, init) -> None:
+    learner, seen = make_learner(dataset, source, init), []
+
+    @contextmanager
+    def progress(stage, total, unit):
+        assert (stage, total, unit) == ("validating", 3, "images")
+        yield lambda note: seen.append("image")
+
+    validate = make_validator(learner, dataset.limited(3), threads=1, progress=progress)
+    mean_ap = validate(learner.network, learner.header, lambda: seen.append("check"))
+    assert 0 <= mean_ap <= 1
+    assert seen == ["image", "check"] * 3
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        validate(learner.network, learner.header, stop)
+    assert len(seen) == 7
