@@ -36,7 +36,6 @@ from frcnn_cli.inference.detector import Detector
 from frcnn_cli.inference.profile import copy_rate, gemm_rate
 from frcnn_cli.models.backbones import CAFFE_PIXELS
 from frcnn_cli.models.detectors import build_network
-from frcnn_cli.models.flops import head_flops, image_flops
 from frcnn_cli.models.region_network import RegionNetwork
 from frcnn_cli.proposers.cache import ProposalSource
 from frcnn_cli.proposers.registry import selective_search
@@ -156,7 +155,7 @@ def floor(
     for image in images:
         features, rois, _ = ours.extract_features(image)
         pooled = len(rois) * features.shape[1] * model.pooled_size**2
-        flops = image_flops(model, (HEIGHT, WIDTH)) + len(rois) * head_flops(model)
+        flops = model.image_flops((HEIGHT, WIDTH)) + len(rois) * model.head_flops()
         seconds.append(
             flops / gemm + ours.dtype.itemsize * (features.numel() + pooled) / copy_bytes
         )

@@ -15,7 +15,6 @@ from frcnn_cli.data import images
 from frcnn_cli.errors import ConfigError, WeightsError
 from frcnn_cli.models.backbones import CAFFE_PIXELS
 from frcnn_cli.models.detectors import build_network
-from frcnn_cli.models.flops import head_flops
 from frcnn_cli.models.region_network import RegionNetwork
 from tiny import NAME
 
@@ -201,9 +200,9 @@ def test_output_errors_are_those_of_the_compressed_layers(detector, photographs)
 
 def test_flops_count_a_multiply_add_twice(network) -> None:
     full = 2 * (32 * 144 + 24 * 32 + 3 * 24 + 12 * 24)
-    assert head_flops(network) == full
+    assert network.head_flops() == full
     compress(network, CompressConfig(rank=5))
-    assert head_flops(network) == 2 * (5 * 176 + 5 * 56 + 3 * 24 + 12 * 24)
+    assert network.head_flops() == 2 * (5 * 176 + 5 * 56 + 3 * 24 + 12 * 24)
 
 
 @pytest.mark.parametrize(

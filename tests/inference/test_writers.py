@@ -191,7 +191,7 @@ def test_neighbours_of_sources_are_never_written_over(tmp_path) -> None:
         with pytest.raises(FrcnnError, match="exists already, beside the images"):
             Output(place, ["picture"], CLASSES, [str(tmp_path / "a.png")])
     (tmp_path / "000017-2.jpg").touch()  # where the second of a name would go
-    with pytest.raises(FrcnnError, match="there already"):
+    with pytest.raises(FrcnnError, match="exists already"):
         write(tmp_path, "picture", result(), result(), sources=(str(tmp_path / "a.png"),))
     assert other.read_bytes() == b"another photograph"
     (tmp_path / "out").mkdir()

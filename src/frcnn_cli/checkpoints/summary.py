@@ -9,7 +9,6 @@ from typing import Any
 from safetensors import safe_open
 from torch import nn
 
-from ..models.flops import head_flops, image_flops
 from .weights import load_weights
 
 
@@ -49,7 +48,7 @@ def describe(path: Path) -> dict[str, Any]:
             **{name: _count(layer) for name, layer in network.output_layers().items()},
             **({"prefilter": _count(network.prefilter)} if header.prefilter else {}),
         },
-        "flops": {"features": image_flops(network, size), "roi": head_flops(network)},
+        "flops": {"features": network.image_flops(size), "roi": network.head_flops()},
         "provenance": header.provenance,
     }
 

@@ -16,7 +16,6 @@ from ..config import DetectConfig
 from ..data.collate import preprocess
 from ..errors import FrcnnError
 from ..inference.detector import Detector
-from ..models.flops import head_flops
 from ..models.low_rank import low_rank_layer
 from ..models.region_network import RegionNetwork
 from ..proposers.cache import ProposalSource
@@ -84,7 +83,7 @@ def measure_here(weights: Path, device: str, threads: int) -> Cost:
     return Cost(
         bytes=weights.stat().st_size,
         parameters=sum(parameter.numel() for parameter in network.parameters()),
-        head_flops=head_flops(network),
+        head_flops=network.head_flops(),
         milliseconds=seconds * 1000,
         peak_bytes=peak_bytes(detector.device),
     )

@@ -20,7 +20,6 @@ from ..config import SHOWN_SCORE, DetectConfig
 from ..data.collate import PreprocessedImage, collate, preprocess_scales
 from ..data.sources import Source, as_source
 from ..errors import FrcnnError, unknown_name
-from ..models.flops import image_flops
 from ..models.postprocess import postprocess
 from ..models.region_network import RegionNetwork
 from ..proposers.cache import ProposalSource
@@ -301,7 +300,7 @@ class Detector:
             batch = collate(images, self.header.pixels)
             pixels = batch.images.to(self.device, self.dtype, memory_format=torch.channels_last)
         size = (batch.images.shape[2], batch.images.shape[3])
-        with self._stage("conv", lambda: Work(flops=image_flops(self.network, size) * len(images))):
+        with self._stage("conv", lambda: Work(self.network.image_flops(size) * len(images))):
             maps = self.network.image_features(pixels)
         with self._stage("RoI pool"):
             chosen, inverse = self.network.region_operator.distinct(batch.rois)

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
-from torch import nn
-
-if TYPE_CHECKING:
-    from .region_network import RegionNetwork
+from torch import Tensor, nn
 
 
 def linear_flops(module: nn.Module) -> int:
@@ -17,26 +12,19 @@ def linear_flops(module: nn.Module) -> int:
     return 2 * sum(layer.weight.numel() for layer in layers)
 
 
-def head_flops(network: RegionNetwork) -> int:
-    """Operations of the box head and the predictor, for one RoI."""
-    outputs = network.output_layers().values()
-    return linear_flops(network.fc_layers) + sum(map(linear_flops, outputs))
-
-
-def image_flops(network: RegionNetwork, size: tuple[int, int]) -> int:
-    """Operations of the convolutions, for an image of (height, width) pixels."""
+def convolution_flops(module: nn.Module, images: Tensor) -> int:
+    """Operations of the convolutions in a module, for images [B, 3, H, W]."""
     total = 0
 
-    def add(layer: nn.Conv2d, _: object, output: torch.Tensor) -> None:
+    def add(layer: nn.Conv2d, _: object, output: Tensor) -> None:
         nonlocal total
         total += 2 * layer.weight[0].numel() * output.numel()
 
-    layers = [layer for layer in network.features.modules() if isinstance(layer, nn.Conv2d)]
+    layers = [layer for layer in module.modules() if isinstance(layer, nn.Conv2d)]
     handles = [layer.register_forward_hook(add) for layer in layers]
     try:
         with torch.inference_mode():
-            image = torch.zeros((1, 3, *size), device=network.device, dtype=network.dtype)
-            network.features(image)
+            module(images)
     finally:
         for handle in handles:
             handle.remove()

@@ -21,7 +21,7 @@ from ..errors import WeightsError, unknown_name
 from ..runtime.timing import StageHook, Work, untimed
 from ..structures import HeadOutput
 from .backbones import BackboneSpec
-from .flops import linear_flops
+from .flops import convolution_flops, linear_flops
 from .low_rank import low_rank_layer
 from .region_operators import RegionOperator
 
@@ -193,6 +193,16 @@ class RegionNetwork(nn.Module):
         network.to(dtype)
         network.feature_scale = scale
         return network
+
+    def image_flops(self, size: tuple[int, int]) -> int:
+        """Operations of the convolutions, for an image of (height, width) pixels."""
+        image = torch.zeros((1, 3, *size), device=self.device, dtype=self.dtype)
+        return convolution_flops(self.features, image)
+
+    def head_flops(self) -> int:
+        """Operations of the box head and the predictor, for one RoI."""
+        outputs = self.output_layers().values()
+        return linear_flops(self.fc_layers) + sum(map(linear_flops, outputs))
 
     # The layers by name: for compression, freezing, optimisers and files.
 

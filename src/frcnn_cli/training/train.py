@@ -73,7 +73,7 @@ def train(
         settings: what config.toml shall hold; None for the fields of `config` and `runtime`.
         dry_run: end before the first iteration and write nothing.
         progress: shows the progress of the statistics, the iterations and the validations.
-        on_message: told what the user should know.
+        on_message: called with lines for the user.
         on_ready: called with the network, the data and the settings before the first iteration.
         on_step: called after each iteration.
     Returns:
