@@ -1,4 +1,4 @@
-# Everything runs in .venv, which `make` builds when pyproject.toml changes; `make demo` needs less of it.
+# Everything runs in .venv, which `make` builds when pyproject.toml changes; `make demo` installs fewer packages.
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := .venv/.with-demo
@@ -25,27 +25,27 @@ check: $(ALL)
 bench: $(ALL)
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
-# An hour: what each choice of `--recipe modern` gives.
+# The ablation of `--recipe modern`; it takes an hour.
 ablation: $(ALL)
 	$(BIN)/python benchmarks/long/modern_recipe.py
 
-# The two files of weights, from VOC2007 (in the folder that FRCNN_DATA names) on; INIT and VGG16_INIT
-# are files of ImageNet weights, torchvision's without them. Hours; a step that was stopped is gone on with.
+# Train the two weights files on VOC2007, in the folder that FRCNN_DATA names. INIT and VGG16_INIT are files of
+# ImageNet weights; without them torchvision's are downloaded. It takes hours; a step that was stopped is resumed.
 weights: $(MADE)/squeezenet1_1-voc07.safetensors $(MADE)/vgg16-voc07.safetensors
 
-# The same trained on `train` alone, to be judged on `val`.
+# Train the same networks on `train` alone, and evaluate them on `val`.
 weights-val: $(MADE)/squeezenet1_1-voc07-train.safetensors $(MADE)/vgg16-voc07-train.safetensors
 	$(BIN)/frcnn eval voc2007 --split val --weights $<
 	$(BIN)/frcnn eval voc2007 --split val --weights $(word 2,$^)
 
-# train RUN OPTIONS: train, or go on with a run that was stopped.
+# train RUN OPTIONS: train, or resume a run that was stopped.
 define train
 	test -e runs/train/$(1)/state.pt || rm -rf runs/train/$(1)
 	if test -e runs/train/$(1); then $(BIN)/frcnn train --resume runs/train/$(1); \
 	else $(BIN)/frcnn train voc2007 --recipe modern --name $(1) $(2); fi
 endef
 
-# weights RUN OPTIONS: train, and the file of the rule from that. Options with commas come in a variable.
+# weights RUN OPTIONS: train, and write the rule's target. Options that contain commas must come from a variable.
 define weights
 	$(call train,$(1),$(2))
 	$(BIN)/frcnn weights export runs/train/$(1)/last.safetensors --out $@
@@ -65,8 +65,8 @@ $(MADE)/squeezenet1_1-voc07-train.safetensors: $(MADE)/small.safetensors
 $(MADE)/squeezenet1_1-voc07.safetensors: $(MADE)/small.safetensors
 	$(call weights,voc07-trainval,--split trainval $(FURTHER))
 
-# VGG16, whose fully connected layers are of rank 256 from the start: first these and conv5 at 352
-# pixels, on kept features of the other convolutions, then all from conv3_1 on.
+# VGG16, with fully connected layers of rank 256 from the start. First these and conv5 are trained at 352
+# pixels, on stored features of the other convolutions; then all layers from conv3_1 on.
 VGG16_WHOLE = --rois-per-batch 256 --iterations 3200 --scales 320,384,448,512 --max-size 850
 
 $(MADE)/vgg16.safetensors: | $(DEMO)

@@ -1,8 +1,8 @@
-"""Detection with the heads of one weights file: the full one, the prefilter, both as a cascade.
+"""Detection with the two heads of one weights file: each of them alone, and both as a cascade.
 
-The images are the first of VOC2007 `val` with their cached proposals (made where they are missing);
-reading and proposing are not timed. Prints milliseconds per image, medians of interleaved
-repetitions, and the mean average precision of each on the images that were timed.
+The images are the first of VOC2007 `val`; their proposals come from the cache, and missing ones are
+computed. Reading and proposing are not timed. Prints the median milliseconds per image over
+interleaved repetitions, and the mean average precision of each head on the timed images.
 """
 
 from __future__ import annotations
@@ -56,11 +56,11 @@ def measure(
             for name, detector in detectors.items():
                 start = time.perf_counter()
                 result = detector.detect(preprocessed)
-                taken = time.perf_counter() - start
+                elapsed = time.perf_counter() - start
                 if repetition == 0:
                     detections[name].append(result)
-                if repetition or index:  # the very first detection is to warm up
-                    seconds[name].append(taken)
+                if repetition or index:  # the first detection only warms up
+                    seconds[name].append(elapsed)
     return seconds, detections
 
 
@@ -68,7 +68,10 @@ def main() -> None:
     """Time the three detectors and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "weights", type=Path, nargs="?", help="written by frcnn compress --keep-full; none: skipped"
+        "weights",
+        type=Path,
+        nargs="?",
+        help="written by frcnn compress --keep-full; without it nothing is run",
     )
     data = Path(__file__).resolve().parents[2] / "shared/data"
     parser.add_argument("--data", type=Path, default=data, help="folder of VOCdevkit")

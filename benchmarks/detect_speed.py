@@ -1,11 +1,11 @@
-"""Detection on the CPU: ours, whole and at rank 256, against a plain torchvision one, in one run.
+"""Detection on the CPU: ours, at full rank and at rank 256, against a plain torchvision detector.
 
-Photographs are scaled and cut to 600×800; each has 2,000 boxes of selective search, made
-beforehand. The plain one has the same weights in float32: torchvision's `roi_pool` on a contiguous
-map, every RoI through the whole layers, decoding of every box, torchvision's NMS, in a process of
-its own. Ours computes in what suits the processor, --precision; that the two agree is checked in
-float32. Weights are random: the arithmetic is the same. Prints seconds per image, medians of
-interleaved repetitions.
+Photographs are resized to 600×800; each has 2,000 boxes of selective search, computed beforehand.
+The plain detector has the same weights in float32 and runs in a process of its own: torchvision's
+`roi_pool` on a contiguous map, every RoI through the full layers, decoding of every box,
+torchvision's NMS. Ours computes in the type of --precision; that the scores of both agree is
+checked in float32. The weights are random, which does not change the time. Prints the median
+seconds per image over interleaved repetitions.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ PHOTOGRAPHS = (data.astronaut, data.chelsea, data.coffee, data.rocket)
 
 
 def photographs() -> list[PreprocessedImage]:
-    """Images of 600×800 with their proposals."""
+    """Images of 600×800 pixels with their ROIS proposals."""
     source = selective_search()
     prepared = []
     for load in PHOTOGRAPHS:
@@ -58,16 +58,16 @@ def photographs() -> list[PreprocessedImage]:
 
 
 class Plain:
-    """What one writes first with torchvision."""
+    """The peer: a plain detector, as one would first write it with torchvision."""
 
     def __init__(self, model: RegionNetwork, pixels: PixelStatistics) -> None:
         self.model = model
-        for module in model.modules():  # torch's own
-            for kind in (nn.Conv2d, nn.MaxPool2d):
-                if isinstance(module, kind):
-                    module.__class__ = kind
+        for module in model.modules():  # torch's own convolutions and pooling in the place of ours
+            for plain_class in (nn.Conv2d, nn.MaxPool2d):
+                if isinstance(module, plain_class):
+                    module.__class__ = plain_class
         self.pixels = pixels
-        # channel by channel is the order in which roi_pool leaves its bins
+        # torchvision's roi_pool gives [R, C, bins, bins]; our fc6 takes the channels last
         fc6 = self.model.fc_layers["fc6"]
         bins, width = model.pooled_size, fc6.in_features
         weight = fc6.weight.detach().view(-1, bins, bins, width // bins**2)
@@ -98,16 +98,16 @@ class Plain:
 
 
 def network(name: str) -> RegionNetwork:
-    """The same at random in every process."""
+    """A network with random weights, the same ones in every process."""
     torch.manual_seed(0)
     model = build_network(name, CLASSES).eval()
-    nn.init.normal_(model.cls_score.weight, std=1e-4)  # few candidates, as trained ones
+    nn.init.normal_(model.cls_score.weight, std=1e-4)  # few candidates, as with trained weights
     model.cls_score.bias.data[0] = 6.0
     return model
 
 
-def be_the_peer(name: str, threads: int, images: list[PreprocessedImage], pipe: Connection) -> None:
-    """Detect in the images whose numbers come through the pipe; scores and seconds go back."""
+def run_peer(name: str, threads: int, images: list[PreprocessedImage], pipe: Connection) -> None:
+    """Detect in the images whose indices come through the pipe; send back (scores, seconds)."""
     torch.set_num_threads(threads)
     plain = Plain(network(name), CAFFE_PIXELS)
     while (index := pipe.recv()) is not None:
@@ -117,17 +117,18 @@ def be_the_peer(name: str, threads: int, images: list[PreprocessedImage], pipe: 
 
 
 def timed(
-    work: dict[str, Callable[[int], float]], count: int, repetitions: int
+    functions: dict[str, Callable[[int], float]], count: int, repetitions: int
 ) -> dict[str, float]:
-    """Median seconds per image of each, interleaved.
+    """The median seconds per image of each function; the functions are called in turns.
 
     Args:
-        work: takes the number of an image and gives the seconds.
+        functions: each takes the index of an image and returns the seconds that it took.
+        count: number of images.
     """
-    times: dict[str, list[float]] = {name: [] for name in work}
+    times: dict[str, list[float]] = {name: [] for name in functions}
     for repetition in range(repetitions + 1):
         for index in range(count):
-            for name, function in work.items():
+            for name, function in functions.items():
                 seconds = function(index)
                 if repetition:  # the first one warms up
                     times[name].append(seconds)
@@ -135,7 +136,7 @@ def timed(
 
 
 def stopwatch(ours: Detector, images: Sequence[PreprocessedImage]) -> Callable[[int], float]:
-    """Times our detector on an image by number."""
+    """A function that takes the index of an image and returns the seconds that we need for it."""
 
     def work(index: int) -> float:
         start = time.perf_counter()
@@ -148,8 +149,12 @@ def stopwatch(ours: Detector, images: Sequence[PreprocessedImage]) -> Callable[[
 def floor(
     ours: Detector, images: Sequence[PreprocessedImage], gemm: float, copy_bytes: float
 ) -> float:
-    """Seconds an image that the arithmetic takes at the rate of a large product, and RoI pooling's
-    bytes at that of a copy; every distinct RoI through all layers."""
+    """A lower bound for the seconds per image: the arithmetic, with every distinct RoI in all
+    layers, at the rate of a large product, and the bytes of RoI pooling at that of a copy.
+
+    Args:
+        gemm: FLOPs per second of a large product. copy_bytes: bytes per second of a copy.
+    """
     model = ours.network
     seconds = []
     for image in images:
@@ -163,7 +168,7 @@ def floor(
 
 
 def detector(model: RegionNetwork, name: str, precision: str) -> Detector:
-    """Ours, with whole layers."""
+    """Our detector, with fully connected layers of full rank."""
     header = WeightsHeader(
         backbone=name,
         classes=tuple(map(str, range(CLASSES))),
@@ -171,19 +176,19 @@ def detector(model: RegionNetwork, name: str, precision: str) -> Detector:
         scale=HEIGHT,
         max_size=WIDTH,
     )
-    nowhere = ProposalSource(selective_search(), Path())
-    return Detector(model, header, nowhere, DetectConfig(precision=precision), "cpu")
+    unused = ProposalSource(selective_search(), Path())
+    return Detector(model, header, unused, DetectConfig(precision=precision), "cpu")
 
 
-def at_rank(whole: Detector) -> Detector:
-    """Ours at rank 256, with weights of its own at random: they do not change the time."""
-    model = copy.deepcopy(whole.network).float()  # which Detector casts anew
+def at_rank(full: Detector) -> Detector:
+    """Our detector at rank 256, with other random weights, which do not change the time."""
+    model = copy.deepcopy(full.network).float()  # Detector casts it again
     model.set_ranks({"fc6": RANK, "fc7": RANK})
-    return Detector(model, whole.header, whole.source, whole.config, "cpu")
+    return Detector(model, full.header, full.source, full.config, "cpu")
 
 
 def agreement(ours: NDArray[np.floating], theirs: NDArray[np.floating]) -> float:
-    """Largest difference of the sorted scores that both give."""
+    """The largest difference between the sorted scores of two detectors, as far as both go."""
     count = min(len(ours), len(theirs))
     return float(np.abs(ours[:count] - theirs[:count]).max(initial=0))
 
@@ -207,37 +212,38 @@ def main() -> None:
     print(f"{'backbone':>14} {'':>9} {'seconds':>8} {'ratio':>6} {'floor s':>8} {'of floor':>8}")
     ratio = 0.0
     for name in arguments.backbones:
-        whole = detector(network(name), name, arguments.precision)
-        small = at_rank(whole)
+        full = detector(network(name), name, arguments.precision)
+        small = at_rank(full)
         context = multiprocessing.get_context("spawn")
         pipe, other_end = context.Pipe()
-        given = (name, torch.get_num_threads(), images, other_end)
-        peer = context.Process(target=be_the_peer, args=given, daemon=True)
+        peer_args = (name, torch.get_num_threads(), images, other_end)
+        peer = context.Process(target=run_peer, args=peer_args, daemon=True)
         peer.start()
         other_end.close()
 
         def plain(index: int, pipe: Connection = pipe) -> float:
             pipe.send(index)
-            seconds: float = pipe.recv()[1]
-            return seconds
+            elapsed: float = pipe.recv()[1]
+            return elapsed
 
         pipe.send(0)
         exact = detector(network(name), name, "fp32").detect(images[0])
         difference = agreement(exact.scores, pipe.recv()[0])
-        assert difference < 1e-3, f"the two disagree by {difference}"
-        work = {
+        assert difference < 1e-3, f"our scores differ from the peer's by {difference}"
+        functions = {
             "plain": plain,
-            "whole": stopwatch(whole, images),
+            "full": stopwatch(full, images),
             f"rank {RANK}": stopwatch(small, images),
         }
-        times = timed(work, len(images), arguments.repetitions)
+        times = timed(functions, len(images), arguments.repetitions)
         pipe.send(None)
         peer.join()
-        floors = [floor(each, images, gemm, copy_bytes) for each in (whole, small)]
-        for kind, least in zip(work, (None, *floors), strict=True):
-            ratio = times["plain"] / times[kind]
-            line = f"{name:>14} {kind:>9} {times[kind]:>8.3f} {ratio:>6.1f}"
-            print(line if least is None else f"{line} {least:>8.3f} {least / times[kind]:>8.0%}")
+        floors = [floor(each, images, gemm, copy_bytes) for each in (full, small)]
+        for variant, least in zip(functions, (None, *floors), strict=True):
+            seconds = times[variant]
+            ratio = times["plain"] / seconds
+            line = f"{name:>14} {variant:>9} {seconds:>8.3f} {ratio:>6.1f}"
+            print(line if least is None else f"{line} {least:>8.3f} {least / seconds:>8.0%}")
     print(
         f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}, "
         f"{torch.get_num_threads()} threads, torch {torch.__version__}; plain in float32, ours in "

@@ -3,7 +3,7 @@
 4,952 images with 100 detections each of 20 classes, random but with about as many true positives
 as a detector has. The peers are the loop over detections that tests/reference.py transcribes from
 the devkit, and pycocotools at IoU 0.5 for all sizes. Each gets the detections in the form that it
-takes; only matching and AP are timed. Prints medians of interleaved repetitions.
+needs; only matching and AP are timed. Prints medians of interleaved repetitions.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def random_set(images: int, seed: int = 0) -> tuple[list[Detections], list[Groun
 
 
 def seconds(function: Callable[[], object]) -> float:
-    """Wall time of one call, whose prints are dropped."""
+    """Wall time of one call in seconds; what the call prints is dropped."""
     start = time.perf_counter()
     with contextlib.redirect_stdout(io.StringIO()):
         function()
@@ -78,24 +78,24 @@ def seconds(function: Callable[[], object]) -> float:
 
 
 def loop_ap(detections: Sequence[Detections], truths: Sequence[GroundTruth]) -> list[float]:
-    """AP of each class by the reference."""
+    """AP of each class by tests/reference.py."""
     return [reference.voc_ap(detections, truths, label) for label in range(1, CLASSES + 1)]
 
 
 def coco_evaluation(
     detections: Sequence[Detections], truths: Sequence[GroundTruth]
 ) -> Callable[[], object]:
-    """A function that runs pycocotools on the same boxes, whose index is built here."""
-    sides = []
+    """Build the index of pycocotools; return a function that evaluates with it."""
+    datasets = []
     for rows in (coco.object_entries(truths, CLASSES), coco.detection_entries(detections, CLASSES)):
-        side = COCO()
-        side.dataset = coco.coco_dataset(rows, len(truths), CLASSES)
+        dataset = COCO()
+        dataset.dataset = coco.coco_dataset(rows, len(truths), CLASSES)
         with contextlib.redirect_stdout(io.StringIO()):
-            side.createIndex()
-        sides.append(side)
+            dataset.createIndex()
+        datasets.append(dataset)
 
     def run() -> object:
-        evaluation = COCOeval(*sides, "bbox")
+        evaluation = COCOeval(*datasets, "bbox")
         evaluation.params.iouThrs = np.array([0.5])
         evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, 1e10]], ["all"]
         evaluation.params.maxDets = [BOXES]
@@ -107,7 +107,7 @@ def coco_evaluation(
 
 
 def main() -> None:
-    """Time all three and print a table."""
+    """Time the three implementations and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--images", type=int, default=IMAGES)
@@ -124,10 +124,10 @@ def main() -> None:
     for _ in range(args.repetitions):
         for name, function in functions.items():
             times[name].append(seconds(function))
-    medians = {name: statistics.median(taken) for name, taken in times.items()}
+    medians = {name: statistics.median(each) for name, each in times.items()}
     print(f"{'':>12} {'seconds':>8} {'ratio':>7}")
-    for name, taken in medians.items():
-        print(f"{name:>12} {taken:>8.3f} {taken / medians['ours']:>7.1f}")
+    for name, median in medians.items():
+        print(f"{name:>12} {median:>8.3f} {median / medians['ours']:>7.1f}")
     boxes = sum(map(len, detections))
     print(f"{args.images} images, {boxes} detections, {CLASSES} classes, mAP {ap.mean():.4f}")
     print(f"largest difference of an AP from the loop's: {difference:.1e}")

@@ -1,9 +1,9 @@
 """Time of selective search against OpenCV's fast mode, on images of VOC2007 `val`.
 
-Ours first runs over all images with one thread per core, reading, decoding and caching included.
-Then both search each decoded image in turn, on one core and on all cores. Prints medians over the
-images, the time of each stage on one core, the machine, and as the last line the ratio on one core.
-With --recall it compares the recall of both on the same images instead.
+First our search runs over all images with one thread per core, reading, decoding and caching
+included. Then both search each decoded image in turn, on one core and on all cores. Prints medians
+over the images, the time of each stage on one core, the machine, and as the last line the ratio on
+one core. With --recall it compares the recall of both on the same images instead.
 
 Needs opencv-contrib-python-headless (pip install -e '.[dev]').
 """
@@ -113,7 +113,7 @@ class Recall:
 
 
 def compare(images: list[np.ndarray], config: SelectiveSearchConfig, cores: int | None) -> float:
-    """Time both on each image in turn and print the medians; returns their ratio."""
+    """Time both on each image in turn, print the medians in milliseconds, return their ratio."""
     use_cores(cores)
     threads = cores or len(ALL_CORES)
     theirs, ours = [], []
@@ -150,12 +150,12 @@ def stages(images: list[np.ndarray], config: SelectiveSearchConfig) -> None:
             kept = stage("pruning", segmentation.candidate_edges, weights)
             edges, starts = stage("sorting edges", segmentation.sort_edges, kept)
             width, k = image.shape[1], min(config.scales)
-            of_pixel, graph = stage("atoms", components.atoms, edges, starts, pixels, width, k)
+            atom_of_pixel, graph = stage("atoms", components.atoms, edges, starts, pixels, width, k)
             joined = [
                 stage("joining atoms", components.join_atoms, graph, *scale) for scale in scales
             ]
             owners = tuple(owner for owner, _ in joined)
-            cells, owners = stage("cells", components.common_cells, of_pixel, owners)
+            cells, owners = stage("cells", components.common_cells, atom_of_pixel, owners)
             cells = cells.reshape(image.shape[:2])
             codes = stage("bins", regions.pixel_codes, planes)
             count = len(owners[0])
@@ -189,7 +189,7 @@ def sustained(dataset: Dataset, config: SelectiveSearchConfig, rounds: int) -> f
 
 
 def recalls(dataset: Dataset, images: list[np.ndarray], modes: list[str]) -> None:
-    """Print the recall of both on the same images."""
+    """Print the recall of OpenCV's boxes and of ours on the same images."""
     print(f"\n{'':<16} {'boxes':>6} {'ms':>7}  R.5 @500/1000/2000/all     R.7 @500/1000/2000/all")
     for mode in modes:
         methods: dict[str, Callable[[np.ndarray], Proposals]] = {
@@ -212,7 +212,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=DATA, help="folder of VOC2007")
     parser.add_argument("--images", type=int, default=100)
-    parser.add_argument("--recall", nargs="*", metavar="MODE", help="modes to compare, with recall")
+    parser.add_argument("--recall", nargs="*", metavar="MODE", help="modes whose recall to compare")
     arguments = parser.parse_args()
     try:
         import cv2
@@ -222,17 +222,17 @@ def main() -> None:
         print("skipped: needs pip install opencv-contrib-python-headless")
         return
     try:
-        whole = load_voc(find_root(arguments.data, "2007"), "voc2007", "val", ())
+        val = load_voc(find_root(arguments.data, "2007"), "voc2007", "val", ())
     except DataError as error:
         print(f"skipped: {error.message}; name the folder of VOC2007 with --data")
         return
-    step = max(1, len(whole) // arguments.images)
+    step = max(1, len(val) // arguments.images)
     chosen = slice(0, step * arguments.images, step)  # evenly from the whole split
     dataset = replace(
-        whole,
-        ids=whole.ids[chosen],
-        paths=whole.paths[chosen],
-        annotations=whole.annotations[chosen],
+        val,
+        ids=val.ids[chosen],
+        paths=val.paths[chosen],
+        annotations=val.annotations[chosen],
     )
     images = [dataset.read(index)[1] for index in range(len(dataset))]
     config = SelectiveSearchConfig()

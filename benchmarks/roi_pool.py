@@ -1,8 +1,8 @@
 """Time of RoI max pooling on the CPU against torchvision's, forward and backward.
 
 The feature map is VGG16's of a 600×800 image (512 channels, 37×50 cells), with 7×7 bins; RoIs are
-random boxes. Prints medians of interleaved repetitions, the machine, and as the last line the
-ratio.
+random boxes. Prints the median milliseconds of interleaved repetitions, the machine, and as the
+last line the ratio.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Iterations per second of training, against a plain loop with torchvision's `roi_pool`.
+"""Time of a training step, against a plain loop with torchvision's `roi_pool`.
 
     python benchmarks/train_step.py [--data VOCdevkit] [--init-folder FOLDER] [--backbone NAME ...]
 
-The plain loop is what one writes first: one process, Pillow in the loop, float32, contiguous maps,
-`torchvision.ops.roi_pool`, torch's SGD. Both train the same network on the same batches with the
-paper's settings (but for --scale), in turns, each in a process of its own; afterwards their losses
-are compared. The last iterations are ours alone: they show how much time is spent waiting for data.
+The plain loop is what one would write first: one process, Pillow in the loop, float32, contiguous
+maps, `torchvision.ops.roi_pool`, torch's SGD. Both train the same network on the same batches with
+the paper's settings (except --scale), in turns, each in a process of its own; afterwards their
+losses are compared. The last iterations are ours alone: they show how long we wait for data.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class PlainLoop:
         self.optimizer = torch.optim.SGD(groups, lr=self.config.lr, momentum=self.config.momentum)
 
     def step(self, iteration: int) -> float:
-        """Do one iteration; the loss."""
+        """Do one iteration and return its loss."""
         batch = self.batches(iteration)
         network, targets = self.network, batch.targets
         assert targets is not None
@@ -95,10 +95,11 @@ def use_plain_convolutions(network: RegionNetwork) -> RegionNetwork:
 
 
 def run_peer(name: str, args: argparse.Namespace, start: Path, pipe: Connection) -> None:
-    """In a process of its own, do the plain loop's iterations when they are asked for.
+    """Run the plain loop in a process of its own, one iteration at each request.
 
     Args:
-        start: weights to begin with. pipe: receives numbers of iterations, sends (loss, seconds).
+        start: file of the initial weights.
+        pipe: receives the number of an iteration, sends (loss, seconds); None ends the process.
     """
     torch.set_num_threads(args.threads)
     learner = make_learner(name, args)
@@ -131,7 +132,7 @@ def stage_times(learner: Learner) -> dict[str, float]:
     rois = batch.rois.to(device)
     for iteration in range(2):  # the first one warms up
         times.clear()
-        with timed("data, where nothing is overlapped"):
+        with timed("preparing a batch, not overlapped"):
             learner.batches(iteration)
         counts = torch.bincount(batch.rois[:, 0].long()).tolist()
         network.dropout.reseed(range(len(counts)), counts, device)
@@ -159,8 +160,11 @@ def stage_times(learner: Learner) -> dict[str, float]:
 
 
 def step_flops(learner: Learner) -> float:
-    """Floating-point operations of a step: the forward pass, and for layers that learn twice as
-    much again for the gradients of their weights and of their inputs."""
+    """Floating-point operations of a step.
+
+    These are the operations of the forward pass, and as many again for the gradient of each weight
+    that is trained and for the gradient of each input that one of those needs.
+    """
     total = 0.0
     gradient_needed = False  # whether gradients must flow through a layer's input
 
@@ -185,7 +189,7 @@ def step_flops(learner: Learner) -> float:
 
 
 def make_learner(name: str, args: argparse.Namespace) -> Learner:
-    """Ours, with the paper's settings."""
+    """Our learner, with the paper's settings."""
     config = replace(
         recipe("paper"), backbone=name, iterations=args.iterations + ALONE, scales=(args.scale,)
     )
@@ -202,7 +206,7 @@ def make_learner(name: str, args: argparse.Namespace) -> Learner:
 
 
 def compare(name: str, args: argparse.Namespace) -> float:
-    """Print the table of a backbone; the ratio of the medians."""
+    """Print the table of a backbone; return the ratio of the median times, plain loop / ours."""
     keep_freed_memory()  # as the command does
     learner = make_learner(name, args)
     ours: list[StepMetrics] = []
@@ -223,8 +227,8 @@ def compare(name: str, args: argparse.Namespace) -> float:
                 peers.append(pipe.recv())
         pipe.send(None)
         peer.join()
-    # Only these are timed: while the peer runs, our next batches are made, so that none is waited
-    # for. That holds for the first of them too.
+    # Only the iterations without the peer are timed, since our workers prepare batches while the
+    # peer computes. The first of them is left out, since its batch was prepared like that too.
     alone = ours[1 - ALONE :]
     our_median = statistics.median(metrics.seconds for metrics in alone)
     peer_median = statistics.median(seconds for _, seconds in peers[2:])
@@ -238,7 +242,7 @@ def compare(name: str, args: argparse.Namespace) -> float:
     for label, value in times.items():
         print(f"  {label:34s} {value:9.1f} ms  {value / sum(times.values()):6.1%}")
     waited = sum(metrics.waited for metrics in alone) / sum(metrics.seconds for metrics in alone)
-    print(f"  waiting for data, of the time, where ours ran alone: {waited:.1%}")
+    print(f"  time spent waiting for data, where ours ran alone: {waited:.1%}")
     floor = step_flops(learner) / gemm_rate(learner.device, learner.precision)
     print(f"  arithmetic floor {1000 * floor:.1f} ms: {floor / our_median:.0%} of it reached")
     print(
@@ -248,7 +252,7 @@ def compare(name: str, args: argparse.Namespace) -> float:
 
 
 def print_losses(ours: list[float], peers: list[float]) -> None:
-    """Print the mean losses of WINDOWS groups of the iterations that both did."""
+    """Print the mean losses of both in WINDOWS groups of iterations."""
     size = max(2, len(peers) // WINDOWS)
     print(f"  mean loss of each {size} iterations, ours and the plain loop's (dropout differs)")
     for begin in range(0, len(peers) - size + 1, size):
@@ -262,7 +266,7 @@ def print_losses(ours: list[float], peers: list[float]) -> None:
 
 
 def main() -> None:
-    """Compare the backbones asked for; the last line is the lower ratio."""
+    """Compare the chosen backbones; the last line has the lowest ratio."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=SHARED / "data" / "VOCdevkit")
     parser.add_argument("--init-folder", type=Path, default=SHARED / "weights")
@@ -280,7 +284,7 @@ def main() -> None:
     ratios = [compare(name, args) for name in args.backbone]
     print(
         f"{torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads, "
-        f"torch {torch.__version__}; the plain loop in float32, ours in what suits the processor"
+        f"torch {torch.__version__}; the plain loop in float32, ours with --precision auto"
     )
     print(f"ratio {min(ratios):.2f} training, plain loop / ours, the lower of {args.backbone}")
 

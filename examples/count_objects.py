@@ -1,4 +1,4 @@
-"""Count the objects in a folder of photographs: a CSV file with one row a photograph.
+"""Count the objects in a folder of photographs: a CSV file with one row per photograph.
 
 python examples/count_objects.py holiday/ --out counts.csv --score 0.7
 """
@@ -17,18 +17,18 @@ ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif"}
 
 
 def main(folder: Path, out: Path, score: float, weights: str) -> None:
-    """Detect in every photograph and write a row for each; others are named on stderr."""
+    """Write a row for every photograph; name those that cannot be read on stderr."""
     config = DetectConfig(score_threshold=score, precision="auto")
     detector = Detector.load(weights, config=config)
-    photographs = sorted(each for each in folder.iterdir() if each.suffix.lower() in ENDINGS)
+    photographs = sorted(path for path in folder.iterdir() if path.suffix.lower() in ENDINGS)
     with out.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(["image", *detector.classes])
-        for photograph, found in zip(photographs, detector.run(photographs), strict=True):
-            if not isinstance(found, Result):
-                print(f"{photograph}: {found.error.message}", file=sys.stderr)
+        for photograph, result in zip(photographs, detector.run(photographs), strict=True):
+            if not isinstance(result, Result):
+                print(f"{photograph}: {result.error.message}", file=sys.stderr)
                 continue
-            counts = Counter(each.label for each in found)
+            counts = Counter(detection.label for detection in result)
             rows.writerow([photograph.name, *(counts[name] for name in detector.classes)])
 
 

@@ -1,4 +1,4 @@
-"""Print the paths of photographs that installed libraries ship: something to detect in."""
+"""Print the paths of the photographs of `make demo`, which installed libraries ship."""
 
 from pathlib import Path
 

@@ -25,24 +25,26 @@ ENDINGS = {".jpg", ".jpeg", ".png"}
 
 
 def main(folder: Path, out: Path, mode: str, min_side: float) -> None:
-    """Write the boxes of every photograph whose sides have `min_side` pixels or more."""
-    photographs = sorted(each for each in folder.iterdir() if each.suffix.lower() in ENDINGS)
+    """Write, for every photograph, the boxes whose sides have `min_side` pixels or more."""
+    photographs = sorted(path for path in folder.iterdir() if path.suffix.lower() in ENDINGS)
     boxes = {}
     for result in propose(photographs, mode):
         if result.proposals is None:
             print(f"{result.path}: {result.error}", file=sys.stderr)
             continue
-        own = result.proposals.boxes
-        boxes[result.index] = own[(own[:, 2:] - own[:, :2] >= min_side).all(axis=1)]
+        proposed = result.proposals.boxes
+        large = (proposed[:, 2:] - proposed[:, :2] >= min_side).all(axis=1)
+        boxes[result.index] = proposed[large]
     if out.suffix == ".mat":
         export_boxes(out, photographs, boxes, "mat")
         return
     names = [photographs[index].stem for index in sorted(boxes)]
     in_order = [boxes[index] for index in sorted(boxes)]
+    past_end = np.array([0, 0, 1, 1], np.float32)  # from half-open boxes to their last pixels
     content = {
         "indexes": [int(name) if name.isdecimal() else name for name in names],
-        "boxes": [own - np.float32([0, 0, 1, 1]) for own in in_order],
-        "scores": [-np.arange(len(own), dtype=np.float32) for own in in_order],  # best first
+        "boxes": [each - past_end for each in in_order],
+        "scores": [-np.arange(len(each), dtype=np.float32) for each in in_order],  # best first
     }
     out.write_bytes(pickle.dumps(content))
 
@@ -52,6 +54,6 @@ if __name__ == "__main__":
     parser.add_argument("folder", type=Path)
     parser.add_argument("--out", type=Path, default=Path("boxes.mat"), help=".mat or .pkl")
     parser.add_argument("--mode", default="fast", help="fast, single, quality or dense")
-    parser.add_argument("--min-side", type=float, default=20, help="of a box, pixels")
+    parser.add_argument("--min-side", type=float, default=20, help="smallest side of a box, pixels")
     arguments = parser.parse_args()
     main(arguments.folder, arguments.out, arguments.mode, arguments.min_side)

@@ -5,8 +5,8 @@ From Python, on a photograph:
     from frcnn_cli import Detector
     result = Detector.load()("photo.jpg")
 
-The jobs of the command line are functions with the same names: `propose`, `train`, `compress` and
-`evaluate`. docs/api.md shows each of them at work.
+The commands `propose`, `train`, `compress` and `eval` are functions too: `propose`, `train`,
+`compress` and `evaluate`. docs/api.md has an example of each.
 """
 
 from __future__ import annotations
@@ -22,15 +22,17 @@ if TYPE_CHECKING:
     from .inference.detector import Detector
     from .inference.result import Result
     from .proposers.propose import propose
+    from .training.initialisation import Initialisation
     from .training.train import train
 
 __version__ = "0.1.0"
 
-# The module of every name; it is imported when the name is used, since torch takes seconds.
+# Public name -> its module, which is imported when the name is used: torch takes seconds.
 _MODULES = {
     "CompressConfig": "config",
     "DetectConfig": "config",
     "Detector": "inference.detector",
+    "Initialisation": "training.initialisation",
     "Result": "inference.result",
     "TrainConfig": "config",
     "TrainRuntimeConfig": "config",
@@ -45,6 +47,7 @@ __all__ = [
     "CompressConfig",
     "DetectConfig",
     "Detector",
+    "Initialisation",
     "Result",
     "TrainConfig",
     "TrainRuntimeConfig",

@@ -1,8 +1,8 @@
 """The settings of every command: frozen dataclasses, with a help text for every field.
 
 The command line makes its options from these fields: name, type, default, help text and choices are
-written here once. In the comments, which give units and sources, `paper` is Fast R-CNN (Girshick,
-ICCV 2015) and `code` its reference implementation.
+written only here. The comments give units and sources: `paper` is Fast R-CNN (Girshick, ICCV 2015),
+with the number of a section, and `code` is its reference implementation.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from .errors import ConfigError, unknown_name
 
-MAX_SIDE = 10_000  # pixels; of a network's input, in training settings and weights files
+MAX_SIDE = 10_000  # pixels, of the input of a network
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 PRECISIONS: tuple[Precision, ...] = ("auto", "fp32", "bf16", "fp16")
@@ -22,7 +22,7 @@ PRECISIONS: tuple[Precision, ...] = ("auto", "fp32", "bf16", "fp16")
 
 @dataclass(frozen=True)
 class Range:
-    """The numbers that a setting may have."""
+    """The interval of numbers that a setting may have; `str` gives it in words."""
 
     low: float = -math.inf
     high: float = math.inf
@@ -52,25 +52,25 @@ def setting(default: Any, help: str, within: Range | None = None, flag: str | No
     """A field of a configuration.
 
     Args:
-        help: for the option of the command line.
-        within: the numbers allowed; of a tuple, for each of its elements. None is always allowed
-            where it is the default.
-        flag: of the command line, where it is not the field's name; "" for no flag.
+        help: the help text of its option.
+        within: the allowed numbers; for a tuple, those allowed for each element. A value of None
+            is always allowed.
+        flag: the name of its option, where that differs from the field's; "" for no option.
     """
     return field(default=default, metadata={"help": help, "within": within, "flag": flag})
 
 
 def flag_of(config: type, name: str) -> str:
-    """The flag of a field, without dashes in front; "" where it has none."""
+    """The option of a field, without the leading dashes; "" where it has none."""
     own = next(each for each in fields(config) if each.name == name).metadata.get("flag")
     return name.replace("_", "-") if own is None else own
 
 
 def check(config: Any) -> None:
-    """Refuse a configuration with values out of range, or that do not go together.
+    """Check that the values of a configuration are in range and go together.
 
     Raises:
-        ConfigError: names the flag, and says what is expected.
+        ConfigError: a value is out of range, or does not go with another.
     """
     for each in fields(config):
         value, within = getattr(config, each.name), each.metadata.get("within")
@@ -125,13 +125,13 @@ SEARCH_MODES: dict[str, SelectiveSearchConfig] = {
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """Training. The defaults are the recipe `paper`: the paper's, as the reference code has it."""
+    """Training; the defaults are the recipe `paper`, the paper's as its reference code has it."""
 
     backbone: str = setting(
         "squeezenet1_1", "Convolutional network [default: squeezenet1_1, or that of --weights]"
     )
-    detector: str = setting("fast_rcnn", "How regions are pooled and scored: a row of DETECTORS")
-    # paper 4.2 and code: 30k at lr and 10k at lr / 10
+    detector: str = setting("fast_rcnn", "Detector: how regions are pooled and scored")
+    # paper 2.3 and code: 30k at lr and 10k at lr / 10
     iterations: int = setting(40_000, "Batches to train on", COUNT)
     images_per_batch: int = setting(2, "Images in a batch", COUNT)  # paper 2.3: N
     # paper 2.3: R
@@ -144,22 +144,24 @@ class TrainConfig:
     )
     # paper 2.3
     fg_threshold: float = setting(
-        0.5, "IoU with an object from which on a RoI is foreground", Range(0, 1, low_open=True)
+        0.5, "Least IoU of a foreground RoI with an object", Range(0, 1, low_open=True)
     )
     # paper 2.3: [0.1, 0.5) is background
-    bg_low: float = setting(0.1, "IoU with an object from which on a RoI is background", FRACTION)
+    bg_low: float = setting(0.1, "Least IoU of a background RoI with an object", FRACTION)
     bg_high: float = setting(0.5, "IoU below which a RoI is background", FRACTION)
-    # paper 4.1: about 2,000; code: all there are
+    # paper 3: about 2,000; code: all
     max_proposals: int = setting(2000, "Proposals used in each image", COUNT)
-    # paper 5.2. Of several scales, code has (480, 576, 688, 864, 1200) with a max_size of 2000
+    # paper 5.2; the five scales of code are (480, 576, 688, 864, 1200), with a max_size of 2000
     scales: tuple[int, ...] = setting(
-        (600,), "Shorter side, pixels; of several (480,576,688) each image draws one", COUNT
+        (600,),
+        "Shorter side of the images, pixels; of several (480,576,688) one is drawn for each image",
+        COUNT,
     )
     # paper 5.2
-    max_size: int = setting(1000, "Longer side at most, pixels", Range(1, MAX_SIDE))
-    # paper 4.5; None: the backbone's usual one
+    max_size: int = setting(1000, "Largest longer side of the images, pixels", Range(1, MAX_SIDE))
+    # paper 4.5; None: `first_trained` of the backbone
     train_from: str | None = setting(
-        None, "First layer that learns: conv3_1, fc6, bbox_pred … [default: the backbone's]"
+        None, "First layer that is trained: conv3_1, fc6, bbox_pred … [default: the backbone's]"
     )
     # None: full, as in the paper, which factorises after training (3.1)
     rank: int | None = setting(
@@ -171,13 +173,13 @@ class TrainConfig:
         "Probability that an output of a fully connected layer is dropped",
         Range(0, 1, high_open=True),
     )
-    # lambda of equation 1; 0 in paper 5.1
+    # lambda of equation 1; 0 for the classification-only networks of paper 5.1
     loc_weight: float = setting(
         1.0, "Weight of the box loss; 0: classification only", Range(0, 100)
     )
     optimizer: Literal["sgd", "adamw"] = setting("sgd", "Optimiser")  # the paper's is SGD
     lr: float = setting(0.001, "Learning rate", Range(0, 10, True, True))  # paper 2.3
-    # "step" is the paper's; both begin after the warm-up
+    # the paper's is "step"; either begins after the warm-up
     lr_schedule: Literal["step", "cosine"] = setting("step", "How the learning rate falls")
     # 30k of 40k; paper 2.3
     lr_steps: tuple[float, ...] = setting(
@@ -193,9 +195,9 @@ class TrainConfig:
     momentum: float = setting(0.9, "Momentum of SGD", Range(0, 1, high_open=True))
     # the paper does not clip
     clip_norm: float = setting(
-        0.0, "Largest norm of the gradient; 0: any", Range(0, high_open=True)
+        0.0, "Norm to which larger gradients are clipped; 0: no clipping", Range(0, high_open=True)
     )
-    # paper 2.3; of weights alone, decay_mult 0 for biases in code
+    # paper 2.3; not applied to biases, as in code (decay_mult 0)
     weight_decay: float = setting(0.0005, "Weight decay", Range(0, high_open=True))
     # paper 2.3
     bias_lr: float = setting(
@@ -206,17 +208,17 @@ class TrainConfig:
         1.0, "Factor of the learning rate for the convolutions", Range(0, high_open=True)
     )
     # RNG_SEED in code
-    seed: int = setting(3, "Seed of all that is random", Range(0, 2**32 - 1))
+    seed: int = setting(3, "Seed of the random numbers", Range(0, 2**32 - 1))
 
 
 def _check_training(config: TrainConfig) -> None:
-    """The rules that concern several settings."""
+    """Check the rules that concern several settings."""
     rules = [
         (
             config.rois_per_batch % config.images_per_batch == 0
             and config.fg_fraction * config.rois_per_batch >= config.images_per_batch,
             "rois_per_batch",
-            "a multiple of --images-per-batch, four an image or more",
+            "a multiple of --images-per-batch, enough for one foreground RoI in each image",
         ),
         (
             bool(config.scales) and max(config.scales) <= config.max_size,
@@ -227,15 +229,15 @@ def _check_training(config: TrainConfig) -> None:
         (
             config.lr_schedule == "step" or config.lr_steps == TrainConfig.lr_steps,
             "lr_steps",
-            "none: the rate of this recipe falls along a cosine",
+            "no steps: the rate of this recipe falls along a cosine",
         ),
     ]
-    for fine, name, expected in rules:
-        if not fine:
+    for valid, name, expected in rules:
+        if not valid:
             raise _out_of_range(config, name, expected)
 
 
-# What the weights that are shipped were trained with; docs/training.md says what was measured.
+# The settings that the shipped weights were trained with; docs/training.md has the measurements.
 _MODERN = TrainConfig(
     iterations=6000,
     scales=(480,),
@@ -250,13 +252,13 @@ _MODERN = TrainConfig(
     backbone_lr=0.3,
 )
 
-FINETUNE_LR = 1e-4  # AdamW, for the factors of a compressed network; half of modern's
+FINETUNE_LR = 1e-4  # of AdamW on the low-rank layers of a compressed network; half of modern's
 
 RECIPES: dict[str, TrainConfig] = {"paper": TrainConfig(), "modern": _MODERN}
 
 
-# Iterations, and the fractions of them after which the rate falls, where the paper has others for
-# the data (sections 5.3 and 5.6; for COCO the step is the code's).
+# Data set -> its iterations, and the fractions of them after which the rate falls, where these
+# differ from TrainConfig's (paper 5.3 and 5.6; the step for COCO is that of code).
 SCHEDULES: dict[str, tuple[int, tuple[float, ...]]] = {
     "voc2007+voc2012": (60_000, (0.5,)),
     "coco": (240_000, (5 / 6,)),
@@ -267,9 +269,9 @@ def recipe(name: str, dataset: str = "") -> TrainConfig:
     """The settings of a recipe.
 
     Args:
-        dataset: name of what will be trained on; the paper's schedule depends on it (`SCHEDULES`).
+        dataset: name of the training set; the paper's schedule depends on it (`SCHEDULES`).
     Raises:
-        ConfigError: there is none of that name.
+        ConfigError: there is no recipe of that name.
     """
     if name not in RECIPES:
         raise unknown_name("recipe", name, RECIPES)
@@ -283,7 +285,7 @@ def recipe(name: str, dataset: str = "") -> TrainConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainRuntimeConfig:
-    """How a training run is done on this machine; the result differs by rounding at most."""
+    """How training runs on this machine; these settings change its result by rounding at most."""
 
     device: str = setting("auto", "auto, cpu, cuda or cuda:N")
     precision: Precision = setting(
@@ -300,12 +302,12 @@ class TrainRuntimeConfig:
     cache_features: bool = setting(False, "Keep the features of frozen convolutions on disk")
 
 
-SHOWN_SCORE = 0.5  # what people are shown; evaluation needs detections with lower scores too
+SHOWN_SCORE = 0.5  # threshold for detections shown to people; evaluation needs lower scores too
 
 
 @dataclass(frozen=True, kw_only=True)
 class DetectConfig:
-    """Detection; the limits are those of py-faster-rcnn's test code."""
+    """Detection; the thresholds and limits are those of py-faster-rcnn's test code."""
 
     score_threshold: float = setting(
         0.05, "Keep detections with a higher score", FRACTION, flag="score"
@@ -313,18 +315,20 @@ class DetectConfig:
     nms_threshold: float = setting(
         0.3, "IoU above which the weaker of two boxes of a class is dropped", FRACTION, flag="nms"
     )
-    max_detections: int = setting(100, "At most so many detections an image", COUNT, flag="top")
-    max_proposals: int = setting(2000, "Proposals used in each image", COUNT)  # paper 4.1
-    classes: tuple[str, ...] = setting((), "Only these, by name: cat,dog [default: all]")
+    max_detections: int = setting(
+        100, "Largest number of detections in an image", COUNT, flag="top"
+    )
+    max_proposals: int = setting(2000, "Proposals used in each image", COUNT)  # paper 3
+    classes: tuple[str, ...] = setting((), "Classes to detect: cat,dog [default: all]")
     # soft-NMS (Bodla et al. 2017)
     soft_nms: bool = setting(
         False, "Lower the score of a box above --nms by the overlap instead of dropping it"
     )
-    # box voting (Gidaris and Komodakis 2015); not done where the proposals are the boxes
+    # box voting (Gidaris and Komodakis 2015); only with box_regression
     vote_threshold: float = setting(
         0.5,
-        "IoU from which on boxes of a class are averaged into the one that stays; 0: none, as in "
-        "the paper",
+        "Least IoU at which boxes of a class are averaged into the one that stays; 0: no "
+        "averaging, as in the paper",
         FRACTION,
         flag="vote",
     )
@@ -333,31 +337,33 @@ class DetectConfig:
     )
     cascade: bool = setting(
         True,
-        "With weights that carry both heads (compress --keep-full): the small one chooses the "
-        "proposals that the full one scores",
+        "With weights of compress --keep-full: let the low-rank head choose the proposals that "
+        "the full head scores",
     )
-    # a box is pooled at the scale that brings it nearest to 224² pixels, code: test.py
+    # paper 3; code: test.py
     scales: tuple[int, ...] = setting(
         (),
-        "Shorter side, pixels; of several (480,600) each box takes the one that brings it nearest "
-        "to 224² pixels [default: the weights']",
+        "Shorter side of the images, pixels; of several (480,600) each proposal is pooled at the "
+        "one that brings its area nearest to 224² pixels [default: the weights']",
         Range(1, MAX_SIDE),
     )
     max_size: int | None = setting(
-        None, "Longer side at most, pixels [default: the weights']", Range(1, MAX_SIDE)
+        None,
+        "Largest longer side of the images, pixels [default: the weights']",
+        Range(1, MAX_SIDE),
     )
     # paper 5.1
     box_regression: bool = setting(True, "Refine the boxes; without it the proposals are the boxes")
 
 
-COMPRESSION_RANK = 256  # of every layer where nothing else is asked for
+COMPRESSION_RANK = 256  # of every layer, where no option gives a size
 
 
 @dataclass(frozen=True, kw_only=True)
 class CompressConfig:
     """How small the fully connected layers become; exactly one field is set."""
 
-    # singular values kept in each layer; the flag --rank takes also what `ranks` holds
+    # the option --rank gives either `rank` or `ranks`
     rank: int | None = setting(None, "Singular values kept in each layer", flag="")
     # by layer; paper 4.4: fc6 1024, fc7 256
     ranks: Mapping[str, int] | None = setting(None, "Singular values kept, by layer", flag="")
@@ -370,11 +376,11 @@ class CompressConfig:
         Range(0, 1, True, True),
     )
     speedup: float | None = setting(
-        None, "How many times faster the layers become, as measured", Range(1, 1000, True, True)
+        None, "Measured factor by which the layers become faster", Range(1, 1000, True, True)
     )
     map_drop: float | None = setting(
         None,
-        "The smallest network within this loss, in points of mAP, on --curve's data",
+        "Largest loss of mAP on --curve's data, in points; gives the smallest network within it",
         Range(0, 100, True, True),
     )
 
@@ -387,13 +393,13 @@ class CompressConfig:
 
     @classmethod
     def parse(cls, rank: str | None, **others: float | None) -> CompressConfig:
-        """The configuration that flags of `frcnn compress` ask for.
+        """The configuration for the options of `frcnn compress`.
 
         Args:
-            rank: "256", or "fc6=1024,fc7=256"; COMPRESSION_RANK where nothing is given at all.
+            rank: "256", or "fc6=1024,fc7=256"; COMPRESSION_RANK where no option is given.
             others: `energy`, `params`, `speedup`, `map_drop`.
         Raises:
-            ConfigError: not understood, out of range, or more than one of them.
+            ConfigError: a value is not understood or out of range, or more than one is given.
         """
         if rank is None:
             given = any(value is not None for value in others.values())

@@ -17,7 +17,7 @@ class FrcnnError(Exception):
     """An error to show to the user.
 
     Args:
-        message: one line: what was expected and what came. hint: what to do about it.
+        message: one line that says what is wrong. hint: what to do about it.
     """
 
     def __init__(self, message: str, hint: str = "") -> None:
@@ -57,10 +57,10 @@ def out_of_memory(error: Exception) -> bool:
 
 
 def unknown_name(what: str, got: str, known: Iterable[str]) -> ConfigError:
-    """The error for a name that is in no registry, with the nearest known name offered.
+    """The error for a name that is in no registry; its hint offers the nearest known name.
 
     Args:
-        what: the thing that has the name, such as "backbone". known: all names of such things.
+        what: what the name is for, such as "backbone". got: the name. known: all valid names.
     """
     names = list(known)
     near = difflib.get_close_matches(got, names, n=1, cutoff=0.5)

@@ -1,4 +1,6 @@
-"""The data types that pass from stage to stage, validated on construction.
+"""The data types that pass from stage to stage.
+
+Their shapes and types are checked on construction; a wrong one raises a DataError.
 
 N: proposals, G: objects, R: RoIs, M: detections, B: images in a batch, K: classes; class 0 is the
 background. Boxes are float32 (x1, y1, x2, y2) in pixels of the original image, continuous and
@@ -22,13 +24,13 @@ if TYPE_CHECKING:
 def _check_shape(
     owner: str, field: str, array: NDArray[Any] | Tensor, *expected: int | None
 ) -> None:
-    """Raise unless `array` has the expected shape; None stands for any length."""
+    """Raise a DataError unless `array` has the expected shape; None stands for any length."""
     shape = tuple(array.shape)
     if len(shape) != len(expected) or any(
-        want is not None and got != want for got, want in zip(shape, expected, strict=True)
+        length is not None and got != length for got, length in zip(shape, expected, strict=True)
     ):
-        wanted = "×".join("any" if want is None else str(want) for want in expected)
-        raise DataError(f"{owner}.{field}: expected shape {wanted}, got {shape}")
+        text = "×".join("any" if length is None else str(length) for length in expected)
+        raise DataError(f"{owner}.{field}: expected shape {text}, got {shape}")
 
 
 def _check_boxes(owner: str, boxes: NDArray[np.float32]) -> None:
@@ -41,7 +43,7 @@ def _check_boxes(owner: str, boxes: NDArray[np.float32]) -> None:
 
 @dataclass(frozen=True)
 class PixelStatistics:
-    """How a network wants its input: (pixel - mean) / std by channel, RGB, pixels in 0..255."""
+    """The normalisation of a network's input: (pixel - mean) / std, for RGB pixels in 0..255."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -69,7 +71,7 @@ class GroundTruth:
     boxes: NDArray[np.float32]  # G×4
     labels: NDArray[np.int64]  # G, in 1..K
     difficult: NDArray[np.bool_]  # G
-    # G, square pixels: of the outlines, where COCO gives them; None: the boxes' own
+    # G, square pixels: areas of COCO's outlines; None: the areas of the boxes count
     areas: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
@@ -107,7 +109,7 @@ class RoiTargets:
     """The training targets of the RoIs of a batch."""
 
     labels: Tensor  # R, in 0..K
-    deltas: Tensor  # R×4, normalised; only those of RoIs with a label above 0 count
+    deltas: Tensor  # R×4, normalised; those of background RoIs (label 0) are not used
 
     def __post_init__(self) -> None:
         _check_shape("RoiTargets", "labels", self.labels, None)
@@ -147,7 +149,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class HeadOutput:
-    """The output of the network for each RoI."""
+    """The output of the network: class logits and box deltas of each RoI."""
 
     class_logits: Tensor  # R×(K+1)
     box_deltas: Tensor  # R×(K+1)×4

@@ -100,6 +100,23 @@ def test_boxes_are_those_of_the_box_coder(weights) -> None:
         np.testing.assert_allclose(boxes[:, label], expected, rtol=1e-5, atol=1e-3)
 
 
+@pytest.mark.parametrize("name", ["squeezenet1_1-voc07", "vgg16-voc07"])
+def test_the_shipped_files(name: str, tmp_path: Path) -> None:
+    """At other image sizes and numbers of RoIs than those that the export traced."""
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    from frcnn_cli.checkpoints import onnx
+
+    path = Path(__file__).parents[2] / "weights" / f"{name}.safetensors"
+    target = tmp_path / "a.onnx"
+    export_onnx(path, target)
+    network = Exported(*load_weights(path)).eval()
+    for height, width, count in ((64, 90, 0), (33, 40, 1), (160, 231, 300)):
+        difference = compare(target, network, *onnx._example(height, width, count))
+        assert difference is not None
+        assert difference <= 1e-4
+
+
 @pytest.mark.slow  # two exports of some ten seconds
 def test_a_file_that_differs_is_not_kept(weights, tmp_path, monkeypatch) -> None:
     pytest.importorskip("onnxscript")

@@ -265,12 +265,12 @@ def truncated_jpeg() -> None:
         (None, "compress --weights W --rank ''", "--rank  is not understood"),
         (None, "compress -w W --rank 0 --calibrate nofolder", "rank 0 is out of range"),
         (None, f"compress --weights W --rank {'9' * 5000}", "is not understood"),
-        (None, "compress --weights W --split val", "--split and --limit are of the curve's data"),
+        (None, "compress --weights W --split val", "--split and --limit apply to --curve"),
         (lambda: Path("d.safetensors").mkdir(), "compress -w W -o d.safetensors", "is no name for"),
         (None, "compress --weights squeezenet1_1-voc07", "compressed already"),
         (lambda: Path("c.toml").write_text("lrr = 1"), "train --config c.toml", "setting 'lrr'"),
         (lambda: Path("c.toml").write_text("= 1"), "train --config c.toml", "cannot read"),
-        (None, "detect V/JPEGImages -w W --device cuda:77", "there is no 'cuda:77' here"),
+        (None, "detect V/JPEGImages -w W --device cuda:77", "this machine has no device 'cuda:77'"),
     ],
     ids=lambda value: value if isinstance(value, str) and " " in value else None,
 )
@@ -467,7 +467,7 @@ def test_dry_run_writes_nothing(weights) -> None:
     assert "nothing written" in result.stdout
     assert "fc6 32×144: rank 8, 4,608 -> 1,408 weights; squared error of the" in result.stdout
     result = run(f"compress -w {weights} --rank fc7=8 --dry-run --keep-full")
-    assert "fc6 32×144: left whole; ranks below 26.2 would save weights" in result.stdout
+    assert "fc6 32×144: kept at full rank; ranks below 26.2 would save weights" in result.stdout
     assert "fc7 24×32: rank 8, 768 + 448 weights" in result.stdout
     assert not Path("s").exists()
 

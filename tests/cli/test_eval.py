@@ -248,7 +248,7 @@ def test_compare_two_files(saved) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("--compare D D --from D", "--compare goes with no --from"),
+        ("--compare D D --from D", "--compare excludes --from"),
         ("--compare D D --metric coco", "--compare does not support --metric coco"),
         ("--compare D absent.jsonl", "cannot read absent.jsonl"),
         ("--from absent.jsonl", "cannot read absent.jsonl"),

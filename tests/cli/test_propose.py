@@ -187,7 +187,7 @@ def test_status_verify_clean(voc_folder, frcnn_home) -> None:
     )  # fmt: skip
     fine = answer("propose --verify")
     assert (fine["damaged"], fine["leftovers"]) == (0, 0)
-    assert "0 entries are damaged, 3 images have none" in error(f"propose {images} --verify")
+    assert "0 entries are damaged, 3 images have no entry" in error(f"propose {images} --verify")
 
     entry = sorted((frcnn_home / "proposals").rglob("*.boxes"))[0]
     good = entry.read_bytes()

@@ -53,7 +53,7 @@ def test_resume_alone_takes_the_last_run(init, voc_folder) -> None:
 
 
 def test_resume_without_a_run(init) -> None:
-    assert "no run to go on with in runs/train" in failure(run("train --resume"))
+    assert "no run to continue in runs/train" in failure(run("train --resume"))
 
 
 def test_validation_keeps_the_best(init, voc_folder) -> None:
@@ -199,8 +199,8 @@ def test_nothing_but_variables(init, voc_folder, monkeypatch) -> None:
 
 def test_what_goes_not_with_weights(weights, voc_folder) -> None:
     further = f"train --data {voc_folder} --weights {weights} --iterations 2 --rois-per-batch 16"
-    assert "--weights goes with no --init" in failure(run(further, "--init x.pth"))
-    assert "--weights goes with no --init" in failure(run(further, "--pixels caffe"))
+    assert "--weights excludes --init" in failure(run(further, "--init x.pth"))
+    assert "--weights excludes --init" in failure(run(further, "--pixels caffe"))
     assert "the weights are of tiny" in failure(run(further, "--backbone vgg16"))
     assert "the weights are of tiny" in failure(run(further, "--backbone squeezenet1_1"))
     assert "--scales 100 is out of range" in failure(run(further, "--max-size 20"))

@@ -125,8 +125,8 @@ LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("names: [a, [b]]", "has no name"),
         ("names: !!python/object/apply:os.system ['touch x']", "is not YAML"),
         (f"{LAUGHS}names: *i", "has no name"),
-        (f"{LAUGHS}names: [a]\nval: *i", "val is no path"),
-        ("names: [a]\npath: 7", "path is no path"),
+        (f"{LAUGHS}names: [a]\nval: *i", "val is not a path"),
+        ("names: [a]\npath: 7", "path is not a path"),
         ("x" * (2**20 + 1), "expected at most"),
     ],
 )

@@ -113,7 +113,7 @@ def changed(**values):
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        (7, "entry 1 is no detection"),
+        (7, "entry 1 is not a detection"),
         (changed(image_id="000001"), "entry 1 is of an unknown image '000001'"),
         (changed(image_id=99), "entry 1 is of an unknown image 99"),
         (changed(image_id=None), "entry 1 is of an unknown image None"),
@@ -144,7 +144,7 @@ def test_bad_coco_results(tmp_path: Path, dataset, entry, message: str) -> None:
     ("content", "message"),
     [
         ('[{"image_id": 2, "categ', "is cut off"),
-        ("{}", "is no list of detections"),
+        ("{}", "is not a list of detections"),
         ("no json", "is not JSON"),
         ('{"format": "frcnn-detections-1", "classes": [', "is cut off"),
     ],

@@ -247,7 +247,7 @@ def test_names_that_differ_by_case_alone(tmp_path) -> None:
 
 
 def test_no_format_is_none() -> None:
-    with pytest.raises(ConfigError, match="--format names nothing"):
+    with pytest.raises(ConfigError, match="--format is empty"):
         Output(Path("out"), [], CLASSES, ())
 
 

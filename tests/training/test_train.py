@@ -50,7 +50,7 @@ def test_one_call_trains_as_the_trainer_does(dataset, source, init, tmp_path) ->
     assert (result.folder, result.iterations) == (tmp_path / "run", CONFIG.iterations)
     assert result.weights.is_file()
     assert [metrics.iteration for metrics in steps] == [1, 2, 3, 4, 5, 6]
-    assert progress.stages == {"looking at the images": len(dataset), "training": 6}
+    assert progress.stages == {"reading the images": len(dataset), "training": 6}
     assert ready == [(0, False)]
     assert result.cls == pytest.approx(sum(metrics.cls for metrics in steps) / 6)
     assert result.loc == pytest.approx(sum(metrics.loc for metrics in steps) / 6)

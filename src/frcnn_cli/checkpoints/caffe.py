@@ -1,4 +1,4 @@
-"""Reading the weights in a .caffemodel: of its protobuf, the few fields that hold them.
+"""Reading the weights in a .caffemodel, from the few fields of its protobuf that hold them.
 
     NetParameter      2: V1LayerParameter (until 2015), 100: LayerParameter
     LayerParameter    1: name, 7: BlobProto             V1LayerParameter   4: name, 6: BlobProto
@@ -33,8 +33,10 @@ class _DamagedError(Exception):
 
 
 def read_caffemodel(path: Path) -> dict[str, list[Blob]]:
-    """The blobs of every layer that has weights, by the name of the layer.
+    """Read the blobs of every layer that has weights.
 
+    Returns:
+        By name of the layer: its weight and, where it has one, its bias, each in Caffe's shape.
     Raises:
         WeightsError: the file cannot be read, or is not a caffemodel.
     """

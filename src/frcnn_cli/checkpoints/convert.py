@@ -49,7 +49,7 @@ State = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class ConvertedWeights:
-    """What was found in a file and written as a weights file."""
+    """What was read from a file of another program and written as a weights file."""
 
     backbone: str  # key of BACKBONES
     header: WeightsHeader | None  # None: ImageNet weights, to initialise a training run with
@@ -104,7 +104,7 @@ def import_weights(
 
 
 def _save_imagenet_weights(target: Path, backbone_name: str, state: State) -> None:
-    initialise(build_network(backbone_name, 1), state)  # raises an error where they do not fit
+    initialise(build_network(backbone_name, 1), state)  # raises an error if they do not fit
     tensors = {key: value.contiguous().clone() for key, value in state.items()}
     write_atomically(target, lambda part: save_file(tensors, part))
 
@@ -113,10 +113,10 @@ def _fitting_backbone(file: Path, state: Mapping[str, Tensor]) -> str:
     """The name of the backbone whose convolutions a state dict holds."""
     for name, spec in BACKBONES.items():
         with torch.device("meta"):
-            own = spec.features().state_dict()
+            expected = spec.features().state_dict()
         for prefix in (spec.key_prefix, "features."):
-            shapes = {key: state[prefix + key].shape for key in own if prefix + key in state}
-            if shapes == {key: value.shape for key, value in own.items()}:
+            shapes = {key: state[prefix + key].shape for key in expected if prefix + key in state}
+            if shapes == {key: value.shape for key, value in expected.items()}:
                 return name
     raise WeightsError(
         f"{file} fits no backbone", f"known, with torchvision's names: {', '.join(BACKBONES)}"
@@ -131,7 +131,7 @@ def _from_caffe(
     fitting = [name for name in names if {*CAFFE_CONVOLUTIONS.get(name, ("",))} <= set(layers)]
     if not fitting:
         raise WeightsError(
-            f"{file} is no {' or '.join(names)}: it has layers {', '.join(layers):.200}",
+            f"{file} is not a {' or '.join(names)}: it has the layers {', '.join(layers):.200}",
             f"Caffe models of {' and '.join(CAFFE_CONVOLUTIONS)} can be imported",
         )
     name, spec = fitting[0], backbone_spec(fitting[0])
@@ -169,13 +169,13 @@ def _convert_layer(
 ) -> State:
     """Weight and bias of a layer of Caffe; old files have extra dimensions of size 1."""
     if bias and len(blobs) < 2:
-        raise WeightsError(f"{file}: {source} has no bias", "the file is damaged or cut")
+        raise WeightsError(f"{file}: {source} has no bias", "the file is damaged or cut off")
     tensors: State = {}
     shapes = {"weight": tuple(shape), "bias": tuple(shape[:1])}
     for (part, expected), blob in zip(shapes.items(), blobs, strict=False):
         if tuple(d for d in blob.shape if d != 1) != tuple(d for d in expected if d != 1):
             raise WeightsError(
-                f"{file}: {source} is of shape {blob.shape}, expected {expected}",
+                f"{file}: {source} has shape {blob.shape}, expected {expected}",
                 f"Caffe models of {' and '.join(CAFFE_CONVOLUTIONS)} can be imported",
             )
         tensors[f"{target}.{part}"] = torch.from_numpy(blob.reshape(expected))
@@ -188,10 +188,10 @@ def _build_detector(
     """The network of a state with output layers, and the ranks of its compressed layers."""
     score = state.get("cls_score.weight")
     if score is None or score.ndim != 2 or len(score) != class_count + 1:
-        count = "none" if score is None else f"{len(score) - 1} and the background"
+        count = "no class" if score is None else f"{len(score) - 1} classes and the background"
         raise ConfigError(
-            f"{file} has scores of {count}, not of {class_count} classes",
-            "name them with --classes",
+            f"{file} has scores of {count}, expected {class_count} classes and the background",
+            "name its classes with --classes",
         )
     network = build_network(name, class_count)
     renamed = _rename(state, network)
@@ -209,7 +209,7 @@ def _build_detector(
             problem = "missing" if shape is None else f"of shape {shape}"
             raise WeightsError(
                 f"{file}: {key} is {problem}, {name} needs {tuple(tensor.shape)}",
-                "expected the names of torchvision, or ours",
+                "expected torchvision's names of the tensors, or those of frcnn",
             )
     network.load_state_dict({key: renamed[key].float() for key in own})
     return network.eval(), ranks
@@ -218,7 +218,7 @@ def _build_detector(
 def _rename(state: State, network: RegionNetwork) -> State:
     """Tensors by our names, for our order of the RoI features.
 
-    Layers with torchvision's names read these features channel by channel.
+    Layers with torchvision's names read the RoI features channel by channel.
     """
     prefix, sources = network.backbone.key_prefix, network.backbone.classifier_layers
     renamed: State = {}

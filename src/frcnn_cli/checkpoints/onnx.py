@@ -18,7 +18,7 @@ from ..runtime.files import write_atomically
 from .weights import WeightsHeader, load_weights
 
 INPUTS, OUTPUTS = ("image", "rois"), ("probabilities", "boxes")
-TOLERANCE = 1e-4  # of probabilities; of boxes over their image's size
+TOLERANCE = 1e-4  # for probabilities, and for boxes as fractions of the image's longer side
 _OPSET = 18
 
 
@@ -33,9 +33,9 @@ def export_onnx(weights: Path, target: Path) -> float | None:
         weights: a weights file. target: the file to write.
     Returns:
         The largest difference between the outputs of the network in onnxruntime and here; None
-        where onnxruntime is not installed.
+        if onnxruntime is not installed.
     Raises:
-        ConfigError: onnx or onnxscript is not installed.
+        ConfigError: onnx or onnxscript is not installed. WeightsError: see `load_weights`.
         FrcnnError: onnxruntime gives other outputs, or the file cannot be written.
     """
     try:
@@ -85,11 +85,14 @@ def _example(height: int, width: int, count: int) -> tuple[Tensor, Tensor]:
 
 
 def compare(file: Path, network: nn.Module, image: Tensor, rois: Tensor) -> float | None:
-    """The largest difference between the outputs of an ONNX file and of the network; None where
-    onnxruntime is not installed.
+    """Compare the outputs of an ONNX file with those of the network.
 
+    Args:
+        image: [1, 3, H, W], 0..255. rois: [R, 4], pixels of the image.
+    Returns:
+        The largest difference (see TOLERANCE); None if onnxruntime is not installed.
     Raises:
-        FrcnnError: it is above TOLERANCE.
+        FrcnnError: the difference is above TOLERANCE.
     """
     try:
         import onnxruntime
@@ -101,12 +104,18 @@ def compare(file: Path, network: nn.Module, image: Tensor, rois: Tensor) -> floa
     with torch.inference_mode():
         probabilities, boxes = network(image, rois)
     largest = max(
-        float((outputs[0] - probabilities).abs().max()),
-        float((outputs[1] - boxes).abs().max()) / max(image.shape[2:]),
+        _largest_difference(outputs[0], probabilities),
+        _largest_difference(outputs[1], boxes) / max(image.shape[2:]),
     )
     if not largest <= TOLERANCE:
-        raise FrcnnError(f"onnxruntime differs by {largest:.2g}", "try another version of it")
+        raise FrcnnError(
+            f"onnxruntime differs by {largest:.2g}", "try another version of onnxruntime"
+        )
     return largest
+
+
+def _largest_difference(a: Tensor, b: Tensor) -> float:
+    return float((a - b).abs().max()) if a.numel() else 0.0
 
 
 class Exported(nn.Module):
@@ -132,7 +141,7 @@ class Exported(nn.Module):
 
 
 def _decode(rois: Tensor, deltas: Tensor, height: int, width: int) -> Tensor:
-    """Boxes [R, K + 1, 4] of every class, clipped; see ops.box_coder."""
+    """The boxes [R, K + 1, 4] of every class, clipped; the formulas are those of ops.box_coder."""
     sizes = (rois[:, 2:] - rois[:, :2]).unsqueeze(1)
     centres = rois[:, :2].unsqueeze(1) + 0.5 * sizes + deltas[..., :2] * sizes
     halves = 0.5 * deltas[..., 2:].clamp(max=MAX_LOG_SCALE).exp() * sizes

@@ -28,13 +28,13 @@ def start_from_imagenet(
 
     Args:
         file: a state dict; None downloads torchvision's.
-        pixels: key of PIXELS, the input that `file` expects; None for Caffe's, which the weights
-            that the paper started from expect.
+        pixels: key of PIXELS, the input that `file` expects; None for Caffe's, which the
+            paper's initial weights expect.
     Returns:
         The pixel statistics of the weights, the fully connected layers that they filled, and a
         description for people.
     Raises:
-        WeightsError: there are no such weights, or they do not fit the network.
+        WeightsError: the weights cannot be read or downloaded, or do not fit the network.
         ConfigError: `pixels` without `file`.
     """
     spec = network.backbone
@@ -61,7 +61,7 @@ def _download(name: str) -> dict[str, Tensor]:
     from torchvision.models import get_weight
 
     try:
-        # torch does not check the hash of a file that is in its cache: do not unpickle it
+        # torch does not check the hash of a file in its cache, so the file must not be unpickled
         state = get_weight(name).get_state_dict(progress=False, check_hash=True, weights_only=True)
     except Exception as error:  # torch.load raises many types
         raise WeightsError(
@@ -79,7 +79,7 @@ def load_state_dict(path: Path) -> dict[str, Tensor]:
     """
     hint = "expected a state dict of tensors, as torchvision saves it"
     if not path.is_file():
-        raise WeightsError(f"no weights file {path}", "check the path")
+        raise WeightsError(f"there is no weights file {path}", "check the path")
     try:
         if path.suffix == ".safetensors":
             with safe_open(path, framework="pt") as file:
@@ -94,7 +94,7 @@ def load_state_dict(path: Path) -> dict[str, Tensor]:
         raise WeightsError(f"{path} cannot be read: {reason(error)}", hint) from None
     is_named = isinstance(state, dict) and all(isinstance(key, str) for key in state)
     if not is_named or not all(map(_is_plain, state.values())):
-        raise WeightsError(f"{path} holds something else than plain tensors by name", hint)
+        raise WeightsError(f"{path} holds something other than plain tensors by name", hint)
     return state
 
 
@@ -111,9 +111,9 @@ def _is_plain(value: object) -> bool:
 def initialise(network: RegionNetwork, state: Mapping[str, Tensor]) -> list[str]:
     """Copy ImageNet weights into a new network.
 
-    `state` must hold all convolutions. fc6 and fc7 are copied from its classifier where the
-    backbone names the layers of that and their sizes fit; the weights of fc6 are reordered to the
-    order in which the region operator lays out the features of a RoI.
+    `state` must hold all convolutions. fc6 and fc7 are copied from the classifier layers that the
+    backbone's spec names, if their sizes fit. The weights of fc6 are reordered to the order in
+    which the region operator lays out the features of a RoI.
 
     Args:
         state: tensors by torchvision's names.

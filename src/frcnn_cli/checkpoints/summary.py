@@ -1,4 +1,4 @@
-"""A summary of a weights file: what it holds, where it comes from, what it costs."""
+"""A summary of a weights file: its network, its origin and its cost."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .weights import load_weights
 
 
 def describe(path: Path) -> dict[str, Any]:
-    """Summarise a weights file in values that JSON has.
+    """Summarise a weights file, in values that JSON can represent.
 
     Raises:
         WeightsError: see `load_weights`.

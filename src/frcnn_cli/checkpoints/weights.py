@@ -47,12 +47,14 @@ class WeightsHeader:
     pixels: PixelStatistics
     scale: int  # pixels of the shorter side in training
     max_size: int  # pixels of the longer side at most
-    detector: str = DEFAULT_DETECTOR  # its name, for people; the network is built from the next two
+    detector: str = DEFAULT_DETECTOR  # a name; the network is built from the next two fields
     region_operator: str = DETECTORS[DEFAULT_DETECTOR].region_operator  # key of REGION_OPERATORS
     score_function: str = DETECTORS[DEFAULT_DETECTOR].score_function  # key of SCORE_FUNCTIONS
     ranks: dict[str, int] = field(default_factory=dict)  # of the compressed layers
     prefilter: dict[str, int] = field(default_factory=dict)  # ranks of the prefilter's layers
-    provenance: dict[str, object] = field(default_factory=dict)  # data, recipe, history: for people
+    provenance: dict[str, object] = field(
+        default_factory=dict
+    )  # data, recipe, history; may be empty
 
     @property
     def detector_spec(self) -> DetectorSpec:
@@ -88,7 +90,7 @@ def load_weights(path: Path) -> tuple[RegionNetwork, WeightsHeader]:
     """Build the network that a weights file describes, with its weights, in evaluation mode.
 
     Raises:
-        WeightsError: no weights file, or damaged, or its tensors do not fit its header.
+        WeightsError: the file is not a weights file, is damaged, or does not fit its own header.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -100,7 +102,7 @@ def load_weights(path: Path) -> tuple[RegionNetwork, WeightsHeader]:
             names = {_network_key(key): key for key in file.keys()}  # noqa: SIM118
             shapes = {key: tuple(file.get_slice(name).get_shape()) for key, name in names.items()}
             _check_shapes(path, network, shapes)
-            # Copied, since the network is used for longer than the file may stay as it is.
+            # copied, since the file may change while the network is used
             tensors = {
                 key: file.get_tensor(name).to(torch.float32, copy=True)
                 for key, name in names.items()
@@ -116,10 +118,10 @@ def load_weights(path: Path) -> tuple[RegionNetwork, WeightsHeader]:
 
 
 def read_header(path: Path) -> WeightsHeader:
-    """Read the header of a weights file alone; its tensors are not checked.
+    """Read only the header of a weights file; its tensors are not checked.
 
     Raises:
-        WeightsError: no weights file.
+        WeightsError: the file is not a weights file.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -141,8 +143,10 @@ def _network_key(key: str) -> str:
 
 
 def _is_finite(tensor: Tensor) -> bool:
-    """Whether all elements are finite; where the sum is, which is ten times quicker to find, so are
-    they."""
+    """Whether all elements are finite.
+
+    If the sum is finite, so are the elements, and the sum is ten times quicker to compute.
+    """
     return bool(tensor.sum().isfinite()) or bool(tensor.isfinite().all())
 
 
@@ -226,8 +230,8 @@ def _is_valid(header: WeightsHeader) -> bool:
 
 
 class _NoInitialisation(TorchFunctionMode):
-    """A context in which layers are made without random weights, which take longer to draw than a
-    file takes to read."""
+    """A context in which layers get no random weights: drawing them takes longer than reading a
+    file."""
 
     def __torch_function__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None

@@ -1,1 +1,2 @@
-"""The command line: one command a file; they parse, call the engine, and print."""
+"""The command line: a module for each command, which parses options, calls the other packages and
+prints."""

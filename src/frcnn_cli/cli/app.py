@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 from .. import __version__
 from ..errors import FrcnnError, out_of_memory, reason
+from ..runtime.launcher import is_first_process
 from ..training.interruption import InterruptedRun
 from .compress import compress
 from .console import say_error
@@ -26,7 +27,7 @@ from .weights import weights
 
 
 class Group(TyperGroup):
-    """Turns a FrcnnError into one line and exit status 1; FRCNN_DEBUG=1 shows the traceback."""
+    """Prints an error as one line and exits with status 1; FRCNN_DEBUG=1 shows its traceback."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that `ctx` names."""
@@ -48,7 +49,8 @@ class Group(TyperGroup):
             say_error("out of memory", "lower --batch, --max-size, --scales or --max-proposals")
             raise typer.Exit(1) from None
         except InterruptedRun as stop:
-            say_error(stop.message, stop.hint)
+            if is_first_process():
+                say_error(stop.message, stop.hint)
             raise typer.Exit(130) from None
         except KeyboardInterrupt:
             say_error("interrupted")
@@ -60,7 +62,7 @@ app = typer.Typer(
     cls=Group,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # plain help: rich's costs a tenth of a second
+    rich_markup_mode=None,  # importing rich for the help takes a tenth of a second
     context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "FRCNN"},
     help="Fast R-CNN: propose regions, train, compress, detect and evaluate.",
 )
@@ -79,7 +81,7 @@ def frcnn(
     ] = False,
 ) -> None:
     """Fast R-CNN: propose regions, train, compress, detect and evaluate."""
-    # Pillow's, long before pictures become too large for it
+    # Pillow warns at sizes that are far below its limit
     warnings.filterwarnings("ignore", r"Image size \(\d+ pixels\) exceeds limit")
 
 
@@ -93,11 +95,11 @@ app.add_typer(weights, name="weights")
 
 def main() -> None:
     """The entry point of the command `frcnn`."""
-    # torch's modules make hundreds of thousands of objects that stay; to look through them again
-    # and again while they are imported, and at the end, takes longer than to detect
+    # Importing torch makes hundreds of thousands of permanent objects. Collecting garbage among
+    # them during the import and at exit would take longer than detecting in an image.
     gc.set_threshold(50_000)
     atexit.register(gc.freeze)
-    # names of files need not be text
+    # file names may hold bytes that are not text
     if isinstance(sys.stdin, TextIOWrapper) and isinstance(sys.stdout, TextIOWrapper):
         sys.stdin.reconfigure(errors="surrogateescape")
         sys.stdout.reconfigure(errors="backslashreplace")

@@ -1,4 +1,4 @@
-"""frcnn propose --status, --verify and --clean"""
+"""The options --status, --verify and --clean of `frcnn propose`."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ def administer_cache(
     json: bool,
     quiet: bool,
 ) -> None:
-    """Show, verify or clean the cache that `source` belongs to.
+    """Show, verify or clean the proposal cache.
 
     Args:
-        paths: images whose entries --verify looks for.
+        source: gives the cache. paths: images that must have entries for --verify to succeed.
+        verify, clean, json, quiet: the options of these names.
     Raises:
-        DataError: --verify found damage, or an image without proposals.
+        DataError: --verify found a damaged entry, or an image without proposals.
     """
     from ..data.images import read_bytes
     from ..proposers import cache_admin as upkeep
@@ -64,16 +65,16 @@ def administer_cache(
         print(dumps(answer))
     else:
         stdout.print(_table(answer))
-        stdout.print(_words(answer, clean), soft_wrap=True)
+        stdout.print(_summary(answer, clean), soft_wrap=True)
     for path in [*bad, *missing][:20]:
         stderr.print(f"  {'damaged' if path in bad else 'no entry for'}: {path}")
     if clean and any(not each.current for each in folders):
-        words = "this version has no use for a folder above; delete it if nothing else needs it"
-        stderr.print(words, soft_wrap=True)
+        message = "folders that this version does not use can be deleted by hand, if nothing else "
+        stderr.print(message + "uses them", soft_wrap=True)
     if verify and not clean and (bad or missing):
         raise DataError(
-            f"{len(bad)} entries are damaged, {len(missing)} images have none",
-            "frcnn propose with the same images makes them again; --clean removes damaged ones",
+            f"{len(bad)} entries are damaged, {len(missing)} images have no entry",
+            "run frcnn propose for the images again; --clean removes the damaged entries",
         )
 
 
@@ -86,7 +87,7 @@ def _table(answer: dict[str, Any]) -> Table:
     return table
 
 
-def _words(answer: dict[str, Any], clean: bool) -> str:
+def _summary(answer: dict[str, Any], clean: bool) -> str:
     parts = [f"in {answer['cache']}"]
     if "damaged" in answer:
         parts.append(f"{answer['damaged']} damaged")

@@ -1,4 +1,4 @@
-"""frcnn compress"""
+"""The command `frcnn compress`."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ def compress(
     calibrate: Annotated[
         str | None,
         typer.Option(
-            help="Data set or photographs by which to keep what real inputs use; none: plain SVD "
-            "[default: the weights' own data set, when --data or FRCNN_DATA is given].",
+            help="Data set or photographs on which the outputs of the layers are kept; none: SVD "
+            "of the weights [default: the weights' own data set, with --data or FRCNN_DATA].",
             show_default=False,
         ),
     ] = None,
     images: Annotated[int, typer.Option(min=2, help="Images to calibrate with.")] = 200,
     curve: Annotated[
         str | None,
-        typer.Option(help="Data set on which to measure mAP against rank: CSV and picture."),
+        typer.Option(help="Data set on which to measure mAP at several ranks: a CSV and an SVG."),
     ] = None,
     finetune: Annotated[
         int | None,
@@ -63,7 +63,7 @@ def compress(
         bool,
         typer.Option(
             "--keep-full",
-            help="Keep the full layers too: detection scores with them what the small ones find.",
+            help="Keep the full layers too; they score the proposals that the small ones choose.",
         ),
     ] = False,
     data: Data = None,
@@ -77,24 +77,25 @@ def compress(
             help="File to write [default: WEIGHTS-rRANK or WEIGHTS-small.safetensors].",
         ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option(help="Show everything, write nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option(help="Compute and show, but write nothing.")] = False,
     device: Device = "auto",
     jobs: Jobs = None,
     json: Json = False,
     quiet: Quiet = False,
     config: Config = None,
 ) -> None:
-    """Make a network smaller and faster: its fully connected layers at low rank.
+    """Make a network smaller and faster: replace its fully connected layers by low-rank ones.
 
-    The result is in half precision and is used like any other weights file. With calibration images
-    it keeps the layers' outputs on them instead of their weights, and is then trained to give the
-    outputs of the full network. --split and --limit are of the curve's data.
+    The result is in half precision and is used like any other weights file. With calibration
+    images, the low-rank layers approximate the outputs of the full layers on them rather than the
+    weights, and are then trained to give the outputs of the full network. --split and --limit apply
+    to the data set of --curve.
 
     Example: frcnn compress --weights runs/train/run/last.safetensors --rank 256
     """
     settings = CompressConfig.parse(rank, **size)
     if curve is None and (split is not None or limit is not None):
-        raise ConfigError("--split and --limit are of the curve's data", "add --curve voc2007")
+        raise ConfigError("--split and --limit apply to --curve", "add --curve voc2007")
     from ..compression.compress import compress as run
     from ..compression.compress import default_target
     from ..runtime.device import keep_freed_memory

@@ -1,4 +1,4 @@
-"""What `frcnn compress` prints."""
+"""The tables and lines that `frcnn compress` prints."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def show_points(points: Sequence[Point]) -> None:
-    """The curve, a line for each way to compress; the whole network first."""
+    """Print the points of the curve, a line for each compressed network; the full one first."""
     from rich.table import Table
 
     from ..compression.report import METHODS
@@ -31,19 +31,20 @@ def show_points(points: Sequence[Point]) -> None:
 
 
 def show_report(report: CompressionReport, keep_full: bool, finetuned: int | None) -> None:
-    """A line for each layer, and which method was taken.
+    """Print a line for each layer, and the method that was chosen.
 
     Args:
-        keep_full: the whole layers stay. finetuned: for how many iterations the result was trained.
+        keep_full: whether the full layers are kept too.
+        finetuned: number of iterations that the result was trained for.
     """
     for layer in report.layers:
         stdout.print(_line(layer, keep_full), soft_wrap=True)
     if finetuned:
-        stdout.print(f"errors and distances are of before the {finetuned:,} iterations of training")
+        stdout.print(f"measured before the {finetuned:,} iterations of training")
     if report.divergence:
         values = ", ".join(f"{name} {value:.2g}" for name, value in report.divergence.items())
         stdout.print(
-            f"distance from the whole network's answers: {values}; taken: {report.method}",
+            f"distance from the outputs of the full network: {values}; chosen: {report.method}",
             soft_wrap=True,
         )
 
@@ -51,9 +52,9 @@ def show_report(report: CompressionReport, keep_full: bool, finetuned: int | Non
 def _line(layer: LayerReport, keep_full: bool) -> str:
     name = f"{layer.name} {layer.shape[0]}×{layer.shape[1]}"
     if layer.name in ("cls_score", "bbox_pred"):
-        return f"{name}: left whole, an output layer"
+        return f"{name}: kept at full rank, an output layer"
     if layer.rank is None:
-        return f"{name}: left whole; ranks below {layer.break_even:.1f} would save weights"
+        return f"{name}: kept at full rank; ranks below {layer.break_even:.1f} would save weights"
     error = f"squared error of the weights: {layer.weight_error:.2%}"
     if layer.output_error:
         errors = ", ".join(f"{name} {error:.2%}" for name, error in layer.output_error.items())
@@ -63,7 +64,7 @@ def _line(layer: LayerReport, keep_full: bool) -> str:
 
 
 def show_costs(before: Cost, after: Cost) -> None:
-    """What was measured."""
+    """Print sizes and times before and after compression."""
     from rich.table import Table
 
     table = Table("", "before", "after", "ratio")

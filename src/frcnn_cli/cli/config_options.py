@@ -1,7 +1,7 @@
-"""Options of a command made from the fields of a configuration.
+"""Makes the options of a command from the fields of a configuration.
 
-A command that is decorated with `options_of(settings=DetectConfig)` gets an option for every field
-of DetectConfig in the place of its parameter `settings`, and is called with those values.
+A command that is decorated with `options_of(settings=FromConfig(DetectConfig))` has an option for
+every field of DetectConfig, and receives the DetectConfig of their values as its `settings`.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ class FromConfig:
     """Which fields of a configuration become options."""
 
     config: type
-    defaults: Mapping[str, Any] = field(default_factory=dict)  # that differ from the class's
-    without: tuple[str, ...] = ()  # fields without an option here
-    # No option has a default: the function is given a dict of what the user set.
+    defaults: Mapping[str, Any] = field(default_factory=dict)  # replace defaults of the class
+    without: tuple[str, ...] = ()  # fields without an option
+    # Options have no defaults, and the command receives a dict of the values that the user gave.
     only_given: bool = False
-    default_note: str = ""  # in the help of options without a default
+    default_note: str = ""  # what the help shows as the default of options without one
 
     def parameters(self) -> list[inspect.Parameter]:
-        """A parameter of the command for each field."""
+        """The parameters that give the command its options, one for each field."""
         hints = typing.get_type_hints(self.config)
         return [self._parameter(each, hints[each.name]) for each in self._fields()]
 
     def collect(self, arguments: dict[str, Any]) -> Any:
-        """Take the fields' values out of a command's arguments.
+        """Remove the values of the fields from a command's arguments, and make the configuration.
 
         Returns:
-            The configuration; where `only_given` is set, a dict of the values that were given.
+            The configuration; if `only_given` is set, a dict of the values that the user gave.
         Raises:
             ConfigError: a list of numbers or names is not understood.
         """
@@ -90,7 +90,7 @@ def options_of(**sources: FromConfig) -> Callable[[Callable[..., None]], Callabl
     """Make the options of a command from configurations.
 
     Args:
-        sources: a parameter of the command -> the configuration that takes its place.
+        sources: parameter of the command -> the configuration whose options replace it.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -113,18 +113,20 @@ def options_of(**sources: FromConfig) -> Callable[[Callable[..., None]], Callabl
 
 
 def parse_list(text: str, flag: str, hint: Any) -> tuple[Any, ...]:
-    """The values in "480,600" or "cat,dog", of the type that a tuple[...] hint names.
+    """Parse values that are separated by commas, such as "480,600" or "cat,dog".
 
+    Args:
+        flag: name of the option, for the error. hint: tuple[T, ...], where T is the type of values.
     Raises:
-        ConfigError: one of them is not of that type.
+        ConfigError: a value is not of that type.
     """
-    of = typing.get_args(hint)[0]
+    element_type = typing.get_args(hint)[0]
     try:
-        return tuple(of(part.strip()) for part in text.split(",") if part.strip())
+        return tuple(element_type(part.strip()) for part in text.split(",") if part.strip())
     except ValueError:
-        wanted = "whole numbers" if of is int else "numbers"
+        expected = "whole numbers" if element_type is int else "numbers"
         raise ConfigError(
-            f"--{flag} {text!r} is not understood", f"expected {wanted}, as in 480,600"
+            f"--{flag} {text!r} is not understood", f"expected {expected}, as in 480,600"
         ) from None
 
 
@@ -133,7 +135,7 @@ def _is_list(hint: Any) -> bool:
 
 
 def _accepted(hint: Any) -> tuple[type, ...]:
-    """The classes of a union; the hint itself, or str for a Literal."""
+    """The types of values that a type hint accepts; for a Literal, str."""
     if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
         return tuple(each for each in typing.get_args(hint) if isinstance(each, type))
     return (hint,) if isinstance(hint, type) else (str,)

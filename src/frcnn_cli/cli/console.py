@@ -1,4 +1,4 @@
-"""Output for people: progress and messages on stderr, so that stdout holds only results."""
+"""Prints progress and messages on stderr, so that stdout holds only results."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
     from ..runtime.progress import Progress
 
-# no markup: names of files and classes may hold brackets
+# without markup, since file and class names may hold brackets
 stderr = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 stdout = Console(highlight=False, markup=False, emoji=False)
-PLAIN_SECONDS = 15  # between lines of progress where there is no terminal
+PLAIN_SECONDS = 15  # between lines of progress where stderr is not a terminal
 
 
 class ProgressLine:
     """The progress of one loop: a bar on a terminal, elsewhere a line every PLAIN_SECONDS.
 
     Args:
-        label: what is done, such as "training". total: number of units, None if it is not known.
-        unit: such as "images". quiet: print nothing.
+        label: what is done, such as "training". total: number of units; None if it is unknown.
+        unit: such as "images". quiet: show no progress.
     """
 
     def __init__(self, label: str, total: int | None, unit: str, quiet: bool = False) -> None:
@@ -38,7 +38,7 @@ class ProgressLine:
 
     def __enter__(self) -> ProgressLine:
         if stderr.is_terminal and not self.quiet:
-            # here, since it costs 30 ms that `frcnn --help` need not wait for
+            # imported here, since it takes 30 ms, which would slow down `frcnn --help`
             from rich.progress import (
                 BarColumn,
                 MofNCompleteColumn,
@@ -57,14 +57,14 @@ class ProgressLine:
                 TimeRemainingColumn(),
                 console=stderr,
                 transient=True,
-                redirect_stdout=False,  # results belong there, whatever stderr is
+                redirect_stdout=False,  # results must stay on stdout
             )
             self._task = self._bar.add_task(self.label, total=self.total, rate="")
             self._bar.start()
         return self
 
     def advance(self, note: str = "") -> None:
-        """Count one more unit; `note` is shown behind the rate."""
+        """Count one more unit; `note` is shown after the rate."""
         self.done += 1
         now = time.monotonic()
         rate = self.done / max(now - self._begun, 1e-9)
@@ -97,7 +97,7 @@ class ProgressLine:
 
 
 def progress_lines(quiet: bool) -> Progress:
-    """A Progress that shows every stage as a ProgressLine."""
+    """The Progress that shows every stage as a ProgressLine."""
 
     @contextmanager
     def show(stage: str, total: int, unit: str) -> Iterator[Callable[[str], None]]:

@@ -1,4 +1,4 @@
-"""frcnn detect"""
+"""The command `frcnn detect`."""
 
 from __future__ import annotations
 
@@ -52,30 +52,30 @@ def detect(
     *,
     weights: Weights = DEFAULT_WEIGHTS,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder for what --format names.")
+        Path | None, typer.Option("--out", "-o", help="Folder for the files of --format.")
     ] = None,
     formats: Annotated[
         str,
         typer.Option(
             "--format",
             "-f",
-            help="What is written there, one or more: picture (with boxes drawn), coco, voc, yolo, "
-            "csv, crops.",
+            help="Files to write to --out, one or more of picture (with boxes drawn), coco, voc, "
+            "yolo, csv, crops.",
         ),
     ] = "picture",
     recursive: Annotated[
-        bool, typer.Option("--recursive", "-r", help="Look into the folders of folders too.")
+        bool, typer.Option("--recursive", "-r", help="Look in the folders inside folders too.")
     ] = False,
     every: Annotated[
-        str, typer.Option(help="Frames of a video: one in so many (10), or seconds (0.5s).")
+        str, typer.Option(help="Distance between frames of a video: frames (10) or seconds (0.5s).")
     ] = "1s",
     settings: DetectConfig,
     proposals: Method = "fast",
     batch: Annotated[
-        int, typer.Option(min=1, help="Images of one size in a pass; more serves a GPU.")
+        int, typer.Option(min=1, help="Images in a pass, if of one size; more are faster on a GPU.")
     ] = 1,
     profile: Annotated[
-        bool, typer.Option("--profile", help="Show instead where the time of a detection goes.")
+        bool, typer.Option("--profile", help="Show the time of each stage instead of detections.")
     ] = False,
     device: Device = "auto",
     json: Json = False,
@@ -92,12 +92,12 @@ def detect(
     check(settings)
     stride = parse_frame_stride(every)
     image_names = list_sources(sources, sys.stdin, recursive)
-    wanted = list(parse_list(formats, "format", tuple[str, ...]))
-    if out is None and wanted != ["picture"]:
+    format_names = list(parse_list(formats, "format", tuple[str, ...]))
+    if out is None and format_names != ["picture"]:
         raise ConfigError("--format needs a folder", "give one with --out")
     if profile and (out is not None or batch > 1):
         raise ConfigError(
-            "--profile writes nothing and takes images one by one", "leave --out and --batch out"
+            "--profile writes nothing and takes images one by one", "leave out --out and --batch"
         )
     file = find_weights(weights)
     threads = os.cpu_count() or 1 if len(image_names) == 1 else 1
@@ -112,12 +112,12 @@ def detect(
         return
     from ..inference.writers import Output
 
-    output = None if out is None else Output(out, wanted, detector.classes, image_names)
+    output = None if out is None else Output(out, format_names, detector.classes, image_names)
     begun = time.perf_counter()
     done, failures = _detect_all(detector, opened, image_names, output, batch, json, quiet)
     if not quiet:
         seconds = time.perf_counter() - begun
-        where = f"; wrote {', '.join(wanted)} to {out}" if output is not None and done else ""
+        where = f"; wrote {', '.join(format_names)} to {out}" if output and done else ""
         stderr.print(
             f"{done} of {done + len(failures)} images in {seconds:.2f} s "
             f"with {file.stem} on {detector.device}{where}"
@@ -142,7 +142,11 @@ def _detect_all(
     json: bool,
     quiet: bool,
 ) -> tuple[int, list[Failure]]:
-    """Detect in every source, show and write what is found; the number done, and the failures."""
+    """Detect in every source, show the results and write them to `output`.
+
+    Returns:
+        The number of images that were done, and the failures of the others.
+    """
     from ..data.sources import is_video
     from ..inference.result import Failure
 
@@ -167,7 +171,7 @@ def _detect_all(
 
 
 def _raise_failures(failures: list[Failure], done: int) -> None:
-    """Name the images that failed, and end with an error if there is any."""
+    """List the images that failed, and raise an error if there are any."""
     if len(failures) == 1 and not done:
         raise failures[0].error
     for failure in failures:
@@ -178,7 +182,7 @@ def _raise_failures(failures: list[Failure], done: int) -> None:
 
 
 def _import_proposals(file: Path, names: list[str], source: ProposalSource, quiet: bool) -> None:
-    """Where --proposals is a file of boxes, import those for images that lack them."""
+    """If --proposals is a file of boxes, import the boxes of images that have no proposals yet."""
     from ..data.images import read_bytes, read_layout
     from ..data.sources import is_video
     from ..data.web import is_url
@@ -189,7 +193,7 @@ def _import_proposals(file: Path, names: list[str], source: ProposalSource, quie
     paths = []
     for name in names:
         path = Path(os.path.expanduser(name))
-        with contextlib.suppress(FrcnnError):  # it is reported when its turn comes
+        with contextlib.suppress(FrcnnError):  # reported when the image is read for detection
             if not is_url(name) and not is_video(name):
                 read_layout(path)
                 paths.append(path)

@@ -1,4 +1,4 @@
-"""What `frcnn detect` prints."""
+"""The results that `frcnn detect` prints."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
     from ..inference.profile import Profile
     from ..inference.result import Result
 
-_NAME_COLUMNS = 40  # of the table, at most
+_NAME_COLUMNS = 40  # largest width of the image names, in characters
 
 
 class JsonLines:
-    """One JSON list with a line for each image, printed as they come."""
+    """Prints one JSON list with a line for each image, while images are processed."""
 
     def __init__(self) -> None:
         self._before = "["
 
     def add(self, result: Result, progress: ProgressLine) -> None:
-        """Print one more image."""
+        """Print the result of an image."""
         print(self._before + dumps(result.to_dict()), flush=True)
         self._before = ","
 
@@ -37,7 +37,7 @@ class JsonLines:
 
 
 class Table:
-    """A line for each detection, printed as they come."""
+    """Prints a table with a line for each detection, while images are processed."""
 
     def __init__(self, names: list[str], classes: tuple[str, ...]) -> None:
         longest = max(len(Path(name).name) for name in names)
@@ -46,7 +46,7 @@ class Table:
         self._has_header = False
 
     def add(self, result: Result, progress: ProgressLine) -> None:
-        """Print one more image."""
+        """Print the result of an image."""
         if not self._has_header:
             self._has_header = True
             progress.result(self._line("image", "class", "score", "x1", "y1", "x2", "y2"))
@@ -66,14 +66,16 @@ class Table:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Nothing is left to print."""
+        """The table has no last line to print."""
 
 
 def show_profile(profile: Profile, device: str, json: bool) -> None:
-    """Print where the time of a detection went.
+    """Print the times of the stages of detection.
 
+    Args:
+        device: name of the device, to be printed.
     Raises:
-        DataError: an image could not be read.
+        DataError: an image could not be measured.
     """
     if json:
         print(dumps(asdict(profile)))

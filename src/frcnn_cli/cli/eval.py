@@ -1,4 +1,4 @@
-"""frcnn eval"""
+"""The command `frcnn eval`."""
 
 from __future__ import annotations
 
@@ -55,42 +55,42 @@ def evaluate(
         ),
     ] = None,
     classes: Annotated[
-        str, typer.Option(help="Only these, by name: cat,dog [default: all].", show_default=False)
+        str, typer.Option(help="Classes to evaluate: cat,dog [default: all].", show_default=False)
     ] = "",
     score: Annotated[
-        float, typer.Option(help="Detections with this score or more count for recall, precision.")
+        float, typer.Option(help="Least score of detections that recall and precision count.")
     ] = 0.5,
     detections: Annotated[
         Path | None,
         typer.Option(
             "--from",
-            help="Evaluate the detections in a file of frcnn eval, of COCO results, or in a folder "
-            "of VOC's .txt files.",
+            help="Evaluate these detections: a file of frcnn eval, COCO results, or a folder of "
+            "VOC's .txt files.",
         ),
     ] = None,
     save: Annotated[
         Path | None,
         typer.Option(
-            help="File for the detections; an unfinished one is continued "
-            "[default: one in runs/eval].",
+            help="File for the detections; an unfinished file is continued "
+            "[default: a file in runs/eval].",
             show_default=False,
         ),
     ] = None,
     report: Annotated[
-        Path | None, typer.Option(help="Folder for index.html, a page about the result.")
+        Path | None, typer.Option(help="Folder for a report on the result: index.html.")
     ] = None,
     compare: Annotated[
         tuple[Path, Path] | None,
-        typer.Option(help="Two files of detections, as for --from: is the second one better?"),
+        typer.Option(help="Test whether the second of two files, as for --from, is better."),
     ] = None,
-    resamples: Annotated[int, typer.Option(min=2, help="Samples of --compare's bootstrap.")] = 1000,
+    resamples: Annotated[int, typer.Option(min=2, help="Bootstrap samples for --compare.")] = 1000,
     fail_under: Annotated[
-        float | None, typer.Option(help="Exit with status 1 where the mean AP is lower.")
+        float | None, typer.Option(help="Exit with status 1 if the mean AP is lower.")
     ] = None,
     settings: DetectConfig,
     proposals: Method = "fast",
     batch: Annotated[
-        int, typer.Option(min=1, help="Images of one size in a pass; more serves a GPU.")
+        int, typer.Option(min=1, help="Images in a pass, if of one size; more are faster on a GPU.")
     ] = 1,
     device: Device = "auto",
     jobs: Jobs = None,
@@ -100,8 +100,8 @@ def evaluate(
 ) -> None:
     """Average precision of a detector, or of detections in a file, by the rules of VOC or COCO.
 
-    Detections are saved image by image: an evaluation that was stopped continues, and one that was
-    finished answers at once.
+    Detections are saved image by image: an evaluation that was stopped continues where it was, and
+    one that was finished needs no detection.
 
     Example: frcnn eval voc2007 --split test --report out
     """
@@ -111,26 +111,27 @@ def evaluate(
     check(settings)
     if compare is not None and (detections, save, report, fail_under) != (None,) * 4:
         raise ConfigError(
-            "--compare goes with no --from, --save, --report or --fail-under", "run eval for each"
+            "--compare excludes --from, --save, --report and --fail-under",
+            "evaluate each file by itself for these",
         )
     files = list(compare) if compare is not None else [detections] if detections else []
     reference = find_reference(files, dataset, data, split)
     metric = metric or usual_metric(reference.name, comparing=compare is not None)
     if compare is not None and metric == "coco":
         raise ConfigError("--compare does not support --metric coco", "take voc07 or voc")
-    wanted = parse_list(classes, "classes", tuple[str, ...])
+    class_names = parse_list(classes, "classes", tuple[str, ...])
     whole = reference.open(stderr.print)
     if compare is not None:
-        sets = [_from_file(path, whole, limit, wanted, quiet) for path in compare]
+        sets = [_from_file(path, whole, limit, class_names, quiet) for path in compare]
         _compare(sets, compare, metric, resamples, json)
         return
     if detections is not None:
-        detected = _from_file(detections, whole, limit, wanted, quiet)
+        detected = _from_file(detections, whole, limit, class_names, quiet)
     else:
         detected = _from_network(
             find_weights(weights), settings, whole, limit, reference, save=save,
             proposals=proposals, device=device, workers=jobs, batch=batch, quiet=quiet,
-        ).select_classes(wanted)  # fmt: skip
+        ).select_classes(class_names)  # fmt: skip
     result = detected.evaluate(metric, score)
     answer = evaluation_json(result, detected)
     if report is not None:
@@ -154,14 +155,14 @@ def evaluate(
     if fail_under is not None and not result.mean_ap >= fail_under:
         raise FrcnnError(
             f"the mean AP {result.mean_ap:.4f} is below --fail-under {fail_under:g}",
-            "the figures are on stdout",
+            "the results are on stdout",
         )
 
 
 def _from_file(
     path: Path, whole: Dataset, limit: int | None, classes: Sequence[str], quiet: bool
 ) -> DetectionSet:
-    """Read the detections of a file, and say which classes it and the data set do not share."""
+    """Read the detections in a file, and print the classes that only it or the data set has."""
     from ..evaluation.detection_log import read_header
     from ..evaluation.detection_set import load_detection_set
 
@@ -185,7 +186,7 @@ def _from_network(
     batch: int,
     quiet: bool,
 ) -> DetectionSet:
-    """Detect in the data set, with progress; an interruption says how to continue."""
+    """Detect in the data set, showing the progress; if interrupted, print how to continue."""
     from ..evaluation.detect_dataset import known_detections, open_log, training_overlap
     from ..evaluation.detection_set import detect_set
     from ..inference.detector import Detector
@@ -238,7 +239,7 @@ def _compare(
     resamples: int,
     json: bool,
 ) -> None:
-    """Print the difference of two sets of detections of the same images."""
+    """Compare two sets of detections of the same images, and print their differences."""
     from ..evaluation.detection_set import compare_detection_sets
     from ..evaluation.metrics import METRICS
 

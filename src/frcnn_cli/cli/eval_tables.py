@@ -1,4 +1,4 @@
-"""What `frcnn eval` prints."""
+"""The tables and JSON that `frcnn eval` prints."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def evaluation_json(result: Evaluation, detected: DetectionSet) -> dict[str, Any]:
-    """The object that --json prints."""
+    """The JSON object that --json prints, with keys in this order."""
     from ..evaluation.metrics import METRICS
 
     names, dataset = result.classes, detected.dataset
@@ -46,7 +46,7 @@ def evaluation_json(result: Evaluation, detected: DetectionSet) -> dict[str, Any
 
 
 def _json_number(value: float) -> float | None:
-    """None stands for NaN, which JSON lacks."""
+    """The rounded number; None for NaN, which JSON lacks."""
     return None if math.isnan(value) else round(float(value), 6)
 
 
@@ -78,7 +78,11 @@ def _table(*columns: str) -> Table:
 
 
 def show_evaluation(result: Evaluation, answer: dict[str, Any]) -> None:
-    """Print a row for each class, the mean, and by which rules they were computed."""
+    """Print a row for each class, the mean, and the rules by which they were computed.
+
+    Args:
+        answer: from `evaluation_json`.
+    """
     table = _table("class", "AP", "objects", "recall", "precision")
     columns = (result.ap, result.object_counts, result.recall, result.precision)
     for name, ap, objects, recall, precision in zip(result.classes, *columns, strict=True):
@@ -121,7 +125,11 @@ def comparison_json(names: Sequence[str], result: Comparison) -> list[dict[str, 
 
 
 def show_comparison(names: Sequence[str], result: Comparison, rules: str) -> None:
-    """Print a row for each class, which says whether the difference may be chance."""
+    """Print a row for each class and the mean, with whether the difference may be chance.
+
+    Args:
+        names: of the classes. rules: a line on how the comparison was made.
+    """
     table = _table("class", "A", "B", "B - A", "95 % interval", "")
     columns = (result.a, result.b, result.difference, result.low, result.high)
     rows = zip([*names, "mean"], *columns, result.certain.tolist(), strict=True)

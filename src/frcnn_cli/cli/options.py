@@ -1,4 +1,4 @@
-"""Options that several commands share, and opening what they name."""
+"""Options that several commands share, and functions that open the files and data they name."""
 
 from __future__ import annotations
 
@@ -24,7 +24,14 @@ MAX_SETTINGS_BYTES = 2**20
 
 
 def load_config(ctx: typer.Context, value: Path | None) -> Path | None:
-    """Use the settings of a TOML file where neither a flag nor a variable gives a value."""
+    """Use the settings of a TOML file for options that neither a flag nor a variable gives.
+
+    Args:
+        ctx: of the command, whose `default_map` is extended. value: path of the file.
+    Raises:
+        ConfigError: the file is not TOML, or has a setting that the command lacks.
+        DataError: the file cannot be read.
+    """
     if value is None:
         return None
     try:
@@ -61,7 +68,10 @@ Config = Annotated[
 Data = Annotated[
     Path | None, typer.Option("--data", help="Folder of the data set [default: FRCNN_DATA].")
 ]
-Split = Annotated[str | None, typer.Option("--split", help="List of images in ImageSets/Main.")]
+Split = Annotated[
+    str | None,
+    typer.Option("--split", help="Split of the data set; in VOC layout a list in ImageSets/Main."),
+]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only the first N images.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but results and errors.")]
 Json = Annotated[bool, typer.Option("--json", help="Results as JSON on stdout.")]
@@ -75,7 +85,7 @@ Method = Annotated[
         "--proposals",
         metavar="METHOD|FILE",
         help="fast, single or quality (selective search), dense (sliding windows), or a file of "
-        "boxes, which `frcnn propose` or `frcnn detect` imports.",
+        "boxes that `frcnn propose` or `frcnn detect` imports.",
     ),
 ]
 Weights = Annotated[str, typer.Option("--weights", "-w", help="Name or path of a weights file.")]
@@ -85,7 +95,9 @@ def proposal_source(quiet: bool, proposals: str = "fast", threads: int = 1) -> P
     """The source of proposals that --proposals names, with its kernels compiled.
 
     Args:
-        proposals: a row of PROPOSERS, or the path of a file. threads: within one image.
+        quiet: print no message about the compilation.
+        proposals: a key of PROPOSERS, or the path of a file.
+        threads: number of threads that propose for one image.
     Raises:
         ConfigError: no such method. DataError: the file cannot be read.
     """
@@ -96,7 +108,7 @@ def proposal_source(quiet: bool, proposals: str = "fast", threads: int = 1) -> P
 
     source = find_source(proposals, threads)
     if source.method.name != FILE:
-        message = "compiling the kernels, this once: about half a minute"
+        message = "compiling the kernels, only this once: about half a minute"
         notice = threading.Timer(3.0, stderr.print, [message])
         if not quiet:
             notice.start()
@@ -108,10 +120,14 @@ def proposal_source(quiet: bool, proposals: str = "fast", threads: int = 1) -> P
 def import_proposals(
     file: Path, paths: list[Path], source: ProposalSource, layout: Layout | None, quiet: bool
 ) -> dict[str, Any]:
-    """Import a file of boxes, with progress, and say how it was read.
+    """Import a file of boxes into the cache, and print its format and the layout of the boxes.
 
+    Args:
+        paths: the images that the boxes are for. layout: of the boxes; None to detect it.
     Returns:
-        The format and the layout of the boxes, for --json.
+        The format and the layout, for --json.
+    Raises:
+        FrcnnError: see `import_boxes`.
     """
     from ..proposers.exchange.importer import import_boxes
 
@@ -131,12 +147,18 @@ def open_named(
     default_splits: tuple[str, ...],
     limit: int | None,
 ) -> Dataset:
-    """Open a data set; what is downloaded is told on stderr."""
+    """Open the first `limit` images of a data set; messages on downloads go to stderr.
+
+    Args:
+        name, data, split, default_splits: see `open_dataset`.
+    Raises:
+        ConfigError, DataError: see `open_dataset`.
+    """
     return open_dataset(name, data, split, default_splits, stderr.print).limited(limit)
 
 
 def image_files(sources: list[str]) -> list[Path]:
-    """The image files that files, folders and glob patterns name, without repetition.
+    """List the image files that paths, folders and glob patterns stand for, each once.
 
     Raises:
         ImageError: a file does not exist. DataError: a folder or pattern gives no image.

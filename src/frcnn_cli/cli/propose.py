@@ -1,4 +1,4 @@
-"""frcnn propose"""
+"""The command `frcnn propose`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ..proposers.cache import ProposalSource
     from ..proposers.propose import ProposeResult
 
-FORMATS = ("mat", "detectron2", "mmdetection", "npz", "json")  # that --export writes
+FORMATS = ("mat", "detectron2", "mmdetection", "npz", "json")  # of the files that --export writes
 
 
 def propose(
@@ -58,16 +58,14 @@ def propose(
         ),
     ] = None,
     recall: Annotated[
-        bool, typer.Option("--recall", help="Recall of 100 to 10,000 boxes of a data set.")
+        bool, typer.Option("--recall", help="Show the recall of 100 to 10,000 boxes an image.")
     ] = False,
-    plot: Annotated[
-        Path | None, typer.Option(help="Draw the curve of recall into this SVG file.")
-    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="SVG file for the recall curve.")] = None,
     show: Annotated[
         Path | None,
-        typer.Option(help="Folder for pictures of the first boxes, and the best for each object."),
+        typer.Option(help="Folder for images with the first boxes, and the best for each object."),
     ] = None,
-    export: Annotated[Path | None, typer.Option(help="Write all boxes to this file.")] = None,
+    export: Annotated[Path | None, typer.Option(help="File for all boxes.")] = None,
     format_: Annotated[
         str | None,
         typer.Option(
@@ -76,12 +74,12 @@ def propose(
             show_default=False,
         ),
     ] = None,
-    status: Annotated[bool, typer.Option("--status", help="Say what is in the cache.")] = False,
+    status: Annotated[bool, typer.Option("--status", help="Show what is in the cache.")] = False,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Read every entry, and look for those of the images.")
+        bool, typer.Option("--verify", help="Check all entries, and that the images have one.")
     ] = False,
     clean: Annotated[
-        bool, typer.Option("--clean", help="Remove what is damaged or half-written.")
+        bool, typer.Option("--clean", help="Remove damaged and half-written entries.")
     ] = False,
     jobs: Jobs = None,
     json: Json = False,
@@ -90,7 +88,7 @@ def propose(
 ) -> None:
     """Make region proposals and keep them in the cache, or import those of another program.
 
-    What is in the cache already is not made again, so a run that was stopped continues.
+    Images with proposals in the cache are skipped, so a run that was stopped continues.
 
     Example: frcnn propose voc2007 --split val --recall
     """
@@ -156,7 +154,7 @@ def propose(
 def _images(
     sources: list[str], data: Path | None, split: str | None, limit: int | None
 ) -> tuple[Dataset | None, list[Path]]:
-    """The data set that is named, if one is, and the image files."""
+    """The data set, if `sources` names one, and the image files."""
     if len(sources) == 1 and is_dataset_name(sources[0]) and not Path(sources[0]).exists():
         dataset = open_named(sources[0], data, split, ("trainval", "train"), limit)
         return dataset, list(dataset.paths)
@@ -164,10 +162,10 @@ def _images(
 
 
 def _layout(name: str | None) -> Any:
-    """The layout of that name.
+    """The layout of that name; None for None.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is no such layout.
     """
     from ..proposers.exchange.layouts import LAYOUTS
 
@@ -178,7 +176,7 @@ def _layout(name: str | None) -> Any:
 
 @dataclass
 class _Totals:
-    """What is counted over all images."""
+    """Counts over all images."""
 
     box_counts: list[int] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)  # of images that were not in the cache
@@ -196,7 +194,11 @@ class _Totals:
         return str(len(self.box_counts))
 
     def summary(self, seconds: float, source: ProposalSource) -> dict[str, Any]:
-        """What is printed at the end."""
+        """The results that are printed at the end, by their keys in --json.
+
+        Args:
+            seconds: time of the whole run.
+        """
         return {
             "images": len(self.box_counts),
             "cached": len(self.box_counts) - len(self.seconds),
@@ -217,7 +219,7 @@ def _propose_all(
     use: Callable[[ProposeResult], None],
     quiet: bool,
 ) -> _Totals:
-    """Propose for every image, with progress; `use` is called with each that succeeds."""
+    """Propose for every image, showing the progress; call `use` with each successful result."""
     from ..proposers.propose import propose
 
     totals = _Totals()
@@ -256,7 +258,7 @@ def _default_recall(dataset: Dataset, workers: int, quiet: bool) -> dict[str, di
 
 
 def _raise_failures(failures: list[ProposeResult], count: int) -> None:
-    """Name the images that failed, and end with an error if there is any."""
+    """List the images that failed, and raise an error if there are any."""
     for result in failures:
         assert result.error is not None
         message = result.error.message
@@ -279,10 +281,10 @@ def _print(summary: dict[str, Any]) -> None:
     )
     if summary["damaged"]:
         stdout.print(f"{summary['damaged']} damaged entries were made again")
-    for key, of in (("recall", ""), ("recall_fast", " of selective search, mode fast,")):
+    for key, owner in (("recall", ""), ("recall_fast", " of selective search, mode fast,")):
         if not summary.get(key):
             continue
-        title = f"{summary['objects']} objects; recall{of} at IoU 0.5 and 0.7:"
+        title = f"{summary['objects']} objects; recall{owner} at IoU 0.5 and 0.7:"
         stdout.print(title, soft_wrap=True)
         stdout.print(f"{'boxes':>7} {'R 0.5':>7} {'R 0.7':>7} {'ABO':>7} {'MABO':>7}")
         for count, row in summary[key].items():

@@ -1,4 +1,4 @@
-"""frcnn train"""
+"""The command `frcnn train`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ..config import RECIPES, TrainConfig, TrainRuntimeConfig, check, flag_of
 from ..config import recipe as recipe_settings
 from ..data.registry import HELP, absolute_name
 from ..errors import ConfigError
+from ..runtime.launcher import is_first_process
 from ..runtime.paths import find_weights
 from .config_options import FromConfig, options_of
 from .console import progress_lines, stderr
@@ -41,19 +42,19 @@ LATEST = "latest"
 
 
 class TrainCommand(TyperCommand):
-    """Lets --resume stand alone, which takes the last run."""
+    """Accepts --resume without a value, for the last run."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Give a lone --resume its value."""
-        given = []
+        """Insert the value LATEST after a --resume without a value."""
+        completed = []
         for arg, following in zip(args, [*args, "-"][1:], strict=True):
-            alone = arg == "--resume" and following.startswith("-")
-            given += [arg, LATEST] if alone else [arg]
-        return super().parse_args(ctx, given)
+            lacks_value = arg == "--resume" and following.startswith("-")
+            completed += [arg, LATEST] if lacks_value else [arg]
+        return super().parse_args(ctx, completed)
 
 
 def _load_run(ctx: typer.Context, folder: Path | None) -> Path | None:
-    """Use the settings of the run that is resumed."""
+    """Use the settings in the folder of the run that --resume continues."""
     if folder is None:
         return None
     if str(folder) == LATEST:
@@ -73,7 +74,7 @@ def _load_run(ctx: typer.Context, folder: Path | None) -> Path | None:
 )
 def train(
     dataset: Annotated[
-        str, typer.Argument(help=f"{HELP} Several with + between them: voc2007+voc2012.")
+        str, typer.Argument(help=f"{HELP} Several are joined by +: voc2007+voc2012.")
     ] = "voc",
     *,
     data: Data = None,
@@ -95,7 +96,7 @@ def train(
     ] = None,
     weights: Annotated[
         str | None,
-        typer.Option("--weights", "-w", help="A detector to train further, with its classes."),
+        typer.Option("--weights", "-w", help="A detector to train further; its classes stay."),
     ] = None,
     recipe: Annotated[str, typer.Option(help=f"{', '.join(RECIPES)}.")] = "paper",
     chosen: dict[str, Any],
@@ -110,11 +111,11 @@ def train(
         typer.Option(
             callback=_load_run,
             is_eager=True,
-            help="Continue the run in this folder; alone: the last one.",
+            help="Continue the run in this folder; without a value, the last run.",
         ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be trained, and stop.")
+        bool, typer.Option("--dry-run", help="Show what would be trained, and stop.")
     ] = False,
     proposals: Method = "fast",
     jobs: Jobs = None,
@@ -134,17 +135,16 @@ def train(
     if not further:
         check(settings)
     elif init is not None or pixels is not None:
-        raise ConfigError("--weights goes with no --init or --pixels", "leave one of them out")
+        raise ConfigError("--weights excludes --init and --pixels", "leave out one of them")
     if Path(name).name != name or name in ("", ".."):  # --resume would not find it
         raise ConfigError(
-            f"--name {name} is not the name of a folder", "leave out what leads to it"
+            f"--name {name} is not the name of a folder", f"give the name of a folder in {RUNS}"
         )
     images = open_named(dataset, data, split, ("trainval", "train"), limit)
     validation = None
     if runtime.eval_every:
         validation = open_named(dataset, data, eval_split, (), eval_limit)
     from ..runtime.device import keep_freed_memory
-    from ..training.distributed import is_first_process
     from ..training.train import train as run
 
     keep_freed_memory()
@@ -156,11 +156,11 @@ def train(
     def on_ready(learner: Learner) -> None:
         if not (dry_run or not quiet):
             return
-        seconds, held = learner.trial() if learner.iterations_left else (0.0, 0)
+        seconds, memory = learner.trial() if learner.iterations_left else (0.0, 0)
         if shown:
-            _show_plan(learner, seconds, held)
+            _show_plan(learner, seconds, memory)
         if dry_run and json and is_first_process():
-            print(dumps({"seconds_per_iteration": seconds, "bytes": held}))
+            print(dumps({"seconds_per_iteration": seconds, "bytes": memory}))
 
     result = run(
         settings,
@@ -212,14 +212,14 @@ def _initialisation(
 
 
 def _absolute_method(proposals: str) -> str:
-    """The same --proposals, whatever the working folder."""
+    """The same --proposals with an absolute path, for use from any working folder."""
     from ..proposers.registry import PROPOSERS
 
     return proposals if proposals in PROPOSERS else str(Path(proposals).resolve())
 
 
 def _as_options(config: Any, without: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The fields of a configuration under the names of their options, for config.toml."""
+    """The values of a configuration by the names of their options, for config.toml."""
     named = {each.name: flag_of(type(config), each.name) for each in fields(config)}
     return {
         flag.replace("-", "_"): getattr(config, name)
@@ -228,11 +228,11 @@ def _as_options(config: Any, without: tuple[str, ...] = ()) -> dict[str, Any]:
     }
 
 
-def _show_plan(learner: Learner, seconds: float, held: int) -> None:
+def _show_plan(learner: Learner, seconds: float, memory: int) -> None:
     """Print what the run is about to do.
 
     Args:
-        seconds, held: what a trial step took, and the bytes of memory.
+        seconds, memory: time of a trial step, and the memory that it used, in bytes.
     """
     from ..training.setup import describe_run
 
@@ -243,7 +243,7 @@ def _show_plan(learner: Learner, seconds: float, held: int) -> None:
         stderr.print("all iterations are done")
         return
     stderr.print(
-        f"a trial step took {seconds:.2f} s and {held / 1e9:.1f} GB: about "
+        f"a trial step took {seconds:.2f} s and {memory / 1e9:.1f} GB: about "
         f"{_duration(seconds * left)} for {left:,} iterations"
     )
 
@@ -253,7 +253,7 @@ def _duration(seconds: float) -> str:
 
 
 def _show_result(result: TrainResult, eval_split: str, json: bool, quiet: bool) -> None:
-    """Print what the run has left."""
+    """Print the results of the run."""
     if json:
         losses = {"cls": result.cls, "loc": result.loc}
         answer = {

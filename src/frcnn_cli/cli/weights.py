@@ -1,4 +1,4 @@
-"""frcnn weights"""
+"""The command `frcnn weights`."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ def list_weights(json: Json = False) -> None:
         print(dumps(list(rows.values())))
         return
     for row in rows.values():
-        about = "no detector; for --init, or of another program"
+        about = "not a detector; weights for --init, or of another program"
         if row["backbone"] is not None:
             about = f"{row['backbone']}, {row['classes']} classes{_ranks(row['ranks'])}"
         stdout.print(f"{row['name']}: {about}, {row['bytes'] / 1e6:.1f} MB", soft_wrap=True)
         stdout.print(f"  {row['path']}", soft_wrap=True)
     if not rows:
-        stdout.print(f"none in {', '.join(map(str, weights_dirs()))}", soft_wrap=True)
+        stdout.print(f"no weights in {', '.join(map(str, weights_dirs()))}", soft_wrap=True)
 
 
 def _ranks(ranks: dict[str, int]) -> str:
@@ -123,11 +123,11 @@ def import_file(
     pixels: Annotated[
         str | None, typer.Option(help="Input it expects: caffe or torchvision [default: caffe].")
     ] = None,
-    scale: Annotated[int, typer.Option(min=1, help="Short side of its input.")] = DEFAULTS.scales[
-        0
-    ],
+    scale: Annotated[
+        int, typer.Option(min=1, help="Shorter side of its input, pixels.")
+    ] = DEFAULTS.scales[0],
     max_size: Annotated[
-        int, typer.Option(min=1, help="Long side of its input, at most.")
+        int, typer.Option(min=1, help="Largest longer side of its input, pixels.")
     ] = DEFAULTS.max_size,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="File to write [default: weights/NAME].")
@@ -151,11 +151,14 @@ def import_file(
     if pixels is not None and pixels not in PIXELS:
         raise unknown_name("pixels", pixels, PIXELS)
     if not scale <= max_size <= MAX_SIDE:
-        raise ConfigError("--scale is larger than --max-size", f"and that at most {MAX_SIDE}")
+        raise ConfigError(
+            f"--scale {scale} and --max-size {max_size} are out of range",
+            f"expected --scale <= --max-size <= {MAX_SIDE}",
+        )
     names = [name.strip() for name in classes.split(",") if name.strip()]
     if len(set(names)) < len(names):
-        raise ConfigError("--classes names one twice", "give each once, in order")
-    got = import_weights(
+        raise ConfigError("--classes has a name twice", "give each class once, in order")
+    imported = import_weights(
         file,
         target,
         backbone_name=backbone,
@@ -164,16 +167,16 @@ def import_file(
         scale=scale,
         max_size=max_size,
     )
-    kind = "detector" if got.header else "initial weights"
+    kind = "detector" if imported.header else "initial weights"
     if json:
-        print(dumps({"path": str(target), "backbone": got.backbone, "kind": kind}))
+        print(dumps({"path": str(target), "backbone": imported.backbone, "kind": kind}))
         return
-    stdout.print(f"{kind} of {got.backbone}: wrote {target}", soft_wrap=True)
-    use = f"frcnn detect photo.jpg --weights {target}"
-    if got.header is None:
-        use = f"frcnn train --backbone {got.backbone} --init {target}"
-        use += f" --pixels {pixels}" if pixels else ""
-    stdout.print(f"  {use}", soft_wrap=True)
+    stdout.print(f"{kind} of {imported.backbone}: wrote {target}", soft_wrap=True)
+    example = f"frcnn detect photo.jpg --weights {target}"
+    if imported.header is None:
+        example = f"frcnn train --backbone {imported.backbone} --init {target}"
+        example += f" --pixels {pixels}" if pixels else ""
+    stdout.print(f"  {example}", soft_wrap=True)
 
 
 @weights.command("export")
@@ -184,7 +187,9 @@ def export(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Write ONNX: (image, rois) in, (probabilities, boxes) out. Or .safetensors: in half precision.
+    """Write an ONNX model, from (image, rois) to (probabilities, boxes); or a half-precision copy.
+
+    The ending of --out decides: .onnx, or .safetensors for the copy.
 
     Example: frcnn weights export squeezenet1_1-voc07 --out detector.onnx
     """
@@ -209,7 +214,11 @@ def export(
 
 def _check_target(target: Path, suffix: str, source: Path) -> None:
     if target.suffix != suffix:
-        raise ConfigError(f"{target} is no name for this", f"expected a name in {suffix}")
+        raise ConfigError(
+            f"{target} has the wrong ending", f"expected a name that ends in {suffix}"
+        )
     if target.exists():
-        where = "is the file itself" if target.resolve() == source.resolve() else "exists"
-        raise FrcnnError(f"{target} {where}", "name another file with --out")
+        problem = (
+            "is the input itself" if target.resolve() == source.resolve() else "exists already"
+        )
+        raise FrcnnError(f"{target} {problem}", "name another file with --out")

@@ -18,9 +18,9 @@ from ..inference.detector import Detector
 from ..models.low_rank import OutputMoments
 from ..models.region_network import RegionNetwork
 
-ROIS_PER_IMAGE = 512  # a quarter of the proposals tells as much as all of them
+ROIS_PER_IMAGE = 512  # a quarter of the proposals gives as good statistics as all of them
 HELD_OUT = 5  # every fifth image is held out
-CONSTANT = 1e-6  # variance over mean square, below which outputs differ by rounding alone
+CONSTANT = 1e-6  # variance / mean square at or below which outputs differ by rounding alone
 MAX_ROIS = 51_200  # whose outputs are stored: 100 MB where the first layer has 1,024 of them
 
 
@@ -30,9 +30,9 @@ class Calibration:
 
     moments: dict[str, OutputMoments]  # by layer, of its outputs without the bias
     rois: Tensor  # [N, u] float16, W x + b of the first layer for some RoIs
-    held_out: Tensor  # [M, u], the same for RoIs of images that are not in the moments
+    held_out: Tensor  # [M, u] float16, the same for RoIs of images that are not in the moments
     images: int
-    source: str  # where the images came from
+    source: str  # name of the images
 
 
 def calibrate(
@@ -48,7 +48,7 @@ def calibrate(
     Images that cannot be read, and those without proposals, are skipped.
 
     Args:
-        detector: its network is not compressed. source: name of the images, for people.
+        detector: its network must not be compressed. source: name of the images, for messages.
         workers: threads that read ahead. on_image: called after each image.
     Raises:
         DataError: fewer than two images are left, or all of them look the same.
@@ -95,7 +95,7 @@ def first_layer_outputs(network: RegionNetwork, features: Tensor) -> Tensor:
 
 
 def _evenly_spaced(rows: Tensor, count: int) -> Tensor:
-    """At most `count` of the rows, from the first to the last at even distances."""
+    """At most `count` of the rows, evenly spaced from the first to the last."""
     return rows[torch.linspace(0, len(rows) - 1, min(len(rows), count)).long()]
 
 
@@ -115,4 +115,4 @@ def _check_outputs(outputs: Tensor, source: str) -> None:
         )
     mean_square = outputs.float().square().mean(dim=0).sum()
     if outputs.float().var(dim=0, correction=0).sum() <= CONSTANT * mean_square:
-        raise DataError(f"{source}: there is nothing to see on the images", "give photographs")
+        raise DataError(f"{source}: the images are blank or all alike", "give photographs")

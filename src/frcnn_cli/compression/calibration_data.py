@@ -1,4 +1,4 @@
-"""Which images a network is calibrated on."""
+"""The images that a network is calibrated on."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from ..data.registry import is_dataset_name, is_voc_challenge, open_dataset
 from ..data.sources import find_files
 from ..runtime.paths import data_dir
 
-AUTO = "auto"  # the data set that the weights were trained on, if it is here
+AUTO = "auto"  # the data set that the weights were trained on, if it is on this machine
 NONE = "none"  # no calibration
 
-TRAIN_SPLITS = ("train", "trainval")  # the first of them that a data set has
+TRAIN_SPLITS = ("train", "trainval")  # the first of them that the data set has is used
 
 
 @dataclass(frozen=True)
 class CalibrationImages:
-    """Image files, and what to call them."""
+    """Image files, and a name for them."""
 
     paths: tuple[Path, ...]
-    source: str
+    source: str  # for messages and the header
 
     def spread(self, count: int) -> CalibrationImages:
-        """At most `count` of the images, at even distances."""
+        """At most `count` of the images, evenly spaced."""
         if len(self.paths) <= count:
             return self
         chosen = (self.paths[len(self.paths) * i // count] for i in range(count))
@@ -43,7 +43,7 @@ def open_calibration_images(
 
     Args:
         images: a data set or its name; or image files, as paths or as a file, folder or pattern.
-        data: folder of a data set that is only named.
+        data: folder of the data set if `images` is its name.
         on_message: called with what is about to be downloaded.
     Raises:
         ConfigError, DataError, ImageError: see `open_dataset` and `find_files`.
@@ -58,7 +58,7 @@ def open_calibration_images(
 
 
 def default_calibration(header: WeightsHeader, curve: Dataset | None, data: Path | None) -> str:
-    """The name of the data set that weights were trained on, where it is here, else NONE.
+    """The name of the data set that weights were trained on, if it is on this machine, else NONE.
 
     Args:
         curve, data: see `folder_of`.
@@ -73,11 +73,12 @@ def folder_of(name: str, curve: Dataset | None, data: Path | None) -> Path | Non
     """The folder in which to look for a data set by name.
 
     Args:
-        curve: the data set that the curve is measured on. data: the user's folder; it belongs to
-            the curve's data set where that is of another format than the one called `name`.
+        curve: the data set that the curve is measured on.
+        data: the user's folder; it belongs to the curve's data set alone if that has another format
+            than the data set called `name`.
     """
     return data if curve is None or _format(name) == _format(curve.name) else None
 
 
 def _format(name: str) -> str:
-    return "years" if is_voc_challenge(name) else name.partition(":")[0]
+    return "voc challenge" if is_voc_challenge(name) else name.partition(":")[0]

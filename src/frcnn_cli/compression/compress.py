@@ -51,8 +51,8 @@ class CompressResult:
     report: CompressionReport  # before finetuning
     before: Cost
     after: Cost
-    curve: list[Point]  # the full network first; empty where none was measured
-    path: Path | None  # of the weights file, None where nothing was written
+    curve: list[Point]  # the full network first; empty if none was measured
+    path: Path | None  # of the weights file; None if nothing was written
     curve_files: list[Path]  # the table and the chart
 
 
@@ -80,17 +80,17 @@ def compress(
         config: how small the layers become; None for rank COMPRESSION_RANK.
         calibrate: what to calibrate on: a data set or its name; or photographs, as paths or as
             a file, folder or pattern. AUTO: the data set that the weights were trained on, if it
-            is here. None: plain truncated SVD.
-        images: how many of them at most.
+            is on this machine. None: plain truncated SVD.
+        images: the most images to calibrate on.
         curve: data set on which many ranks are compared; `config.map_drop` needs one.
-        finetune: iterations to train the result further, on `calibrate`, which must be the name
-            of a data set then.
-        keep_full: keep the full layers; those of low rank become the prefilter.
+        finetune: iterations for which the result is trained further, on `calibrate`, which must
+            then be the name of a data set.
+        keep_full: keep the full layers; the low-rank layers become the prefilter.
         out: file to write, with the curve beside it; None writes nothing.
-        data: folder of data sets that have only a name; None for FRCNN_DATA.
+        data: folder of data sets that are given by name; None for FRCNN_DATA.
         proposals: a row of PROPOSERS, the path of a file of boxes, or a source.
         device: auto, cpu, cuda or cuda:N. workers: threads; None for one for each core.
-        on_message: called with what is downloaded, and the files written beside the weights.
+        on_message: called with a line for each download and each file beside the weights.
     Raises:
         WeightsError: the weights cannot be read, are compressed already, or would not shrink.
         ConfigError: settings that exclude each other, or out of range.
@@ -161,7 +161,7 @@ def compress(
 
 
 def default_target(weights: Path, config: CompressConfig) -> Path:
-    """The file that `frcnn compress` writes where no other is named, beside the full weights."""
+    """The default file of `frcnn compress`, beside the full weights."""
     ending = "small" if config.rank is None else f"r{config.rank}"
     return weights.with_name(f"{weights.stem}-{ending}{WEIGHTS_SUFFIX}")
 
@@ -222,7 +222,7 @@ def _choose(
     workers: int,
     progress: Progress,
 ) -> tuple[Ranks, Method | None, list[Point]]:
-    """The ranks that are asked for, the method where the curve decides it, and the curve."""
+    """The ranks to use, the method if the curve decides it, and the points of the curve."""
     ranks = None if config.map_drop is not None else compressor.choose_ranks(config)
     points: list[Point] = []
     if curve is not None:

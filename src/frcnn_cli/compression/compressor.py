@@ -38,7 +38,7 @@ from .report import (
 def check_compressible(
     network: RegionNetwork, header: WeightsHeader, config: CompressConfig | None = None
 ) -> None:
-    """Find errors that are certain before any calibration.
+    """Raise the errors that can be found before any calibration.
 
     Args:
         config: None where the ranks are not known yet.
@@ -65,9 +65,10 @@ def check_compressible(
 class Compressor:
     """Compresses one network by either of METHODS, at any ranks.
 
-    Its heads are the network's box head and predictor behind the first layer: `heads` of such a
-    `RegionNetwork` takes the outputs of that layer, [R, u] with the bias. Truncating the layer only
-    maps its outputs to fewer dimensions, so they are computed once however many ranks are compared.
+    The heads that it builds are `RegionNetwork`s that begin behind the first fully connected layer:
+    their `heads` takes the outputs of that layer, [R, u], with the bias. Truncating the layer only
+    maps these outputs to fewer dimensions, so they are computed once, however many ranks are
+    compared.
 
     Args:
         calibration: of the same network; without it "plain" is the only method.
@@ -79,7 +80,7 @@ class Compressor:
         self, network: RegionNetwork, header: WeightsHeader, calibration: Calibration | None
     ) -> None:
         check_compressible(network, header)
-        network.prefilter.clear()  # an earlier compression of the same layers
+        network.prefilter.clear()  # it holds an earlier compression of the same layers
         self.network, self.calibration = network, calibration
         self.header = replace(header, prefilter={})
         self.layers = network.compressible_layers()
@@ -109,8 +110,11 @@ class Compressor:
         )
 
     def spectra(self) -> list[Spectrum]:
-        """The spectrum of each layer, by which ranks are chosen: of its outputs on real images
-        where there is a calibration, else of its weights."""
+        """The spectrum of each layer, by which ranks are chosen.
+
+        It is that of the layer's outputs on real images if there is a calibration, else that of its
+        weights.
+        """
         bases = self.bases.get("aware", self.bases["plain"])
         return [
             Spectrum(
@@ -134,7 +138,7 @@ class Compressor:
 
         Args:
             method: "aware" distils the head the first time it is asked for.
-            on_step: called after each of `distillation.STEPS` steps of that.
+            on_step: called after each of the `distillation.STEPS` steps of distilling it.
         """
         if method == "plain" or ranks == self.full_rank:
             return self._truncated_head(self.bases["plain"], ranks)
@@ -154,8 +158,10 @@ class Compressor:
         return self.network.with_fc_layers(layers)
 
     def _distilled_head(self, ranks: Ranks, on_step: Callable[[], None]) -> RegionNetwork:
-        """The activation-aware head, distilled where that helps: with very few images it may fit
-        them alone, and be worse on those held out."""
+        """The activation-aware head, distilled if that helps.
+
+        With very few images, distillation can overfit and make it worse on the held-out images.
+        """
         assert self.calibration is not None
         truncated = self._truncated_head(self.bases["aware"], ranks)
         distilled = self._truncated_head(self.bases["aware"], ranks)
@@ -168,11 +174,11 @@ class Compressor:
         return divergence(head, self.calibration.held_out, self._teacher_held_out)
 
     def report(self, ranks: Ranks, method: Method | None = None) -> CompressionReport:
-        """What would become of the network.
+        """Describe the network that these ranks give.
 
         Args:
-            method: None for the one with the lower divergence on the held-out RoIs; "plain" where
-                there are none.
+            method: None for the one with the lower divergence on the held-out RoIs, or "plain"
+                without calibration.
         """
         heads = {each: self.head(each, ranks) for each in self.bases}
         divergences: dict[Method, float] = {}
@@ -227,7 +233,7 @@ class Compressor:
         """Put the low-rank layers into the network.
 
         Args:
-            keep_full: keep the full layers; those of low rank become the prefilter, which chooses
+            keep_full: keep the full layers; the low-rank layers become the prefilter, which chooses
                 the RoIs that the full layers score.
         Returns:
             The header of the compressed network.

@@ -1,4 +1,4 @@
-"""What a detector costs on this machine: bytes, operations, milliseconds, memory."""
+"""The cost of a detector on this machine: bytes, operations, milliseconds, memory."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ..runtime.paths import WEIGHTS_SUFFIX
 from ..runtime.timing import median_seconds
 from .ranks import Ranks
 
-ROIS = 2000  # of the image that is measured with
+ROIS = 2000  # of the image that the time is measured on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +43,8 @@ class Cost:
 def measure_weights(weights: Path, device: str) -> Cost:
     """Measure a weights file in a process of its own, whose memory holds nothing else.
 
-    The image is noise of the size that the header names, 3:4, with random boxes. Nearly all of
-    these cover different feature cells, so unlike real proposals hardly any share their features.
+    The image is noise of the size in the header, at an aspect ratio of 3:4, with random boxes.
+    Unlike real proposals, nearly all of them cover different feature cells.
 
     Raises:
         FrcnnError: the process was killed.

@@ -91,8 +91,8 @@ def measure_curve(
     """The mean average precision of every candidate, in the order of `candidates`.
 
     Args:
-        detector: holds the compressor's network, not compressed yet.
-        dataset: numbered by the detector's classes.
+        detector: has the compressor's network, which is not compressed yet.
+        dataset: its labels number the detector's classes.
         workers: threads that read ahead. on_image: called after each image.
     Raises:
         DataError: no image has an object. ImageError: an image is missing or damaged.
@@ -118,8 +118,8 @@ def measure_curve(
 def _detect_with_each(
     detector: Detector, heads: Sequence[RegionNetwork], image: PreprocessedImage
 ) -> tuple[list[Detections], float]:
-    """Detections of every head in one image, and the seconds that a single one needs for it
-    besides its fully connected layers."""
+    """The detections of every head in one image, and the seconds that one head needs for it besides
+    its fully connected layers."""
     start = synchronized_time(detector.device)
     features, inverse = detector.region_features(image)
     seconds = synchronized_time(detector.device) - start
@@ -130,7 +130,7 @@ def _detect_with_each(
         start = synchronized_time(detector.device)
         detections.append(detector.postprocess(output, inverse, image))
         postprocess_seconds = synchronized_time(detector.device) - start
-    return detections, seconds + postprocess_seconds  # of the last head: they hardly differ
+    return detections, seconds + postprocess_seconds  # the heads hardly differ in the latter
 
 
 def _points(
@@ -215,7 +215,7 @@ def write_curve(
 
 
 def draw_curve(points: Sequence[Point], method: Method, chosen: Ranks) -> str:
-    """An SVG of mAP, time and size against the weights that are left, the chosen point ringed."""
+    """An SVG of mAP, time and size against the weights left; the chosen point is ringed."""
     time, size = "milliseconds an image", "megabytes of the file"
     charts = [
         _chart(points, method, chosen, "mAP, per cent", "{:.1f}", lambda p: 100 * p.mean_ap),
@@ -233,7 +233,12 @@ def _chart(
     form: str,
     value: Callable[[Point], float],
 ) -> str:
-    """One value against the weights; method: None where it depends on the ranks alone."""
+    """A chart of one value against the weights.
+
+    Args:
+        method: of the ringed point; None if the value depends on the ranks alone.
+        form: format of the value, with its unit. value: the value of a point.
+    """
     full, compressed = points[0], points[1:]
     lines: dict[str, list[tuple[float, float]]] = {}
     mark = None

@@ -1,11 +1,11 @@
 """Distillation: training a compressed head to give the outputs of the full one.
 
-Truncation gives the layer that is nearest to the full one in its weights or in its outputs. What
-counts are the scores and boxes, behind two ReLUs; most RoIs are background and matter little to
-them. So the factors of all layers are trained together, for a minute, on what the full head gives
-for RoIs of the calibration images. That needs no annotations.
+Truncation gives the layer that is nearest to the full one in its weights or in its outputs. But the
+scores and boxes count, which come after two ReLUs, and most RoIs are background and matter little
+to them. So the factors of all layers are trained together, for a minute, to give the outputs of the
+full head for RoIs of the calibration images. That needs no annotations.
 
-The heads here are `RegionNetwork`s whose `heads` takes the outputs of the first layer,
+The heads here are `RegionNetwork`s whose `heads` takes the outputs of the first layer;
 `Compressor.head` builds them. N: RoIs, u: outputs of the first layer.
 """
 
@@ -21,14 +21,14 @@ from ..models.region_network import RegionNetwork
 from ..structures import HeadOutput
 
 STEPS = 300
-BATCH = 512  # RoIs of a step
+BATCH = 512  # RoIs per step
 LR = 1e-4  # peak learning rate of Adam; ten times as much diverges
 _CHUNK = 4096  # RoIs that are evaluated together
 
 
 @torch.no_grad()
 def evaluate_head(head: RegionNetwork, rois: Tensor) -> HeadOutput:
-    """Outputs of a head for RoIs [N, u]; on the CPU."""
+    """The outputs of a head for RoIs [N, u]; the tensors are on the CPU."""
     device = head.device
     outputs = [head.heads(part.to(device).float()) for part in torch.split(rois, _CHUNK)]
     return HeadOutput(

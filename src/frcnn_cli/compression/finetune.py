@@ -34,13 +34,13 @@ def finetune_network(
     progress: Progress,
     on_message: Callable[[str], None],
 ) -> tuple[RegionNetwork, WeightsHeader]:
-    """Train a compressed network in a new run folder, which `frcnn train --resume` can go on with.
+    """Train a compressed network in a new run folder, which `frcnn train --resume` can continue.
 
     Args:
         dataset_name, data: see `open_dataset`.
         run_name: name of the folder in RUNS.
         device: auto, cpu, cuda or cuda:N. workers: threads that collect the data's statistics.
-        on_message: called with what is about to be downloaded.
+        on_message: called with a line for each download.
     Returns:
         The trained network, in evaluation mode, and its header.
     Raises:
@@ -84,7 +84,7 @@ def _train_config(header: WeightsHeader, iterations: int) -> TrainConfig:
         backbone=header.backbone,
         iterations=iterations,
         lr=FINETUNE_LR,
-        dropout=TrainConfig.dropout,  # measured with it: docs/compression.md
+        dropout=TrainConfig.dropout,  # with which docs/compression.md was measured
         scales=(header.scale,),
         max_size=header.max_size,
     )

@@ -20,12 +20,12 @@ Ranks = dict[str, int | None]
 
 @dataclass(frozen=True, kw_only=True)
 class Spectrum:
-    """The sizes of a layer, and the energy of the directions of its output."""
+    """The sizes of a layer, and the energy of each direction of its output."""
 
     name: str
     outputs: int  # u
     inputs: int  # v
-    energy: NDArray[np.float64]  # [min(u, v)], descending: squared error of leaving each out
+    energy: NDArray[np.float64]  # [min(u, v)], descending: the squared error of leaving it out
 
     @property
     def full_weights(self) -> int:
@@ -46,8 +46,11 @@ class Spectrum:
         return rank if rank < self.break_even else None
 
     def errors_by_rank(self) -> list[tuple[int | None, float]]:
-        """Every rank that saves weights, ascending, and then full rank: (rank, relative squared
-        error)."""
+        """The relative squared error of every rank that saves weights, and of full rank.
+
+        Returns:
+            [(rank, error)], ascending by rank; the last entry is (None, 0).
+        """
         total = max(self.energy.sum(), 1e-300)
         left = 1 - self.energy.cumsum() / total
         ranks = range(1, math.ceil(self.break_even))
@@ -114,14 +117,14 @@ def _rank_for_energy(spectrum: Spectrum, fraction: float) -> int | None:
 
 
 def ranks_for_budget(spectra: Sequence[Spectrum], other_weights: int, fraction: float) -> Ranks:
-    """The best ranks with which at most a fraction of the weights of all layers is left.
+    """The best ranks that leave at most a fraction of the weights of all layers.
 
     Greedy: of the steps to the next rank that fit the budget, take the one that lowers the sum of
     the layers' relative errors most for each weight that it costs. The last step of a layer is to
     its full rank.
 
     Raises:
-        ConfigError: the fraction is smaller than rank 1 everywhere needs.
+        ConfigError: even rank 1 in all layers needs a larger fraction.
     """
     total = sum(each.full_weights for each in spectra) + other_weights
     least = fewest_weights(spectra, other_weights)
@@ -132,21 +135,22 @@ def ranks_for_budget(spectra: Sequence[Spectrum], other_weights: int, fraction: 
             f"rank 1 everywhere and the output layers are {least / total:.4f} of them",
         )
     sizes = [each.errors_by_rank() for each in spectra]
-    at = [0] * len(spectra)
+    positions = [0] * len(spectra)  # in `sizes`, of each layer
     while True:
         steps = []  # (lower error for each weight, weights, layer)
         for index, each in enumerate(spectra):
-            if at[index] + 1 < len(sizes[index]):
-                (rank, error), (next_rank, next_error) = sizes[index][at[index] : at[index] + 2]
+            at = positions[index]
+            if at + 1 < len(sizes[index]):
+                (rank, error), (next_rank, next_error) = sizes[index][at : at + 2]
                 cost = each.weights_at(next_rank) - each.weights_at(rank)
                 if cost <= left:
                     steps.append(((error - next_error) / max(cost, 1), cost, index))
         if not steps:
             break
         _, cost, index = max(steps)
-        at[index] += 1
+        positions[index] += 1
         left -= cost
-    return {each.name: sizes[i][at[i]][0] for i, each in enumerate(spectra)}
+    return {each.name: sizes[i][positions[i]][0] for i, each in enumerate(spectra)}
 
 
 def fewest_weights(spectra: Sequence[Spectrum], other_weights: int) -> int:

@@ -1,4 +1,4 @@
-"""What a compression does to every layer, and how well it keeps the outputs."""
+"""Reports on a compression: the size of every layer, and how well the outputs are preserved."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ METHODS: dict[Method, str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class LayerReport:
-    """What became of one layer."""
+    """How compression changes one layer."""
 
     name: str
     shape: tuple[int, int]  # outputs × inputs
     break_even: float  # the rank at which the pair has as many weights as the layer
     rank: int | None  # None: full
     before: int  # weights, without biases
-    after: int
+    after: int  # weights, without biases
     weight_error: float | None  # ‖W − W'‖² / ‖W‖²; None at full rank
-    output_error: dict[Method, float]  # relative squared error on held-out RoIs, if there are any
+    output_error: dict[Method, float]  # relative squared error on held-out RoIs; may be empty
 
 
 @dataclass(frozen=True, kw_only=True)
 class CompressionReport:
-    """What became of a network."""
+    """How compression changes a network."""
 
     ranks: Ranks
-    method: Method  # the one that was used
+    method: Method  # the one that is used
     layers: list[LayerReport]  # the output layers included
-    divergence: dict[Method, float]  # distillation loss on held-out RoIs, if there are any
+    divergence: dict[Method, float]  # distillation loss on held-out RoIs; may be empty
 
 
 @torch.no_grad()
@@ -58,7 +58,7 @@ def output_errors(
 ) -> dict[str, float]:
     """E‖y − y'‖² over the variance of y, for each low-rank layer of a head.
 
-    Every layer is given the inputs that it has in the full network.
+    Every low-rank layer gets the inputs that it has in the full network.
 
     Args:
         layers: the full layers. head: see `Compressor`. rois: [N, u], outputs of the first layer.

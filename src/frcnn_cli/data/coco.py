@@ -30,11 +30,12 @@ def load_coco(path: Path, image_folder: Path | None) -> Dataset:
     """Read a COCO file; classes are its categories, in the order of their ids.
 
     Args:
-        path: such as annotations/instances_val2017.json.
-        image_folder: the folder of the images; None looks beside the file, see `_find_images`.
+        path: the JSON file, such as annotations/instances_val2017.json.
+        image_folder: the folder of the images; None: they are looked for near `path`, in the usual
+            folders (see `_find_images`).
     Raises:
-        DataError: not such a file, or an annotation of an unknown image or category, or without
-            a box of four numbers.
+        DataError: the file cannot be read or is not in COCO's format; or an annotation names an
+            unknown image or category, or has no box of four numbers.
     """
     content = read_json(path, HINT)
     images = _read_images(content, path)
@@ -62,7 +63,7 @@ def _rows(content: Any, key: str, path: Path) -> list[dict[str, Any]]:
 
 
 def _read_images(content: Any, path: Path) -> dict[int, dict[str, Any]]:
-    """The rows of the images by their ids."""
+    """The entries of `images` by image id."""
     images: dict[int, dict[str, Any]] = {}
     for row in _rows(content, "images", path):
         file_name, image_id = row.get("file_name"), row.get("id")
@@ -72,7 +73,7 @@ def _read_images(content: Any, path: Path) -> dict[int, dict[str, Any]]:
                 "name the files relative to the folder, which goes with --data",
             )
         if not isinstance(image_id, int) or image_id in images:
-            raise DataError(f"{path}: image id {image_id!r} is no number or not unique", HINT)
+            raise DataError(f"{path}: image id {image_id!r} is not a number or not unique", HINT)
         images[image_id] = row
     if not images:
         raise DataError(f"{path} lists no images", HINT)
@@ -90,7 +91,7 @@ def _read_categories(
         if not isinstance(category, int) or not isinstance(name, str) or not name.strip():
             raise DataError(f"{path}: a category has no id or no name: {row!r:.80}", HINT)
         if category in names or name in names.values():
-            raise DataError(f"{path}: category {name!r} ({category}) is there twice", HINT)
+            raise DataError(f"{path}: category {name!r} ({category}) occurs twice", HINT)
         names[category] = name
         if isinstance(row.get("supercategory"), str):
             groups[row["supercategory"]].append(name)
@@ -100,15 +101,15 @@ def _read_categories(
 def _read_objects(
     content: Any, path: Path, images: dict[int, dict[str, Any]], names: dict[int, str]
 ) -> dict[int, list[_Object]]:
-    """The objects by the ids of their images."""
+    """The annotated objects by image id."""
     objects: dict[int, list[_Object]] = defaultdict(list)
     for row in _rows(content, "annotations", path):
         image_id, category = row.get("image_id"), row.get("category_id")
         label = f"{path}: annotation {row.get('id')!r}"
         if not isinstance(image_id, int) or image_id not in images:
-            raise DataError(f"{label} is of an unknown image {image_id!r}", HINT)
+            raise DataError(f"{label} names an unknown image {image_id!r}", HINT)
         if not isinstance(category, int) or category not in names:
-            raise DataError(f"{label} is of an unknown category {category!r}", HINT)
+            raise DataError(f"{label} names an unknown category {category!r}", HINT)
         box = numbers(row.get("bbox"), 4)
         if box is None or min(box[2:]) < 0:
             raise DataError(f"{label} has no box [x, y, width, height]: {row.get('bbox')!r}", HINT)
@@ -136,9 +137,11 @@ def _annotation(row: dict[str, Any], objects: list[_Object]) -> Annotation:
 
 
 def _find_images(path: Path, first: str) -> Path:
-    """The folder of the first image: beside the file, images/, or a folder of the split's name.
+    """The folder that holds the image file `first`.
 
-    Where no folder has it, the usual place (val2017/ for annotations/instances_val2017.json).
+    Looks in the folder of the JSON file and in its parent, and in their folders named images,
+    JPEGImages or like the split. Where none has the file, returns COCO's own folder (val2017/ for
+    annotations/instances_val2017.json).
     """
     split = path.stem.rpartition("_")[2]
     parents = (path.parent, path.parent.parent)

@@ -1,4 +1,4 @@
-"""From images and RoIs to the batch that goes into the network, in training and detection alike.
+"""Makes the batches that go into the network, from images and RoIs; for training and detection.
 
 B: images of the batch; R: RoIs, of one image in `PreprocessedImage` and of the batch in `Batch`.
 """
@@ -43,7 +43,7 @@ def preprocess(
     """Resize one image for the network.
 
     Args:
-        image: [H, W, 3]. rois: R×4, pixels of `image`.
+        image: uint8 [H, W, 3]. rois: [R, 4], pixels of `image`.
         short_side, max_side: pixels; see `transforms.resize_factor`.
     """
     height, width = image.shape[:2]
@@ -62,14 +62,15 @@ def preprocess_scales(
     short_sides: Sequence[int],
     max_side: int,
 ) -> PreprocessedImage:
-    """Resize one image to several scales; each RoI goes to the scale that brings its area nearest
-    to 224² pixels (section 2.3's pyramid, from He et al. 2014).
+    """Resize one image to several scales: the image pyramid of Fast R-CNN, section 2.4.
+
+    Each RoI goes to the scale that brings its area nearest to 224² pixels (He et al. 2014).
 
     Args:
-        image: [H, W, 3]. rois: R×4, pixels of `image`.
+        image: uint8 [H, W, 3]. rois: [R, 4], pixels of `image`.
         short_sides: pixels, one for each scale. max_side: pixels.
     Returns:
-        The first scale; the other scales are its `other_scales`.
+        The image at the first scale; its `other_scales` holds it at the others.
     """
     factors = [transforms.resize_factor(image.shape[:2], side, max_side) for side in short_sides]
     areas = box_ops.area(rois)[:, None] * np.square(factors)  # [R, scales]
@@ -90,9 +91,10 @@ def collate(
 
     Args:
         images: B images, all with targets or all without.
-        size: (height, width) to pad to at least.
+        pixels: mean and standard deviation that normalise the images.
+        size: (height, width) that the batch has at least.
     Returns:
-        Images [B, 3, H, W], normalised; rois [R, 5] = (index of the image, x1, y1, x2, y2), in
+        Images [B, 3, H, W], normalised; RoIs [R, 5], (index of the image, x1, y1, x2, y2) in
         pixels of the resized image.
     """
     tensors = [transforms.to_tensor(item.image, pixels.mean, pixels.std) for item in images]

@@ -30,7 +30,7 @@ SIMILAR_IN_VOC = (
 
 @dataclass(frozen=True, kw_only=True)
 class Annotation:
-    """The objects of one image, as their file gives them but for the coordinates."""
+    """The objects of one image, as in the annotation file but with corners (x1, y1, x2, y2)."""
 
     # (height, width) of the stored image, according to the annotation file
     size: tuple[int, int] | None
@@ -41,12 +41,13 @@ class Annotation:
 
 
 def upright_boxes(boxes: box_ops.Boxes, orientation: int, size: tuple[int, int]) -> box_ops.Boxes:
-    """Turn boxes with their image, whose sides its EXIF orientation swaps.
+    """Move boxes from the stored to the displayed image, for an EXIF orientation that swaps sides.
 
     Args:
-        boxes: G×4, in the stored image. orientation: 5 to 8. size: of the stored image.
+        boxes: G×4, in pixels of the stored image. orientation: of EXIF, 5 to 8.
+        size: (height, width) of the stored image.
     Returns:
-        G×4, in the displayed image.
+        G×4, in pixels of the displayed image.
     """
     height, width = size
     x1, y1, x2, y2 = boxes.T
@@ -61,17 +62,17 @@ def upright_boxes(boxes: box_ops.Boxes, orientation: int, size: tuple[int, int])
 
 @dataclass(frozen=True)
 class ClassMatch:
-    """Which classes of one list are classes of another."""
+    """Which classes two lists have in common."""
 
-    mapping: Mapping[str, str]  # own class -> the same class in the other list
-    unmatched: tuple[str, ...]  # own classes that the other list lacks
-    unmatched_others: tuple[str, ...]  # the other list's classes that are not among the own
+    mapping: Mapping[str, str]  # class of the first list -> the same class in the second
+    unmatched: tuple[str, ...]  # classes that only the first list has
+    unmatched_others: tuple[str, ...]  # classes that only the second list has
 
 
 def match_classes(own: Sequence[str], others: Sequence[str]) -> ClassMatch:
-    """Pair classes by name; capitals, spaces, hyphens and underscores may differ.
+    """Pair the classes of two lists by name; capitals, spaces, hyphens and underscores may differ.
 
-    Identical names are paired before those that differ.
+    Identical names are paired first.
     """
     mapping = {name: name for name in own if name in others}
     free = {_normalize(name): name for name in others if name not in mapping}
@@ -92,7 +93,7 @@ def _normalize(name: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """The images of one split with their objects; class i of `classes` has the label i + 1."""
+    """The images of one split with their objects; class `classes[i]` has the label i + 1."""
 
     name: str
     split: str
@@ -102,14 +103,14 @@ class Dataset:
     annotations: tuple[Annotation, ...]  # one per image
     min_side: float = 1.0  # pixels; objects with a shorter side are left out
     similar: tuple[tuple[str, ...], ...] = SIMILAR_IN_VOC  # groups of easily confused classes
-    # class -> its number in files of detections; empty: its label
+    # class -> its number in files of detections; empty: the numbers are the labels
     category_ids: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def image_id(self, index: int) -> str:
-        """The name of an image in files of detections; in VOC layout its file name's stem."""
+        """The name of an image in files of detections; in VOC layout the stem of its file name."""
         return self.ids[index]
 
     def limited(self, count: int | None) -> Dataset:
@@ -122,10 +123,12 @@ class Dataset:
         )
 
     def with_classes(self, classes: Sequence[str]) -> Dataset:
-        """The same images, labelled by other classes; objects of the remaining ones are left out.
+        """The same images with the labels of another list of classes, paired by `match_classes`.
+
+        Objects of classes that are not in the list are left out.
 
         Raises:
-            DataError: none of `classes` is in this data set; see `match_classes`.
+            DataError: this data set has none of `classes`.
         """
         mapping = match_classes(self.classes, classes).mapping
         if not mapping:
@@ -151,10 +154,10 @@ class Dataset:
         )
 
     def require_objects(self) -> None:
-        """Check that there is something to evaluate against.
+        """Check that some object counts in an evaluation.
 
         Raises:
-            DataError: every object of every image is difficult, or there is none.
+            DataError: there are no objects, or all of them are difficult.
         """
         if not any((~self.ground_truth(i).difficult).any() for i in range(len(self))):
             raise DataError(
@@ -163,7 +166,7 @@ class Dataset:
             )
 
     def read(self, index: int) -> tuple[bytes, NDArray[np.uint8], GroundTruth]:
-        """Content of the image file, the decoded image [H, W, 3], and its objects.
+        """The bytes of the image file, the decoded image [H, W, 3] and its objects.
 
         Raises:
             ImageError: see `read_image`.
@@ -171,7 +174,7 @@ class Dataset:
         return *self.read_image(index), self.ground_truth(index)
 
     def read_image(self, index: int) -> tuple[bytes, NDArray[np.uint8]]:
-        """Content of the image file, and the decoded image [H, W, 3].
+        """The bytes of the image file and the decoded image [H, W, 3].
 
         Raises:
             ImageError: the file is missing or damaged.
@@ -187,9 +190,9 @@ class Dataset:
     def ground_truth(self, index: int) -> GroundTruth:
         """The objects of an image, in the orientation that a viewer shows.
 
-        Boxes are clipped to the image; objects whose clipped side is below `min_side` are left
-        out. Where EXIF swaps the sides and the annotation was made on the stored image, which its
-        size tells, the boxes are turned too.
+        Boxes are clipped to the image, and objects with a clipped side below `min_side` are left
+        out. Where EXIF swaps the sides and the annotation's size is that of the stored image, the
+        boxes are turned with the image.
         """
         annotation, boxes = self.annotations[index], self.annotations[index].boxes
         layout = self._layout(index)
@@ -208,7 +211,7 @@ class Dataset:
         return self._layout(index).displayed_size
 
     def _layout(self, index: int) -> images.Layout:
-        """From the image file; from the annotation where there is no image file."""
+        """The layout of the image file; where it does not exist, that of its annotation."""
         path, size = self.paths[index], self.annotations[index].size
         if size is not None and not path.exists():
             return images.Layout(size, orientation=1)
@@ -216,7 +219,7 @@ class Dataset:
 
 
 def concatenate_datasets(datasets: Sequence[Dataset]) -> Dataset:
-    """The images of several data sets as one; its classes are those of all of them.
+    """One data set with the images and the classes of all `datasets`.
 
     Raises:
         DataError: two images have the same id.

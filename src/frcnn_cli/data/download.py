@@ -68,17 +68,17 @@ ARCHIVES = {
     ),
 }
 
-# How many images the list of each has, by which data is recognised that was put there by hand.
+# Number of images in each list; it shows whether data that the user put there is complete.
 IMAGES = {("2007", "trainval"): 5011, ("2007", "test"): 4952, ("2012", "trainval"): 11540}
 _BY_HAND = "download it by hand and give the folder with --data"
 
 
 def fetch_voc(folder: Path, year: str, split: str, on_message: Callable[[str], None]) -> None:
-    """Make sure that VOC<year> is complete below `folder`/VOCdevkit; download it if it is not.
+    """Download VOC<year> into `folder`/VOCdevkit, unless it is complete there already.
 
     Args:
         split: "trainval", or "test" (2007 only).
-        on_message: called with what is downloaded, and how far it is.
+        on_message: called with a line on what is downloaded, and then on the progress.
     Raises:
         DataError: no mirror has the right file, or it cannot be unpacked.
     """
@@ -114,7 +114,7 @@ def fetch(archive: Archive, folder: Path, label: str, on_message: Callable[[str]
     Raises:
         DataError: see `fetch_voc`.
     """
-    with Locks(folder).hold(archive.sha1, wait=True):  # other processes may be fetching it
+    with Locks(folder).hold(archive.sha1, wait=True):  # another process may be downloading it
         _fetch(archive, folder, label, on_message)
 
 
@@ -183,7 +183,7 @@ def download(archive: Archive, path: Path, on_message: Callable[[str], None]) ->
 
 
 def _receive(url: str, part: Path, size: int, on_message: Callable[[str], None]) -> None:
-    """Append the bytes to `part` that it lacks of `size`, and never more."""
+    """Append the bytes that `part` lacks to its `size`, and never more."""
     received = part.stat().st_size if part.exists() else 0
     if received >= size:
         return
@@ -221,16 +221,17 @@ def _sha1(path: Path) -> str:
 def unpack(path: Path, folder: Path, max_bytes: int) -> dict[str, int]:
     """Unpack the files of a .tar into `folder`.
 
-    All members are checked before anything is written; files get their names when all of them are
-    unpacked.
+    All members are checked before anything is written; the files move to `folder` when all of them
+    are unpacked.
 
     Args:
-        max_bytes: of all members together.
+        max_bytes: largest total size of the members.
     Returns:
-        The size of each file by its name.
+        The size of each file in bytes, by its name.
     Raises:
-        DataError: a member is a link or a device, lies outside the folder or is there twice; or
+        DataError: a member is a link or a device, lies outside the folder or occurs twice; or
             the members are too many or too large.
+        OSError, tarfile.TarError: the archive cannot be read, or the files cannot be written.
     """
     staging = folder / f".{path.name}.unpacked"
     shutil.rmtree(staging, ignore_errors=True)
@@ -258,20 +259,20 @@ def unpack(path: Path, folder: Path, max_bytes: int) -> dict[str, int]:
 def _check_members(
     archive: tarfile.TarFile, path: Path, max_bytes: int
 ) -> Sequence[tarfile.TarInfo]:
-    """The plain files of an archive, of which no member may be bad; see `unpack`."""
+    """Check all members of an archive (see `unpack`), and return its plain files."""
     members, total, names = [], 0, set()
     for count, member in enumerate(archive, start=1):
         member.name = member.name.removeprefix("./")
         total += member.size
         if not (member.isfile() or member.isdir()) or member.issparse():
-            raise DataError(f"{path}: {member.name!r} is no plain file", _BY_HAND)
+            raise DataError(f"{path}: {member.name!r} is not a plain file", _BY_HAND)
         if member.name not in ("", ".") and not is_inside(member.name):
             raise DataError(f"{path}: {member.name!r} lies outside the folder", _BY_HAND)
         if total > max_bytes or count > MAX_MEMBERS:
             raise DataError(f"{path} holds more than {max_bytes} bytes or too many files", _BY_HAND)
         if member.isfile():
             if member.name in names:
-                raise DataError(f"{path}: {member.name!r} is there twice", _BY_HAND)
+                raise DataError(f"{path}: {member.name!r} occurs twice", _BY_HAND)
             names.add(member.name)
             members.append(member)
     return members

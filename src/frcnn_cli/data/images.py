@@ -17,11 +17,11 @@ from ..errors import DataError, ImageError, reason
 from ..runtime import safe_read
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm"})
-# The formats that are tried, by content; Pillow knows many more, rarely used and less tested.
+# Formats that may be decoded, recognised by content; Pillow's others are rarely used and tested.
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM")
 MAX_FILE_BYTES = 2**32  # more than any image that Pillow agrees to decode
 _EXIF_ORIENTATION = 0x0112
-# EXIF orientation -> what makes a stored image upright
+# EXIF orientation -> the operation that makes a stored image upright
 _TRANSPOSITIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -80,14 +80,15 @@ def decode(content: bytes, name: str) -> NDArray[np.uint8]:
 
 
 def from_memory(image: Image.Image | NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
-    """An image of Pillow, or a uint8 array, in the form that `decode` gives.
+    """Convert a Pillow image or a uint8 array to the form that `decode` returns.
 
     Args:
         image: an array is [H, W] (grey), [H, W, 3] (RGB) or [H, W, 4] (RGBA). name: for messages.
     Returns:
         uint8 RGB [H, W, 3].
     Raises:
-        ImageError: the array has another type or shape, or Pillow cannot read the image.
+        ImageError: the array has another type or shape or no pixels, or Pillow cannot read the
+            image.
     """
     if not isinstance(image, Image.Image):
         array = np.asarray(image)
@@ -108,7 +109,7 @@ def from_memory(image: Image.Image | NDArray[np.uint8], name: str) -> NDArray[np
 
 
 def _upright(image: Image.Image) -> NDArray[np.uint8]:
-    image.load()  # applies the orientation of a TIFF, which then has none any more
+    image.load()  # turns a TIFF upright, and then removes its orientation
     transposition = _TRANSPOSITIONS.get(_orientation(image))
     return np.asarray(_to_rgb(image if transposition is None else image.transpose(transposition)))
 
@@ -117,11 +118,11 @@ class Layout(NamedTuple):
     """How a file stores its image."""
 
     stored_size: tuple[int, int]  # (height, width)
-    orientation: int  # of EXIF: 1 upright, 2 to 4 with the same sides, 5 to 8 with swapped sides
+    orientation: int  # of EXIF: 1 is upright, 5 to 8 swap height and width
 
     @property
     def swaps_sides(self) -> bool:
-        """Whether the displayed image is as high as the stored one is wide."""
+        """Whether the height of the displayed image is the width of the stored one."""
         return self.orientation >= 5
 
     @property
@@ -131,14 +132,14 @@ class Layout(NamedTuple):
 
 
 def read_layout(path: Path) -> Layout:
-    """Size and orientation of an image, from the header of its file alone.
+    """Size and orientation of an image; reads only the header of its file.
 
     Raises:
-        ImageError: not an image.
+        ImageError: the file does not exist or is not an image.
     """
     with _image_errors(path), Image.open(path, formats=FORMATS) as file:
         layout = Layout((file.height, file.width), _orientation(file))
-        # Pillow gives the displayed size of a TIFF, and swapping its sides again the stored one.
+        # Pillow gives the displayed size of a TIFF; swapping its sides again gives the stored one.
         return (
             layout._replace(stored_size=layout.displayed_size) if file.format == "TIFF" else layout
         )

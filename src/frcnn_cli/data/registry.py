@@ -1,4 +1,4 @@
-"""Data sets by name or place: where they are, and which of their splits is loaded."""
+"""Opens data sets by name (voc2007) or by format and place (coco:FILE)."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from ..errors import ConfigError, DataError, unknown_name
 from ..runtime.paths import data_dir, home
 
-# The modules that read data sets are imported where they are used: the names alone, which every
-# --help prints, must not take the time to import numpy.
+# The modules that read data sets import numpy. They are imported where they are used, so that
+# --help, which prints only the names, stays quick.
 if TYPE_CHECKING:
     from .dataset import Dataset
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 class DatasetFormat:
     """A format whose data sets are named by their place, as in coco:FILE."""
 
-    place: str  # after the colon, for help texts and messages
-    # place, folder given with --data, split, default splits
+    place: str  # what follows the colon, for help texts and messages
+    # called with the place, the folder given with --data, the split and the default splits
     load: Callable[[Path, Path | None, str | None, Sequence[str]], Dataset]
 
 
@@ -56,7 +56,11 @@ def _load_yolo(
 
 
 def _check_folder(format_name: str, place: Path, data: Path | None) -> str:
-    """The name of a data set that is a folder, which must exist and be the only one given."""
+    """Check that the folder of a data set exists and that --data names no other; return its name.
+
+    Raises:
+        ConfigError: --data is given too. DataError: there is no such folder.
+    """
     if data is not None:
         raise ConfigError(f"{format_name}:{place} names the folder already", "leave out --data")
     if not place.exists():
@@ -64,7 +68,7 @@ def _check_folder(format_name: str, place: Path, data: Path | None) -> str:
     return f"{format_name}:{place.resolve().name}"
 
 
-# The year of a VOC challenge, whose data can be downloaded; None for a user's folder.
+# Name -> the year of a VOC challenge, whose data can be downloaded; None: a folder of the user.
 DATASETS: dict[str, str | None] = {"voc2007": "2007", "voc2012": "2012", "voc": None}
 FORMATS = {
     "voc": DatasetFormat("DIR", _load_voc),
@@ -75,12 +79,12 @@ SPECS = (*DATASETS, *(f"{name}:{each.place}" for name, each in FORMATS.items()))
 HELP = f"One of {', '.join(SPECS)}."
 VOC_SPLITS = ("train", "val", "trainval", "test")
 SEPARATOR = "+"  # between the names of data sets that are concatenated
-# Not every + separates: the name of a folder may contain one.
+# A + separates only where the name of a data set follows: a folder's name may contain one too.
 _SEPARATOR = re.compile(rf"\+(?=(?:{'|'.join(DATASETS)})(?:\+|$)|(?:{'|'.join(FORMATS)}):)")
 
 
 def is_dataset_name(text: str) -> bool:
-    """Whether a text names a data set, or several with + between them, and not a file."""
+    """Whether a text is the name of a data set, or of several joined by +, rather than a path."""
     names = _SEPARATOR.split(text)
     if len(names) > 1:
         return all(map(is_dataset_name, names))
@@ -88,7 +92,7 @@ def is_dataset_name(text: str) -> bool:
 
 
 def is_voc_challenge(name: str) -> bool:
-    """Whether a name, or every name between its +, is a VOC challenge of some year.
+    """Whether a name, or every one of several joined by +, is a VOC challenge of some year.
 
     One folder, given with --data, can hold several challenges.
     """
@@ -104,7 +108,7 @@ def _parse_place(name: str) -> tuple[str, Path] | None:
 
 
 def absolute_name(name: str) -> str:
-    """A name of the same data set that does not depend on the working folder."""
+    """The name of the same data set with absolute paths, for use from any working folder."""
     names = _SEPARATOR.split(name)
     if len(names) > 1:
         return SEPARATOR.join(map(absolute_name, names))
@@ -119,17 +123,17 @@ def open_dataset(
     default_splits: tuple[str, ...] = ("trainval", "train"),
     on_message: Callable[[str], None] = lambda message: None,
 ) -> Dataset:
-    """The named data set, from its place, from `data`, from FRCNN_DATA, or downloaded.
+    """Open a data set: at the place in its name, in `data` or FRCNN_DATA, or after a download.
 
     Args:
-        name: a key of DATASETS, where "voc" is any folder in VOC layout; or voc:DIR, coco:FILE,
-            yolo:DIR; or several with + between them, which become one.
-        data: the folder of the data set; with coco:FILE the one of its images.
-        split: a list of the data set; None takes the first of `default_splits` that it has.
-        on_message: called with what is about to be downloaded, and how far it is.
+        name: a key of DATASETS, where "voc" is any folder in VOC layout; or voc:DIR, coco:FILE or
+            yolo:DIR; or several of these joined by +, which become one data set.
+        data: the folder of the data set; for coco:FILE, the folder of its images.
+        split: a split of the data set; None takes the first of `default_splits` that it has.
+        on_message: called with a line on what is downloaded, and then on the progress.
     Raises:
-        ConfigError: unknown name; or a folder or split that the name already settles.
-        DataError: not found, or without images or objects.
+        ConfigError: unknown name; or `data` or `split` where the name decides it already.
+        DataError: the data set is not found, or has no images or no objects.
     """
     names = _SEPARATOR.split(name)
     if len(names) > 1:
@@ -161,7 +165,7 @@ def _download(
     default_splits: tuple[str, ...],
     on_message: Callable[[str], None],
 ) -> tuple[Path, str]:
-    """Download what a split of a VOC challenge needs: the folder, and the split."""
+    """Download what a split of a VOC challenge needs; return the folder and the split."""
     public = [each for each in default_splits if (year, each) != ("2012", "test")]
     split = split or public[0]
     if (year, split) == ("2012", "test"):

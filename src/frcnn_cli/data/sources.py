@@ -1,6 +1,6 @@
-"""Images wherever they are: files, folders, patterns, lists, addresses, videos, memory.
+"""Finds images in files, folders, patterns, lists, web addresses, videos and memory.
 
-Only names are gathered beforehand; an image is read when its turn comes.
+Only the names are listed first; each image is read when its turn comes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..errors import DataError, FrcnnError, ImageError
 from . import images, video, web
 
 Pixels = NDArray[np.uint8]
-# The content of an image file (None where there is no file), and the image, RGB [H, W, 3].
+# Returns the bytes of an image file (None where there is no file), and the image, RGB [H, W, 3].
 Read = Callable[[], tuple[bytes | None, Pixels]]
 
 
@@ -27,13 +27,18 @@ Read = Callable[[], tuple[bytes | None, Pixels]]
 class Source:
     """One image that is still to be read."""
 
-    name: str  # to print: a path, an address, a frame of a video
-    stem: str  # of the names of files that are made from the image
+    name: str  # a path, an address or a frame of a video, for messages
+    stem: str  # file name without ending, for files that are made from the image
     read: Read
 
 
 def as_source(image: str | Path | Image.Image | Pixels | Source) -> Source:
-    """A source of a path, an address (which begins with http:// or https://), or an image."""
+    """The source for a path, an address (which begins with http:// or https://), or an image.
+
+    Args:
+        image: an array is uint8 [H, W], [H, W, 3] (RGB) or [H, W, 4] (RGBA). A source is returned
+            as it is.
+    """
     if isinstance(image, Source):
         return image
     if isinstance(image, str) and web.is_url(image):
@@ -54,12 +59,13 @@ def _decoding(name: str, load: Callable[[], bytes]) -> Read:
 
 
 def find_files(arguments: Iterable[str], suffixes: Set[str], recursive: bool = False) -> list[Path]:
-    """The files that files, folders and glob patterns name, in order, without repetition.
+    """List the files that paths, folders and glob patterns stand for, in order, each once.
 
     Args:
-        suffixes: of the files that are taken from folders. recursive: look in their folders too.
+        suffixes: endings of the files that are taken from folders.
+        recursive: look in the folders inside folders too.
     Raises:
-        ImageError: a file does not exist. DataError: a folder or pattern gives nothing.
+        ImageError: a file does not exist. DataError: a folder or pattern gives no files.
     """
     files: dict[Path, None] = {}  # an ordered set
     for argument in arguments:
@@ -93,13 +99,14 @@ def _list_folder(folder: Path, suffixes: Set[str], recursive: bool) -> list[Path
 
 
 def list_sources(arguments: Iterable[str], stdin: Iterable[str], recursive: bool) -> list[str]:
-    """Paths and addresses that the arguments of `frcnn detect` stand for, without repetition.
+    """List the paths and addresses that the arguments of `frcnn detect` stand for, each once.
 
     Args:
-        stdin: the lines that the argument "-" stands for: a path or address each.
+        stdin: the lines that the argument "-" stands for, each a path or an address; whether they
+            exist is not checked yet.
         recursive: see `find_files`.
     Raises:
-        ImageError, DataError: see `find_files`. Names from stdin are not checked yet.
+        ImageError: see `find_files`. DataError: see `find_files`; or there are no names at all.
     """
     sources: dict[str, None] = {}  # an ordered set
     for argument in arguments:
@@ -122,14 +129,14 @@ def list_sources(arguments: Iterable[str], stdin: Iterable[str], recursive: bool
 
 
 def is_video(name: str) -> bool:
-    """Whether a name is a video's, by its ending."""
+    """Whether a name is that of a video file, by its ending."""
     return not web.is_url(name) and Path(name).suffix.lower() in video.SUFFIXES
 
 
 def open_sources(names: Iterable[str], stride: video.FrameStride) -> Iterator[Source]:
-    """A source for each name; for a video, one for each of its frames that `stride` selects.
+    """Yield a source for each name; for a video, one for each frame that `stride` selects.
 
-    Where a video cannot be read, or no further, the last source raises when it is read.
+    Where a video is damaged, its last source is one whose `read` raises the error.
     """
     for name in names:
         if is_video(name):

@@ -12,8 +12,8 @@ from torch import Tensor
 
 
 def resize_factor(size: tuple[int, int], short_side: int, max_side: int) -> float:
-    """By how much an image is enlarged: to `short_side` on its shorter side, or less, so that the
-    longer side is at most `max_side` (Fast R-CNN, section 4.1).
+    """The factor that brings the shorter side of an image to `short_side`, or to less, so that the
+    longer side is at most `max_side` (Fast R-CNN, section 5.2).
 
     Args:
         size: (height, width), pixels. short_side, max_side: pixels.
@@ -33,6 +33,10 @@ def resize(image: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
 
 
 def to_tensor(image: NDArray[np.uint8], mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """(pixel - mean) / std by channel: from [H, W, 3] in 0..255 to a float32 tensor [3, H, W]."""
+    """Normalise an image [H, W, 3] in 0..255 to a float32 tensor [3, H, W], (pixel - mean) / std.
+
+    Args:
+        mean, std: three numbers, one for each channel.
+    """
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).float()
     return (pixels - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)

@@ -15,7 +15,7 @@ from ..errors import ConfigError, ImageError, reason
 SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv"})
 MAX_PIXELS = 10_000 * 10_000  # of a frame
 _TOLERANCE = 1e-6  # seconds, for times that rounding put just before a multiple of the stride
-# Playlists and lists of files are left out: they would have other files and addresses opened.
+# Playlists and lists of files are left out, because they can open other files and addresses.
 _OPTIONS = {
     "protocol_whitelist": "file",
     "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,asf",
@@ -24,7 +24,7 @@ _OPTIONS = {
 
 @dataclass(frozen=True)
 class FrameStride:
-    """The distance between the frames that are read, in seconds or in frames; the other is None."""
+    """The distance between the frames that are read: one of the two fields is set."""
 
     seconds: float | None = None
     frames: int | None = None
@@ -49,13 +49,14 @@ def parse_frame_stride(text: str) -> FrameStride:
 
 
 def read_frames(path: Path, stride: FrameStride) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """The selected frames of a video, one in memory at a time.
+    """Decode the frames of a video that `stride` selects, with one of them in memory at a time.
 
     Yields:
         The frame's number in the video, from 0, and its pixels, RGB [H, W, 3], rotated as a viewer
         shows them.
     Raises:
-        ConfigError: PyAV is not installed. ImageError: not a video, or damaged from here on.
+        ConfigError: PyAV is not installed.
+        ImageError: not a video; or damaged, after the frames before the damage.
     """
     try:
         import av

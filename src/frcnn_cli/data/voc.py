@@ -1,7 +1,7 @@
 """PASCAL VOC: a folder with Annotations/*.xml and JPEGImages/, and split lists in ImageSets/Main/.
 
-VOC boxes are 1-based and inclusive, (xmin, ymin, xmax, ymax). Here, and only here, they become
-continuous and half-open: (xmin - 1, ymin - 1, xmax, ymax).
+VOC boxes are 1-based and inclusive, (xmin, ymin, xmax, ymax). This module makes them continuous
+and half-open, as everywhere else: (xmin - 1, ymin - 1, xmax, ymax).
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def parse_annotation(path: Path) -> Annotation:
     Coordinates may be fractions; corners may be swapped; `difficult` and `size` may be missing.
 
     Raises:
-        DataError: not XML, with declarations of its own (entities), or an object without a name
-            or four numbers.
+        DataError: the file cannot be read, is not XML or declares entities; or an object has no
+            name or no box of four numbers.
     """
     root = _parse_xml(path)
     names, boxes, difficult = [], [], []
@@ -68,7 +68,7 @@ def _parse_xml(path: Path) -> ElementTree.Element:
 
 
 def _number(text: str | None) -> float:
-    """The number in a tag; NaN for any other text, and for numbers too large for a coordinate."""
+    """The number in a tag; NaN for other text, and for numbers above MAX_COORDINATE."""
     try:
         number = float(text or "nan")
     except ValueError:
@@ -98,11 +98,12 @@ def load_voc(root: Path, name: str, split: str | None, default_splits: Sequence[
     """Read all annotations of one split; classes are those that occur in Annotations/, sorted.
 
     Args:
-        root: from `find_root`. name: for messages.
+        root: from `find_root`. name: of the data set.
         split: a list in ImageSets/Main; None takes the first of `default_splits` that exists, or
-            every annotated image where there is no list at all.
+            every annotated image where there are no lists.
     Raises:
-        DataError: no such split, nothing in it, or none of the defaults among several.
+        DataError: no such split; no images or objects in it; or `split` is None and none of the
+            lists is one of `default_splits`.
     """
     split, ids = _choose_split(root, name, split, default_splits)
     if not ids:
@@ -128,7 +129,7 @@ def load_voc(root: Path, name: str, split: str | None, default_splits: Sequence[
 def _choose_split(
     root: Path, name: str, split: str | None, default_splits: Sequence[str]
 ) -> tuple[str, list[str]]:
-    """The name of a split and the ids of its images; see `load_voc`."""
+    """The name of the split to load and the ids of its images; see `load_voc`."""
     lists = {path.stem: path for path in sorted((root / "ImageSets" / "Main").glob("*.txt"))}
     if split is None:
         split = next((each for each in default_splits if each in lists), None)
@@ -150,7 +151,7 @@ def read_image_ids(path: Path) -> list[str]:
     """The image ids of a split list: the first word of each line.
 
     Raises:
-        DataError: it cannot be read or is not text.
+        DataError: the list cannot be read or is not text.
     """
     lines = read_text(path, "expected a list of image ids").splitlines()
     return [line.split()[0] for line in lines if line.strip()]

@@ -14,7 +14,7 @@ from .. import __version__
 from ..errors import ImageError, reason
 
 MAX_BYTES = 64 * 2**20
-SILENCE_SECONDS = 15.0  # without a byte
+SILENCE_SECONDS = 15.0  # longest wait for the next bytes
 TOTAL_SECONDS = 120.0
 MAX_REDIRECTIONS = 5
 _SAFE = "%:/?#[]@!$&'()*+,;=~"  # characters of an address that are not escaped
@@ -23,12 +23,12 @@ _CHUNK = 2**16
 
 
 def is_url(name: str) -> bool:
-    """Whether a name is an address, and not a path."""
+    """Whether a name is a web address rather than a path."""
     return name.lower().startswith(("http://", "https://"))
 
 
 def file_stem(url: str) -> str:
-    """A file name without ending, for files that are made from the image at an address."""
+    """A file name without ending for files that are made from the image at `url`."""
     try:
         path = PurePosixPath(unquote(urlsplit(url).path))
     except ValueError:  # not a valid address, which `fetch` reports
@@ -57,7 +57,7 @@ def fetch(url: str) -> bytes:
                     raise ImageError(
                         f"{url} took longer than {TOTAL_SECONDS:g} s", "download it first"
                     )
-            if response.length:  # bytes that were announced; read1 does not report that they lack
+            if response.length:  # bytes that were announced but not sent; read1 does not raise
                 raise ImageError(f"{url} was cut off", "try again")
     except (OSError, HTTPException, ValueError) as error:
         raise ImageError(f"cannot fetch {url}: {reason(error)}", "check the address") from None
@@ -65,12 +65,16 @@ def fetch(url: str) -> bytes:
 
 
 def _open(url: str) -> HTTPResponse:
-    """The response at an address, after at most MAX_REDIRECTIONS."""
+    """Open an address, following at most MAX_REDIRECTIONS redirections.
+
+    Raises:
+        OSError, HTTPException, ValueError: no answer, an error status, or a bad redirection.
+    """
     opener = build_opener(_NoRedirection)
     headers = {"User-Agent": f"frcnn/{__version__}", "Accept": "image/*"}
     for _ in range(MAX_REDIRECTIONS):
         try:
-            escaped = quote(url, safe=_SAFE)  # spaces, and letters other than ASCII's
+            escaped = quote(url, safe=_SAFE)  # escapes spaces and letters outside ASCII
             return opener.open(Request(escaped, headers=headers), timeout=SILENCE_SECONDS)
         except HTTPError as error:
             error.close()
@@ -84,7 +88,7 @@ def _open(url: str) -> HTTPResponse:
 
 
 class _NoRedirection(HTTPRedirectHandler):
-    """Leaves redirections to `_open`: urllib would follow them to ftp, and read whole answers."""
+    """Leaves redirections to `_open`: urllib would also follow them to ftp, and read the bodies."""
 
     def redirect_request(self, *arguments: object) -> None:
         """Return None, so that urllib does not follow."""

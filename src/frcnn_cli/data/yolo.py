@@ -21,20 +21,20 @@ from . import images
 from .dataset import Annotation, Dataset
 
 HINT = "expected a YOLO folder: data.yaml with names, images/, labels/"
-SPLITS = {"train": ("train",), "val": ("val", "valid"), "test": ("test",)}  # and their spellings
+SPLITS = {"train": ("train",), "val": ("val", "valid"), "test": ("test",)}  # split -> its spellings
 _MAX_YAML_BYTES = 2**20
-_MARGIN = 0.01  # by how much rounding may carry a coordinate out of 0..1
+_MARGIN = 0.01  # how far outside of 0..1 a coordinate may lie, because of rounding
 
 
 def load_yolo(root: Path, name: str, split: str | None, default_splits: Sequence[str]) -> Dataset:
     """Read one split of a YOLO folder; classes are numbered as in data.yaml.
 
     Args:
-        root: the folder, or the .yaml file in it. name: for messages.
+        root: the folder, or the .yaml file in it. name: of the data set.
         split: train, val or test; None takes the first of `default_splits` that has images, or
-            all of images/ where it has no folders.
+            all of images/ where no split has images.
     Raises:
-        DataError: no such folder, split or names, or a row that is no object.
+        DataError: the settings, class names, split or label files are missing or not valid.
     """
     settings = _read_settings(root)
     root = root if root.is_dir() else root.parent
@@ -81,7 +81,7 @@ def _read_settings(root: Path) -> dict[str, Any]:
         raise DataError(f"{chosen} holds no settings", HINT)
     for key in ("path", *chain.from_iterable(SPLITS.values())):
         if not all(isinstance(each, str) for each in _as_list(content.get(key) or [])):
-            raise DataError(f"{chosen}: {key} is no path or list of paths", HINT)
+            raise DataError(f"{chosen}: {key} is not a path or list of paths", HINT)
     return content
 
 
@@ -90,7 +90,7 @@ def _as_list(value: Any) -> list[Any]:
 
 
 def _class_names(root: Path, settings: dict[str, Any]) -> tuple[str, ...]:
-    """The names in data.yaml, a list or a table by number; else those in classes.txt."""
+    """The names in data.yaml, a list or a mapping from numbers; else those in classes.txt."""
     names = settings.get("names")
     if names is None and (root / "classes.txt").is_file():
         names = _read_lines(root / "classes.txt")
@@ -111,11 +111,12 @@ def _read_lines(path: Path) -> list[str]:
 
 
 def _split_images(root: Path, settings: dict[str, Any], split: str) -> list[Path]:
-    """The images of a split: where data.yaml says, or images/<split>, or <split>/images."""
+    """The images of a split: in the places that data.yaml names, else in the usual folders,
+    images/<split> or <split>/images."""
     entries: object = next((settings[key] for key in SPLITS[split] if settings.get(key)), [])
     paths: list[Path] = []
     for entry in map(str, _as_list(entries)):
-        # Roboflow's exports say ../train/images and mean train/images
+        # Roboflow's exports write ../train/images for train/images
         inside = Path(*(part for part in Path(entry).parts if part not in ("..", "/")))
         base = Path(str(settings.get("path") or "."))
         paths += _first_images(root / base / entry, root / entry, root / inside)
@@ -128,7 +129,7 @@ def _first_images(*candidates: Path) -> list[Path]:
 
 
 def _list_images(place: Path) -> list[Path]:
-    """The images in a folder and its folders, or those that a .txt file names."""
+    """The images in a folder, at any depth, or those that a .txt file lists."""
     if place.is_dir():
         return sorted(p for p in place.rglob("*") if p.suffix.lower() in images.SUFFIXES)
     if place.suffix == ".txt" and place.is_file():
@@ -137,7 +138,7 @@ def _list_images(place: Path) -> list[Path]:
 
 
 def _label_file(image: Path) -> Path:
-    """The path of an image with labels/ for its last images/, and the ending .txt."""
+    """The label file of an image: its path with the last images/ replaced by labels/, in .txt."""
     parts = list(image.parts)
     for index in reversed(range(len(parts) - 1)):
         if parts[index] == "images":

@@ -78,7 +78,7 @@ def _interval(differences: Floats) -> Floats:
     """Ends of the confidence interval of each column of [R, K+1], [2, K+1]; NaN if all are NaN."""
     tail = 100 * (1 - CONFIDENCE) / 2
     ends = np.full((2, differences.shape[1]), np.nan)
-    usable = ~np.isnan(differences).all(axis=0)  # numpy would warn of the others
+    usable = ~np.isnan(differences).all(axis=0)  # numpy would warn about the other columns
     ends[:, usable] = np.nanpercentile(differences[:, usable], (tail, 100 - tail), axis=0)
     return ends
 

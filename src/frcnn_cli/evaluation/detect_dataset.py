@@ -1,4 +1,4 @@
-"""Detect in every image of a data set, and keep the detections in a log."""
+"""Detect in every image of a data set, and store the detections in a log."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def detect_all(
 ) -> list[Detections]:
     """Detect in every image of a data set.
 
-    Each image is appended to `log` as soon as it is done. An image whose detections are in the log
-    already, and whose file still has the same size, is skipped. Missing proposals are made.
+    Each image is appended to `log` as soon as it is done. An image that is in the log already is
+    skipped if its file still has the same size. Missing proposals are computed.
 
     Args:
         dataset: its labels do not matter; the detections have those of the detector.
         workers: threads that read ahead; None: one for each core.
-        batch: the most images in one pass; consecutive ones of one scaled size share a pass.
-        on_image: called after each image that is detected in.
+        batch: the most images in one pass; consecutive images of one scaled size share a pass.
+        on_image: called after each image that is not in `log` yet.
     Returns:
         The detections of each image.
     Raises:
@@ -63,7 +63,7 @@ def detect_all(
 
 
 def known_detections(log: DetectionLog, dataset: Dataset) -> dict[int, Detections]:
-    """Logged detections by the index of their image, of images whose file has not changed size."""
+    """The logged detections by index of their image; without images whose file size has changed."""
     known = {}
     for index, path in enumerate(dataset.paths):
         logged = log.logged.get(dataset.image_id(index))
@@ -102,7 +102,7 @@ def log_path(dataset: Dataset, weights: Path, header: Header) -> Path:
 
 
 def detector_identity(detector: Detector, weights: Path) -> dict[str, Any]:
-    """Everything but the image that a detector's detections depend on, for a log's header."""
+    """Everything that detections depend on except the image, for a log's header."""
     return {
         "weights": weights.stem,
         "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
@@ -114,10 +114,10 @@ def detector_identity(detector: Detector, weights: Path) -> dict[str, Any]:
 
 
 def training_overlap(header: WeightsHeader, dataset: Dataset) -> str | None:
-    """The training data that weights name ("voc2007 trainval"), if it contains this split.
+    """The training data in a header ("voc2007 trainval"), if it contains this split.
 
     Returns:
-        None if it does not, or if this cannot be known: all folders in VOC layout are called voc.
+        None if it does not, or if that is unknown: all folders in VOC layout are called voc.
     """
     trained_on = str(header.provenance.get("data", "")).partition(",")[0]
     names, _, split = trained_on.rpartition(" ")

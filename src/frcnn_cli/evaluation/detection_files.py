@@ -29,11 +29,11 @@ def load_detections(path: Path, dataset: Dataset, limit: int | None = None) -> l
 
     The format is recognised by the content: a log of `frcnn eval`, a JSON file of COCO results, or
     a folder of the VOC devkit's result files. COCO results give images and classes by the data
-    set's numbers; if it has none, images by the number in their file name and classes by 1..K. A
-    log pairs classes by name, and detections of classes that the data set lacks are left out.
+    set's numbers; if it has none, images by the number in their file name and classes by 1..K. The
+    classes of a log are matched by name, and detections of other classes are left out.
 
     Args:
-        dataset: all of it; the labels number its classes.
+        dataset: the unlimited data set; the labels number its classes.
     Raises:
         DataError: the file has another format or is cut off, or a detection is of an unknown image
             or class, has no score, or an empty box.
@@ -73,7 +73,7 @@ def _read_coco(path: Path, dataset: Dataset) -> dict[int, list[Row]]:
     """Rows by index of the image, from a list of {image_id, category_id, bbox, score}."""
     entries = read_json(path, FORMATS_HINT)
     if not isinstance(entries, list):
-        raise DataError(f"{path} is no list of detections", FORMATS_HINT)
+        raise DataError(f"{path} is not a list of detections", FORMATS_HINT)
     find_image = _image_finder(dataset)
     labels = {name: label for label, name in enumerate(dataset.classes, start=1)}
     label_by_id = {id_: labels[name] for name, id_ in dataset.category_ids.items()}
@@ -82,7 +82,7 @@ def _read_coco(path: Path, dataset: Dataset) -> dict[int, list[Row]]:
     for count, entry in enumerate(entries):
         where = f"{path}: entry {count}"
         if not isinstance(entry, dict):
-            raise DataError(f"{where} is no detection", FORMATS_HINT)
+            raise DataError(f"{where} is not a detection", FORMATS_HINT)
         image_id, category = entry.get("image_id"), entry.get("category_id")
         index = find_image(image_id)
         if index is None:

@@ -1,8 +1,8 @@
 """The project's own file of detections, which grows image by image and can be resumed.
 
-The first line says what the detections are: the classes, and the source (data set, weights,
-settings). Each further line is the JSON of one image. Labels number the classes from 1; boxes are
-(x1, y1, x2, y2) in pixels, as everywhere in this project.
+The first line has the classes and the source of the detections (data set, weights, settings). Each
+further line is the JSON of one image. Labels number the classes from 1; boxes are (x1, y1, x2, y2)
+in pixels, as everywhere in this project.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class DetectionLog:
 
 
 def _ends_in_header(path: Path, line: bytes) -> bool:
-    """Whether a file was cut off within this first line."""
+    """Whether a file ends within this first line."""
     with path.open("rb") as file:
         start = file.read(len(line))
     return len(start) < len(line) and line.startswith(start)

@@ -37,10 +37,10 @@ class DetectionSet:
     detections: list[Detections]  # one for each image
     file: Path | None = None  # that holds the detections
     weights: str | None = None  # name or path; None if it is not known
-    # from which the detections were made; None if it is not known or no longer in the cache
+    # used for the detections; None if they are not known or no longer in the cache
     proposals: ProposalSource | None = None
-    new_images: int = 0  # that the network detected in, and were not in the log before
-    seconds: float = 0.0  # that this took
+    new_images: int = 0  # that were not in the log before
+    seconds: float = 0.0  # that detection in the new images took
 
     @property
     def title(self) -> str:
@@ -84,7 +84,7 @@ def load_detection_set(path: Path, dataset: Dataset, limit: int | None = None) -
     """Read the detections of the first `limit` images from a file or folder of any format.
 
     Args:
-        dataset: all of it.
+        dataset: the unlimited data set.
     Raises:
         DataError: see `load_detections`.
     """
@@ -144,7 +144,7 @@ def compare_detection_sets(
 
 
 def proposals_by_digest(digest: object) -> ProposalSource | None:
-    """The cached proposals of the method with this digest, which a log's header gives.
+    """The cached proposals of the method that has this digest in a log's header.
 
     Returns:
         None if the method is neither a row of PROPOSERS nor in the cache.
@@ -160,7 +160,7 @@ def proposals_by_digest(digest: object) -> ProposalSource | None:
 
 
 def _cached_method(folder: Path) -> Method | None:
-    """The method whose proposals a folder of the cache holds; it cannot make any more."""
+    """The method of a folder of the cache; it cannot compute further proposals."""
     try:
         content = json.loads((folder / METHOD_FILE).read_text(encoding="utf-8"))
         name, settings = str(content["name"]), dict(content["settings"])
@@ -168,6 +168,8 @@ def _cached_method(folder: Path) -> Method | None:
         return None
 
     def propose(image: NDArray[np.uint8]) -> Proposals:
-        raise DataError(f"{folder.name} is not a current method of proposals", "name another one")
+        raise DataError(
+            f"{folder.name} is no method of this version", "choose another method of proposals"
+        )
 
     return Method(name, propose, settings)

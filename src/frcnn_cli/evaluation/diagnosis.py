@@ -27,8 +27,8 @@ from .voc import Rule, average_precision, rank_detections
 LOCALISATION, SIMILAR, OTHER, BACKGROUND, DUPLICATE, MISSED = range(6)
 ERROR_TYPES = ("localisation", "similar class", "other class", "background", "duplicate", "missed")
 NO_ERROR = -1
-_WITH_TARGET = (LOCALISATION, SIMILAR, OTHER)  # errors about an object that they could have found
-# IoU from which on a false positive is about an object: Hoiem et al., and t_b of TIDE.
+_WITH_TARGET = (LOCALISATION, SIMILAR, OTHER)  # false positives that are about an object
+# The smallest IoU at which a false positive is about an object: Hoiem et al., and t_b of TIDE.
 _TARGET_IOU = 0.1
 # COCO's classes of object size, areas in square pixels.
 SIZES = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, np.inf)}
@@ -40,7 +40,7 @@ class Diagnosis:
 
     error_type: Ints  # M, index in ERROR_TYPES; NO_ERROR for true positives and ignored detections
     target: Ints  # M, index of the object that the detection is about; -1: none
-    missed: Flags  # G, not difficult, and no detection is about it
+    missed: Flags  # G, objects that are not difficult and that no detection is about
     gain: Floats  # mAP gained by fixing all errors of each type alone, [ERROR_TYPES]
 
 
@@ -79,7 +79,7 @@ def _confusions(matched: MatchedDetections, similar: Sequence[Sequence[int]]) ->
         largest = np.full(count, _TARGET_IOU)
         for group in groups:
             nearest, iou = _nearest_of(matched, np.array(group, np.int64))
-            # of objects with equal IoU the first one
+            # at equal IoU the first object
             better = (iou > largest) | ((iou == largest) & (nearest < target))
             better |= (iou >= largest) & (error_type != number)
             error_type[better], target[better] = number, nearest[better]
@@ -113,10 +113,10 @@ def _gains(
     missed: Flags,
     rule: Rule,
 ) -> Floats:
-    """mAP with all errors of a type fixed, less the mAP as it is, for each type.
+    """mAP with all errors of a type fixed, minus the mAP as it is, for each type.
 
-    A wrong box or class is put right where its target is not found yet, and otherwise removed;
-    background and duplicates are removed; missed objects are not counted.
+    A wrong box or class is corrected where no detection has found its target, and otherwise
+    removed; background and duplicates are removed; missed objects are not counted.
     """
     detections, objects, matches = matched.detections, matched.objects, matched.matches
     object_counts = objects.counts(matched.class_count)

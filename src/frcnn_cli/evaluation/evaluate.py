@@ -41,10 +41,10 @@ def evaluate(
         metric: a key of METRICS; None for the usual one of the data set.
         classes: names of the classes to evaluate; all of the detector's if empty.
         score: detections with this score or more count for recall and precision.
-        log: where detections are kept, so that an evaluation that was stopped goes on; `open_log`.
+        log: stores the detections, so that a stopped evaluation can be continued; see `open_log`.
         workers: threads that read ahead; None: one for each core.
-        batch: the most images in one pass; consecutive ones of one scaled size share a pass.
-        on_image: called after each image that is detected in.
+        batch: the most images in one pass; consecutive images of one scaled size share a pass.
+        on_image: called after each image that is not in `log` yet.
     Raises:
         ConfigError: unknown class, or the metric needs pycocotools, which is not installed.
         DataError: the data set has none of the detector's classes.

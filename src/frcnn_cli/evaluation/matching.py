@@ -71,7 +71,7 @@ class Matches:
 
     @property
     def false_positive(self) -> Flags:
-        """[M]."""
+        """Whether each detection is a false positive, [M]."""
         return ~self.true_positive & ~self.ignored
 
 
@@ -192,10 +192,10 @@ def nearest_objects(
     """Find the object of its own group with which each detection has the largest IoU.
 
     Args:
-        groups, object_groups: [M], [G], small numbers from 0 on, such as the image's.
+        groups, object_groups: [M], [G], small integers >= 0, such as the index of the image.
     Returns:
-        Index of the object, [M], the first of those with equal IoU, -1 where the group has none;
-        and the IoU with it, [M], 0 where the group has none.
+        The index of the object, [M], at equal IoU the first, and the IoU with it, [M]; -1 and 0
+        where the group has no objects.
     """
     order = np.argsort(object_groups, kind="stable")
     size = int(max(groups.max(initial=-1), object_groups.max(initial=-1))) + 1
@@ -212,7 +212,7 @@ def nearest_objects(
         iou = pair_iou(np.repeat(boxes[rows], counts, axis=0), object_boxes[columns])
         best = np.maximum.reduceat(iou, starts)
         at_best = np.flatnonzero(iou == np.repeat(best, counts))
-        first_best = np.searchsorted(at_best, starts)  # the first pair of those with equal IoU
+        first_best = np.searchsorted(at_best, starts)  # at equal IoU the first pair
         nearest[rows], largest[rows] = columns[at_best[first_best]], best
     return nearest, largest
 
@@ -235,5 +235,5 @@ def pair_iou(boxes: Floats, others: Floats) -> Floats:
 
 
 def best_first(scores: Floats) -> Ints:
-    """Sort by falling score; equal scores keep their order, as in MATLAB's sort."""
+    """The indices in order of falling score; equal scores keep their order, as in MATLAB's sort."""
     return np.argsort(-scores, kind="stable")

@@ -21,7 +21,7 @@ CURVE = (
     10, 20, 30, 50, 70, 100, 150, 200, 300, 500, 700,
     1000, 1500, 2000, 3000, 5000, 7000, 10_000,
 )  # fmt: skip
-THRESHOLDS = (0.5, 0.7)  # IoU from which on a proposal covers an object
+THRESHOLDS = (0.5, 0.7)  # the smallest IoU at which a proposal covers an object
 
 
 def best_overlaps(
@@ -75,7 +75,7 @@ class RecallMeter:
         self._labels = [np.zeros(0, np.int64)]
 
     def add(self, proposals: Proposals, ground_truth: GroundTruth) -> None:
-        """Add an image."""
+        """Add the proposals and objects of an image."""
         self._overlaps.append(best_overlaps(proposals, ground_truth, self._counts))
         self._labels.append(ground_truth.labels[~ground_truth.difficult])
 
@@ -100,7 +100,7 @@ class RecallMeter:
         """
         table = self.table(self._counts)
         if not table:
-            raise DataError("there is no object to find in these images", "choose another split")
+            raise DataError("there are no objects in these images", "choose another split")
         names = {"0.5": "recall at IoU 0.5", "0.7": "recall at IoU 0.7", "mabo": "MABO"}
         lines = [
             Series(name, [(int(count), row[key]) for count, row in table.items()])

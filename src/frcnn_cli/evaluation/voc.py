@@ -1,8 +1,8 @@
 """Average precision by the rules of the PASCAL VOC development kits.
 
 VOC2007: mean of the precision at 11 points of recall. VOC2010 and later: area under the curve.
-K: classes, labelled 1..K. M: detections, of one class where a class is meant. T: true positives
-of a class.
+K: classes, labelled 1..K. M: detections, in a `Ranking` those of one class. T: true positives of a
+class.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from .matching import (
 )
 
 Rule = Literal["voc07", "voc"]
-# The products of numpy's arange, as in every Python version of the devkit: the recall that has to
-# be reached for 0.3 is 0.30000000000000004.
+# As in every Python version of the devkit, products of numpy's arange: the point 0.3 is at a recall
+# of 0.30000000000000004.
 RECALL_POINTS = np.arange(11) * 0.1
 
 
@@ -104,7 +104,8 @@ def rank_detections(
     """Rank the detections of each class, [K].
 
     Args:
-        true_positive: [M]. counted: [M]; other detections are left out.
+        true_positive: [M].
+        counted: [M], whether a detection is ranked; the others are left out.
         object_counts: [K].
     """
     rows = np.flatnonzero(counted)
@@ -143,7 +144,9 @@ def eleven_point_ap(recall: NDArray[np.float64], precision: NDArray[np.float64])
     Args:
         recall, precision: [M], along the ranked detections; recall ascends.
     """
-    start = np.searchsorted(recall, RECALL_POINTS, side="left")  # the first that reaches the point
+    start = np.searchsorted(
+        recall, RECALL_POINTS, side="left"
+    )  # the first rank that reaches the point
     reached = start < len(recall)
     return float(_interpolated(precision)[start[reached]].sum() / len(RECALL_POINTS))
 

@@ -1,1 +1,1 @@
-"""From pictures to detections, and from detections to pictures and files."""
+"""Detects objects in images, and draws and writes the results."""

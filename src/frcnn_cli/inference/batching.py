@@ -1,4 +1,4 @@
-"""Reading images ahead of the network, and grouping those that can share a pass."""
+"""The images that were read ahead of the network, in groups that can share a pass."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..data.collate import PreprocessedImage
 from ..errors import FrcnnError
 
-Item = TypeVar("Item")  # what the caller knows an image by: an index, a path, a Source
+Item = TypeVar("Item")  # what identifies an image for the caller: an index, a path, a Source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,8 +20,8 @@ class ReadImage(Generic[Item]):
     """An image that is ready for the network."""
 
     item: Item
-    file_size: int  # bytes of its file; 0 where it comes from elsewhere
-    pixels: NDArray[np.uint8]  # [H, W, 3], RGB, as it was read
+    file_size: int  # bytes of the image file; 0 for an image without a file
+    pixels: NDArray[np.uint8]  # [H, W, 3], RGB, at its original size
     preprocessed: PreprocessedImage
 
 
@@ -36,13 +36,13 @@ class ReadFailure(Generic[Item]):
 def group_by_shape(
     images: Iterable[ReadImage[Item] | ReadFailure[Item]], size: int
 ) -> Iterator[list[ReadImage[Item]] | ReadFailure[Item]]:
-    """Group images that follow each other and have one resized shape; the order stays.
+    """Group successive images of the same resized shape; failures are passed on in their place.
 
-    Images of other shapes would be padded, and then what is found in one image would depend on
-    the others of its batch.
+    In a group of several shapes, images would be padded, and then the detections in an image would
+    depend on the other images of its group.
 
     Args:
-        size: images in a group at most.
+        size: largest number of images in a group.
     """
     group: list[ReadImage[Item]] = []
     for image in images:

@@ -1,4 +1,4 @@
-"""The pipeline from pictures to detections; everything that detects goes through it."""
+"""The pipeline from images to detections, for all commands that detect."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ from .result import Failure, Result
 from .scoring import score_rois
 
 Picture = str | Path | Image.Image | NDArray[np.uint8]
-# reads an item: the content of its file (None where it has none), and its pixels [H, W, 3]
+# Reads the image of an item: the bytes of its file (None where it has none) and pixels [H, W, 3].
 Read = Callable[[Item], tuple[bytes | None, NDArray[np.uint8]]]
 
 
 @dataclass(frozen=True)
 class RoiPredictions:
-    """RoIs [R, 4] in pixels of the original image, and what the head gave for each."""
+    """RoIs of one image, with the output of the network for each."""
 
-    output: HeadOutput
-    rois: NDArray[np.float32]
+    output: HeadOutput  # of R RoIs
+    rois: NDArray[np.float32]  # R×4, pixels of the original image
 
     @staticmethod
     def concatenate(parts: Sequence[RoiPredictions]) -> RoiPredictions:
@@ -57,10 +57,11 @@ class RoiPredictions:
 
     @staticmethod
     def of(output: HeadOutput, inverse: Tensor, rois: NDArray[np.float32]) -> RoiPredictions:
-        """Give every RoI its own row of an output that has one for RoIs with equal features.
+        """Give every RoI a row of its own, from an output with one row for RoIs of equal features.
 
         Args:
-            inverse: [R], the row of each RoI; RoIs with -1 are left out. rois: [R, 4].
+            inverse: [R], the row in `output` of each RoI; RoIs with -1 are left out.
+            rois: [R, 4], pixels of the original image.
         """
         (scored,) = (inverse >= 0).nonzero(as_tuple=True)
         rows = inverse[scored]
@@ -72,24 +73,25 @@ class RoiPredictions:
 
 @dataclass(frozen=True)
 class Detected(Generic[Item]):
-    """An image with what was found in it."""
+    """An image with the detections in it."""
 
     source: ReadImage[Item]
     detections: Detections
-    seconds: float  # of the network and the postprocessing
+    seconds: float  # for the network and postprocessing
 
 
 class Detector:
     """A network with its weights, its source of proposals and its settings.
 
-    The pipeline is `preprocess` -> `extract_features` -> `score_rois` -> `postprocess`;
-    `detect_batch` runs it on images that are preprocessed, `detect_each` on any number of items
-    that are read ahead, and calling the detector on one picture.
+    The pipeline is `preprocess` -> `extract_features` -> `score_rois` -> `postprocess`. Calling the
+    detector runs it on one image, `run` on many images, `detect_each` on items whose images are
+    read ahead, and `detect_batch` on preprocessed images.
 
     Args:
         device: auto, cpu, cuda or cuda:N.
     Raises:
-        ConfigError: the device is not there, or the weights do not know a class asked for.
+        ConfigError: this machine has no such device, or the weights have no class of
+            `config.classes`.
     """
 
     def __init__(
@@ -103,7 +105,7 @@ class Detector:
         self.device = pick_device(device)
         self.dtype = pick_precision(config.precision, self.device)
         self.network = network.to(self.device).eval().to_precision(self.dtype)
-        if self.device.type != "cpu":  # on CPUs NNPACK wants the weights as they come
+        if self.device.type != "cpu":  # on the CPU, NNPACK needs contiguous weights
             self.network.to(memory_format=torch.channels_last)
         self.cascade = config.cascade and len(network.prefilter) > 0
         self.header, self.proposals, self.config = header, proposals, config
@@ -127,12 +129,13 @@ class Detector:
 
         Args:
             weights: name or path.
-            proposals: None for selective search with the cache in its usual place.
-            config: None for the defaults, with the scores that `frcnn detect` shows and the
-                precision that suits the device.
+            proposals: None for selective search with the usual cache.
+            config: None for the settings of `frcnn detect`: the defaults, with a score threshold of
+                SHOWN_SCORE and the fastest precision of the device.
             device: auto, cpu, cuda or cuda:N.
         Raises:
-            WeightsError, ConfigError: see `find_weights` and `load_weights`.
+            WeightsError: see `find_weights` and `load_weights`.
+            ConfigError: see `find_weights` and `Detector`.
         """
         network, header = load_weights(find_weights(str(weights)))
         proposals = proposals or ProposalSource(selective_search(), proposals_dir())
@@ -140,18 +143,18 @@ class Detector:
         return cls(network, header, proposals, config, device)
 
     def timed_by(self, hook: StageHook) -> Detector:
-        """The same detector with a hook around every stage of its pipeline."""
+        """A copy of the detector that calls a hook around every stage of its pipeline."""
         timed = copy.copy(self)
         timed._stage = hook
         return timed
 
     def __call__(self, picture: Picture) -> Result:
-        """Detect in one picture: a path, an address, a picture of Pillow, or an array.
+        """Detect the objects in one image.
 
         Args:
-            picture: an array is uint8 [H, W, 3], RGB.
+            picture: a path, an http(s) address, a Pillow image, or a uint8 array [H, W, 3], RGB.
         Raises:
-            ImageError: it cannot be read.
+            ImageError: the image cannot be read.
         """
         (found,) = self.run([picture])
         if isinstance(found, Failure):
@@ -160,19 +163,22 @@ class Detector:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the labels 1..K."""
+        """The class names of the labels 1..K."""
         return self.header.classes
 
     def run(
         self, pictures: Iterable[Picture | Source], batch: int = 1
     ) -> Iterator[Result | Failure]:
-        """Detect in each picture, in order; one that cannot be read does not stop the others.
+        """Detect the objects in each image; an image that cannot be read does not stop the others.
 
-        The next pictures are read while the network runs; memory does not grow with their number.
+        The next images are read while the network runs; memory does not grow with their number.
 
         Args:
-            batch: pictures in a pass at most; those that follow each other and have one resized
-                shape.
+            pictures: see `Detector.__call__`; or sources.
+            batch: largest number of images that go through the network together. They are
+                successive images of the same resized shape.
+        Yields:
+            A result or a failure for each image, in order.
         """
         sources = map(as_source, pictures)
         for found in self.detect_each(sources, lambda source: source.read(), batch=batch):
@@ -193,10 +199,10 @@ class Detector:
     def detect_each(
         self, items: Iterable[Item], read: Read[Item], *, workers: int = 1, batch: int = 1
     ) -> Iterator[Detected[Item] | ReadFailure[Item]]:
-        """Detect in the image that `read` gives for each item, in order.
+        """Detect the objects in the image that `read` returns for each item, in order.
 
         Args:
-            workers: threads that read ahead. batch: images in a pass at most, see `run`.
+            workers: number of threads that read ahead. batch: see `run`.
         """
         for group in group_by_shape(self.read_each(items, read, workers), batch):
             if isinstance(group, ReadFailure):
@@ -214,7 +220,7 @@ class Detector:
         """Read, propose for and resize the image of each item, in order, ahead of the caller.
 
         Args:
-            workers: threads.
+            workers: number of threads.
         """
 
         def make_ready(item: Item) -> ReadImage[Item]:
@@ -236,9 +242,9 @@ class Detector:
         """Propose regions of an image and resize it.
 
         Args:
-            content: of the image file, under which its proposals are cached. None: they are made
-                anew.
-            image: its decoded form, [H, W, 3].
+            content: the bytes of the image file, the key to its proposals in the cache. None: the
+                proposals are computed without the cache.
+            image: the decoded image, uint8 [H, W, 3].
         """
         with self._stage("propose"):
             if content is None:
@@ -269,7 +275,7 @@ class Detector:
         ]
 
     def _predict(self, images: Sequence[PreprocessedImage]) -> list[RoiPredictions]:
-        """Predictions for the RoIs of each image that could be kept, at its first scale."""
+        """Predictions for the RoIs of each image, at its first scale, that could be detections."""
         maps, rois, inverse = self.extract_features(*images)
         found = score_rois(
             self.network,
@@ -290,11 +296,11 @@ class Detector:
 
     @torch.inference_mode()
     def extract_features(self, *images: PreprocessedImage) -> tuple[Tensor, Tensor, Tensor]:
-        """The feature maps of images, and their RoIs, of which equal ones come once.
+        """The feature maps of images, and their RoIs without those of equal features.
 
         Returns:
-            maps: [B, C, H, W]. rois: [U, 5], RoIs with different features. inverse: [R], which of
-            these U each of the R RoIs of all images is.
+            maps: [B, C, H, W]. rois: [U, 5], RoIs with different features.
+            inverse: [R], for each of the R RoIs of all images, the row in `rois` of its features.
         """
         with self._stage("scale"):
             batch = collate(images, self.header.pixels)
@@ -308,19 +314,22 @@ class Detector:
 
     @torch.inference_mode()
     def region_features(self, *images: PreprocessedImage) -> tuple[Tensor, Tensor]:
-        """Features [U, D] of the different RoIs of images, and which of them each of the R RoIs
-        has, [R]."""
+        """The features of the RoIs of images.
+
+        Returns:
+            features: [U, D], of RoIs with different features.
+            inverse: [R], for each of the R RoIs of all images, the row in `features` of its own.
+        """
         maps, rois, inverse = self.extract_features(*images)
         return self.network.region_features(maps, rois), inverse
 
     def postprocess(
         self, output: HeadOutput, inverse: Tensor, image: PreprocessedImage
     ) -> Detections:
-        """Detections of an image from what the head gave for its different RoIs.
+        """Detections of an image, from the output of the network for RoIs with different features.
 
         Args:
-            inverse: [R], the row of `output` that each RoI of the image has; -1 for a RoI that no
-                class keeps.
+            inverse: [R], the row in `output` of each RoI of the image; -1 for a RoI without one.
         """
         return self._postprocess(RoiPredictions.of(output, inverse, image.rois), image)
 

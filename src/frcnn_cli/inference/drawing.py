@@ -1,4 +1,4 @@
-"""Drawing detections and proposals on their image."""
+"""Draws detections and proposals on copies of their image."""
 
 from __future__ import annotations
 
@@ -13,26 +13,29 @@ from PIL import Image, ImageDraw, ImageFont
 from ..ops import boxes as box_ops
 from ..structures import Detections, GroundTruth, Proposals
 
-_HUE_STEP = 0.618034  # of the colour circle (golden ratio): neighbouring labels get distant hues
-_TONES = ((0.85, 0.95), (0.5, 1.0), (0.95, 0.68))  # saturation and value, used in turn
-_EDGE = (20, 20, 20)  # colour around lines, so that they show on a background of their own colour
+_HUE_STEP = 0.618034  # of the colour circle (golden ratio), so that successive hues are distant
+_TONES = ((0.85, 0.95), (0.5, 1.0), (0.95, 0.68))  # (saturation, value), used in turn
+_EDGE = (20, 20, 20)  # colour of a thin edge that keeps lines visible on any background
 
 Colour = tuple[int, int, int]
 Area = tuple[float, float, float, float]  # x1, y1, x2, y2
 
 
 def class_colour(label: int) -> Colour:
-    """The RGB colour of a class, the same in every picture."""
+    """The RGB colour of a class, the same in every drawing."""
     saturation, value = _TONES[label % len(_TONES)]
     red, green, blue = colorsys.hsv_to_rgb(label * _HUE_STEP % 1.0, saturation, value)
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
 def draw(image: NDArray[np.uint8], detections: Detections, classes: Sequence[str]) -> Image.Image:
-    """Draw boxes with class name and score on a copy of `image` [H, W, 3], the best ones on top.
+    """Draw boxes with class names and scores on a copy of an image, the best ones on top.
 
     Lines and letters grow with the image. A label is placed where it covers as little as possible
     of the labels of better detections.
+
+    Args:
+        image: uint8 [H, W, 3], RGB. classes: the names of the labels 1..K.
     """
     picture = Image.fromarray(image)
     canvas = ImageDraw.Draw(picture)
@@ -67,17 +70,18 @@ def _font(size: int, texts: Sequence[str]) -> ImageFont.ImageFont | ImageFont.Fr
     return ImageFont.load_default(size=size)
 
 
-_OBJECT, _BEST = (40, 220, 90), (255, 210, 0)
+_OBJECT, _BEST = (40, 220, 90), (255, 210, 0)  # colours of objects and of their best proposals
 
 
 def draw_proposals(
     image: NDArray[np.uint8], proposals: Proposals, truth: GroundTruth | None, top: int = 30
 ) -> Image.Image:
-    """Draw the first `top` proposals on a copy of `image` [H, W, 3].
+    """Draw the first `top` proposals on a copy of an image.
 
     Args:
-        truth: the objects of the image. With them a second copy is put beside the first one, with
-            each object in green, the proposal that covers it best in yellow, and their IoU.
+        image: uint8 [H, W, 3], RGB.
+        truth: the objects of the image. They are drawn on a second copy beside the first: each
+            object in green, its best proposal in yellow, and their IoU.
     """
     first = Image.fromarray(image)
     canvas = ImageDraw.Draw(first)
@@ -117,11 +121,11 @@ def _outline(
 def _free_area(
     box: Sequence[float], size: tuple[float, float], picture: tuple[int, int], taken: Sequence[Area]
 ) -> Area:
-    """Choose the area of a label: above its box, inside it, or below.
+    """Choose the area of a label, above, inside or below its box.
 
     Args:
-        box: x1, y1, x2, y2. size: (width, height) of the label. picture: (width, height).
-        taken: areas of other labels, which it should not cover.
+        box: x1, y1, x2, y2. size: (width, height) of the label.
+        picture: (width, height) of the image. taken: areas of other labels, not to be covered.
     """
     (width, height), (x1, y1, x2, y2) = size, box
     places = []

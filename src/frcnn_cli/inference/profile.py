@@ -1,6 +1,6 @@
-"""Where the time of a detection goes (Fast R-CNN, Figure 2), with a lower bound beside it.
+"""Measures the time of each stage of detection (Fast R-CNN, Figure 2), with a lower bound of it.
 
-The stages are those of the pipeline itself, timed by a hook around each of them.
+The stages are those of the pipeline itself, which calls a hook around each of them.
 """
 
 from __future__ import annotations
@@ -23,35 +23,35 @@ from ..runtime.timing import Work, synchronized_time
 from .detector import Detector
 from .drawing import draw
 
-PASSES = 3  # over each picture, after one that does not count
-_MATRIX_SIDE, _COPY_SIZE = 2048, 2**26  # of the product; floats that are copied
-_LONG_PRODUCT = 0.05  # seconds of a product, after which no larger one is tried
+PASSES = 3  # timed passes over each image, after one that is not timed
+_MATRIX_SIDE, _COPY_SIZE = 2048, 2**26  # side of the matrices multiplied; number of floats copied
+_LONG_PRODUCT = 0.05  # seconds; after a product that takes longer, no larger one is measured
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of a detection."""
+    """The time of one stage of detection."""
 
     name: str
-    milliseconds: float  # an image, median
-    floor: float | None  # milliseconds that its arithmetic (or bytes) takes at the measured rate
+    milliseconds: float  # for an image, median
+    floor: float | None  # lower bound, milliseconds: the work of the stage at the measured rates
 
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """What `frcnn detect --profile` shows."""
+    """The measurements of `frcnn detect --profile`."""
 
     stages: list[Stage]
-    pictures: int
-    rois: float  # an image
-    distinct: float  # of them, that have features of their own
-    gemm_flops: float  # floating-point operations per second of a large product
-    copy_bytes: float  # bytes read and written per second of a large copy
-    failures: tuple[str, ...]  # of pictures that could not be read or proposed for
+    pictures: int  # number of images that were measured
+    rois: float  # mean number of RoIs in an image
+    distinct: float  # mean number of RoIs with different features in an image
+    gemm_flops: float  # floating-point operations per second in a large matrix product
+    copy_bytes: float  # bytes read and written per second in a large copy
+    failures: tuple[str, ...]  # error messages of images that could not be read or proposed for
 
 
 class _Clock:
-    """A StageHook that adds up, for each image, the time and the work of every stage."""
+    """A StageHook that adds up the time and the lower bound of every stage, for each image."""
 
     def __init__(self, device: torch.device, gemm_flops: float, copy_bytes: float) -> None:
         self._device, self._gemm_flops, self._copy_bytes = device, gemm_flops, copy_bytes
@@ -72,7 +72,7 @@ class _Clock:
             self._floors[name] = self._floors.get(name, 0.0) + floor
 
     def end_image(self, counts: bool) -> None:
-        """Keep the sums of an image, or forget them, and begin the next one."""
+        """Begin the next image; the sums of the last one are kept if `counts` is set."""
         if counts:
             for name, seconds in self._seconds.items():
                 self._images[name].append(1000 * seconds)
@@ -81,7 +81,7 @@ class _Clock:
         self._seconds, self._floors = {}, {}
 
     def stages(self) -> list[Stage]:
-        """The median of each stage over the images, in the order in which they began."""
+        """The medians of each stage over the images; stages are in the order of their beginning."""
         floors = {name: statistics.median(each) for name, each in self._image_floors.items()}
         return [
             Stage(name, statistics.median(times), floors.get(name))
@@ -92,8 +92,8 @@ class _Clock:
 def gemm_rate(device: torch.device, dtype: torch.dtype = torch.float32) -> float:
     """Floating-point operations per second of a large matrix product.
 
-    A smaller product is measured where it takes long already, in a type that the processor
-    emulates: the large one would take minutes.
+    In a type that the processor only emulates, a smaller product is measured, because the large one
+    would take minutes.
     """
     for size in (_MATRIX_SIDE // 8, _MATRIX_SIDE // 4, _MATRIX_SIDE // 2, _MATRIX_SIDE):
         a = torch.rand(size, size, device=device).to(dtype)
@@ -120,12 +120,12 @@ def _fastest(work: Callable[[], object], device: torch.device) -> float:
 
 
 def profile(detector: Detector, sources: Iterable[Source]) -> Profile:
-    """Time every stage of detecting in the sources, one after the other, nothing overlapped.
+    """Time every stage of detection in each source; stages do not overlap.
 
-    Proposals are made anew, whatever is in the cache, unless they are those of a file.
+    Proposals are computed without the cache, unless they come from a file.
 
     Raises:
-        FrcnnError: the first failure, where nothing can be measured.
+        FrcnnError: no image could be measured; the error is that of the first.
     """
     gemm, copy = gemm_rate(detector.device, detector.dtype), copy_rate(detector.device)
     clock, rois, distinct = _Clock(detector.device, gemm, copy), list[int](), list[int]()
@@ -158,10 +158,10 @@ def profile(detector: Detector, sources: Iterable[Source]) -> Profile:
 def _detect_once(
     detector: Detector, clock: _Clock, content: bytes | None, image: Pixels
 ) -> PreprocessedImage:
-    """Detect in one picture, and draw what was found.
+    """Detect the objects in one image, and draw them.
 
     Args:
-        content: of its file; None where it has none.
+        content: the bytes of the image file; None for an image without a file.
     """
     timed = detector.timed_by(clock)
     if content is not None:

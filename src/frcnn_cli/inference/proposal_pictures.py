@@ -1,4 +1,4 @@
-"""Pictures of images with their first proposals drawn."""
+"""Writes images with their first proposals drawn on them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from .drawing import draw_proposals
 
 
 class ProposalPictures:
-    """A folder of pictures, one for each image, named like the image; equal names get a number.
+    """A folder with a JPEG drawing for each image, named like the image; equal names get a number.
 
     Args:
         images: paths of image files.
     Raises:
-        ConfigError: a picture would replace one of the images.
+        ConfigError: a drawing would replace one of the images.
     """
 
     def __init__(self, folder: Path, images: Sequence[Path]) -> None:
@@ -36,10 +36,10 @@ class ProposalPictures:
         self._targets = list(targets)
 
     def write(self, index: int, proposals: Proposals, truth: GroundTruth | None) -> None:
-        """Draw the proposals of image number `index`, beside its objects where these are known.
+        """Draw the proposals of image number `index`, and its objects where `truth` is given.
 
         Raises:
-            ImageError: the image cannot be read. FrcnnError: the picture cannot be written.
+            ImageError: the image cannot be read. FrcnnError: the drawing cannot be written.
         """
         path = self._images[index]
         pixels = image_files.decode(image_files.read_bytes(path), str(path))

@@ -1,4 +1,4 @@
-"""The result of detecting in one image: its objects, with the image and the class names."""
+"""The result of detection in one image: its objects, with the image and the class names."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from .drawing import draw
 if TYPE_CHECKING:
     import supervision
 
-_NOTEBOOK_PIXELS = 1200  # of the longer side, at most
+_NOTEBOOK_PIXELS = 1200  # largest longer side of the image that a notebook shows
 
 
 def coco_id(stem: str) -> int | str:
-    """The id of an image in COCO's files: the number that its file is named by, else the name."""
+    """The id of an image in COCO's files: its stem as a number where it is one, else the stem."""
     return int(stem) if stem.isdecimal() and stem.isascii() else stem
 
 
 class Object(NamedTuple):
     """One detected object."""
 
-    label: str  # name of its class
-    score: float  # 0..1
+    label: str  # class name
+    score: float  # in 0..1
     box: tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels of the image
 
 
@@ -39,13 +39,13 @@ class Object(NamedTuple):
 class Result:
     """The objects of one image, best first: `for label, score, box in result`."""
 
-    name: str  # of its source: a path, an address, a frame of a video
-    stem: str  # name, without ending, of files that are made for it
+    name: str  # of the source: a path, an address, a frame of a video
+    stem: str  # file name without ending, for files that are made from the image
     image: NDArray[np.uint8]  # H×W×3, RGB, upright
-    detections: Detections  # labels 1..K
-    classes: tuple[str, ...]  # K names
-    proposals: int  # how many were used
-    seconds: float  # of the network and the postprocessing
+    detections: Detections
+    classes: tuple[str, ...]  # names of the labels 1..K
+    proposals: int  # number of proposals that were used
+    seconds: float  # for the network and postprocessing
 
     def __len__(self) -> int:
         return len(self.detections)
@@ -75,7 +75,7 @@ class Result:
         """Entries of a COCO results file: bbox is (x, y, width, height), categories are 1..K.
 
         Args:
-            image_id: None for the number that the image's file is named by, else its name.
+            image_id: None for `coco_id` of the stem.
         """
         if image_id is None:
             image_id = coco_id(self.stem)
@@ -88,7 +88,9 @@ class Result:
         ]
 
     def to_supervision(self) -> supervision.Detections:
-        """A `supervision.Detections`, class_id in 0..K-1 and names in data["class_name"].
+        """The detections as a `supervision.Detections`.
+
+        Its class_id is in 0..K-1, and data["class_name"] holds the names.
 
         Raises:
             ConfigError: supervision is not installed.

@@ -1,6 +1,7 @@
-"""The head in detection: only RoIs that can become detections are computed to the end.
+"""The heads in detection, which compute the boxes only of RoIs that can become detections.
 
-U: RoIs with different features, V: those of them that some class could keep, K: classes.
+U: RoIs with different features, V: those with a high enough score for some class, K: classes,
+H: outputs of the box head.
 """
 
 from __future__ import annotations
@@ -16,20 +17,20 @@ from ..models.region_network import RegionNetwork
 from ..runtime.timing import StageHook, Work, untimed
 from ..structures import HeadOutput
 
-# RoIs that go through the layers together. RoI features of a few stay in the processor's cache
-# between pooling and a layer of low rank. The weights of a whole layer are larger than they are,
-# and are packed anew for each product, so there only memory limits the number.
+# RoIs that go through the layers together. The features of a small chunk stay in the processor's
+# cache between pooling and a low-rank layer. The weights of a full-rank layer are larger than these
+# features and are packed anew for each product, so chunks are as large as memory allows.
 _LOW_RANK_CHUNK, _FULL_RANK_CHUNK = 256, 2048
-# The prefilter head must give a RoI this part of the score threshold; see docs/detection.md.
+# The prefilter keeps RoIs with a score above this fraction of the threshold; see docs/detection.md.
 PREFILTER_FACTOR = 0.8
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """RoIs that some wanted class could keep."""
+    """RoIs with a score above the threshold for some class that is to be detected."""
 
-    index: Tensor  # [V], which of the U RoIs they are, ascending
-    output: HeadOutput  # of these V
+    index: Tensor  # [V], their indices among the U RoIs, ascending
+    output: HeadOutput  # of the V RoIs
 
 
 def score_rois(
@@ -41,11 +42,12 @@ def score_rois(
     cascade: bool,
     stage: StageHook = untimed,
 ) -> Candidates:
-    """Score RoIs, and regress the boxes of those that some class could keep.
+    """Score RoIs, and regress the boxes of those with a score above the threshold for some class.
 
     Args:
-        maps: [B, C, H, W], from `image_features`. rois: [U, 5], (image, box in input pixels).
-        wanted: [K + 1], bool, the classes that are looked for.
+        maps: [B, C, H, W], from `image_features`.
+        rois: [U, 5], (index of the image, x1, y1, x2, y2) in input pixels.
+        wanted: [K + 1], bool, the classes that are to be detected.
         threshold: only RoIs with a higher score are kept.
         cascade: let the network's prefilter head choose the RoIs that the full head scores.
     """
@@ -69,8 +71,11 @@ def _passing(
     threshold: float,
     stage: StageHook,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The RoIs with a score above the threshold: which they are, [V]; what the head's last layer
-    gives of them, [V, U]; and their logits, [V, K + 1]."""
+    """Find the RoIs with a score above the threshold.
+
+    Returns:
+        Their indices [V], the outputs of the box head for them [V, H], and their logits [V, K + 1].
+    """
     prefilters = head == network.prefilter_head
     low_rank = prefilters or network.low_rank_layers()
     size = min(len(rois), _LOW_RANK_CHUNK if low_rank else _FULL_RANK_CHUNK)
@@ -93,5 +98,9 @@ def _passing(
 
 
 def above(scores: Tensor, wanted: Tensor, threshold: float) -> Tensor:
-    """Rows of scores [R, K + 1] that are above the threshold for a class that is wanted."""
+    """The indices of the rows of scores [R, K + 1] with one above the threshold for a wanted class.
+
+    Args:
+        wanted: [K + 1], bool.
+    """
     return ((scores > threshold) & wanted).any(dim=1).nonzero().squeeze(1)

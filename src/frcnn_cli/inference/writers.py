@@ -1,8 +1,8 @@
-"""Results as files: pictures, crops, and the formats of COCO, VOC, YOLO and CSV.
+"""Writes results as files: drawings, crops, and the formats of COCO, VOC, YOLO and CSV.
 
-A writer either makes whole files for each image, or appends each image to files for all of them;
-these are written under another name and get their own at the end. Nothing is kept in memory, and
-no file is made before the first result.
+A writer either makes whole files for each image, or appends each image to files for all images;
+these are written under temporary names and get their final ones at the end. No results are kept in
+memory, and no file is made before the first result.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from ..errors import ConfigError, FrcnnError, ImageError, reason, unknown_name
 from ..runtime.files import part_file, put_in_place, write_atomically, write_text
 from .result import Result, coco_id
 
-_MAX_STEM_BYTES = 244  # a file's name may have 255, with "-NUMBER" and an ending
-_MAX_CLASS_BYTES = 60  # of the name of a class within the name of a file
-_MAX_JPEG_SIDE = 65_500  # pixels, the most that Pillow writes
+_MAX_STEM_BYTES = 244  # a file name may have 255, including "-NUMBER" and the ending
+_MAX_CLASS_BYTES = 60  # of a class name in a file name
+_MAX_JPEG_SIDE = 65_500  # pixels; the largest side that Pillow writes
 
 
 class ProtectedPaths:
-    """The images to detect in, and all files beside them: none of these is ever replaced."""
+    """The images to detect in and all files beside them, which must never be replaced."""
 
     def __init__(self, sources: Sequence[str]) -> None:
         self._files = {os.path.realpath(os.path.expanduser(source)) for source in sources}
@@ -40,7 +40,7 @@ class ProtectedPaths:
         """Raise an error if writing `path` would replace a protected file.
 
         Raises:
-            ImageError: it is an image to detect in, or exists already beside one.
+            ImageError: the path is an image to detect in, or exists already beside one.
         """
         real, hint = os.path.realpath(path), "choose another --out"
         if real in self._files:
@@ -53,28 +53,28 @@ class Writer(Protocol):
     """Writes results in one format."""
 
     def check(self, result: Result, stem: str) -> None:
-        """Raise an error if no file can be made of a result; called before any `add`.
+        """Raise an error if a result cannot be written; called before `add` of any writer.
 
         Raises:
-            ImageError: say why, and what to do.
+            ImageError: the name is too long, the image too large, or a file would be replaced.
         """
 
     def add(self, result: Result, stem: str) -> None:
         """Write a result.
 
         Args:
-            stem: name without ending for files of this result alone; no other result has it.
+            stem: unique file name, without ending, for the files of this result.
         """
 
     def finish(self) -> None:
-        """Give files that were appended to their final names."""
+        """Give the files for all images their final names."""
 
     def abandon(self) -> None:
-        """Remove files that do not have their final names."""
+        """Remove the files for all images, unless they have their final names."""
 
 
 class _AppendedFile:
-    """A text file that is appended to under another name, until `finish` gives it its own."""
+    """A text file that is written under a temporary name, until `finish` gives it its final one."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -83,8 +83,8 @@ class _AppendedFile:
     def write(self, text: str) -> None:
         """Append text.
 
-        The file is opened and closed each time: with a file for each of thousands of classes, too
-        many would be open.
+        The file is opened and closed each time, since there may be a file for each of thousands of
+        classes, too many to be open at once.
         """
         try:
             if self._part is None:
@@ -117,7 +117,7 @@ class _AppendedFile:
 
 
 class _PerImageWriter:
-    """What writers share that make whole files for each image."""
+    """The base of writers that make whole files for each image."""
 
     def __init__(self, folder: Path, classes: Sequence[str], protected: ProtectedPaths) -> None:
         self.folder, self._protected, self._classes = folder, protected, classes
@@ -141,7 +141,7 @@ class _PerImageWriter:
 
 
 class _Pictures(_PerImageWriter):
-    """<stem>.jpg: the picture with boxes, names and scores."""
+    """<stem>.jpg: the image with boxes, class names and scores."""
 
     def check(self, result: Result, stem: str) -> None:
         super().check(result, stem)
@@ -172,7 +172,7 @@ class _Crops(_PerImageWriter):
 
 
 class _Yolo(_PerImageWriter):
-    """labels/<stem>.txt: class from 0, centre and size as fractions of the image's, score."""
+    """labels/<stem>.txt: class from 0, centre and size as fractions of the image size, score."""
 
     def add(self, result: Result, stem: str) -> None:
         height, width = result.detections.image_size
@@ -188,14 +188,14 @@ class _Yolo(_PerImageWriter):
 
 
 class _AppendingWriter:
-    """What writers share that append every result to files for all images."""
+    """The base of writers that append every result to files for all images."""
 
     def check(self, result: Result, stem: str) -> None:
         """A result can always be appended."""
 
 
 class _Coco(_AppendingWriter):
-    """coco.json: a results file, boxes (x, y, width, height), categories 1..K."""
+    """coco.json: a COCO results file, with boxes (x, y, width, height) and categories 1..K."""
 
     def __init__(self, folder: Path, classes: Sequence[str], protected: ProtectedPaths) -> None:
         self._file, self._before = _AppendedFile(folder / "coco.json"), "[\n"
@@ -214,7 +214,7 @@ class _Coco(_AppendingWriter):
 
 
 class _Voc(_AppendingWriter):
-    """voc/comp4_det_test_<class>.txt: image, score, 1-based inclusive box; one for each class."""
+    """voc/comp4_det_test_<class>.txt, one for each class: image, score, 1-based inclusive box."""
 
     def __init__(self, folder: Path, classes: Sequence[str], protected: ProtectedPaths) -> None:
         self._files = {
@@ -265,7 +265,7 @@ class _Csv(_AppendingWriter):
         self._file.abandon()
 
 
-# Each builder takes the output folder, the names of the classes, and the paths never to replace.
+# Format -> its writer, which takes the output folder, the class names and the protected paths.
 WRITERS: dict[str, Callable[[Path, Sequence[str], ProtectedPaths], Writer]] = {
     "picture": _Pictures,
     "coco": _Coco,
@@ -277,16 +277,17 @@ WRITERS: dict[str, Callable[[Path, Sequence[str], ProtectedPaths], Writer]] = {
 
 
 class Output:
-    """A folder of results, in one or more formats; a context manager.
+    """Writes results to a folder, in one or more formats; a context manager.
 
-    The files of an image have the name of its source, with a number where two sources share it.
-    Files for all images get their names when the `with` block ends, and are removed when it ends
-    with an exception.
+    The files of an image are named like its source, with a number where two sources share a name.
+    Files for all images get their final names when the `with` block ends, and are removed when it
+    ends with an exception.
 
     Args:
-        formats: keys of WRITERS. classes: K names. sources: the images to detect in.
+        formats: keys of WRITERS. classes: names of the labels 1..K. sources: images to detect in.
     Raises:
-        ConfigError: no such format, or none. ImageError: a picture would replace a source.
+        ConfigError: unknown format, or none is given.
+        ImageError: a file of the format picture would replace a source or a file beside one.
     """
 
     def __init__(
@@ -296,7 +297,7 @@ class Output:
             if name not in WRITERS:
                 raise unknown_name("format", name, WRITERS)
         if not formats:
-            raise ConfigError("--format names nothing", f"expected some of {', '.join(WRITERS)}")
+            raise ConfigError("--format is empty", f"expected some of {', '.join(WRITERS)}")
         self._taken: set[str] = set()
         protected = ProtectedPaths(sources)
         if "picture" in formats:
@@ -310,8 +311,8 @@ class Output:
         """Write a result in every format.
 
         Raises:
-            ImageError: no file can be made of it, or one would replace a protected file.
-            FrcnnError: the disk is full.
+            ImageError: the result cannot be written, or a file would replace a protected one.
+            FrcnnError: the disk is full or the folder cannot be written to.
         """
         stem, number = result.stem, 1
         while _key(stem) in self._taken:
@@ -342,24 +343,24 @@ class Output:
 
 
 def _column(stem: str) -> str:
-    """The name of an image in VOC's files, where spaces separate columns."""
+    """The stem without spaces, which separate the columns of VOC's files."""
     return "_".join(stem.split())
 
 
 def _key(stem: str) -> str:
-    """Equal for two stems that some format or file system would not tell apart."""
+    """A key that is equal for stems that some format or file system does not distinguish."""
     return _column(str(coco_id(stem))).casefold()
 
 
 def _file_names(classes: Sequence[str]) -> dict[str, str]:
-    """For each class a text that can be part of a file's name, different for each."""
+    """Class name -> a unique text that can be part of a file name."""
     names: dict[str, str] = {}
     for name in classes:
         short = name.replace("/", "_").replace("\\", "_").replace("\0", "_").lstrip(".") or "_"
-        short = wanted = os.fsencode(short)[:_MAX_CLASS_BYTES].decode(errors="ignore")
+        short = base = os.fsencode(short)[:_MAX_CLASS_BYTES].decode(errors="ignore")
         number = 1
         while short.casefold() in map(str.casefold, names.values()):
             number += 1
-            short = f"{wanted}-{number}"
+            short = f"{base}-{number}"
         names[name] = short
     return names

@@ -1,1 +1,1 @@
-"""The network of every detector, its losses, and the step from its outputs to detections."""
+"""The networks of the detectors, their losses, and the step from their outputs to detections."""

@@ -1,7 +1,7 @@
-"""The image networks that a detector can be built on, and what the toolkit must know of each.
+"""The backbones that a detector can be built on.
 
-Their parameters are named as in torchvision, so its ImageNet weights load as they are. AlexNet,
-VGG16 and SqueezeNet are written out here, since importing torchvision takes longer than detecting.
+Their parameters are named as in torchvision, so its ImageNet weights load as they are. All but the
+ResNets are written out here, since importing torchvision takes longer than detecting in an image.
 """
 
 from __future__ import annotations
@@ -22,20 +22,21 @@ CAFFE_PIXELS = PixelStatistics((122.7717, 115.9465, 102.9801), (1.0, 1.0, 1.0))
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneSpec:
-    """A backbone: its convolutions, its box head, its layers by name, its ImageNet weights."""
+    """A backbone: its convolutions, the sizes of its box head, and its ImageNet weights."""
 
     name: str
     features: Callable[[], nn.Sequential]  # images B×3×H×W -> B×channels×H/stride×W/stride
     channels: int
     stride: int  # input pixels per feature cell
-    pooled_size: int  # bins a side in RoI max pooling
+    pooled_size: int  # bins per side in RoI max pooling
     fc_layers: Mapping[str, int]  # name of each layer of the box head -> number of its outputs
     layers: Mapping[str, int]  # name of a group of convolutions -> its first module in `features`
-    first_trained: str  # the first of `layers` that is trained; those before it are frozen
-    imagenet_weights: str | None  # their name in torchvision; None where it has none
-    pixels: PixelStatistics  # that the ImageNet weights expect
-    key_prefix: str = "features."  # of the convolutions in a file of ImageNet weights
-    # Layers of such a file that initialise the first of `fc_layers`. Empty: these start random.
+    first_trained: str  # the first of `layers` that is trained; the layers before it are frozen
+    imagenet_weights: str | None  # their name in torchvision; None where torchvision has none
+    pixels: PixelStatistics  # the normalisation that the ImageNet weights expect
+    key_prefix: str = "features."  # of the convolutions' names in a file of ImageNet weights
+    # Layers in a file of ImageNet weights that initialise the first of `fc_layers`, in order; the
+    # other `fc_layers` start from random weights.
     classifier_layers: tuple[str, ...] = ()
 
 
@@ -69,11 +70,13 @@ def _vgg16() -> nn.Sequential:
 
 
 class LocalResponseNorm(nn.LocalResponseNorm):
-    """Local response normalisation in float32, whatever the type of its input: squares overflow
-    float16, and not every processor has it in other types."""
+    """Local response normalisation, computed in float32 for inputs of every type.
+
+    The squares overflow float16, and torch lacks the other types on some processors.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, C, H, W] to the same."""
+        """Normalise [B, C, H, W]; the shape and type stay."""
         return super().forward(x.float()).to(x.dtype)
 
 
@@ -97,7 +100,8 @@ def _vgg_cnn_m_1024() -> nn.Sequential:
 
 
 class Fire(nn.Module):
-    """Squeeze to few channels, expand by 1×1 and 3×3 side by side (Iandola et al. 2016)."""
+    """SqueezeNet's module: a 1×1 convolution to few channels, then 1×1 and 3×3 convolutions side by
+    side to many (Iandola et al. 2016)."""
 
     def __init__(self, channels: int, squeeze: int, expand: int) -> None:
         super().__init__()
@@ -106,7 +110,7 @@ class Fire(nn.Module):
         self.expand3x3 = Conv2d(squeeze, expand, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, channels, H, W] to [B, 2 * expand, H, W]."""
+        """From [B, channels, H, W] to [B, 2 * expand, H, W]."""
         x = self.squeeze(x).relu_()
         return torch.cat([self.expand1x1(x), self.expand3x3(x)], dim=1).relu_()
 
@@ -189,7 +193,7 @@ _SPECS = (
         imagenet_weights="VGG16_Weights.IMAGENET1K_V1",
         classifier_layers=("classifier.0", "classifier.3"),
     ),
-    # the paper's network M; its weights exist for Caffe alone and are given with --init
+    # the paper's network M; its weights exist only for Caffe and are given with --init
     BackboneSpec(
         name="vgg_cnn_m_1024",
         features=_vgg_cnn_m_1024,
@@ -225,7 +229,7 @@ def backbone_spec(name: str) -> BackboneSpec:
     """The backbone of that name.
 
     Raises:
-        ConfigError: unknown name; the hint offers the nearest one.
+        ConfigError: unknown name.
     """
     if name not in BACKBONES:
         raise unknown_name("backbone", name, BACKBONES)

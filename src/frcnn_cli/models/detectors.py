@@ -1,7 +1,7 @@
-"""The detectors by name, and how their networks are built.
+"""The registry of detectors, and the function that builds their networks.
 
-To add a detector, add a row to DETECTORS, and where it needs them a region operator to
-REGION_OPERATORS and a score function to SCORE_FUNCTIONS; no other code names a detector.
+To add a detector, add an entry to DETECTORS. If it needs a new region operator or score function,
+add that to REGION_OPERATORS or SCORE_FUNCTIONS. No other code names a detector.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ DEFAULT_DETECTOR = "fast_rcnn"
 
 @dataclass(frozen=True)
 class DetectorSpec:
-    """What tells one detector from another."""
+    """The parts in which detectors differ."""
 
     region_operator: str  # key of REGION_OPERATORS
     score_function: str  # key of SCORE_FUNCTIONS
@@ -34,15 +34,16 @@ DETECTORS: dict[str, DetectorSpec] = {
 def build_network(
     backbone_name: str, class_count: int, detector: DetectorSpec | str = DEFAULT_DETECTOR
 ) -> RegionNetwork:
-    """A network with random weights.
+    """Build a network with random weights.
 
-    fc6 and fc7 start from He's initialisation, the classification layer from N(0, 0.01), the
-    regression layer from N(0, 0.001), biases from 0 (Fast R-CNN, section 2.3).
+    fc6 and fc7 start from He's initialisation, the classification layer from a normal distribution
+    of standard deviation 0.01, the regression layer from one of 0.001, and biases from 0 (the last
+    three: Fast R-CNN, section 2.3).
 
     Args:
         backbone_name: key of BACKBONES.
         class_count: K, without the background.
-        detector: key of DETECTORS, or a DetectorSpec of one that is not among them.
+        detector: key of DETECTORS, or the spec of a detector that is not registered.
     Raises:
         ConfigError: no such backbone or detector.
     """

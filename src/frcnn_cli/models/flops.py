@@ -1,4 +1,4 @@
-"""Counting floating-point operations; a multiply-add is two, activations and pooling are free."""
+"""Counts floating-point operations: two for a multiply-add, none for activations and pooling."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from torch import Tensor, nn
 
 
 def linear_flops(module: nn.Module) -> int:
-    """Operations of the fully connected layers in a module, for one row of input."""
+    """Floating-point operations of the fully connected layers in a module, for one row of input."""
     layers = [layer for layer in module.modules() if isinstance(layer, nn.Linear)]
     return 2 * sum(layer.weight.numel() for layer in layers)
 
 
 def convolution_flops(module: nn.Module, images: Tensor) -> int:
-    """Operations of the convolutions in a module, for images [B, 3, H, W]."""
+    """Floating-point operations of the convolutions in a module, for `images` [B, 3, H, W]."""
     total = 0
 
     def add(layer: nn.Conv2d, _: object, output: Tensor) -> None:

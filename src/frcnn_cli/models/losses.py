@@ -7,19 +7,22 @@ from torch.nn import functional as F
 
 from ..structures import HeadOutput, Losses, RoiTargets
 
-# Usual standard deviations of (dx, dy, dw, dh): py-faster-rcnn's BBOX_NORMALIZE_STDS. A trained
-# network predicts deltas that are not normalised, which are too small to weigh in a loss.
+# Usual standard deviations of (dx, dy, dw, dh): py-faster-rcnn's BBOX_NORMALIZE_STDS. The deltas of
+# a trained network are not normalised, and without this scaling are too small to matter in a loss.
 DELTA_STD = (0.1, 0.1, 0.2, 0.2)
 
 
 def fast_rcnn_loss(output: HeadOutput, targets: RoiTargets, count: float | None = None) -> Losses:
-    """L_cls = -log p_u, and L_loc = sum of smooth L1 over (x, y, w, h) where u >= 1.
+    """The multitask loss of RoIs with the labels u.
 
-    Both are sums over the RoIs divided by their number R, as in the original; L_loc too, although
-    only foreground RoIs contribute to it. Smooth L1 turns linear at 1. Computed in float32.
+    L_cls is -log p_u; L_loc is smooth L1 of the deltas of class u, summed over (x, y, w, h), where
+    u >= 1. Both are summed over the RoIs and divided by their number R, as in the original code,
+    although only foreground RoIs contribute to L_loc. Smooth L1 becomes linear at 1. Computed in
+    float32.
 
     Args:
-        count: what to divide by instead of R, where these RoIs are a part of a batch.
+        output: of R RoIs. targets: of the same RoIs.
+        count: divides the sums instead of R, where these RoIs are only a part of the batch.
     """
     logits, deltas = output.class_logits.float(), output.box_deltas.float()
     count = max(len(targets.labels), 1) if count is None else count
@@ -32,7 +35,7 @@ def fast_rcnn_loss(output: HeadOutput, targets: RoiTargets, count: float | None 
 
 
 def distillation_loss(output: HeadOutput, teacher: HeadOutput) -> Losses:
-    """How far the outputs of a network are from those of its teacher.
+    """The distance of the outputs of a network from those of its teacher for the same R RoIs.
 
     cls is the divergence of the class probabilities, KL(teacher || output), in nats (Hinton et al.,
     "Distilling the knowledge in a neural network", 2015, at temperature 1). loc is smooth L1 of

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from ..errors import WeightsError
 
-# Weight of W W^T in the covariance: it orders the directions in which no output has any variance.
+# Weight of W W^T that is added to the covariance: it orders the directions without any variance.
 SHRINKAGE = 1e-3
 
 
@@ -33,12 +33,12 @@ class Basis:
     """Orthonormal directions of a layer's output, the most important first; m = min(u, v)."""
 
     vectors: Tensor  # [u, m], float64, columns
-    energy: Tensor  # [m], the squared error of leaving a direction out
-    mean: Tensor  # [u], of W x; zeros where only the weights are known
+    energy: Tensor  # [m], the squared error that leaving out each direction adds
+    mean: Tensor  # [u], the mean of W x; zeros where only the weights are known
 
 
 class OutputMoments:
-    """Running mean and second moment of W x; memory does not grow with the number of inputs x."""
+    """Running mean and second moment of W x, in memory that does not grow with the number of x."""
 
     def __init__(self, outputs: int) -> None:
         self.count = 0
@@ -46,7 +46,7 @@ class OutputMoments:
         self._second = torch.zeros((outputs, outputs), dtype=torch.float64)
 
     def add(self, y: Tensor) -> None:
-        """Add outputs without the bias, [N, u]."""
+        """Add outputs W x of N inputs, [N, u], without the bias."""
         self.count += len(y)
         self._sum += y.sum(dim=0, dtype=torch.float64).cpu()
         self._second += (y.T @ y).double().cpu()
@@ -64,7 +64,7 @@ class OutputMoments:
 
 
 def break_even_rank(layer: nn.Linear) -> float:
-    """The rank at which the two layers have as many weights as the one, u·v / (u + v)."""
+    """The rank at which the two layers have as many weights as the full one, u·v / (u + v)."""
     u, v = layer.weight.shape
     return u * v / (u + v)
 
@@ -83,7 +83,7 @@ def output_basis(layer: nn.Linear, moments: OutputMoments) -> Basis:
     """The principal components of the layer's outputs, with the variance along each.
 
     Raises:
-        WeightsError: a weight, or the outputs' moment, is not finite.
+        WeightsError: a weight, or a moment of the outputs, is not finite.
     """
     gram = _gram(layer)
     covariance = moments.about(moments.mean)
@@ -109,14 +109,18 @@ def _principal(layer: nn.Linear, moment: Tensor, mean: Tensor) -> Basis:
 
 
 def low_rank_layer(inputs: int, outputs: int, rank: int) -> nn.Sequential:
-    """A layer for U_t^T W, without a bias, and one for U_t; their weights are yet to be set."""
+    """A layer for U_t^T W, without a bias, followed by one for U_t; their weights are to be set.
+
+    Args:
+        inputs: v. outputs: u. rank: t.
+    """
     return nn.Sequential(nn.Linear(inputs, rank, bias=False), nn.Linear(rank, outputs))
 
 
 def random_pair(layer: nn.Linear, rank: int) -> nn.Sequential:
-    """Two random layers to train in the place of one before a ReLU.
+    """A pair with random weights, to train in the place of a layer that is followed by a ReLU.
 
-    Together they keep the scale of their input, as He's initialisation of a single layer does.
+    The pair keeps the scale of its input, as He's initialisation of a single layer does.
     """
     pair = low_rank_layer(layer.in_features, layer.out_features, rank)
     first, second, bias = pair.parameters()
@@ -127,7 +131,7 @@ def random_pair(layer: nn.Linear, rank: int) -> nn.Sequential:
 
 
 def truncate(layer: nn.Linear, basis: Basis, rank: int) -> nn.Sequential:
-    """The layer projected on the first directions of a basis.
+    """The pair for a layer whose outputs are projected on the first directions of a basis.
 
     Args:
         layer: u×v weights and a bias. rank: t in 1..min(u, v).
@@ -140,8 +144,12 @@ def truncate(layer: nn.Linear, basis: Basis, rank: int) -> nn.Sequential:
 
 
 def truncate_outputs(layer: nn.Linear, basis: Basis, rank: int) -> nn.Sequential:
-    """The same as `truncate`, but for W x + b as the input instead of x, so of u×u weights.
+    """The pair that projects outputs W x + b of a layer on the first directions of a basis.
 
+    It is `truncate` with W x + b as the input instead of x, and so replaces a u×u layer.
+
+    Args:
+        layer, basis, rank: see `truncate`.
     Raises:
         WeightsError: the rank is out of range.
     """
@@ -151,7 +159,11 @@ def truncate_outputs(layer: nn.Linear, basis: Basis, rank: int) -> nn.Sequential
 
 
 def onto_inputs(layer: nn.Linear, pair: nn.Sequential) -> nn.Sequential:
-    """The pair that gives for x what `pair`, of u×u weights, gives for the layer's W x + b."""
+    """Combine a layer with a pair from `truncate_outputs`, into one pair that takes x as the input.
+
+    Args:
+        layer: u×v weights and a bias. pair: takes the layer's outputs W x + b.
+    """
     weight, bias = layer.weight.detach().double().cpu(), layer.bias.detach().double().cpu()
     first, second, offset = (parameter.detach().double().cpu() for parameter in pair.parameters())
     return _pair(first @ weight, second, offset + second @ (first @ bias))
@@ -169,7 +181,7 @@ def _first_directions(layer: nn.Linear, basis: Basis, rank: int) -> Tensor:
 
 
 def _residual(vector: Tensor, directions: Tensor) -> Tensor:
-    """The part of a vector that is orthogonal to some directions."""
+    """The part of a vector [u] that is orthogonal to the directions [u, t]."""
     return vector - directions @ (directions.T @ vector)
 
 

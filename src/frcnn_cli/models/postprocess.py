@@ -1,4 +1,4 @@
-"""From the outputs of the network to detections: scores, threshold, box decoding, NMS."""
+"""Makes detections from the outputs of the network: scores, threshold, box decoding, NMS."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ def postprocess(
     """Detections of one image.
 
     A RoI gives a candidate for each of `labels` whose score is above the threshold. The boxes of
-    the candidates are decoded and clipped; empty ones are dropped. NMS follows class by class, and
-    of all classes together the best are kept.
+    the candidates are decoded and clipped, and empty ones are dropped. Then follow NMS in each
+    class, a limit on the number of detections of all classes together, and box voting.
 
     Args:
         output: of R RoIs. rois: [R, 4], pixels of the original image.
         image_size: (height, width) of the original image.
-        labels: the classes to look for, in 1..K.
+        labels: the classes to detect, in 1..K.
         score_function: from logits [R, K + 1] to scores in 0..1.
-        config: thresholds, cap, soft-NMS and box voting. Soft-NMS drops what falls to the score
-            threshold; boxes are not voted on after it, nor where the RoIs themselves are the boxes.
+        config: thresholds, limit, soft-NMS and box voting. Soft-NMS drops boxes whose score falls
+            to the score threshold. There is no voting after soft-NMS or without box regression.
     """
     scores = score_function(output.class_logits)
     allowed = torch.zeros(scores.shape[1], dtype=torch.bool, device=scores.device)

@@ -1,4 +1,4 @@
-"""The network of every detector here: image network, region operator, box head, predictor.
+"""The network of every detector: backbone, region operator, box head and predictor.
 
     maps = image_features(images)        convolutions, once for the whole image
     x = region_features(maps, rois)      the region operator: a vector for each RoI
@@ -25,16 +25,16 @@ from .flops import convolution_flops, linear_flops
 from .low_rank import low_rank_layer
 from .region_operators import RegionOperator
 
-# From class logits [R, K + 1] to scores in 0..1, the background first.
+# Name -> function from class logits [R, K + 1] to scores in 0..1; column 0 is the background.
 SCORE_FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "softmax": lambda logits: logits.float().softmax(dim=1),
 }
 
 
 class ImageDropout(nn.Module):
-    """Dropout whose mask for the RoIs of an image depends on a seed of that image alone.
+    """Dropout whose mask for the RoIs of an image depends only on the seed of that image.
 
-    So a batch that several processes share is trained on exactly as in one process.
+    So several processes that divide the images of a batch drop the same outputs as one process.
     """
 
     def __init__(self) -> None:
@@ -43,7 +43,11 @@ class ImageDropout(nn.Module):
         self._generators: list[tuple[torch.Generator, int]] = []
 
     def reseed(self, seeds: Sequence[int], counts: Sequence[int], device: torch.device) -> None:
-        """Begin a batch: a seed and a number of RoIs for each image, in the order of the RoIs."""
+        """Begin a batch.
+
+        Args:
+            seeds: one for each image. counts: number of RoIs of each image, in order.
+        """
         generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
         self._generators = list(zip(generators, counts, strict=True))
 
@@ -63,20 +67,21 @@ class ImageDropout(nn.Module):
 
 @dataclass(frozen=True)
 class ParameterRole:
-    """A parameter that is trained, and what determines its learning rate and weight decay."""
+    """A trained parameter, with what determines its learning rate and weight decay."""
 
     parameter: nn.Parameter
-    is_backbone: bool  # whether it is of the image network; else of a fully connected layer
+    is_backbone: bool  # in the convolutions; otherwise in a fully connected layer
     is_bias: bool
 
 
 class RegionNetwork(nn.Module):
-    """An image network, a region operator, a box head and a predictor; `build_network` makes one.
+    """A backbone, a region operator, a box head and a predictor; made by `build_network`.
 
     Args:
-        features: the convolutions.
-        fc_layers: the box head by layer name, in order; each an nn.Linear, or a pair of them of
-            low rank (an nn.Sequential).
+        features: the convolutions of the backbone.
+        fc_layers: the layers of the box head by name, in order; each is an nn.Linear, or an
+            nn.Sequential of two of low rank.
+        cls_score, bbox_pred: the layers of the predictor, with K + 1 and 4 * (K + 1) outputs.
         score_function: a key of SCORE_FUNCTIONS.
     """
 
@@ -100,8 +105,7 @@ class RegionNetwork(nn.Module):
         self.cls_score = cls_score
         self.bbox_pred = bbox_pred
         self.dropout = ImageDropout()
-        # Low-rank copies of some of fc_layers, with which detection finds the RoIs that are worth
-        # the full layers.
+        # Low-rank versions of some of fc_layers, which choose the RoIs that the full layers score.
         self.prefilter = nn.ModuleDict()
         self.feature_scale: Tensor
         self.register_buffer("feature_scale", torch.ones(()))
@@ -113,14 +117,15 @@ class RegionNetwork(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type in which its layers compute."""
+        """The type in which the layers compute."""
         return self.cls_score.weight.dtype
 
     def forward(self, images: Tensor, rois: Tensor) -> HeadOutput:
         """Score and refine every RoI.
 
         Args:
-            images: [B, 3, H, W], normalised. rois: [R, 5], (image, box in pixels of `images`).
+            images: [B, 3, H, W], normalised.
+            rois: [R, 5], (index of the image, x1, y1, x2, y2) in pixels of `images`.
         Returns:
             class_logits [R, K + 1] and box_deltas [R, K + 1, 4].
         """
@@ -131,7 +136,7 @@ class RegionNetwork(nn.Module):
         return self.scale_features(self.features(images))
 
     def scale_features(self, maps: Tensor) -> Tensor:
-        """The last step of `image_features`, from the output of the convolutions."""
+        """Scale the output [B, C, H', W'] of the convolutions: the end of `image_features`."""
         return maps.float() * self.feature_scale
 
     def region_features(self, maps: Tensor, rois: Tensor) -> Tensor:
@@ -146,7 +151,7 @@ class RegionNetwork(nn.Module):
         return x
 
     def prefilter_head(self, x: Tensor, stage: StageHook = untimed) -> Tensor:
-        """`box_head` with the low-rank layers of `prefilter` in the place of the full ones."""
+        """`box_head` with the low-rank layers of `prefilter` in place of the full ones."""
         for layer in {**self.fc_layers, **self.prefilter}.values():  # in the order of fc_layers
             with stage("prefilter", _linear_work(layer, x)):
                 x = layer(x).relu_()
@@ -158,9 +163,9 @@ class RegionNetwork(nn.Module):
         return HeadOutput(logits, self.predict_boxes(h))
 
     def predict_boxes(self, h: Tensor) -> Tensor:
-        """The box deltas [R, K + 1, 4] alone."""
+        """The box deltas [R, K + 1, 4], from outputs [R, U] of the box head."""
         deltas: Tensor = self.bbox_pred(h)
-        return deltas.view(len(deltas), self.cls_score.out_features, 4)
+        return deltas.unflatten(1, (self.cls_score.out_features, 4))
 
     def heads(self, x: Tensor) -> HeadOutput:
         """Box head and predictor, from RoI features [R, D]."""
@@ -172,17 +177,19 @@ class RegionNetwork(nn.Module):
 
     @torch.no_grad()
     def fit_feature_scale(self, images: Tensor) -> None:
-        """Set `feature_scale` so that the features of images [B, 3, H, W] have a root mean square
-        of one.
+        """Set `feature_scale` so that the features of `images` have a root mean square of one.
 
-        Random fully connected layers expect inputs of that size; ImageNet weights of Caffe's
-        lineage give features in the tens.
+        Randomly initialised layers expect inputs of that size; the features of ImageNet weights
+        from Caffe are tens of times larger.
+
+        Args:
+            images: [B, 3, H, W], normalised.
         """
         features = self.features(images)
         self.feature_scale.copy_(1 / features.square().mean().sqrt().clamp(min=1e-6))
 
     def to_precision(self, dtype: torch.dtype) -> RegionNetwork:
-        """The network with layers that compute in `dtype`; a copy, unless they do already.
+        """A copy whose layers compute in `dtype`; the network itself if they do already.
 
         Feature maps, the region operator and the scores stay in float32.
         """
@@ -195,16 +202,16 @@ class RegionNetwork(nn.Module):
         return network
 
     def image_flops(self, size: tuple[int, int]) -> int:
-        """Operations of the convolutions, for an image of (height, width) pixels."""
+        """Floating-point operations of the convolutions, for an image of (height, width) pixels."""
         image = torch.zeros((1, 3, *size), device=self.device, dtype=self.dtype)
         return convolution_flops(self.features, image)
 
     def head_flops(self) -> int:
-        """Operations of the box head and the predictor, for one RoI."""
+        """Floating-point operations of the box head and the predictor, for one RoI."""
         outputs = self.output_layers().values()
         return linear_flops(self.fc_layers) + sum(map(linear_flops, outputs))
 
-    # The layers by name: for compression, freezing, optimisers and files.
+    # The methods below give the layers by name, for compression, freezing, optimisers and files.
 
     def compressible_layers(self) -> dict[str, nn.Linear]:
         """The layers of the box head at full rank, by name, in order."""
@@ -221,7 +228,7 @@ class RegionNetwork(nn.Module):
         return {"cls_score": self.cls_score, "bbox_pred": self.bbox_pred}
 
     def with_fc_layers(self, fc_layers: Mapping[str, nn.Module]) -> RegionNetwork:
-        """A network that shares everything with this one but the layers of its box head."""
+        """A network with another box head, which shares all other layers with this one."""
         network = RegionNetwork(
             backbone=self.backbone,
             region_operator=self.region_operator,
@@ -235,16 +242,20 @@ class RegionNetwork(nn.Module):
         return network.to(self.device).train(self.training)
 
     def set_ranks(self, ranks: Mapping[str, int]) -> None:
-        """Replace layers of the box head by pairs of these ranks; their weights are yet to be set.
+        """Replace layers of the box head by low-rank pairs, whose weights are to be loaded.
 
+        Args:
+            ranks: layer name -> rank.
         Raises:
             WeightsError: there is no such layer, or it cannot have the rank.
         """
         self.fc_layers.update(self._empty_pairs(ranks))
 
     def set_prefilter(self, ranks: Mapping[str, int]) -> None:
-        """Add a prefilter of these ranks by layer; its weights are yet to be set.
+        """Add a prefilter of low-rank pairs, whose weights are to be loaded.
 
+        Args:
+            ranks: layer name -> rank.
         Raises:
             WeightsError: see `set_ranks`.
         """
@@ -263,7 +274,7 @@ class RegionNetwork(nn.Module):
         return pairs
 
     def layer_names(self) -> list[str]:
-        """Every layer from which on the network can be trained, in order."""
+        """The names of the layers at which training can start (see `freeze_before`), in order."""
         return [*self.backbone.layers, *self.fc_layers, *self.output_layers()]
 
     def freeze_before(self, first: str | None) -> None:
@@ -287,7 +298,7 @@ class RegionNetwork(nn.Module):
             layers[name].requires_grad_(False)
 
     def split_features(self) -> tuple[nn.Sequential, nn.Sequential]:
-        """The convolutions that are frozen, and those from the first trained one on."""
+        """The frozen convolutions, and those from the first trained one to the last."""
         count = len(self.features)
         for index, module in enumerate(self.features):
             if any(parameter.requires_grad for parameter in module.parameters()):
@@ -296,12 +307,11 @@ class RegionNetwork(nn.Module):
         return self.features[:count], self.features[count:]
 
     def parameter_roles(self) -> Iterator[ParameterRole]:
-        """Every parameter that is trained."""
+        """Yield every parameter that is trained, with its role."""
         for name, parameter in self.named_parameters():
             if parameter.requires_grad:
                 yield ParameterRole(parameter, name.startswith("features."), name.endswith(".bias"))
 
 
 def _linear_work(layer: nn.Module, x: Tensor) -> Callable[[], Work]:
-    count = len(x)
-    return lambda: Work(flops=count * linear_flops(layer))
+    return lambda: Work(flops=x.shape[0] * linear_flops(layer))

@@ -1,8 +1,8 @@
-"""Region operators: they turn the region of every RoI into a vector of the same length.
+"""Region operators: they compute a feature vector of fixed length for every RoI.
 
-Fast R-CNN has RoI max pooling here, SPPnet has spatial pyramid pooling.
+The one of Fast R-CNN is RoI max pooling; that of SPPnet would be spatial pyramid pooling.
 
-B: images, R: RoIs, C: channels, D: length of the vector of a RoI, P: bins a side.
+B: images, R: RoIs, C: channels, D: length of the vector of a RoI, P: bins per side.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from .backbones import BackboneSpec
 
 
 class RegionOperator(Protocol):
-    """The interface of region operators, which detection, export and import rely on too."""
+    """The interface of region operators, for training, detection, and weights import and export."""
 
     @property
     def bins(self) -> int:
-        """Bins of one RoI and channel, so that D is `bins` times C."""
+        """Number of bins of a RoI, so that D = bins * C."""
 
     def __call__(self, maps: Tensor, rois: Tensor) -> Tensor:
         """Features of every RoI, differentiable in `maps`.
@@ -37,20 +37,21 @@ class RegionOperator(Protocol):
         """
 
     def distinct(self, rois: Tensor) -> tuple[Tensor, Tensor]:
-        """Find RoIs that must have equal features, so that these are computed once.
+        """Find RoIs with equal features, which then need to be computed only once.
 
         Args:
             rois: [R, 5], on the CPU.
         Returns:
-            chosen: [U], indices of RoIs with different features. inverse: [R], so that RoI r has
-            the features of RoI chosen[inverse[r]].
+            chosen: [U], indices of RoIs with different features.
+            inverse: [R]; RoI r has the features of RoI chosen[inverse[r]].
         """
 
     def in_chunks(self, maps: Tensor, size: int, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
-        """The same operator for detection, which pools many RoIs chunk by chunk.
+        """The same operator for detection, which processes many RoIs in chunks.
 
         Args:
-            maps: [B, C, H, W], of all chunks. size: most RoIs of a chunk. dtype: of the result.
+            maps: [B, C, H, W], the same for all chunks. size: largest number of RoIs in a chunk.
+            dtype: of the result.
         Returns:
             A function from RoIs [r, 5], r <= size, to [r, D], which the next call may overwrite.
         """
@@ -65,16 +66,21 @@ class RegionOperator(Protocol):
         """
 
     def from_channels_first(self, weight: Tensor) -> Tensor:
-        """Reorder the weights [U, D] of a layer that reads channel by channel, as those of
-        torchvision and Caffe do, to the order in which this operator lays out a RoI."""
+        """Reorder the inputs of a fully connected layer of torchvision or Caffe for this operator.
+
+        Args:
+            weight: [U, D], for RoI vectors that hold one channel after the other.
+        Returns:
+            [U, D], for RoI vectors in the order of this operator.
+        """
 
 
 @dataclass(frozen=True)
 class RoIMaxPool:
     """RoI max pooling (Fast R-CNN, section 2.1).
 
-    The vector of a RoI holds bin after bin, each with all its channels (P, P, C). That is the order
-    in which the CPU kernel writes them.
+    The vector of a RoI holds bin after bin, each with all its channels: (P, P, C), which is the
+    order in which the CPU kernel writes them.
     """
 
     side: int  # P
@@ -95,7 +101,7 @@ class RoIMaxPool:
         return distinct_cells(rois, 1 / self.stride)
 
     def in_chunks(self, maps: Tensor, size: int, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
-        """On the CPU every chunk goes to the same memory, which stays in the cache."""
+        """See `RegionOperator`; on the CPU, all chunks use the same memory, which stays cached."""
         if maps.device.type != "cpu":
             return lambda rois: self(maps, rois).to(dtype)
         maps = maps.to(dtype).contiguous(memory_format=torch.channels_last)

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from .boxes import Boxes
 
-# Larger predicted log-scales are cut off, so that exp does not overflow: no side grows by more than
-# a factor of 1000 / 16.
+# Limit of t_w and t_h, so that exp does not overflow: no side grows by more than 1000 / 16 times.
 MAX_LOG_SCALE = math.log(1000.0 / 16.0)
 
 

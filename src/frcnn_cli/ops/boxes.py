@@ -19,7 +19,7 @@ def area(boxes: Boxes) -> NDArray[np.float32]:
 
 
 def iou(boxes: Boxes, others: Boxes) -> NDArray[np.float32]:
-    """Intersection over union of each box with each other one, [N, M]; 0 for empty boxes."""
+    """Intersection over union of each box with each of `others`, [N, M]; 0 for empty boxes."""
     top_left = np.maximum(boxes[:, None, :2], others[None, :, :2])  # [N, M, 2]
     bottom_right = np.minimum(boxes[:, None, 2:], others[None, :, 2:])  # [N, M, 2]
     sides = np.maximum(bottom_right - top_left, 0)

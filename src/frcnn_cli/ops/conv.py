@@ -17,7 +17,8 @@ from .winograd import weight_gradient
 # The least numbers of channels for which Winograd's transforms pay off.
 _MIN_INPUTS, _MIN_OUTPUTS = 64, 128
 _MIN_OUTPUTS_CONTIGUOUS = 64  # for contiguous feature maps, which NNPACK takes as they are
-# The least number of cells for which they do: NNPACK transforms the weights anew for each image.
+# The least number of cells for which the transforms pay off: NNPACK transforms the weights anew for
+# each image.
 _MIN_CELLS = 1200
 _MIN_CELLS_WEIGHT_GRADIENT = 500  # for `weight_gradient`
 
@@ -31,10 +32,10 @@ def _nnpack() -> bool:
 class Conv2d(nn.Conv2d):
     """A convolution that uses Winograd's algorithm where that is faster, else torch's own.
 
-    That is for 3×3 kernels with many channels on the CPU, in training and in inference mode.
+    It is faster for 3×3 kernels with many channels on the CPU, in training and in inference mode.
     NNPACK's F(6×6, 3×3) (Lavin and Gray 2016) works on tiles of 8×8 cells with a fifth of the
     multiplications; its results differ by rounding. The first layer of a network, over 3 colour
-    channels, is torch's, but gives contiguous maps, since NNPACK wants them for the next layer.
+    channels, is torch's, but gives contiguous maps, which NNPACK needs in the next layer.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -48,7 +49,7 @@ class Conv2d(nn.Conv2d):
         return _winograd(x, self.weight, self.bias)
 
     def _is_special(self, x: Tensor) -> bool:
-        """Whether this is a case for Winograd or for contiguous maps."""
+        """Whether to use Winograd's algorithm, or contiguous maps in the first layer."""
         min_outputs = _MIN_OUTPUTS_CONTIGUOUS if x.is_contiguous() else _MIN_OUTPUTS
         wide = self.in_channels >= _MIN_INPUTS and self.out_channels >= min_outputs
         return (
@@ -80,7 +81,7 @@ def _winograd(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 class _WideConvolution(torch.autograd.Function):
-    """A 3×3 convolution by Winograd's algorithm, with gradients by it too.
+    """A 3×3 convolution by Winograd's algorithm, which also computes the gradients.
 
     The gradient of the input is a convolution with the rotated weights. The gradient of the weights
     is `weight_gradient` on large maps, and oneDNN's on small ones; there the maps are made

@@ -1,4 +1,4 @@
-"""Greedy non-maximum suppression, Soft-NMS and box voting, all for each class separately."""
+"""Greedy non-maximum suppression, Soft-NMS and box voting, each class by itself."""
 
 from __future__ import annotations
 
@@ -45,6 +45,7 @@ def nms(
 
     Args:
         boxes: [N, 4]. scores: [N]. labels: [N], the class of each box.
+        threshold: IoU in 0..1.
     Returns:
         Indices of the kept boxes, best score first.
     """
@@ -55,7 +56,7 @@ def nms(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _vote(boxes, scores, labels, kept, threshold, voted):
-    """Write the mean of each kept box into `voted`, [K, 4] float64, zeros at the start."""
+    """Write the mean for each kept box into `voted`, [K, 4] float64, which starts as zeros."""
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     for k in range(len(kept)):
         i, total = kept[k], 0.0
@@ -84,7 +85,7 @@ def vote(
 
     Args:
         boxes: [N, 4]. scores: [N], above 0. labels: [N], the class of each box.
-        kept: [K], indices of the kept boxes.
+        kept: [K], indices of the kept boxes. threshold: IoU in 0..1.
     Returns:
         [K, 4].
     """
@@ -95,7 +96,7 @@ def vote(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _soften(boxes, scores, labels, threshold, min_score):
-    """Lower `scores` in place; returns the indices of the boxes taken, in that order."""
+    """Lower `scores` in place, and return the indices of the boxes in the order they were taken."""
     n = boxes.shape[0]
     taken = np.empty(n, np.int64)
     remaining = np.ones(n, np.bool_)
@@ -132,7 +133,7 @@ def soft_nms(
     equal scores the first is taken.
 
     Args:
-        boxes: [N, 4]. scores: [N]. labels: [N], the class of each box.
+        boxes: [N, 4]. scores: [N]. labels: [N], the class of each box. threshold: IoU in 0..1.
         min_score: boxes are taken while their score is above it.
     Returns:
         Indices of the boxes taken, in falling order of their new scores, and these scores.

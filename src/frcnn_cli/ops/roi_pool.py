@@ -26,7 +26,13 @@ from .threads import parallel_for
 
 
 def to_cells(pixels: NDArray[Any], scale: float) -> NDArray[Any]:
-    """Positions in cells, rounded half away from zero; computed in the dtype of `pixels`."""
+    """Convert positions in pixels to cells, rounded half away from zero, in the dtype of `pixels`.
+
+    Args:
+        pixels: any shape. scale: feature cells per pixel.
+    Returns:
+        Whole numbers, of the shape of `pixels`.
+    """
     scaled = pixels * pixels.dtype.type(scale)
     size = np.abs(scaled)
     whole = np.floor(size)  # size + 0.5 would itself be rounded
@@ -39,7 +45,7 @@ def distinct_cells(rois: Tensor, spatial_scale: float) -> tuple[Tensor, Tensor]:
     Args:
         rois: [R, 5] float32. spatial_scale: feature cells per input pixel.
     Returns:
-        chosen: [U], indices of RoIs on different cells.
+        chosen: [U], the index of one RoI for each set of cells.
         inverse: [R]; RoI r falls on the same cells as RoI chosen[inverse[r]].
     """
     array = rois.numpy()
@@ -87,7 +93,7 @@ def _larger(cell, largest, new_largest):
 
 @njit(inline="always")
 def _larger_with_index(cell, index, largest, where, new_largest, new_where):
-    """As `_larger`, with the index of the cell that each maximum comes from."""
+    """Like `_larger`, with the index of the cell that each maximum comes from."""
     for c in range(len(cell)):
         value, best, best_index = cell[c], largest[c], where[c]
         better = value > best
@@ -102,8 +108,8 @@ def _forward(features, lowest, images, ys, xs, out, argmax, first, last):
     Args:
         features: [B, H, W, C]. lowest: the least number of their dtype.
         images: [R], the image of each RoI. ys: [R, P, 2]. xs: [R, Q, 2]. out: [R, P, Q, C].
-        argmax: as `out`, int32: the cell chosen, -1 for an empty bin; empty if no gradient is
-            needed.
+        argmax: int32 of the shape of `out`, the index of the chosen cell, or -1 for an empty bin;
+            an empty array if no gradient is needed.
     """
     width, channels = features.shape[2:]
     largest, spare = np.empty(channels, features.dtype), np.empty(channels, features.dtype)
@@ -136,7 +142,8 @@ def _backward(grad_out, argmax, images, grad, first, last):
     """Add the gradient of each bin to the cell that it chose, for channels first..last-1.
 
     Args:
-        grad_out, argmax: [R, P, Q, C]. images: [R]. grad: [B, H * W, C], zeros at the start.
+        grad_out, argmax: [R, P, Q, C]. images: [R], the image of each RoI.
+        grad: [B, H * W, C], which starts as zeros.
     """
     count, rows, columns, _ = grad_out.shape
     for r in range(count):

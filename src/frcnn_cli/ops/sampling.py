@@ -16,8 +16,8 @@ def sample_rois(
 ) -> tuple[NDArray[np.intp], int]:
     """Choose the RoIs of one image at random, foreground first.
 
-    Background fills up for missing foreground, but not the reverse: with too little background,
-    fewer RoIs are returned, as in the original.
+    Missing foreground is replaced by background, but not the reverse: with too little background,
+    fewer RoIs are returned, as in the original code.
 
     Args:
         max_overlaps: [N], IoU of each proposal with the object it overlaps most.
@@ -26,7 +26,8 @@ def sample_rois(
         fg_threshold: least IoU of foreground (0.5 in the paper).
         bg_thresholds: background has an IoU in [low, high) ([0.1, 0.5) in the paper).
     Returns:
-        Indices of the chosen proposals, and the number of foreground ones, which come first.
+        Indices of the chosen proposals, at most `rois_per_image`; and the number of foreground
+        ones, which come first.
     """
     low, high = bg_thresholds
     foreground = np.flatnonzero(max_overlaps >= fg_threshold)

@@ -1,4 +1,4 @@
-"""Running numba kernels on as many threads as torch uses."""
+"""Runs numba kernels on as many threads as torch uses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 
 
 def parallel_for(kernel: Callable[..., None], arguments: tuple[Any, ...], count: int) -> None:
-    """Run a kernel over the indices 0..count-1, one range of them per thread of torch.
+    """Run a kernel over the indices 0..count-1, divided into one range for each thread of torch.
 
     Args:
         kernel: called as kernel(*arguments, first, last) for the indices first..last-1; it must

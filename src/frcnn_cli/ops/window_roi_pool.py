@@ -32,8 +32,8 @@ def window_roi_pool(features: Tensor, rois: Tensor, bins: int, scale: float, lev
     Args:
         features: [1, C, H, W]. rois: [R, 4], (x1, y1, x2, y2) in input pixels.
         bins: P. scale: cells per input pixel.
-        levels: windows have up to 2 ** levels cells per side; the sides of bins must be less than
-            twice as long.
+        levels: windows have up to 2 ** levels cells per side, so bins must have less than
+            2 ** (levels + 1); see `levels_for`.
     Returns:
         [R, P, P, C].
     """

@@ -129,11 +129,11 @@ def _transform_gradients(maps, out, first, last):
 def weight_gradient(x: Tensor, gradient: Tensor) -> Tensor:
     """The gradient of the weights of a 3×3 convolution of stride and padding 1.
 
-    Differs from the direct sum by rounding. Images are taken one by one, which limits the memory.
+    Differs from the direct sum by rounding. Images are processed one by one to limit the memory.
 
     Args:
         x: [B, C, H, W] float32 on the CPU, the input; fastest if channels-last.
-        gradient: [B, O, H, W] likewise, of the output.
+        gradient: [B, O, H, W], the gradient of the output, in the same format.
     Returns:
         [O, C, 3, 3].
     """

@@ -6,7 +6,7 @@ right on any machine and whatever the file is called. An entry is a header and t
     magic, CRC-32 of all that follows, number of boxes, height, width, type of a coordinate (int16
     where it fits, else int32; float32 for boxes with fractions), then N×4 coordinates.
 
-Entries are written atomically: a reader sees a whole one or none.
+Entries are written atomically: a reader sees a complete entry or none.
 """
 
 from __future__ import annotations
@@ -81,13 +81,13 @@ class ProposalSource:
     """The proposals of a method for any image, read from a cache or computed and stored there.
 
     Threads and processes may share a cache: each entry is computed by one of them. Threads must
-    share one ProposalSource; for another process it can be pickled, if its method can.
+    share one ProposalSource; it can be pickled for another process if its method can be pickled.
     """
 
     def __init__(self, method: Method, cache: Path) -> None:
         self.method = method
         self.folder = cache / method.digest
-        self.damaged: list[Path] = []  # entries that were found damaged, to be computed again
+        self.damaged: list[Path] = []  # damaged entries that were read; they are computed again
         self._locks = Locks(self.folder)
 
     def path(self, content: bytes) -> Path:
@@ -117,7 +117,7 @@ class ProposalSource:
         if proposals is not None:
             return proposals
         with self.lock(content, wait=True):
-            # whoever held the lock before may have stored the entry
+            # the previous holder of the lock may have stored the entry
             return self._cached_for(content, image) or self.compute(content, image)
 
     @contextlib.contextmanager
@@ -125,9 +125,9 @@ class ProposalSource:
         """Keep others from computing the entry for an image file until the `with` block ends.
 
         Args:
-            wait: until whoever holds the lock now releases it.
-        Returns:
-            Whether the lock is held: False only where another holds it and `wait` is not set.
+            wait: wait until the lock is free.
+        Yields:
+            Whether the lock is held: False only if another holds it and `wait` is not set.
         Raises:
             DataError: the cache cannot be written to.
         """
@@ -174,7 +174,7 @@ class ProposalSource:
 
 
 def _map(path: Path) -> bytes | mmap.mmap:
-    """The content of a file, mapped into memory."""
+    """Map the content of a file into memory."""
     with path.open("rb") as file:
         if os.fstat(file.fileno()).st_size == 0:  # an empty file cannot be mapped
             return b""

@@ -1,4 +1,4 @@
-"""Maintenance of the cache: what it holds, which entries are damaged, what can be removed."""
+"""Maintenance of the cache: its content, its damaged entries, and what can be removed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class MethodFolder:
     name: str  # of the method; with the row of PROPOSERS that has the same settings, if any
     current: bool  # whether this version of the program can use the entries
     entries: int
-    size: int  # bytes
+    size: int  # of all entries, bytes
 
 
 def status(cache: Path) -> list[MethodFolder]:
@@ -42,7 +42,7 @@ def status(cache: Path) -> list[MethodFolder]:
 
 
 def damaged(cache: Path, on_entry: Callable[[], None]) -> Iterator[Path]:
-    """The entries that are not as they were written; `on_entry` is called after each entry read."""
+    """The damaged entries of a cache; `on_entry` is called after each entry that is read."""
     for folder in status(cache):
         for path in _entries(folder.path):
             if decode(path.read_bytes()) is None:
@@ -56,7 +56,7 @@ def leftovers(cache: Path) -> list[Path]:
     for folder in cache.glob("*"):
         locks = Locks(folder)
         for part in folder.glob(f"**/*{PART}"):
-            if part.parent == folder:  # of METHOD_FILE, which has no lock
+            if part.parent == folder:  # part of METHOD_FILE, which has no lock
                 files.append(part)
                 continue
             key = part.parent.name + part.name.lstrip(".").split(".")[0]

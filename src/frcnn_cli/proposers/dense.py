@@ -21,7 +21,7 @@ MIN_SIDE = 12.0  # pixels
 
 
 def dense(image: NDArray[np.uint8]) -> Proposals:
-    """Windows over an [H, W, 3] image; the whole image comes first."""
+    """Propose windows over an [H, W, 3] image, the largest first; the first is the whole image."""
     height, width = image.shape[:2]
     grids = [np.array([[0, 0, width, height]], dtype=np.float64)]
     for scale in SCALES:

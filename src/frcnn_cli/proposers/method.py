@@ -1,4 +1,4 @@
-"""What a way to propose regions is: a function, and the settings that its result depends on."""
+"""A method of proposing regions: a function, and the settings that its result depends on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..structures import Proposals
 
 @dataclass(frozen=True)
 class Method:
-    """A way to propose regions. It can be pickled if its function can."""
+    """A method of proposing regions. It can be pickled if its function can."""
 
     name: str
     propose: Callable[[NDArray[np.uint8]], Proposals]  # of an [H, W, 3] RGB image

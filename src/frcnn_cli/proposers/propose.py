@@ -1,4 +1,4 @@
-"""The proposals of many images: from a notebook with `propose`, elsewhere with `propose_files`."""
+"""The proposals of many images: `propose` opens the cache, `propose_files` uses an open one."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def propose(
         for result in propose(["a.jpg", "b.jpg"]):
             print(result.path, result.error or len(result.proposals.boxes))
 
-    The work is done while the results are taken; what is in the cache already is only read. An
+    The work is done as the results are iterated over; proposals in the cache are only read. An
     image that cannot be read gives a result with an error and does not stop the others. Results
     come in the order of the images, but those that another process is working on come last.
 
@@ -57,8 +57,8 @@ def propose(
     Returns:
         One result for each image.
     Raises:
-        ConfigError: no such row, or a file of unknown format. DataError: the file of boxes cannot
-            be read or does not belong to these images.
+        ConfigError: there is no such row, or the file has an unknown format.
+        DataError: the file of boxes cannot be read or does not belong to these images.
     """
     paths = [Path(image) for image in images]
     workers = workers or os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""The ways to propose regions, by name.
+"""The methods of proposing regions, by name.
 
 To add one, write a function from an [H, W, 3] image to Proposals, a builder of its Method, and a
 row of PROPOSERS.
@@ -64,7 +64,7 @@ def from_file(path: Path) -> Method:
 
 @dataclass(frozen=True)
 class _NotImported:
-    """What a method of imported boxes does where the cache has none: it raises an error."""
+    """The function of a method of imported boxes, called for an image without any: it fails."""
 
     path: Path
 

@@ -1,1 +1,1 @@
-"""The machine: devices, files and folders, locks, threads and processes, and time."""
+"""The machine: devices, files and folders, locks, threads and processes, time; and SVG drawings."""

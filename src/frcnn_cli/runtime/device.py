@@ -1,4 +1,4 @@
-"""The device and precision of the network, and the memory of the process."""
+"""Chooses the device and precision of the network, and manages the memory of the process."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import torch
 from ..config import PRECISIONS
 from ..errors import ConfigError, unknown_name
 
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # constants of malloc.h
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of a name: cpu, cuda, cuda:N, or auto, which is cuda if a GPU is available.
+    """The device of that name: cpu, cuda, cuda:N, or auto, which is cuda if a GPU is available.
 
     Raises:
-        ConfigError: no such device on this machine.
+        ConfigError: unknown name, or this machine has no such device.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -32,7 +32,7 @@ def pick_device(name: str) -> torch.device:
     if device.type not in ("cpu", "cuda"):
         raise ConfigError(f"device {name!r} is not supported", "expected auto, cpu, cuda or cuda:N")
     if device.type == "cuda" and not 0 <= (device.index or 0) < torch.cuda.device_count():
-        raise ConfigError(f"there is no {name!r} here", "use --device cpu")
+        raise ConfigError(f"this machine has no device {name!r}", "use --device cpu")
     return device
 
 
@@ -40,11 +40,11 @@ def pick_precision(name: str, device: torch.device) -> torch.dtype:
     """The data type in which convolutions and fully connected layers compute.
 
     Args:
-        name: of PRECISIONS; "auto" is bfloat16 where the device multiplies bfloat16 matrices
+        name: one of PRECISIONS; "auto" is bfloat16 where the device multiplies bfloat16 matrices
             faster than float32 ones (processors with AVX512_BF16 or AMX, GPUs from Ampere on), and
             float32 elsewhere.
     Raises:
-        ConfigError: no such precision, or float16 on the CPU.
+        ConfigError: unknown name, or float16 on the CPU.
     """
     if name not in PRECISIONS:
         raise unknown_name("precision", name, PRECISIONS)
@@ -63,9 +63,9 @@ def pick_precision(name: str, device: torch.device) -> torch.dtype:
 def keep_freed_memory() -> None:
     """Make glibc keep freed memory in this process, for the next allocation.
 
-    By default the feature maps of a training step, each larger than 32 MB, are returned to the
-    operating system and allocated again in the next step, and the system clears every page. On
-    other systems than Linux with glibc, this does nothing.
+    By default, glibc returns the feature maps of a training step, each larger than 32 MB, to the
+    operating system and allocates them again in the next step, and the system clears every page.
+    Does nothing except on Linux with glibc.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
@@ -74,12 +74,15 @@ def keep_freed_memory() -> None:
 
 
 def peak_bytes(device: torch.device) -> int:
-    """The largest amount of memory that this process has had: on a GPU, what torch allocated on it;
-    on the CPU, resident memory; 0 on Windows."""
+    """The largest amount of memory, in bytes, that this process has used so far.
+
+    On a GPU this is the memory that torch allocated on it; on the CPU it is the resident memory, or
+    0 on Windows, which does not report it.
+    """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     status = Path("/proc/self/status")
-    if status.exists():  # not ru_maxrss: on Linux a new program inherits its parent's
+    if status.exists():  # ru_maxrss will not do: on Linux a new program inherits its parent's
         peak = status.read_text().partition("VmHWM:")[2].split()
         if peak:
             return 1024 * int(peak[0])

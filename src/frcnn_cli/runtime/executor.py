@@ -1,4 +1,4 @@
-"""The one place where work is given to threads or processes."""
+"""Runs functions in other threads or processes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 
 
 class Executor(Protocol):
-    """Runs functions elsewhere, a fixed number of them at a time."""
+    """Runs functions in a fixed number of workers."""
 
     def submit(self, function: Callable[..., Result], /, *arguments: Any) -> Future[Result]:
         """Call `function` with `arguments` as soon as a worker is free."""
@@ -34,11 +34,11 @@ def _threads(workers: int) -> Executor:
 
 
 def _processes(workers: int) -> Executor:
-    # Spawned, because a forked copy of a process whose threads hold locks may never get them.
+    # Spawned, not forked: a lock that a thread holds during a fork stays locked in the copy.
     return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
 
 
-# Name -> what starts that many workers. A distributed executor joins by a row of its own.
+# Name -> the function that starts an executor with that many workers.
 EXECUTORS: dict[str, Callable[[int], Executor]] = {"threads": _threads, "processes": _processes}
 
 
@@ -47,8 +47,9 @@ def open_executor(name: str, workers: int) -> Iterator[Executor]:
     """Start an executor; leaving the block waits for running work and cancels the rest.
 
     Args:
-        name: a key of EXECUTORS. Outside of "threads", functions, arguments and results are
-            pickled on their way.
+        name: a key of EXECUTORS. Except with "threads", functions, arguments and results must
+            be picklable.
+        workers: number of calls that run at the same time.
     Raises:
         ConfigError: unknown name.
     """
@@ -67,13 +68,15 @@ def prefetch(
     workers: int,
     executor: str = "threads",
 ) -> Generator[tuple[Item, Future[Result]], None, None]:
-    """Call `function` on the items, at most two items per worker ahead of the consumer.
+    """Call `function` on each item ahead of the consumer, by at most two items per worker.
 
-    Yields each item with its finished future, in the order of the items, so that the consumer
-    decides what an exception means. Closing the generator cancels the calls that have not begun.
+    Closing the generator cancels the calls that have not begun.
 
     Args:
-        executor: see `open_executor`.
+        workers, executor: see `open_executor`.
+    Yields:
+        Each item with its finished future, in the order of the items. The future holds the result
+        or the exception, which is for the consumer to handle.
     Raises:
         ConfigError: unknown executor.
     """

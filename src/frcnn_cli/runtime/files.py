@@ -1,4 +1,4 @@
-"""Atomic writing: a file appears under its name when all of it is written, or not at all."""
+"""Writes files atomically: a file gets its name only when all of it is written."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PART = ".part"  # the ending of a file that is still being written
 
 
 def part_file(path: Path) -> Path:
-    """Create an empty file beside `path`, under a name of its own that ends in PART.
+    """Create an empty file beside `path`, with a unique name that ends in PART.
 
     Raises:
         OSError: the folder cannot be made or written to.
@@ -27,10 +27,10 @@ def part_file(path: Path) -> Path:
 
 
 def put_in_place(part: Path, path: Path) -> None:
-    """Give a finished part file its final name, replacing a file that has the name already.
+    """Give a finished part file its final name; a file that has the name already is replaced.
 
     Raises:
-        OSError: it cannot be renamed.
+        OSError: the file cannot be renamed.
     """
     part.chmod(0o644)
     os.replace(part, path)
@@ -40,7 +40,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a part file beside `path`, then rename it to `path`.
 
     Raises:
-        FrcnnError: the disk is full or the folder cannot be written to; `path` is as it was.
+        FrcnnError: the disk is full or the folder cannot be written to; `path` stays unchanged.
     """
     part = None
     try:
@@ -66,7 +66,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text atomically; bytes of file names that are not UTF-8 stay as they are.
+    """Write UTF-8 text atomically; surrogate escapes, as in file names, become their bytes again.
 
     Raises:
         FrcnnError: see `write_atomically`.

@@ -23,17 +23,16 @@ except ImportError:  # Windows
 else:
     HAS_LOCKS = True
 
-FILE = "claims.lock"  # other versions of the program lock the same file
+FILE = "claims.lock"  # the same in all versions of the program, which may share a folder
 _HELD_ELSEWHERE = (errno.EACCES, errno.EAGAIN)
 _POLL = 0.02  # seconds
 
 
 class Locks:
-    """The locks of one folder; keys are hexadecimal.
+    """The locks of one folder; keys are hexadecimal strings, of which the first 15 digits count.
 
-    The threads of a process share one object: only then do they exclude one another. A pickled
-    copy is for another process; it holds none of the locks of the original, and is excluded by
-    them.
+    Threads of one process must share one object, or they do not exclude one another. A pickled copy
+    is for another process: it holds none of the locks of the original, which exclude it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -54,9 +53,9 @@ class Locks:
         """Hold the lock of `key` until the block ends.
 
         Args:
-            wait: for whoever holds the lock now, thread or process.
-        Returns:
-            Whether the lock is held: False only where another holds it and `wait` is not set.
+            wait: until the thread or process that holds the lock now releases it.
+        Yields:
+            Whether the block holds the lock; False only if another holds it and `wait` is False.
         Raises:
             OSError: the lock file cannot be made.
         """

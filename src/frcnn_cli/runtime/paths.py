@@ -1,7 +1,7 @@
-"""Where proposals, weights and data sets are kept.
+"""Finds the folders of proposals, weights and data sets.
 
-The program's home is FRCNN_HOME if set; else the checkout that this package runs from; else a
-folder in the user's cache ($XDG_CACHE_HOME/frcnn, or ~/.cache/frcnn).
+The home of the program is the folder FRCNN_HOME if that is set; else the checkout that this package
+runs from; else a folder in the user's cache ($XDG_CACHE_HOME/frcnn, or ~/.cache/frcnn).
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ WEIGHTS_SUFFIX = ".safetensors"
 
 
 def checkout() -> Path | None:
-    """The root of the source tree, when the package runs from one."""
+    """The root of the source tree that the package runs from; None for an installed package."""
     root = PACKAGE.parent.parent
     return root if PACKAGE.parent.name == "src" and (root / "pyproject.toml").exists() else None
 
 
 def home() -> Path:
-    """The folder that holds proposals/, weights/ and data/."""
+    """The home of the program: the folder that holds proposals/, weights/ and data/."""
     from_environment = os.environ.get("FRCNN_HOME")
     if from_environment:
         return Path(os.path.expanduser(from_environment))
@@ -33,12 +33,12 @@ def home() -> Path:
 
 
 def proposals_dir() -> Path:
-    """The folder of the cache of proposals."""
+    """The folder of the proposal cache."""
     return home() / "proposals"
 
 
 def weights_dirs() -> list[Path]:
-    """The folders that are searched for weights: of home, the checkout, the installed package."""
+    """The folders that are searched for weights, in order: in home, the checkout, the package."""
     root = checkout()
     folders = [home() / "weights", PACKAGE / "weights"]
     if root is not None:
@@ -47,10 +47,10 @@ def weights_dirs() -> list[Path]:
 
 
 def find_weights(name_or_path: str) -> Path:
-    """The path of a weights file, from its path or its name (`squeezenet1_1-voc07`).
+    """The path of a weights file that is given by path or by name (`squeezenet1_1-voc07`).
 
     Raises:
-        WeightsError: no such file. ConfigError: no such name.
+        WeightsError: there is no such file. ConfigError: there are no weights of that name.
     """
     path = Path(os.path.expanduser(name_or_path))
     with contextlib.suppress(OSError):  # too long for a file name
@@ -67,7 +67,7 @@ def find_weights(name_or_path: str) -> Path:
 
 
 def data_dir(folder: Path | None) -> Path | None:
-    """The folder of the data sets: `folder`, else FRCNN_DATA, else None.
+    """The folder of the data set: `folder`, else that in FRCNN_DATA, else None.
 
     Raises:
         DataError: the folder does not exist.

@@ -1,4 +1,4 @@
-"""How a long computation reports its progress to whoever called it."""
+"""The interface through which a long computation reports its progress to its caller."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Shows the progress of one stage after the other."""
+    """Shows the progress of stages that follow one another."""
 
     def __call__(
         self, stage: str, total: int, unit: str
@@ -16,15 +16,15 @@ class Progress(Protocol):
         """Begin a stage; it ends with the context.
 
         Args:
-            stage: what is done, such as "calibrating". total: how many units it has.
+            stage: what is done, such as "calibrating". total: number of units in the stage.
             unit: such as "images".
         Returns:
-            A context that gives a function to call after each unit, with a note on how it goes
-            (which may be empty).
+            A context whose value is a function to call after each unit, with a note to show (such
+            as a loss; it may be empty).
         """
 
 
 @contextmanager
 def silent(stage: str, total: int, unit: str) -> Iterator[Callable[[str], None]]:
-    """The Progress that shows nothing."""
+    """A Progress that shows nothing."""
     yield lambda note: None

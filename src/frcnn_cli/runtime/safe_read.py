@@ -1,5 +1,5 @@
-"""Reading files that others wrote: limited in size, parsed without running anything, and with every
-failure explained in one line."""
+"""Reads files of other programs: limited in size, parsed without running code from them, and with
+every failure as a DataError."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from ..errors import DataError, reason
 
 MAX_JSON_BYTES = 2**30  # COCO's largest file of annotations has 450 MB
 MAX_TEXT_BYTES = 2**28
-_MAX_NUMBER = 1e9
+_MAX_NUMBER = 1e9  # more than any coordinate or area
 _CHUNK = 2**16
 
 
 def read_bytes(path: Path, hint: str, limit: int) -> bytes:
-    """The content of a file; a pipe will do.
+    """The content of a file or a pipe.
 
     Args:
-        hint: of the errors: what to do about them.
+        hint: what the user can do about an error. limit: largest size, in bytes.
     Raises:
-        DataError: it cannot be read, or has more than `limit` bytes.
+        DataError: the file cannot be read, or is larger than `limit`.
     """
     content = b""
     try:
@@ -40,10 +40,12 @@ def read_bytes(path: Path, hint: str, limit: int) -> bytes:
 
 
 def read_text(path: Path, hint: str, limit: int = MAX_TEXT_BYTES) -> str:
-    """The content of a UTF-8 file; lines end in \\n alone, whatever they end in on the disk.
+    """The content of a UTF-8 file, with every line ending as \\n.
 
+    Args:
+        hint, limit: see `read_bytes`.
     Raises:
-        DataError: see `read_bytes`; or not UTF-8.
+        DataError: see `read_bytes`; or the file is not UTF-8.
     """
     try:
         text = read_bytes(path, hint, limit).decode("utf-8-sig")
@@ -55,8 +57,10 @@ def read_text(path: Path, hint: str, limit: int = MAX_TEXT_BYTES) -> str:
 def read_json(path: Path, hint: str) -> Any:
     """The value in a JSON file.
 
+    Args:
+        hint: see `read_bytes`.
     Raises:
-        DataError: see `read_text`; or not JSON, cut off, or nested too deeply.
+        DataError: see `read_text`; or the file is not JSON, cut off, or nested too deeply.
     """
     text = read_text(path, hint, MAX_JSON_BYTES)
     try:
@@ -69,21 +73,21 @@ def read_json(path: Path, hint: str) -> Any:
 
 
 def _is_cut(error: ValueError, text: str) -> bool:
-    """Whether the text would be JSON if it went on."""
+    """Whether the text may be the beginning of valid JSON."""
     if not isinstance(error, json.JSONDecodeError) or not text.strip():
         return False
     return error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated string")
 
 
 def number(value: object) -> float:
-    """A JSON number; NaN for any other value, and for numbers too large for a coordinate."""
+    """A JSON number as a float; NaN for other values, and for numbers above _MAX_NUMBER."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return math.nan
     return float(value) if abs(value) <= _MAX_NUMBER else math.nan
 
 
 def numbers(value: object, count: int) -> list[float] | None:
-    """A JSON list of `count` numbers; None for any other value."""
+    """A JSON list of `count` numbers as floats; None for any other value."""
     if not isinstance(value, list) or len(value) != count:
         return None
     values = [number(each) for each in value]
@@ -91,7 +95,7 @@ def numbers(value: object, count: int) -> list[float] | None:
 
 
 def is_inside(name: str) -> bool:
-    """Whether a relative path, with / or \\, stays in its folder."""
+    """Whether a path, written with / or \\, is relative and stays in its folder."""
     path = PurePosixPath(name.replace("\\", "/"))
     return bool(name.strip()) and not (
         path.is_absolute() or ".." in path.parts or "\0" in name or name[1:2] == ":"

@@ -1,7 +1,8 @@
-"""SVG as text: elements, line charts, and sheets of charts, without any library.
+"""Writes SVG as text, without a library: elements, line charts, and sheets of several charts.
 
-A chart is a whole SVG document. Keyword arguments of elements are their attributes: `_` stands for
-`-` in their names, a trailing `_` is dropped, and float values are written with one decimal.
+A chart is a whole SVG document. The functions take the attributes of an element as keyword
+arguments: `_` in their names stands for `-`, a trailing `_` is dropped, and float values are
+written with one decimal. Positions and sizes are in units of the document.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ _TEXT_STYLE = {"fill": "#1f2328", "paint_order": "stroke", "stroke": "white", "s
 
 
 def element(tag: str, content: str = "", /, **attributes: object) -> str:
-    """One element.
+    """An element with its attributes.
 
     Args:
-        content: SVG inside the element.
+        tag: such as "rect". content: SVG inside the element.
     """
     start = f"<{tag}{''.join(_attribute(*each) for each in attributes.items())}"
     return f"{start}>{content}</{tag}>" if content else f"{start}/>"
@@ -35,7 +36,7 @@ def _attribute(name: str, value: object) -> str:
 
 
 def text(x: float, y: float, content: str, **attributes: object) -> str:
-    """A text at (x, y)."""
+    """A text element at (x, y); `content` is escaped."""
     return element("text", escape(content), x=x, y=y, **attributes)
 
 
@@ -51,7 +52,7 @@ def document(size: tuple[int, int], parts: Iterable[str], **attributes: object) 
 
 
 def insert(svg: str, part: str) -> str:
-    """Put an element at the beginning of a document."""
+    """Insert an element at the beginning of a document."""
     return svg.replace(">", f">{part}", 1)
 
 
@@ -61,10 +62,10 @@ def sheet(
     size: tuple[int, int] = (WIDTH, HEIGHT),
     **attributes: object,
 ) -> str:
-    """Charts of one size in rows, as one document.
+    """One document with charts of equal size, in rows of `columns`.
 
     Args:
-        size: (width, height) of a chart; that of a line chart unless given.
+        charts: SVG documents. size: (width, height) of each; the default is that of line charts.
     """
     width, height = size
     parts = []
@@ -87,7 +88,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Axis:
-    """The range of values along one side of a chart."""
+    """The label and the range of values of one axis of a chart."""
 
     label: str
     low: float
@@ -95,13 +96,13 @@ class Axis:
     logarithmic: bool = False
 
     def fraction(self, value: float) -> float:
-        """Position of a value: 0 at the low end, 1 at the high end."""
+        """Position of a value between `low` (0) and `high` (1)."""
         if self.logarithmic:
             return math.log(value / self.low) / math.log(self.high / self.low)
         return (value - self.low) / (self.high - self.low)
 
     def ticks(self) -> list[float]:
-        """About six round values."""
+        """About six round values in the range."""
         if self.logarithmic:
             first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
             values = [m * 10.0**e for e in range(first, last + 1) for m in (1, 2, 5)]
@@ -115,7 +116,7 @@ class Axis:
 
 
 def axis(label: str, values: Sequence[float], logarithmic: bool = False) -> Axis:
-    """An axis that holds all these values, with a margin."""
+    """An axis whose range holds all values, with a margin."""
     low, high = min(values), max(values)
     if logarithmic:
         return Axis(label, low / 1.15, high * 1.15, True)
@@ -155,7 +156,7 @@ class PlotArea:
     def x_labels(
         self, labels: Iterable[tuple[float, str]], distance: int, **attributes: object
     ) -> list[str]:
-        """Texts below the area, each at its value of x."""
+        """Texts `distance` below the area, each at its value of x."""
         return [
             text(self.x(value), self.bottom + distance, label, text_anchor="middle", **attributes)
             for value, label in labels
@@ -164,7 +165,7 @@ class PlotArea:
     def y_labels(
         self, labels: Iterable[tuple[float, str]], distance: int, **attributes: object
     ) -> list[str]:
-        """Texts to the left of the area, each at its value of y."""
+        """Texts `distance` to the left of the area, each at its value of y."""
         return [
             text(self.left - distance, self.y(value), label, dy=4, text_anchor="end", **attributes)
             for value, label in labels
@@ -180,11 +181,11 @@ def line_chart(
     mark: tuple[float, float, str] | None = None,
     level: tuple[float, str] | None = None,
 ) -> str:
-    """A chart of lines with a dot at each point.
+    """A chart with a line for each series and a dot at each point, as an SVG document.
 
     Args:
-        mark: a point (x, y) to put a ring around, and its label.
-        level: a value of y to draw a horizontal line at, and its label.
+        mark: x, y and label of a point to put a ring around.
+        level: value of y and label of a horizontal dashed line.
     """
     area = PlotArea(
         left=LEFT,

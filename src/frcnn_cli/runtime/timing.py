@@ -1,4 +1,4 @@
-"""Measuring time: of a function, and of the stages inside the detection pipeline."""
+"""Measures the time of a function, and of the stages of the detection pipeline."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import NamedTuple, Protocol
 
 import torch
 
-REPEATS = 5  # runs of a measurement, after a first run that does not count
+REPEATS = 5  # timed runs of a measurement, after a first run that is not timed
 
 
 class Work(NamedTuple):
-    """The least work that a stage must do, from which a profile computes its shortest time."""
+    """The least work that a stage must do; a profile computes the stage's shortest time from it."""
 
     flops: float = 0.0  # floating-point operations; a multiply-add is two
     bytes: float = 0.0  # read and written
@@ -30,8 +30,8 @@ class StageHook(Protocol):
         """Return the context in which the stage runs.
 
         Args:
-            name: of the stage, such as "conv"; repeated for each part of a stage that has several.
-            work: computes the stage's work; None where no lower bound is known.
+            name: of the stage, such as "conv". A stage of several parts calls the hook for each.
+            work: computes the work of the stage or part; None where no lower bound is known.
         """
 
 
@@ -39,7 +39,7 @@ _NO_CONTEXT = contextlib.nullcontext()
 
 
 def untimed(name: str, work: Callable[[], Work] | None = None) -> AbstractContextManager[None]:
-    """The StageHook that does nothing, for use outside of profiles."""
+    """A StageHook that measures nothing, for detection without a profile."""
     return _NO_CONTEXT
 
 
@@ -51,7 +51,7 @@ def synchronized_time(device: torch.device) -> float:
 
 
 def median_seconds(work: Callable[[], object], device: torch.device) -> float:
-    """The median time of REPEATS runs of `work`, after one run that does not count."""
+    """The median time of REPEATS runs of `work`, in seconds, after one run that is not timed."""
     work()
     seconds = []
     for _ in range(REPEATS):

@@ -1,1 +1,1 @@
-"""The training loop, and all that it needs before, during and after."""
+"""The training loop, with its batches, initial weights, checkpoints, metrics and validation."""

@@ -34,8 +34,8 @@ def epoch_order(
 ) -> NDArray[np.intp]:
     """Draw the batches of one epoch, in which every image and its mirror image appear once.
 
-    The images of a batch have the same orientation, so that little of the batch is padding. What
-    is left over of both orientations is put together; the last batch of those is filled up with
+    The images of a batch have the same orientation, so that little of the batch is padding. The
+    left-over images of both orientations are mixed, and the last of their batches is filled up with
     images drawn again.
 
     Args:
@@ -65,7 +65,7 @@ class BatchMaker(TorchDataset[Batch | FrcnnError]):
     """Makes the batch of any iteration from nothing but the seed and the iteration's number.
 
     Args:
-        slots: the images of each batch that are made here; other processes make the rest.
+        slots: the slots of each batch that are made here; other processes make the rest.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class BatchMaker(TorchDataset[Batch | FrcnnError]):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the usable images' names in order, on which all that is drawn depends."""
+        """SHA-256 of the usable images' names in order, on which all random draws depend."""
         names = "\n".join(self.dataset.image_id(int(index)) for index in self.statistics.usable)
         return hashlib.sha256(names.encode(errors="surrogateescape")).hexdigest()
 
@@ -139,8 +139,8 @@ class BatchMaker(TorchDataset[Batch | FrcnnError]):
     def __getitem__(self, iteration: int) -> Batch | FrcnnError:
         """The batch, or the reason why it cannot be made.
 
-        Errors are returned, so that they reach the process that trains; a worker that an exception
-        has ended would be waited for without end.
+        Errors are returned, so that they reach the process that trains. If an exception ended a
+        worker, that process would wait for it forever.
         """
         try:
             return self(iteration)
@@ -158,7 +158,7 @@ class BatchMaker(TorchDataset[Batch | FrcnnError]):
             )
 
     def __call__(self, iteration: int) -> Batch:
-        """Make the slots of a batch that are this process's: read, sample RoIs, resize, collate."""
+        """Make this process's slots of a batch: read, sample RoIs, resize, collate."""
         config = self.config
         entries, scales = self.entries(iteration), self.scales(iteration)
         prepared = []
@@ -203,7 +203,7 @@ class BatchMaker(TorchDataset[Batch | FrcnnError]):
 def _ignore_stop_signals(worker: int) -> None:
     """Leave SIGINT and SIGTERM, which often reach a whole group, to the process that trains.
 
-    It finishes its iteration, saves, and ends the workers.
+    That process finishes its iteration, saves, and ends the workers.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -222,5 +222,5 @@ def explain_killed_workers() -> Iterator[None]:
             raise
         raise FrcnnError(
             "a process that makes batches was killed",
-            "it needs more memory, or space in /dev/shm; --resume goes on from the last checkpoint",
+            "it needs more memory, or space in /dev/shm; --resume continues at the last checkpoint",
         ) from None

@@ -48,7 +48,7 @@ class World:
         return range(self.rank * own, (self.rank + 1) * own)
 
     def sum(self, values: Tensor) -> Tensor:
-        """The sums of each process's `values`, in their place."""
+        """The sums of `values` over the processes; `values` is overwritten with them."""
         if self.size > 1:
             distributed.all_reduce(values)
         return values
@@ -61,7 +61,7 @@ class World:
         return self.sum(torch.tensor([float(flag)], device=device)).item() > 0
 
     def of_first(self, text: str) -> str:
-        """The text that the first process has."""
+        """The text that the first process passed."""
         if self.size == 1:
             return text
         texts = [text]
@@ -75,11 +75,6 @@ class World:
         return DistributedDataParallel(
             network, broadcast_buffers=False, gradient_as_bucket_view=True
         )
-
-
-def is_first_process() -> bool:
-    """Whether this process is the one that prints, known before the processes are connected."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 @contextmanager

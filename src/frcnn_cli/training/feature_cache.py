@@ -1,7 +1,7 @@
 """Features of frozen convolutions on disk, so that an iteration costs only the layers after them.
 
 That makes it practical to train the heads of VGG16, or its last convolutions too, on a CPU.
-Features are kept in half precision: half the disk, and a relative error below 0.001.
+Features are stored in half precision, which takes half the space at a relative error below 0.001.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from ..structures import Batch
 
 
 class FeatureCache:
-    """What the convolutions of a network make of batches, the frozen ones by way of the disk.
+    """Computes the features of batches; those of the frozen convolutions are stored on disk.
 
     A file holds the features of an image, mirrored or not, at one scale.
 
     Args:
-        folder: of one run alone, since the names of the files do not depend on the weights.
+        folder: of this run alone, since the names of the files do not depend on the weights.
     """
 
     def __init__(self, folder: Path, network: RegionNetwork) -> None:

@@ -19,27 +19,27 @@ from ..structures import PixelStatistics
 
 @dataclass(frozen=True, kw_only=True)
 class Initialisation:
-    """The weights that a new run starts from: a detector's, else a backbone's of ImageNet."""
+    """The weights that a new run starts from: a detector's, else ImageNet weights of a backbone."""
 
     imagenet_weights: Path | None = None  # a state dict; None: torchvision's, downloaded
-    pixels: str | None = None  # input that they expect: a key of checkpoints.pretrained.PIXELS
-    # to train further, with its classes; its network is trained in place
+    pixels: str | None = None  # input that they expect: key of checkpoints.pretrained.PIXELS
+    # a detector to train further, with its classes; its network is trained in place
     detector: tuple[RegionNetwork, WeightsHeader] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class InitialNetwork:
-    """A network before its first step, with what its weights file has to say of it."""
+    """A network before its first step, with the content of its weights file's header."""
 
     network: RegionNetwork
     detector: str  # its name
     detector_spec: DetectorSpec
     pixels: PixelStatistics
-    description: str  # of where the weights come from, for people
+    description: str  # origin of the weights, for messages and the header
     ranks: Mapping[str, int] = field(default_factory=dict)  # of the layers that are of low rank
     history: Mapping[str, object] = field(default_factory=dict)  # provenance of earlier training
-    random_head: bool = False  # fc6 starts from random
-    is_finished: bool = False  # bbox_pred predicts true deltas
+    random_head: bool = False  # fc6 has random weights
+    is_finished: bool = False  # bbox_pred predicts true deltas, as in a weights file
 
 
 def continue_from(
@@ -49,7 +49,7 @@ def continue_from(
 
     Args:
         weights: the detector's file.
-        chosen: the fields of `config` that are wanted, whatever the detector has.
+        chosen: names of the fields of `config` that the user has set.
     Returns:
         The initialisation, and the settings for it.
     Raises:
@@ -168,9 +168,9 @@ def lower_ranks(network: RegionNetwork, rank: int, filled: Sequence[str]) -> dic
     """
     if filled:
         raise ConfigError(
-            f"--rank is for layers that start from random; {', '.join(filled)} came with the "
+            f"--rank is for layers with random initial weights; {', '.join(filled)} came with the "
             "initial weights",
-            "train them whole, then frcnn compress --finetune",
+            "train them at full rank, then use frcnn compress --finetune",
         )
     pairs = {
         name: random_pair(layer, rank)

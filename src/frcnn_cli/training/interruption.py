@@ -8,10 +8,10 @@ from types import FrameType
 
 
 class InterruptedRun(Exception):  # noqa: N818 - a request, not an error
-    """A run was asked to stop; it has written a checkpoint and ended.
+    """A run was asked to stop; it has written a checkpoint.
 
     Args:
-        message: how far it came. hint: how to continue.
+        message: how many iterations are done. hint: how to continue.
     """
 
     def __init__(self, message: str = "stopped", hint: str = "") -> None:

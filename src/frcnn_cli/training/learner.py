@@ -53,9 +53,9 @@ class Learner:
     The network's bbox_pred predicts normalised deltas (see `target_normalization`).
 
     Args:
-        network: layers that stay as they are have been frozen.
+        network: its frozen layers are not trained.
         header: of the weights files, without the history of this run.
-        batch_workers: processes that make batches ahead of time; 0: they are made when needed.
+        batch_workers: processes that make batches ahead of time; with 0 they are made when needed.
     Attributes:
         iteration: number of iterations done.
     Raises:
@@ -178,8 +178,11 @@ class Learner:
         self.network.dropout.reseed(seeds, rois_by_image, self.device)
 
     def _sums(self, output: HeadOutput, targets: RoiTargets, losses: Losses) -> Tensor:
-        """Of the whole batch, [5]: both losses, and the counts of foreground RoIs that are
-        classified correctly, of foreground RoIs and of background RoIs."""
+        """Five sums over the batch of all processes, [5].
+
+        They are cls, loc, and the numbers of foreground RoIs that are classified correctly, of
+        foreground RoIs and of background RoIs.
+        """
         foreground = targets.labels > 0
         correct = (output.class_logits.argmax(dim=1) == targets.labels) & foreground
         return self.world.sum(
@@ -196,7 +199,7 @@ class Learner:
 
     @contextmanager
     def _explain_out_of_memory(self) -> Iterator[None]:
-        """Turn an error of the block about full memory into one that names the settings."""
+        """Turn an out-of-memory error of the block into one that names the settings to lower."""
         try:
             yield
         except (MemoryError, RuntimeError) as error:
@@ -214,9 +217,8 @@ class Learner:
         """Time the next iteration without changing any weight.
 
         Returns:
-            Seconds of the forward and backward pass, with features from the cache where the run
-            keeps them; and the largest number of bytes that the process has held so far (on a GPU,
-            in its memory).
+            Seconds of the forward and backward pass, with features from a cache if the run has one;
+            and the most memory that the process has used so far, in bytes (on a GPU, its memory).
         Raises:
             FrcnnError: the memory is full.
         """

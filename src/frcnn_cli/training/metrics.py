@@ -21,7 +21,7 @@ CHART_FILE = "losses.svg"
 MAP_CHART_FILE = "validation.svg"
 FLUSH_EVERY = 20  # iterations
 MAX_POINTS = 200  # of a curve
-RECENT = 100  # iterations over which the losses are averaged for people
+RECENT = 100  # iterations over which the losses of a summary are averaged
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class MetricsSummary:
         self._waited = self._seconds = 0.0
 
     def add(self, metrics: StepMetrics) -> None:
-        """Take account of an iteration."""
+        """Add the metrics of an iteration."""
         self._recent.append(metrics)
         self._waited += metrics.waited
         self._seconds += metrics.seconds
@@ -76,7 +76,7 @@ class MetricsLog:
     """The log of a run, open as a context manager; TensorBoard's events where it is installed.
 
     Args:
-        keep: number of iterations done. Rows of later ones are dropped: they will be done again.
+        keep: number of iterations done; rows of later ones, which will be repeated, are dropped.
     """
 
     def __init__(self, folder: Path, keep: int) -> None:
@@ -121,7 +121,7 @@ class MetricsLog:
             self._events.add_scalar("val/mean_ap", mean_ap, iteration)
 
     def flush(self) -> None:
-        """Write what is buffered to metrics.csv."""
+        """Write the buffered rows to metrics.csv."""
         self._file.flush()
 
     def draw_curves(self) -> None:
@@ -156,7 +156,7 @@ def _write_rows(path: Path, rows: Sequence[Sequence[object]]) -> None:
 def read_rows(path: Path) -> list[list[float]]:
     """The rows of numbers in a CSV file with a header.
 
-    A missing file has none. Rows that were cut off when a process was killed are left out.
+    A missing file has no rows. Rows that were cut off when a process was killed are left out.
     """
     if not path.exists():
         return []

@@ -25,7 +25,7 @@ class SamplingConfig:
 
     rois_per_image: int
     fg_fraction: float  # largest fraction of foreground
-    fg_threshold: float  # IoU from which on a RoI is foreground
+    fg_threshold: float  # smallest IoU at which a RoI is foreground
     bg_thresholds: tuple[float, float]  # IoU: background is in [low, high)
 
 
@@ -38,7 +38,7 @@ def match_proposals(
 
     Returns:
         boxes: [N, 4], the objects first.
-        max_overlaps: [N], IoU with the object it overlaps most; 0 without any object.
+        max_overlaps: [N], IoU with the object that the box overlaps most; 0 without objects.
         nearest: [N], index of that object among those that are not difficult.
     """
     objects = sample.ground_truth[~sample.ground_truth.difficult].boxes
@@ -59,9 +59,9 @@ def sample_targets(
     """Sample the RoIs of a training image, foreground first.
 
     Args:
-        statistics: by which the deltas are normalised.
+        statistics: mean and deviation that normalise the deltas.
     Returns:
-        rois: [R, 4]; R is below `rois_per_image` where there are too few.
+        rois: [R, 4]; R is below `rois_per_image` if there are too few boxes.
         labels: [R], 0 for background.
         deltas: [R, 4], normalised; zeros for background.
     """

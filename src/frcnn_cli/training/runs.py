@@ -1,4 +1,4 @@
-"""The folders of runs, and the settings that are kept in them."""
+"""The folders of runs, and the settings that are stored in them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ENVIRONMENT_FILE = "environment.json"
 
 
 def create(folder: Path) -> Path:
-    """Make a folder; where it exists, <folder>-2, <folder>-3 and so on.
+    """Make a folder; if it exists already, <folder>-2, <folder>-3 and so on.
 
     Raises:
         DataError: the folder cannot be made.
@@ -48,7 +48,7 @@ def latest(parent: Path) -> Path:
     """
     states = sorted(parent.glob(f"*/{STATE_FILE}"), key=lambda path: path.stat().st_mtime)
     if not states:
-        raise DataError(f"no run to go on with in {parent}", "name its folder: --resume FOLDER")
+        raise DataError(f"no run to continue in {parent}", "name its folder: --resume FOLDER")
     return states[-1].parent
 
 
@@ -56,9 +56,8 @@ def write_settings(folder: Path, settings: Mapping[str, object]) -> None:
     """Write the settings of a run as config.toml, and environment.json.
 
     Args:
-        settings: those that are None are left out; tuples become strings with commas, as the
-            command line has them. With the names of its options, the file makes the same run
-            again: frcnn train --config.
+        settings: by name; None is left out, and tuples become strings with commas, as on the
+            command line. If the names are those of options, frcnn train --config repeats the run.
     Raises:
         DataError: a path is not UTF-8, which TOML is.
     """
@@ -85,7 +84,7 @@ def _toml(value: object) -> str:
     if isinstance(value, tuple):
         value = ",".join(map(str, value))
     if isinstance(value, float) and not math.isfinite(value):
-        return str(value)  # inf and nan, which JSON has not
-    # strings, other numbers and truth values of JSON are TOML too, but for this character
+        return str(value)  # inf and nan, which JSON lacks
+    # strings, other numbers and booleans of JSON are TOML too, except for this character
     text = json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)
     return text.replace("\x7f", "\\u007f")

@@ -1,4 +1,4 @@
-"""All that comes before the first step: the network, statistics of the data, the batches."""
+"""Preparing a run: the network, the statistics of the data and the batches."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def set_up(
     threads: int,
     on_image: Callable[[], None] = lambda: None,
 ) -> Learner:
-    """Make everything that the first step needs, or the next one of a run that is resumed.
+    """Make everything that the first step of a run needs, or the next step of a resumed run.
 
     Args:
-        dataset: numbered anew by the classes of the detector or run that is trained further.
+        dataset: relabelled with the classes of the detector or run that is trained further.
         initialisation: weights of a new run; None for torchvision's ImageNet weights.
-        state: of the run that is resumed, from `read_state`.
+        state: of the run to resume, from `read_state`; None for a new run.
         world: the processes that train together; None for this one alone.
-        threads: that read the images for the statistics. on_image: called after each of them.
+        threads: that read the images for the statistics. on_image: called after each image.
     Raises:
         ConfigError: settings are out of range or do not go together.
         DataError: the proposals cover too few of the objects, or see `restore`.
@@ -94,7 +94,7 @@ def set_up(
             dataset, source, statistics, pixels=start.pixels, config=config, slots=slots
         )
 
-    if start.random_head:  # by the whole batch, so that all processes choose the same scale
+    if start.random_head:  # from the whole batch, so that all processes choose the same scale
         network.fit_feature_scale(batch_maker(range(config.images_per_batch))(0).images)
     if start.is_finished:
         normalise_predictor(network, statistics.deltas)
@@ -140,13 +140,13 @@ def check_recall(statistics: DatasetStatistics) -> None:
     if recall < MIN_RECALL:
         raise DataError(
             f"the proposals cover {recall:.0%} of the objects at IoU 0.5: too few to train with",
-            "of imported boxes, the order of the columns, their base (0 or 1) or their scale is "
-            "the usual cause: look at them with frcnn propose --show",
+            "usually imported boxes have a wrong order of columns, base (0 or 1) or scale: "
+            "look at them with frcnn propose --show",
         )
 
 
 def pick_batch_workers(runtime: TrainRuntimeConfig, threads: int) -> int:
-    """How many processes make batches: on the CPU one, since training needs the cores."""
+    """The number of processes that make batches; on the CPU one, since training needs the cores."""
     if runtime.workers is not None:
         return runtime.workers
     device, _ = pick_hardware(runtime)
@@ -154,12 +154,12 @@ def pick_batch_workers(runtime: TrainRuntimeConfig, threads: int) -> int:
 
 
 def detection_scale(scales: tuple[int, ...]) -> int:
-    """The scale to detect at: of those trained at, the one nearest to the paper's 600 pixels."""
+    """The scale to detect at: the training scale nearest to the paper's 600 pixels."""
     return min(scales, key=lambda scale: abs(scale - PAPER_SCALE))
 
 
 def describe_run(learner: Learner) -> list[str]:
-    """Lines for people that tell what a run is about to do."""
+    """Lines of text that say what a run is about to do."""
     batches, config = learner.batches, learner.config
     dataset, statistics = batches.dataset, batches.statistics
     counts = {True: 0, False: 0}  # parameters that are trained, and others

@@ -45,9 +45,9 @@ def checkpoint_header(learner: Learner, **history: object) -> WeightsHeader:
 
 
 def save_checkpoint(folder: Path, learner: Learner, *, validated: int, best: float) -> None:
-    """Write the weights, then the training state, each of them whole or not at all.
+    """Write the weights, then the training state, each of them atomically.
 
-    A run that is killed between the two is resumed from the state before. Of several processes the
+    A run that is killed between the two is resumed from the earlier state. Of several processes the
     first one writes; all of them check the weights.
 
     Args:
@@ -86,7 +86,7 @@ def read_state(folder: Path) -> dict[str, Any]:
     """Read the training state in a run's folder; nothing in it is executed.
 
     Raises:
-        DataError: there is none, or it is damaged.
+        DataError: there is no training state, or it is damaged.
     """
     path = folder / STATE_FILE
     if not path.is_file():
@@ -105,7 +105,7 @@ def restore(learner: Learner, state: dict[str, Any]) -> None:
 
     Raises:
         DataError: the state is of other images, classes, proposals or of another network.
-        ConfigError: the run has done more iterations than are asked for.
+        ConfigError: the run has done more iterations than `config.iterations`.
     """
     if state["iteration"] > learner.config.iterations:
         raise ConfigError(

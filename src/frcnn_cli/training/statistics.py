@@ -1,4 +1,4 @@
-"""Reading training samples, and statistics of all of them that are needed before the first step."""
+"""Reading training samples, and the statistics that are needed before the first step."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def read_sample(dataset: Dataset, source: ProposalSource, index: int, max_propos
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetStatistics:
-    """What training has to know of a data set with its proposals. N usable images, K classes."""
+    """Statistics of a data set and its proposals. N: usable images, K: classes."""
 
     usable: NDArray[np.intp]  # [N], indices of images with a foreground or background RoI
     sizes: NDArray[np.int64]  # [N, 2], (height, width) of the usable images
     deltas: DeltaStatistics  # of all foreground RoIs
     object_counts: NDArray[np.int64]  # [K], objects that are not difficult
-    recall: dict[float, float]  # IoU -> fraction of them that a proposal overlaps by as much
+    recall: dict[float, float]  # by IoU: fraction of these objects that a proposal covers with it
     foreground_per_image: float  # mean number of foreground RoIs that could be sampled
 
     @property
@@ -72,7 +72,7 @@ def compute_statistics(
     threads: int,
     on_image: Callable[[], None],
 ) -> DatasetStatistics:
-    """Read every image once, and make the proposals that are missing.
+    """Read every image once, and compute the proposals that are missing.
 
     The mean and deviation of the targets are taken by class and coordinate over all foreground RoIs
     and their mirror images, ground truth included, as in the reference code.

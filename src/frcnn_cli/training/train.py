@@ -27,15 +27,15 @@ DEFAULT_FOLDER = Path("runs/train/run")
 
 @dataclass(frozen=True, kw_only=True)
 class TrainResult:
-    """What a finished run has left."""
+    """The result of a finished run."""
 
     folder: Path
     weights: Path  # after the last iteration
-    iterations: int  # done, with those before it was resumed
-    cls: float | None  # mean losses of the last iterations; None where none was left to do
+    iterations: int  # done, those before a resumption included
+    cls: float | None  # mean losses of the last iterations; None if none was left to do
     loc: float | None
     waited: float  # fraction of the time, 0..1, in which training waited for batches
-    best_weights: Path | None  # those with the best validation; None without validation
+    best_weights: Path | None  # with the best validation; None without validation
     best_mean_ap: float | None  # of that validation, 0..1
 
 
@@ -64,17 +64,17 @@ def train(
     validation, best.safetensors, validation.csv and validation.svg.
 
     Args:
-        folder: to make; where it exists, the same name with the next free number.
-        resume: folder of a run to go on with, in the place of `folder` and `initialisation`.
+        folder: is created; if it exists already, the same name with the next free number.
+        resume: folder of a run to continue; replaces `folder` and `initialisation`.
         initialisation: weights to start from; None for torchvision's ImageNet weights.
         proposals: a row of PROPOSERS, the path of a file of boxes, or a source.
         validation: images to validate on every `runtime.eval_every` iterations and at the end.
         threads: that read images for statistics and validation; None for one for each core.
-        settings: what config.toml shall hold; None for the fields of `config` and `runtime`.
+        settings: content of config.toml; None for the fields of `config` and `runtime`.
         dry_run: end before the first iteration and write nothing.
         progress: shows the progress of the statistics, the iterations and the validations.
         on_message: called with lines for the user.
-        on_ready: called with the network, the data and the settings before the first iteration.
+        on_ready: called before the first iteration, with the learner, which holds everything.
         on_step: called after each iteration.
     Returns:
         What the run left; None after a dry run.
@@ -89,12 +89,12 @@ def train(
         shared = check_validation_images(validation, dataset)
         if shared:
             on_message(
-                f"{shared} of the {len(validation)} validation images are trained on: what is "
-                "found in them says little; train on --split train"
+                f"{shared} of the {len(validation)} validation images are trained on, so the "
+                "validation says little; train on --split train"
             )
     state = None if resume is None else read_state(resume)
     with join_processes(runtime.device) as (world, device):
-        with progress("looking at the images", len(dataset), "images") as advance:
+        with progress("reading the images", len(dataset), "images") as advance:
             learner = set_up(
                 config,
                 dataset,

@@ -22,8 +22,8 @@ from .target_normalization import denormalised
 
 FEATURES_FOLDER = "features"
 
-# Gives the mean average precision, 0..1, of a network that is in evaluation mode. It calls its last
-# argument after every image and lets the exceptions of that call pass.
+# Returns the mean average precision, 0..1, of a network in evaluation mode. It calls its last
+# argument after every image, and does not catch the exceptions of that call.
 Validator = Callable[[RegionNetwork, WeightsHeader, Callable[[], None]], float]
 
 
@@ -36,7 +36,7 @@ class Trainer:
         folder: of this run alone.
         validate: called every `runtime.eval_every` iterations and after the last one.
         on_validation: called with the iteration and the mean average precision, 0..1.
-        state: of the run that is resumed, as `read_state` gave it.
+        state: of the run to resume, from `read_state`; None for a new run.
     Attributes:
         validated: the iteration of the last validation, 0 before the first.
         best: the highest mean average precision of a validation, -1 before the first.
@@ -78,7 +78,7 @@ class Trainer:
         loader = iter(learner.loader())
         with stop, explain_killed_workers(), self._open_log() as log:
             try:
-                if self._validation_is_due:  # the run was stopped before it could be validated
+                if self._validation_is_due:  # the run was stopped before its validation
                     self._run_validation(log, stop)
                 begun = time.monotonic()
                 for batch in loader:
@@ -95,10 +95,10 @@ class Trainer:
                 del loader  # ends its processes here, not when the program ends
 
     def _checked(self, batch: Batch | FrcnnError, log: MetricsLog | None) -> Batch:
-        """The batch, unless it could not be made, here or in another process.
+        """The batch, if this process and all others could make theirs.
 
         Raises:
-            FrcnnError: it could not; a checkpoint has been written.
+            FrcnnError: a batch could not be made; a checkpoint has been written.
         """
         error = batch if isinstance(batch, FrcnnError) else None
         if self.learner.world.any(error is not None):
@@ -108,7 +108,7 @@ class Trainer:
         return batch
 
     def _finish_iteration(self, log: MetricsLog | None, stop: StopSignal) -> None:
-        """Save and validate where it is time for it.
+        """Save and validate if it is time for it.
 
         Raises:
             InterruptedRun: the run was asked to stop.
@@ -183,7 +183,7 @@ class Trainer:
             FrcnnError: see `save_checkpoint`.
         """
         if log is not None:
-            log.flush()  # or a run that is killed now would lack rows
+            log.flush()  # otherwise a run that is killed now would lack rows
         save_checkpoint(self.folder, self.learner, validated=self.validated, best=self.best)
         self._saved_at = time.monotonic()
         if log is not None:

@@ -17,11 +17,11 @@ from .trainer import Validator
 
 
 def check_validation_images(validation: Dataset, training: Dataset) -> int:
-    """Make sure that there are objects to validate with.
+    """Check that the validation images have objects.
 
     Returns:
-        How many of the validation images are trained on too: the higher it is, the less the
-        validation tells.
+        The number of validation images that are trained on too; the higher it is, the less
+        meaningful the validation.
     Raises:
         DataError: no validation image has an object that is not difficult.
     """
@@ -36,7 +36,7 @@ def make_validator(
     threads: int,
     progress: Progress = silent,
 ) -> Validator:
-    """A function that validates networks on a data set as the learner computes.
+    """A function that validates networks on a data set, on the learner's device and precision.
 
     Args:
         threads: that read images ahead. progress: shows the progress of each validation.
@@ -75,7 +75,7 @@ def mean_average_precision(
     threads: int,
     on_image: Callable[[], None] = lambda: None,
 ) -> float:
-    """VOC2007 mean average precision, 0..1, of a network on a data set's objects of its classes.
+    """VOC2007 mean average precision, 0..1, of a network on the objects of its classes.
 
     The network is left in evaluation mode.
 

@@ -1,7 +1,7 @@
 """Charts of precision over recall and of scores.
 
-Elements have the classes of page.css, which gives them their colours; in a file of its own a chart
-brings along STYLE.
+Elements have the classes of page.css, which gives them their colours; a chart in a file of its own
+contains STYLE instead.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def curve_chart(
 
     Args:
         recall, precision: [M], after each detection.
-        point: (recall, precision) of a dot.
+        point: (recall, precision) of a dot; None for no dot.
     """
     plot = PlotArea(
         left=26,
@@ -81,7 +81,7 @@ def curve_chart(
 
 
 def _visible_points(recall: Floats, precision: Floats) -> list[tuple[float, float]]:
-    """The points of a curve without those that are drawn at the place of the one before."""
+    """The points of a curve, without points that are drawn at the same place as the one before."""
     cells = np.rint(np.stack([recall, precision], axis=1) * 500).astype(int)
     differs = np.ones(len(cells), np.bool_)
     differs[1:] = (cells[1:] != cells[:-1]).any(axis=1)

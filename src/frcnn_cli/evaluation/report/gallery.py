@@ -1,4 +1,4 @@
-"""Examples of the worst errors: small images with the boxes drawn."""
+"""Examples of the worst errors: small images with the boxes drawn in them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .page import ErrorExample
 
 LONG_SIDE = 420  # pixels of an image on the page
 DETECTED_COLOUR, ANNOTATED_COLOUR = (255, 122, 0), (0, 194, 255)  # RGB; the same as in page.css
-_MOST_CANDIDATES = 1000  # of one type of error
+_MOST_CANDIDATES = 1000  # for each type of error
 Box = NDArray[np.float64]
 
 

@@ -1,4 +1,4 @@
-"""The report as one HTML page, which loads nothing and runs no script but its own."""
+"""The report as one HTML page, which loads nothing and runs only its own script."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-
 
 @dataclass(frozen=True, kw_only=True)
 class ClassRow:
-    """The results of one class; NaN where there is none."""
+    """The results of one class; NaN for a result that it does not have."""
 
     name: str
     ap: float
@@ -51,7 +51,7 @@ class Page:
     """Everything that the page shows."""
 
     title: str
-    tiles: Sequence[tuple[str, str]]  # value, label
+    tiles: Sequence[tuple[str, str]]  # (value, label)
     rules: str
     classes: Sequence[ClassRow]
     mean: ClassRow
@@ -60,9 +60,9 @@ class Page:
     curves: Sequence[str]  # SVG, one for each class
     curve_note: str  # how AP follows from the curves
     errors: Sequence[ErrorRow]
-    sizes: Sequence[tuple[str, float, int]]  # name, mean AP, number of objects
+    sizes: Sequence[tuple[str, float, int]]  # (name, mean AP, number of objects)
     histogram: str  # SVG
-    recall: Sequence[tuple[str, Sequence[float]]]  # number of proposals; recall at 0.5, 0.7; MABO
+    recall: Sequence[tuple[str, Sequence[float]]]  # (proposals, (recall at 0.5, at 0.7, MABO))
     recall_note: str
     examples: Sequence[ErrorExample]
 

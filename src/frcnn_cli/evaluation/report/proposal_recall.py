@@ -1,4 +1,4 @@
-"""The report's section on proposals: what part of the objects they cover."""
+"""The report's section on proposals: the fraction of the objects that they cover."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from ..recall import best_overlaps, recall_table
 
 COUNTS = (100, 300, 1000, 2000)  # of proposals
 _UNKNOWN_NOTE = (
-    "The proposals of these detections are not known or not in the cache; shown are the default "
-    "ones. "
+    "The proposals of these detections are not known or not in the cache, so this is the recall of "
+    "the default proposals. "
 )
 
 
@@ -32,8 +32,8 @@ def proposal_recall(
     """Recall at IoU 0.5 and 0.7 and MABO of the proposals that are in the cache.
 
     Args:
-        proposals: from which the detections were made; None for default selective search, which
-            the note then says.
+        proposals: those of the detections; None for default selective search, which the note then
+            mentions.
         on_image: called after each image.
     Returns:
         For each number of proposals the three values, and a note on them. No rows if the cache has
@@ -67,7 +67,7 @@ def proposal_recall(
 
 
 def method_label(method: Method) -> str:
-    """A method in words, such as "selective search (fast)"."""
-    rows = [name for name, build in PROPOSERS.items() if build(1).digest == method.digest]
-    words = method.name.replace("_", " ")
-    return f"{words} ({rows[0]})" if rows and rows[0] != words else words
+    """The name of a method for the page, such as "selective search (fast)"."""
+    rows = [row for row, build in PROPOSERS.items() if build(1).digest == method.digest]
+    name = method.name.replace("_", " ")
+    return f"{name} ({rows[0]})" if rows and rows[0] != name else name

@@ -67,8 +67,8 @@ def write_report(
         folder: made if it does not exist.
         dataset: the images that `evaluation` is of; its classes may be more.
         title: name of the detector.
-        proposals: from which the detections were made, for their recall; None if it is not known.
-        images_per_second: at which they were made, if they were made just now.
+        proposals: those of the detections, for their recall; None if they are not known.
+        images_per_second: speed of the detection; None if the detections were read from a file.
         on_image: called after each image whose proposals were looked up.
     Returns:
         The path of the page.
@@ -189,15 +189,15 @@ def _error_rows(evaluation: Evaluation, diagnosis: Diagnosis) -> list[ErrorRow]:
     rows = []
     for number, error_type in enumerate(ERROR_TYPES):
         if number == MISSED:  # objects, which have no score
-            total = above = int(diagnosis.missed.sum())
+            total = confident_count = int(diagnosis.missed.sum())
         else:
             errors = diagnosis.error_type == number
-            total, above = int(errors.sum()), int((errors & confident).sum())
+            total, confident_count = int(errors.sum()), int((errors & confident).sum())
         rows.append(
             ErrorRow(
                 error_type=error_type,
                 description=ERROR_DESCRIPTIONS[error_type],
-                confident=above,
+                confident=confident_count,
                 total=total,
                 gain=float(diagnosis.gain[number]),
             )

@@ -6,8 +6,8 @@
     .json  {"images": [{"image": "000004", "boxes": [[x1, y1, x2, y2], …]}, …]}
 
 Boxes come best first; where a pickle has scores, they give the order and are then dropped. Files
-are not trusted: none of their code is run, sizes are checked before anything is expanded, and so
-is every array.
+are not trusted: no code in them is run, the expanded size is checked before anything is expanded,
+and every array is checked.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ _DAMAGE = (
 class BoxFile:
     """The boxes of some images, best first, with the columns as the file has them."""
 
-    format: str  # for people
+    format: str  # for messages
     names: tuple[str, ...] | None  # of the images, without suffix; None if the file has no names
-    boxes: tuple[Boxes, ...]  # for each image N×4
+    boxes: tuple[Boxes, ...]  # one N×4 array for each image
     expected: Layout  # the usual layout of the format
 
 
@@ -110,8 +110,8 @@ def _read_mat(path: Path) -> BoxFile:
     try:
         shapes = {name: shape for name, shape, _ in whosmat(path)}
         if "boxes" not in shapes:
-            held = ", ".join(shapes) or "nothing"
-            raise DataError(f"{path} holds no variable `boxes`: {held}", "check the file")
+            variables = ", ".join(shapes) or "nothing"
+            raise DataError(f"{path} holds no variable `boxes`, but {variables}", "check the file")
         content = loadmat(path, variable_names=["boxes", "images"])
     except (NotImplementedError, matlab.MatReadError, MemoryError, IndexError) as error:
         raise DataError(
@@ -138,7 +138,10 @@ def _read_pickle(path: Path) -> BoxFile:
             boxes.append(_ranked(unscored, own[:, 4], where) if scored else unscored)
         return _box_file("mmdetection", None, boxes)
     if not isinstance(content, dict) or "boxes" not in content:
-        raise DataError(f"{path}: expected a list of arrays or a dict with `boxes`", "see the docs")
+        raise DataError(
+            f"{path}: expected a list of arrays or a dict with `boxes`",
+            "docs/proposals.md describes the formats",
+        )
     if content.get("bbox_mode", 0) != 0:
         raise DataError(f"{path}: bbox_mode {content['bbox_mode']}", "expected 0, XYXY_ABS")
     names = content.get("ids", content.get("indexes"))
@@ -257,7 +260,7 @@ def _write_json(names: Sequence[str], boxes: Sequence[Boxes]) -> bytes:
 
 
 def _json_number(value: float) -> float | int:
-    """A whole number without its fraction, which keeps the file short."""
+    """An int where the value is one, which keeps the file short."""
     return int(value) if value.is_integer() else value
 
 

@@ -20,7 +20,7 @@ from .layouts import Layout, detect
 class ImportResult:
     """What a file held, and how many images it gave boxes to."""
 
-    format: str  # for people, as in BoxFile
+    format: str  # for messages, as in BoxFile
     layout: Layout
     images: int  # that got boxes
     unused: int  # sets of boxes for other images
@@ -38,8 +38,9 @@ def import_boxes(
     Images are matched by file name without suffix, or by order if the file has no names.
 
     Args:
-        images: paths of image files. source: of the method `registry.from_file(path)`.
-        layout: of the boxes; None to find it from the sizes of the images.
+        images: paths of image files.
+        source: cache of the method `registry.from_file(path)`.
+        layout: of the boxes; None to infer it from the sizes of the images.
         on_image: called after each image.
     Raises:
         DataError: the file cannot be read, no image matches, or boxes do not fit their images.
@@ -81,8 +82,8 @@ def _match(file: BoxFile, images: Sequence[Path], path: Path) -> dict[Path, Boxe
     if not matched:
         raise DataError(
             f"{path} has boxes for {len(file.names)} images ({file.names[0]}, …), "
-            "none of them among those given",
-            "images are matched by file name without ending",
+            "but none of them is among the images to import for",
+            "images are matched by file name without suffix",
         )
     return matched
 

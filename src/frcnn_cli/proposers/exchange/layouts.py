@@ -1,7 +1,7 @@
 """How a file writes its boxes: order of the columns, base, and whether the end is included.
 
 Swapped axes are the classic silent failure of imported proposals: the numbers look right, and the
-recall is near zero. So the layout is found from the sizes of the images, and shown to the user.
+recall is near zero. So the layout is inferred from the sizes of the images, and shown to the user.
 """
 
 from __future__ import annotations
@@ -59,16 +59,16 @@ def detect(pairs: Sequence[Pair], expected: Layout) -> Layout:
     """Find the layout in which the boxes fit the sizes of their images.
 
     Args:
-        expected: the usual layout of the format; it decides what the boxes leave open.
+        expected: the usual layout of the format, which decides what the boxes do not determine.
     Raises:
-        DataError: the boxes fit their images in neither order of the columns; or they fit in both
-            and the format has no fixed order.
+        DataError: the boxes fit their images in neither order of the columns, or they fit in both
+            orders and the format has no fixed one.
     """
     fitting = [columns for columns in (_XY, _YX) if not _count_outside(pairs, columns)]
     if len(fitting) == 2 and expected != HALF_OPEN:
         raise DataError(
             "cannot tell whether columns are x1 y1 x2 y2 or y1 x1 y2 x2: the boxes fit both ways",
-            f"say it with --layout: {', '.join(LAYOUTS)}",
+            f"name it with --layout: {', '.join(LAYOUTS)}",
         )
     if not fitting:
         outside = min(_count_outside(pairs, columns) for columns in (_XY, _YX))
@@ -80,10 +80,10 @@ def detect(pairs: Sequence[Pair], expected: Layout) -> Layout:
     boxes = np.concatenate([boxes for boxes, _ in pairs])
     if boxes.min(initial=1) >= 1 and expected.base == 1:
         return Layout(columns, 1, True)
-    whole = bool((boxes == np.rint(boxes)).all())
+    integral = bool((boxes == np.rint(boxes)).all())
     at_the_edge = any((_margins(boxes, size, columns) == 0).any() for boxes, size in pairs)
     # whole numbers that never reach the size of the image name the last pixel of each box
-    return Layout(columns, 0, whole and not at_the_edge and expected.inclusive)
+    return Layout(columns, 0, integral and not at_the_edge and expected.inclusive)
 
 
 def _margins(boxes: NDArray[np.float32], size: Size, columns: str) -> NDArray[np.float32]:

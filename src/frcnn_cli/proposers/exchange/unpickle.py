@@ -61,14 +61,14 @@ def _scalar(dtype: np.dtype[Any], value: bytes) -> Any:
 
 
 def _encode(text: str, encoding: str = "latin1") -> bytes:
-    """How byte strings are written by protocols 0 to 2."""
+    """The byte string of a text, as protocols 0 to 2 write byte strings."""
     if encoding not in ("latin1", "latin-1"):
         raise pickle.UnpicklingError(f"it holds a string in {encoding}")
     return _codecs.encode(text, "latin1")
 
 
 def _empty_bytes() -> bytes:
-    """How protocols 0 to 2 write an empty byte string; an argument could ask for any length."""
+    """An empty byte string, as protocols 0 to 2 write it; an argument could ask for any length."""
     return b""
 
 

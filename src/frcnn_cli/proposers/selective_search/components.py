@@ -1,8 +1,8 @@
 """Joining pixels to components, for all scales k in little more time than for one.
 
 The rule of Felzenszwalb and Huttenlocher refuses an edge whose weight is above Int(C) + k / |C| of
-either end. Weights ascend, so a component that has refused one edge refuses all that follow. Call
-it closed; a component that has refused no edge is open. An open component of the smallest k was
+either end. Weights ascend, so a component that has refused one edge refuses all later ones. It is
+called closed; a component that has refused no edge is open. An open component of the smallest k was
 joined from single pixels without a refusal, and since the threshold rises with k, every larger k
 has joined it in the same way. So one sweep over all edges, with the smallest k, finds the atoms:
 the components as they were at their first refusal. The components of every scale consist of atoms,
@@ -80,19 +80,19 @@ def _atoms(edges, starts, pixels, width, k):
                 weights[remaining] = bucket
                 remaining += 1
 
-    of_pixel = np.empty(pixels, np.int32)
+    atom_of_pixel = np.empty(pixels, np.int32)
     sizes = np.empty(pixels, np.float32)
     n = 0
     for pixel in range(pixels):
         if parent[pixel] == pixel:
-            of_pixel[pixel] = n
+            atom_of_pixel[pixel] = n
             sizes[n] = root[pixel, 1]
             internal[n] = internal[pixel]  # n <= pixel, so nothing is lost
             n += 1
         else:
-            of_pixel[pixel] = of_pixel[parent[pixel]]
+            atom_of_pixel[pixel] = atom_of_pixel[parent[pixel]]
     for i in range(remaining):
-        ends[i, 0], ends[i, 1] = of_pixel[ends[i, 0]], of_pixel[ends[i, 1]]
+        ends[i, 0], ends[i, 1] = atom_of_pixel[ends[i, 0]], atom_of_pixel[ends[i, 1]]
     # copies, so that the result does not keep the whole scratch arrays in memory
     graph = (
         sizes[:n].copy(),
@@ -100,7 +100,7 @@ def _atoms(edges, starts, pixels, width, k):
         ends[:remaining].copy(),
         weights[:remaining].copy(),
     )
-    return of_pixel, graph
+    return atom_of_pixel, graph
 
 
 def atoms(
@@ -114,8 +114,8 @@ def atoms(
     Returns:
         The atom of each pixel, [N] int32, and the graph of the atoms.
     """
-    of_pixel, graph = _atoms(edges, starts, pixels, width, float(k))
-    return of_pixel, AtomGraph(*graph)
+    atom_of_pixel, graph = _atoms(edges, starts, pixels, width, float(k))
+    return atom_of_pixel, AtomGraph(*graph)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -178,7 +178,7 @@ def _refine(first, count, second):
     Args:
         first: [A] in 0..count-1. second: [A].
     """
-    cell_of = np.empty(len(first), np.int32)
+    pair_of_atom = np.empty(len(first), np.int32)
     latest = np.full(count, -1, np.int32)  # for each label of `first`: its newest pair
     earlier = np.empty(len(first), np.int32)  # for each pair: the one before with that label
     members = np.empty((len(first), 2), np.int32)
@@ -194,33 +194,36 @@ def _refine(first, count, second):
             earlier[cell] = latest[a]
             latest[a] = cell
             n += 1
-        cell_of[i] = cell
-    return cell_of, members[:n].copy()
+        pair_of_atom[i] = cell
+    return pair_of_atom, members[:n].copy()
 
 
 @njit(cache=True, nogil=True)
-def _labels_of_pixels(of_pixel, of_atom):
-    """of_atom[of_pixel], faster than numpy."""
-    out = np.empty(len(of_pixel), np.int32)
-    for pixel in range(len(of_pixel)):
-        out[pixel] = of_atom[np.uint32(of_pixel[pixel])]
+def _cells_of_pixels(atom_of_pixel, cell_of_atom):
+    """cell_of_atom[atom_of_pixel], faster than numpy."""
+    out = np.empty(len(atom_of_pixel), np.int32)
+    for pixel in range(len(atom_of_pixel)):
+        out[pixel] = cell_of_atom[np.uint32(atom_of_pixel[pixel])]
     return out
 
 
 def common_cells(
-    of_pixel: NDArray[np.int32], owners: tuple[NDArray[np.int32], ...]
+    atom_of_pixel: NDArray[np.int32], owners: tuple[NDArray[np.int32], ...]
 ) -> tuple[NDArray[np.int32], tuple[NDArray[np.int32], ...]]:
     """Find the cells: the largest parts of the image that lie in one component at every scale.
 
     Args:
-        of_pixel: [N], the atom of each pixel. owners: for each scale [A] from `join_atoms`.
+        atom_of_pixel: [N], the atom of each pixel.
+        owners: for each scale the component of each atom, [A], from `join_atoms`.
     Returns:
         The cell of each pixel, [N] int32 in order of first appearance; for each scale the
         component of each cell, [C] int32.
     """
-    cell_of = owners[0]
-    of_cell: list[NDArray[np.int32]] = [np.arange(cell_of.max() + 1, dtype=np.int32)]
+    cell_of_atom = owners[0]
+    component_of_cell = [np.arange(cell_of_atom.max() + 1, dtype=np.int32)]  # for each scale
     for owner in owners[1:]:
-        cell_of, members = _refine(cell_of, len(of_cell[0]), owner)
-        of_cell = [labels[members[:, 0]] for labels in of_cell] + [members[:, 1]]
-    return _labels_of_pixels(of_pixel, cell_of), tuple(map(np.ascontiguousarray, of_cell))
+        cell_of_atom, members = _refine(cell_of_atom, len(component_of_cell[0]), owner)
+        component_of_cell = [labels[members[:, 0]] for labels in component_of_cell]
+        component_of_cell.append(members[:, 1])
+    cells = _cells_of_pixels(atom_of_pixel, cell_of_atom)
+    return cells, tuple(map(np.ascontiguousarray, component_of_cell))

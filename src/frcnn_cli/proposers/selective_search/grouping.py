@@ -72,7 +72,7 @@ def _holder(parent, region):
 
 @njit(inline="always")
 def _set_best(best, block_best, region, value):
-    """Change the best similarity of a region and keep the maximum of its block right."""
+    """Change the best similarity of a region and update the maximum of its block."""
     block = region // BLOCK
     old = best[region]
     best[region] = value
@@ -96,9 +96,9 @@ def _merge_statistics(a, b, new, sizes, boxes, histograms, low, high):
     weight_a = np.float32(size_a) / np.float32(size_a + size_b)
     weight_b = np.float32(1) - weight_a
     if low < high:
-        mean, of_a, of_b = histograms[new], histograms[a], histograms[b]
+        mean, first, second = histograms[new], histograms[a], histograms[b]
         for i in range(low, high):
-            mean[i] = np.uint16(of_a[i] * weight_a + of_b[i] * weight_b)
+            mean[i] = np.uint16(first[i] * weight_a + second[i] * weight_b)
 
 
 @njit(inline="always")
@@ -116,7 +116,7 @@ def _most_similar(best, block_best):
 
 @njit(inline="always")
 def _find_best(head, tail, following, value, best, best_edge, block_best, region):
-    """Find the best neighbour of a region anew; dead half-edges leave its list."""
+    """Search the best neighbour of a region again; its dead half-edges leave its list."""
     largest = DEAD
     before = np.int32(-1)
     edge = head[region]
@@ -230,7 +230,8 @@ def group(sizes0, boxes0, histograms0, pairs, pixels, terms):
         tail[new] = last
         _set_best(best, block_best, new, new_best)
 
-        # a neighbour whose best was a or b looks for it anew; for others the new region may be it
+        # a neighbour whose best one was a or b searches again; for others the new region may be
+        # better than the best one so far
         edge = head[new]
         while edge >= 0:
             region = target[edge]

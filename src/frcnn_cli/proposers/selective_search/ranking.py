@@ -1,4 +1,4 @@
-"""The order of the boxes, chosen so that the first k cover as many objects as possible, for any k.
+"""The order of the boxes, in which the first k should cover many objects, for any k.
 
 N: boxes.
 """

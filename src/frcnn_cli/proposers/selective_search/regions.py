@@ -51,8 +51,8 @@ def _texture_bins(out, ahead, behind, scale):
 def pixel_codes(planes):
     """The histogram bins that each pixel falls in.
 
-    Derivatives are central differences along x, y and the two diagonals, those divided by sqrt(2);
-    their signs make eight orientations of the four directions.
+    Derivatives are central differences along x, y and the two diagonals; those along the diagonals
+    are divided by sqrt(2). With their signs, the four directions have eight orientations.
 
     Args:
         planes: [3, H, W] float32 in 0..255, smoothed.
@@ -195,10 +195,10 @@ def _contacts(cells, n, table, keys):
         for x in range(width):
             here = row[x]
             right = row[min(x + 1, width - 1)]
-            for there in (right, below[x]):
-                if here == there:
+            for neighbour in (right, below[x]):
+                if here == neighbour:
                     continue
-                key = np.int64(min(here, there)) * n + max(here, there)
+                key = np.int64(min(here, neighbour)) * n + max(here, neighbour)
                 if key == last:
                     continue
                 last = key
@@ -256,10 +256,10 @@ def neighbour_pairs(
 
 
 def regions(planes: Planes, segmentation: Segmentation) -> list[Regions]:
-    """The statistics and neighbours of the regions of each scale.
+    """The statistics and neighbours of the regions, for each scale.
 
     Args:
-        planes: [3, H, W] float32 in 0..255, smoothed, as they were segmented.
+        planes: [3, H, W] float32 in 0..255, smoothed; the planes that were segmented.
     """
     count = len(segmentation.owners[0])
     statistics = cell_statistics(segmentation.cells, count, pixel_codes(planes))

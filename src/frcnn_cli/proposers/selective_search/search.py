@@ -45,10 +45,10 @@ def selective_search(
     boxes, priority = _search(small, config, threads)
 
     sides = boxes[:, 2:] - boxes[:, :2]
-    wide = (sides >= config.min_box_side).all(axis=1)
+    large = (sides >= config.min_box_side).all(axis=1)
     whole = np.array([[0, 0, work_width, work_height]], dtype=np.int32)
-    order = np.argsort(priority[wide], kind="stable")
-    boxes = np.concatenate([boxes[wide][order], whole])
+    order = np.argsort(priority[large], kind="stable")
+    boxes = np.concatenate([boxes[large][order], whole])
     boxes = boxes[first_occurrences(boxes)]
     order = demote_near_duplicates(boxes, config.near_duplicate, config.duplicate_rank)
     ranked = boxes[order[: config.max_boxes]].astype(np.float32)
@@ -81,7 +81,7 @@ def _search(
             by_space = list(pool.map(search, config.colour_spaces))
     else:
         by_space = list(map(search, config.colour_spaces))
-    groupings = [boxes for of_space in by_space for boxes in of_space]
+    groupings = [boxes for groupings_of_space in by_space for boxes in groupings_of_space]
     scales = np.tile(np.repeat(config.scales, len(config.similarities)), len(by_space))
     priorities = []
     for number, (boxes, k) in enumerate(zip(groupings, scales, strict=True)):

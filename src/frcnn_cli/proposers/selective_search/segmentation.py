@@ -149,8 +149,8 @@ class Segmentation:
     """
 
     cells: NDArray[np.int32]  # H×W, 0..C-1 in order of first appearance
-    owners: tuple[NDArray[np.int32], ...]  # for each scale C: the region of each cell, 0..n-1
-    counts: tuple[int, ...]  # for each scale n, its number of regions
+    owners: tuple[NDArray[np.int32], ...]  # for each scale the region of each cell, [C], 0..n-1
+    counts: tuple[int, ...]  # for each scale its number of regions n
 
     def labels(self, scale: int) -> NDArray[np.int32]:
         """The region of each pixel at one scale, [H, W], numbered in order of first appearance."""
@@ -161,16 +161,17 @@ def segment(planes: Planes, scales: tuple[float, ...], min_sizes: tuple[int, ...
     """Segment smoothed colour planes once for each scale k.
 
     Args:
-        planes: [3, H, W] float32 in 0..255, smoothed already. scales: each k, in grey levels times
-            pixels. min_sizes: the smallest component at each scale, in pixels.
+        planes: [3, H, W] float32 in 0..255, smoothed.
+        scales: each k, in grey levels times pixels.
+        min_sizes: the smallest component at each scale, in pixels.
     """
     _, height, width = planes.shape
     edges, starts = sort_edges(candidate_edges(edge_weights(planes)))
-    of_pixel, graph = atoms(edges, starts, height * width, width, min(scales))
+    atom_of_pixel, graph = atoms(edges, starts, height * width, width, min(scales))
     owners, counts = [], []
     for k, min_size in zip(scales, min_sizes, strict=True):
         owner, n = join_atoms(graph, k, min_size)
         owners.append(owner)
         counts.append(n)
-    cells, of_cell = common_cells(of_pixel, tuple(owners))
-    return Segmentation(cells.reshape(height, width), of_cell, tuple(counts))
+    cells, region_of_cell = common_cells(atom_of_pixel, tuple(owners))
+    return Segmentation(cells.reshape(height, width), region_of_cell, tuple(counts))
