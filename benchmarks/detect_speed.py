@@ -69,7 +69,7 @@ class Plain:
         self.pixels = pixels
         # torchvision's roi_pool gives [R, C, bins, bins]; our fc6 takes the channels last
         fc6 = self.model.fc_layers["fc6"]
-        bins, width = model.pooled_size, fc6.in_features
+        bins, width = model.backbone.pooled_size, fc6.in_features
         weight = fc6.weight.detach().view(-1, bins, bins, width // bins**2)
         fc6.weight = nn.Parameter(weight.permute(0, 3, 1, 2).flatten(1).contiguous())
 
@@ -79,8 +79,8 @@ class Plain:
         model = self.model
         batch = collate([prepared], self.pixels)
         features = model.features(batch.images.contiguous()) * model.feature_scale
-        size = (model.pooled_size, model.pooled_size)
-        x = torchvision_roi_pool(features, batch.rois, size, 1 / model.stride).flatten(1)
+        size = (model.backbone.pooled_size, model.backbone.pooled_size)
+        x = torchvision_roi_pool(features, batch.rois, size, 1 / model.backbone.stride).flatten(1)
         for layer in model.fc_layers.values():
             x = layer(x).relu()
         scores = model.cls_score(x).softmax(1)[:, 1:]
@@ -159,7 +159,7 @@ def floor(
     seconds = []
     for image in images:
         features, rois, _ = ours.extract_features(image)
-        pooled = len(rois) * features.shape[1] * model.pooled_size**2
+        pooled = len(rois) * features.shape[1] * model.backbone.pooled_size**2
         flops = model.image_flops((HEIGHT, WIDTH)) + len(rois) * model.head_flops()
         seconds.append(
             flops / gemm + ours.dtype.itemsize * (features.numel() + pooled) / copy_bytes
@@ -184,7 +184,7 @@ def at_rank(full: Detector) -> Detector:
     """Our detector at rank 256, with other random weights, which do not change the time."""
     model = copy.deepcopy(full.network).float()  # Detector casts it again
     model.set_ranks({"fc6": RANK, "fc7": RANK})
-    return Detector(model, full.header, full.source, full.config, "cpu")
+    return Detector(model, full.header, full.proposals, full.config, "cpu")
 
 
 def agreement(ours: NDArray[np.floating], theirs: NDArray[np.floating]) -> float:

@@ -21,7 +21,7 @@ def test_the_snippet_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     Image.fromarray(skimage.chelsea()).save("photo.jpg", quality=95)
     names: dict[str, object] = {}
     exec(compile(code, "README.md", "exec"), names)
-    found = names["found"]
+    found = names["result"]
     assert isinstance(found, frcnn_cli.Result)
     assert "cat" in [each.label for each in found]
     with Image.open("found.jpg") as picture:
@@ -39,7 +39,7 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
     assert result.stdout.strip() == "[]"
 
 
-def test_what_the_package_offers() -> None:
+def test_the_public_names_of_the_package() -> None:
     for name in frcnn_cli.__all__:
         assert getattr(frcnn_cli, name).__name__ == name
     with pytest.raises(AttributeError, match="nothing"):

@@ -24,7 +24,7 @@ def put(folder: Path, name: str) -> Path:
     return path
 
 
-def test_home_is_the_chosen_folder(frcnn_home: Path) -> None:
+def test_home_is_the_folder_of_the_environment(frcnn_home: Path) -> None:
     assert paths.home() == frcnn_home
     assert paths.proposals_dir() == frcnn_home / "proposals"
     assert paths.weights_dirs()[0] == frcnn_home / "weights"
@@ -62,7 +62,7 @@ def test_home_of_an_installed_package(tmp_path: Path, monkeypatch: pytest.Monkey
     assert paths.home() == tmp_path / "cache" / "frcnn"
 
 
-def test_src_folder_without_project_file_is_no_checkout(
+def test_src_folder_without_project_file_is_not_a_checkout(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "src" / "frcnn_cli").mkdir(parents=True)
@@ -121,7 +121,7 @@ def test_missing_weights_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n
         paths.find_weights(name)
 
 
-def test_folder_is_no_weights_file(tmp_path: Path) -> None:
+def test_a_folder_is_not_a_weights_file(tmp_path: Path) -> None:
     with pytest.raises(WeightsError):
         paths.find_weights(str(tmp_path))
 
@@ -150,7 +150,7 @@ def test_data_dir_of_the_environment_may_begin_with_a_tilde(
 
 @pytest.mark.parametrize("source", ["flag", "environment"])
 @pytest.mark.parametrize("problem", ["absent", "file"])
-def test_data_dir_that_is_no_folder(
+def test_data_dir_that_is_not_a_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, problem: str
 ) -> None:
     path = tmp_path / problem

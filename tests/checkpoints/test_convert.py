@@ -132,7 +132,9 @@ def test_voc_classes_are_taken_for_twenty(tmp_path) -> None:
 
 def test_the_number_of_classes_must_fit(tmp_path) -> None:
     file = write(tmp_path / "a.caffemodel", caffe_layers())
-    with pytest.raises(ConfigError, match="3 and the background, not of 20") as error:
+    with pytest.raises(
+        ConfigError, match="of 3 classes and the background, expected 20 classes"
+    ) as error:
         import_file(file, tmp_path / "a.safetensors", classes=())
     assert "--classes" in error.value.hint
     assert not (tmp_path / "a.safetensors").exists()
@@ -155,7 +157,7 @@ def test_imagenet_weights_become_a_file_to_start_from(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"conv_b": None}, "is no"),
+        ({"conv_b": None}, "is not a"),
         ({"conv_a": [np.ones((8, 3, 5, 5)), np.ones(8)]}, "conv_a is of shape"),
         ({"conv_a": [np.ones((8, 3, 3, 3))]}, "conv_a has no bias"),
         ({"fc6": [np.ones((32, 7)), np.ones(32)]}, "fc6 is of shape"),

@@ -17,6 +17,7 @@ from frcnn_cli.checkpoints.onnx import (
 from frcnn_cli.checkpoints.weights import WeightsHeader, load_weights, save_weights
 from frcnn_cli.errors import ConfigError, FrcnnError
 from frcnn_cli.models.detectors import build_network
+from frcnn_cli.models.region_operators import RoIMaxPool
 from frcnn_cli.ops.roi_pool import roi_pool
 from frcnn_cli.structures import PixelStatistics
 from tiny import CLASSES, NAME, add_tiny_backbone
@@ -134,6 +135,33 @@ def test_a_file_that_differs_is_not_kept(weights, tmp_path, monkeypatch) -> None
         export_onnx(weights, tmp_path / "b.onnx")
     assert {path.suffix for path in tmp_path.iterdir()} == {".pth", ".safetensors", ".onnx"}
     assert not (tmp_path / "b.onnx").exists()
+
+
+def test_the_file_is_compared_with_the_operator_of_detection(weights, monkeypatch) -> None:
+    """An operator whose form for ONNX differs from its own must not pass."""
+    monkeypatch.setattr(
+        RoIMaxPool, "for_export", lambda self, max_side: lambda maps, boxes: boxes.new_zeros(3, 144)
+    )
+    exported = Exported(*load_weights(weights)).eval()
+    reference = Exported(*load_weights(weights), for_export=False).eval()
+    image = torch.rand((1, 3, 96, 128), generator=torch.Generator().manual_seed(0)) * 255
+    rois = torch.tensor([[0.0, 0, 60, 50], [100, 40, 128, 96], [5, 5, 9, 90]])
+    with torch.inference_mode():
+        assert (exported(image, rois)[0] - reference(image, rois)[0]).abs().max() > 1e-3
+
+
+@pytest.mark.slow  # an export of some seconds
+def test_an_operator_that_onnx_lacks_is_one_line(weights, tmp_path, monkeypatch) -> None:
+    pytest.importorskip("onnxscript")
+
+    def for_export(self, max_side):
+        return lambda maps, boxes: maps.sum() * torch.linalg.eigvalsh(boxes.T @ boxes).sum()
+
+    monkeypatch.setattr(RoIMaxPool, "for_export", for_export)
+    with pytest.raises(FrcnnError, match="roi_max_pool on tiny cannot be exported") as error:
+        export_onnx(weights, tmp_path / "a.onnx")
+    assert "\n" not in error.value.message
+    assert not (tmp_path / "a.onnx").exists()
 
 
 @pytest.mark.parametrize("name", ["onnx", "onnxscript"])

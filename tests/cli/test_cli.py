@@ -153,7 +153,7 @@ def test_resume_takes_the_settings_of_the_run(init, voc_folder) -> None:
     assert len(rows) == 7
 
 
-def test_propose_goes_on_where_it_stopped(voc_folder) -> None:
+def test_a_stopped_propose_continues(voc_folder) -> None:
     first = json.loads(run(f"propose voc --data {voc_folder} --limit 3 --json").stdout)
     assert (first["images"], first["cached"]) == (3, 0)
     second = json.loads(run(f"propose voc --data {voc_folder} --json").stdout)
@@ -542,12 +542,12 @@ def test_both_heads_in_one_file(weights, voc_folder) -> None:
     assert names.index("RoI pool") + 1 == names.index("prefilter") == names.index("fc6") - 1
 
 
-def test_the_small_head_is_not_trained_without_the_full_one(weights) -> None:
+def test_the_prefilter_is_not_trained_without_the_full_head(weights) -> None:
     line = failure(run(f"compress -w {weights} --keep-full --finetune 3 --calibrate voc"))
     assert "--finetune and --keep-full exclude each other" in line
 
 
-def test_trained_weights_are_no_initial_weights(weights, voc_folder) -> None:
+def test_trained_weights_are_not_initial_weights(weights, voc_folder) -> None:
     line = failure(run(TRAIN, f"--data {voc_folder} --init {weights}"))
     assert "is a trained detector" in line
 

@@ -105,7 +105,7 @@ def test_other_defaults_and_fields_left_out() -> None:
     assert result.exit_code == 2
 
 
-def test_only_what_is_given() -> None:
+def test_only_given_options_are_collected() -> None:
     source = FromConfig(Sample, only_given=True, default_note="the recipe's")
     assert invoke(source)[1] == [("x", {})]
     _, seen = invoke(source, "--sides", "7", "--speed", "2")
@@ -138,7 +138,7 @@ def test_lists(text: str, hint: object, expected: tuple) -> None:
 
 
 @pytest.mark.parametrize(("text", "hint"), [("a", tuple[int, ...]), ("1.5", tuple[int, ...])])
-def test_lists_that_are_not_understood(text: str, hint: object) -> None:
+def test_malformed_lists(text: str, hint: object) -> None:
     with pytest.raises(ConfigError, match=f"--scales '{text}' is not understood"):
         parse_list(text, "scales", hint)
 

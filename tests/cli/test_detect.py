@@ -59,7 +59,7 @@ def test_a_mixture_of_sources_in_order() -> None:
     assert "1 of 5 images failed" in result.stderr
 
 
-def test_a_list_of_nothing_that_can_be_read() -> None:
+def test_a_list_without_readable_files() -> None:
     result = run("- --json", "x.png\ny.png\n", status=1)
     assert json.loads(result.stdout) == []
     assert "2 of 2 images failed" in result.stderr
@@ -114,7 +114,7 @@ def test_bad_flags(flags, message) -> None:
     assert not Path("o").exists()
 
 
-def test_the_table_is_printed_as_it_comes() -> None:
+def test_the_table_is_printed_image_by_image() -> None:
     picture("a.png")
     lines = run("a.png -q --score 0.1 --top 2").stdout.splitlines()
     assert lines[0].split() == ["image", "class", "score", "x1", "y1", "x2", "y2"]
@@ -153,7 +153,7 @@ def test_half_precision_is_for_gpus() -> None:
     assert "fp16 is for GPUs" in run("a.png --precision fp16", status=1).stderr
 
 
-def test_memory_does_not_grow_and_a_broken_one_is_reported_at_the_end(monkeypatch) -> None:
+def test_memory_does_not_grow_and_a_failure_is_reported_at_the_end(monkeypatch) -> None:
     """Every result is dropped before the one after the next is made."""
     from frcnn_cli.inference import detector as detect
 
@@ -236,7 +236,7 @@ def test_boxes_of_a_file() -> None:
     )
 
 
-def test_one_picture_that_cannot_be_written_does_not_stop_the_rest() -> None:
+def test_a_write_error_does_not_stop_the_other_images() -> None:
     names = ["a.png", f"{'n' * 248}.png", "c.png"]
     for name in names:
         picture(name)
@@ -250,7 +250,7 @@ def test_one_picture_that_cannot_be_written_does_not_stop_the_rest() -> None:
     }
 
 
-def test_names_that_a_terminal_would_obey() -> None:
+def test_control_characters_in_names_are_not_printed() -> None:
     picture("a\x1b[31m.png")
     assert "\x1b" not in run("a*.png --score 0").stdout
 

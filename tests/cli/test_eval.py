@@ -75,7 +75,7 @@ def figures(of: dict) -> dict:
     return {key: of[key] for key in FIGURES}
 
 
-def test_what_was_done_is_not_done_again(done, weights, voc_folder, infers) -> None:
+def test_a_finished_evaluation_is_not_repeated(done, weights, voc_folder, infers) -> None:
     path, first = done
     assert path.parent == Path("runs/eval")
     assert first["images_per_second"] > 0
@@ -86,7 +86,7 @@ def test_what_was_done_is_not_done_again(done, weights, voc_folder, infers) -> N
 
 
 @pytest.mark.parametrize("cut", [1, 30])
-def test_a_killed_evaluation_goes_on(done, weights, voc_folder, infers, cut) -> None:
+def test_a_killed_evaluation_continues(done, weights, voc_folder, infers, cut) -> None:
     path, first = done
     whole = path.read_bytes()
     lines = whole.splitlines(keepends=True)
@@ -97,7 +97,7 @@ def test_a_killed_evaluation_goes_on(done, weights, voc_folder, infers, cut) -> 
     assert sorted(path.read_bytes().splitlines()) == sorted(whole.splitlines())
 
 
-def test_an_evaluation_that_is_interrupted_goes_on(
+def test_an_interrupted_evaluation_continues(
     weights, voc_folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before, calls = Detector.detect_batch, []
@@ -132,7 +132,7 @@ def test_other_settings_and_other_pictures_are_seen(
     assert len(infers) == 5
 
 
-def test_a_file_of_ones_own(weights, voc_folder, infers) -> None:
+def test_save_names_the_file(weights, voc_folder, infers) -> None:
     command = f"--data {voc_folder} -w {weights} {VAL}"
     assert answer(command, "--save mine.jsonl --limit 2")["images"] == 2
     assert answer(command, "--save mine.jsonl")["images"] == 4
@@ -141,7 +141,7 @@ def test_a_file_of_ones_own(weights, voc_folder, infers) -> None:
     assert "holds detections of other weights, settings or images" in failure(result)
 
 
-def test_detections_are_judged_without_a_network(done, voc_folder, monkeypatch) -> None:
+def test_saved_detections_are_evaluated_without_a_network(done, voc_folder, monkeypatch) -> None:
     path, first = done
     monkeypatch.setattr(Detector, "load", lambda *_: pytest.fail("reads weights"))
     assert figures(answer(f"--data {voc_folder} --from {path} {VAL}")) == figures(first)
@@ -216,7 +216,7 @@ def test_fail_under(saved, limit, status) -> None:
         assert "is below --fail-under 1.01" in failure(result)
 
 
-def test_nothing_to_judge_fails(saved, voc_folder) -> None:
+def test_fail_under_fails_without_objects(saved, voc_folder) -> None:
     for path in (voc_folder / "Annotations").glob("*.xml"):
         path.write_text(path.read_text().replace("<difficult>0", "<difficult>1"))
     result = run(f"eval --from {saved} --json --fail-under 0")
@@ -299,7 +299,7 @@ def test_training_takes_every_format(init, voc_folder, tmp_path) -> None:
         ("", False),
     ],
 )
-def test_images_that_were_trained_on(weights, voc_folder, trained_on, seen) -> None:
+def test_training_images_are_reported(weights, voc_folder, trained_on, seen) -> None:
     model, header = load_weights(weights)
     save_weights(weights, model, replace(header, provenance={"data": trained_on}))
     devkit = Path("VOCdevkit/VOC2007")

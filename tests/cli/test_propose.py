@@ -113,7 +113,7 @@ def test_drawings_of_one_name(voc_folder) -> None:
     assert sorted(path.name for path in Path("z").iterdir()) == ["p-2.jpg", "p.jpg"]
 
 
-def test_a_format_without_names_has_a_place_for_what_failed() -> None:
+def test_a_format_without_names_keeps_the_place_of_failed_images() -> None:
     Path("x").mkdir()
     for name in "ac":
         Image.effect_noise((90, 60), 90).convert("RGB").save(f"x/{name}.png")
@@ -162,13 +162,13 @@ def test_the_demo_boxes_of_fast_rcnn_cover_what_is_in_the_images(name, objects) 
     assert found["recall_fast"]["10000"]["0.5"] == 1
 
 
-def test_the_layout_of_an_imported_file_is_said(voc_folder) -> None:
+def test_the_layout_of_an_imported_file_is_printed(voc_folder) -> None:
     run(f"propose {voc_folder}/JPEGImages --export x.npz")
     result = run(f"propose {voc_folder}/JPEGImages --proposals x.npz")
     assert "columns x1 y1 x2 y2, 0-based, half-open; boxes for 8 images" in result.stderr
 
 
-def test_imported_boxes_serve_their_images_alone(voc_folder) -> None:
+def test_imported_boxes_are_used_only_for_their_images(voc_folder) -> None:
     images = f"{voc_folder}/JPEGImages"
     run(f"propose {images} --limit 2 --export x.npz")
     assert answer(f"propose {images} --limit 2 --proposals x.npz")["images"] == 2
@@ -204,7 +204,7 @@ def test_status_verify_clean(voc_folder, frcnn_home) -> None:
     assert run("propose --status").stdout.count("selective_search, fast") == 1
 
 
-def test_an_interrupted_run_says_what_is_kept(voc_folder, monkeypatch) -> None:
+def test_an_interrupted_run_prints_where_its_state_is(voc_folder, monkeypatch) -> None:
     def interrupted(*_):
         raise KeyboardInterrupt
         yield

@@ -22,7 +22,7 @@ from frcnn_cli.training.learner import Learner
 TRAIN = "train --iterations 4 --backbone tiny --scales 100 --max-size 160 --rois-per-batch 16"
 
 
-def test_dry_run_says_all_and_writes_nothing(init, voc_folder) -> None:
+def test_dry_run_prints_the_plan_and_writes_nothing(init, voc_folder) -> None:
     before = set(Path().rglob("*"))
     result = run(TRAIN, f"--data {voc_folder} --init {init} --dry-run --json")
     assert result.exit_code == 0, result.output
@@ -102,7 +102,7 @@ def test_an_unknown_choice_is_wrong_usage(init, voc_folder) -> None:
         assert "is not one of" in result.stderr
 
 
-def test_validation_on_images_that_are_trained_on_is_said(init, voc_folder) -> None:
+def test_validation_on_training_images_is_reported(init, voc_folder) -> None:
     flags = f"--data {voc_folder} --init {init} --eval-every 2 --eval-limit 3 --dry-run"
     assert "3 of the 3 validation images are trained on" in run(TRAIN, flags).stderr
     assert "are trained on" not in run(TRAIN, flags, "--split train").stderr
@@ -128,7 +128,7 @@ def test_training_further_on_data_of_other_classes_can_be_resumed(weights, voc_f
     assert resumed.exit_code == 0, resumed.output
 
 
-def test_the_small_head_is_left_behind(weights, voc_folder, monkeypatch) -> None:
+def test_the_prefilter_is_left_out(weights, voc_folder, monkeypatch) -> None:
     # a new process would not know the backbone `tiny`
     monkeypatch.setattr(
         measure, "measure_weights", lambda path, device: measure.measure_here(path, device, 2)
@@ -191,13 +191,13 @@ def test_bad_settings_are_one_line(init, voc_folder, flags, message) -> None:
     assert set(Path().rglob("*")) == before
 
 
-def test_nothing_but_variables(init, voc_folder, monkeypatch) -> None:
+def test_settings_from_variables_alone(init, voc_folder, monkeypatch) -> None:
     monkeypatch.setenv("FRCNN_DATA", str(voc_folder))
     monkeypatch.setenv("FRCNN_TRAIN_BACKBONE", "nosuchnet")
     assert "unknown backbone 'nosuchnet'" in failure(run("train"))
 
 
-def test_what_goes_not_with_weights(weights, voc_folder) -> None:
+def test_weights_exclude_init_and_pixels(weights, voc_folder) -> None:
     further = f"train --data {voc_folder} --weights {weights} --iterations 2 --rois-per-batch 16"
     assert "--weights excludes --init" in failure(run(further, "--init x.pth"))
     assert "--weights excludes --init" in failure(run(further, "--pixels caffe"))
@@ -261,3 +261,14 @@ def test_a_worker_that_is_killed(init, voc_folder, monkeypatch) -> None:
     monkeypatch.setattr(BatchMaker, "__getitem__", killed)
     # perhaps while a checkpoint is written, which is said then
     assert re.search("(is|was) killed", failure(run(TRAIN, f"--data {voc_folder} --init {init}")))
+
+
+def test_random_weights_train_from_the_first_layer(init, voc_folder) -> None:
+    result = run(TRAIN, f"--data {voc_folder} --init random --name fresh --dry-run")
+    assert result.exit_code == 0, result.output
+    assert "tiny: random weights; " in result.stderr
+    assert "0.00 M frozen" in result.stderr
+    result = run(TRAIN, f"--data {voc_folder} --init random --name fresh --iterations 2 --json")
+    assert result.exit_code == 0, result.output
+    assert tomllib.loads(Path("runs/train/fresh/config.toml").read_text())["init"] == "random"
+    assert run("train --resume runs/train/fresh --iterations 3").exit_code == 0

@@ -77,13 +77,13 @@ def test_list(here, frcnn_home) -> None:
     ]  # fmt: skip
     text = run("list").stdout
     assert "a: tiny, 3 classes, rank fc6 4" in text
-    assert "other: no detector" in text
+    assert "other: not a detector" in text
 
 
-def test_list_of_nothing(here) -> None:
+def test_list_without_weights(here) -> None:
     here.unlink()
     assert json.loads(run("list --json").stdout) == []
-    assert "none in" in run("list").stdout
+    assert "no weights in" in run("list").stdout
 
 
 def test_show(here) -> None:
@@ -145,7 +145,7 @@ def test_imported_initial_weights_are_used_with_their_pixels(here) -> None:
 @pytest.mark.parametrize("odd", [{3: torch.ones(2)}, {"a": torch.ones(2, dtype=torch.complex64)}])
 def test_a_state_dict_of_odd_things(here, odd) -> None:
     torch.save(odd, "odd.pth")
-    assert "something else than plain tensors by name" in run("import odd.pth", status=1).stderr
+    assert "something other than plain tensors by name" in run("import odd.pth", status=1).stderr
 
 
 @pytest.mark.parametrize(
@@ -153,12 +153,15 @@ def test_a_state_dict_of_odd_things(here, odd) -> None:
     [
         ("import nothere.pth", "no weights file nothere.pth"),
         ("import nothere.caffemodel", "cannot be read"),
-        ("import mine.pth", "not of 20 classes"),
+        ("import mine.pth", "expected 20 classes"),
         ("import mine.pth --classes a,b,a", "--classes has a name twice"),
         ("import mine.pth --classes a,b,c --backbone vgg61", "unknown backbone 'vgg61'"),
         ("import mine.pth --classes a,b,c --backbone alexnet", "is of shape"),
         ("import mine.pth --classes a,b,c --pixels bgr", "unknown pixels 'bgr'"),
-        ("import mine.pth --classes a,b,c --scale 9 --max-size 8", "--scale is larger"),
+        (
+            "import mine.pth --classes a,b,c --scale 9 --max-size 8",
+            "--scale 9 and --max-size 8 are out of range",
+        ),
         ("import mine.pth --classes a,b,c --out x.pth", "x.pth has the wrong ending"),
         ("import mine.pth --classes a,b,c --out mine.safetensors", "mine.safetensors exists"),
         ("export b", "unknown weights 'b'"),

@@ -125,7 +125,7 @@ def test_a_method_that_is_only_in_the_cache_is_found(dataset) -> None:
     content, image, _ = dataset.read(0)
     assert found.folder == source.folder
     assert np.array_equal(found.cached(content).boxes, source.cached(content).boxes)
-    with pytest.raises(DataError, match="not a current method"):
+    with pytest.raises(DataError, match="is no method of this version"):
         found.method.propose(image)
 
 

@@ -7,7 +7,7 @@ from frcnn_cli.inference import profile
 
 
 @pytest.mark.parametrize(("rate", "side"), [(1e12, 2048), (3e9, 512), (1e6, 256)])
-def test_no_larger_product_than_the_processor_is_good_for(rate, side, monkeypatch) -> None:
+def test_slow_products_are_not_followed_by_larger_ones(rate, side, monkeypatch) -> None:
     """Half precision is emulated on some processors: 2048×2048 took minutes."""
     sides = []
 

@@ -74,7 +74,7 @@ def test_arrays_of_grey_and_with_alpha(detector, shape) -> None:
     ],
     ids=lambda array: f"{array.dtype} {array.shape}",
 )
-def test_arrays_that_are_no_pictures(detector, array) -> None:
+def test_arrays_that_are_not_images(detector, array) -> None:
     with pytest.raises(ImageError) as error:
         detector(array)
     assert "uint8 [height, width, 3]" in error.value.hint
@@ -107,7 +107,7 @@ def test_iteration_gives_names_scores_and_boxes() -> None:
     assert list(made((), ())) == []
 
 
-def test_repr_says_what_was_found() -> None:
+def test_repr_lists_the_objects() -> None:
     assert repr(made(labels=(2, 2))) == "<in/000017.jpg: 2 box>"
     assert repr(made((), ())) == "<in/000017.jpg: nothing found>"
 

@@ -57,7 +57,7 @@ def add_prefilter(detector: Detector, rank: int) -> Detector:
 @pytest.mark.parametrize("count", [0, 1, 4, 5, 40])
 @pytest.mark.parametrize("chunk", [1, 4, 100])
 @torch.inference_mode()
-def test_only_what_can_be_kept_is_scored(model, monkeypatch, count, chunk) -> None:
+def test_only_possible_detections_are_scored(model, monkeypatch, count, chunk) -> None:
     monkeypatch.setattr(scoring, "_FULL_RANK_CHUNK", chunk)
     features, rois = noise(count)
     found = scoring.score_rois(model, features, rois, WANTED, THRESHOLD, False)
@@ -72,7 +72,7 @@ def test_only_what_can_be_kept_is_scored(model, monkeypatch, count, chunk) -> No
 
 
 @torch.inference_mode()
-def test_the_full_head_scores_what_the_small_one_finds(detector) -> None:
+def test_the_full_head_scores_the_rois_that_the_prefilter_keeps(detector) -> None:
     both = add_prefilter(detector, 3)
     features, rois = noise(60)
     found = scoring.score_rois(both.network, features, rois, WANTED, THRESHOLD, True)
@@ -90,7 +90,7 @@ def test_the_full_head_scores_what_the_small_one_finds(detector) -> None:
 
 
 @torch.inference_mode()
-def test_a_small_head_that_finds_nothing(detector) -> None:
+def test_a_prefilter_that_keeps_nothing(detector) -> None:
     both = add_prefilter(detector, 3)
     torch.nn.init.zeros_(both.network.prefilter["fc7"][1].weight)
     torch.nn.init.zeros_(both.network.prefilter["fc7"][1].bias)  # equal scores of 1/4 without it
@@ -167,6 +167,6 @@ def test_precision_by_name(monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("name", ["fp16", "int8", ""])
-def test_precision_that_is_not_there(name) -> None:
+def test_precision_that_is_not_available(name) -> None:
     with pytest.raises(ConfigError):
         device.pick_precision(name, torch.device("cpu"))

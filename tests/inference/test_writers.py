@@ -120,8 +120,9 @@ def test_pictures(tmp_path) -> None:
 
 
 def test_all_at_once(tmp_path) -> None:
-    files = write(tmp_path, " ".join(WRITERS), result())
-    assert len(files) == 1 + 1 + 3 + 1 + 1 + 2
+    each = [write(tmp_path / name, name, result()) for name in WRITERS]
+    assert write(tmp_path / "all", " ".join(WRITERS), result()) == set().union(*each)
+    assert all(each)
 
 
 def test_pictures_of_one_name_are_numbered_everywhere(tmp_path) -> None:
@@ -134,7 +135,7 @@ def test_pictures_of_one_name_are_numbered_everywhere(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_nothing_is_left_of_an_interruption_but_whole_files(tmp_path, name) -> None:
+def test_an_interruption_leaves_only_finished_files(tmp_path, name) -> None:
     def interrupted() -> None:
         with Output(tmp_path / "out", [name], CLASSES, ()) as output:
             output.add(result())
@@ -161,7 +162,7 @@ def test_a_place_that_cannot_be_written_to(tmp_path, name) -> None:
     assert "\n" not in error.value.message
 
 
-def test_growing_files_replace_the_old_ones_at_the_end(tmp_path) -> None:
+def test_appended_files_replace_the_old_ones_at_the_end(tmp_path) -> None:
     path = tmp_path / "coco.json"
     path.write_text("old")
     with Output(tmp_path, ["coco"], CLASSES, ()) as output:
@@ -172,7 +173,7 @@ def test_growing_files_replace_the_old_ones_at_the_end(tmp_path) -> None:
     assert os.listdir(tmp_path) == ["coco.json"]
 
 
-def test_sources_are_never_written_over(tmp_path) -> None:
+def test_sources_are_never_replaced(tmp_path) -> None:
     source = tmp_path / "a.jpg"
     with pytest.raises(FrcnnError, match="is one of the images"):
         Output(tmp_path, ["picture"], CLASSES, [str(source)])
@@ -182,7 +183,7 @@ def test_sources_are_never_written_over(tmp_path) -> None:
         write(tmp_path, "crops", result(), sources=(str(crop),))
 
 
-def test_neighbours_of_sources_are_never_written_over(tmp_path) -> None:
+def test_files_beside_sources_are_never_replaced(tmp_path) -> None:
     (tmp_path / "a.png").touch()
     other = tmp_path / "a.jpg"
     other.write_bytes(b"another photograph")
@@ -199,7 +200,7 @@ def test_neighbours_of_sources_are_never_written_over(tmp_path) -> None:
         write(tmp_path / "out", "picture", result(), sources=(str(tmp_path / "a.png"),))
 
 
-def test_pictures_that_a_format_would_mix_up_are_numbered(tmp_path) -> None:
+def test_names_that_a_format_does_not_distinguish_are_numbered(tmp_path) -> None:
     write(
         tmp_path,
         "coco voc",
@@ -226,7 +227,7 @@ def test_classes_that_a_file_name_cannot_tell_apart(tmp_path) -> None:
     assert {path.name for path in (tmp_path / "crops").iterdir()} == {"a_b", "a_b-2"}
 
 
-def test_what_cannot_be_written_for_one_picture_is_of_that_picture(tmp_path) -> None:
+def test_a_write_error_is_reported_for_its_image(tmp_path) -> None:
     with Output(tmp_path, ["csv", "picture"], CLASSES, ()) as output:
         with pytest.raises(ImageError, match="is too long"):
             output.add(result(f"{'n' * 250}.png"))
@@ -246,7 +247,7 @@ def test_names_that_differ_by_case_alone(tmp_path) -> None:
     assert {path.stem for path in (tmp_path / "labels").iterdir()} == {"IMG", "img-2"}
 
 
-def test_no_format_is_none() -> None:
+def test_no_formats_are_an_error() -> None:
     with pytest.raises(ConfigError, match="--format is empty"):
         Output(Path("out"), [], CLASSES, ())
 

@@ -201,7 +201,7 @@ class TestRegionOperator:
     def test_the_exported_operator_gives_the_same_features(self, operator, maps) -> None:
         rois = random_rois(20, 1)
         exported = operator.for_export(208)(maps[:1], rois[:, 1:])
-        assert torch.equal(exported, operator(maps, rois))
+        torch.testing.assert_close(exported, operator(maps, rois))
 
     def test_weights_from_channels_first_are_reordered(self, operator) -> None:
         weight = torch.arange(2.0 * 5 * operator.bins).view(2, -1)
@@ -221,7 +221,7 @@ def test_a_pyramid_of_one_level_is_roi_max_pooling(maps: Tensor, side: int) -> N
     assert torch.equal(pyramid.from_channels_first(weight), pool.from_channels_first(weight))
 
 
-def test_a_row_is_all_that_a_detector_needs(
+def test_a_detector_is_added_by_an_entry(
     tmp_path: Path, initial_weights: Path, voc_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Train, load, detect, evaluate, compress and finetune, profile, resume."""
@@ -285,7 +285,7 @@ def test_a_row_is_all_that_a_detector_needs(
 
 
 @pytest.mark.slow  # an export takes some ten seconds
-def test_a_detector_of_a_row_is_exported(tmp_path: Path) -> None:
+def test_an_added_detector_is_exported(tmp_path: Path) -> None:
     pytest.importorskip("onnx")
     pytest.importorskip("onnxscript")
     pytest.importorskip("onnxruntime")
@@ -306,3 +306,13 @@ def test_a_detector_of_a_row_is_exported(tmp_path: Path) -> None:
     difference = export_onnx(tmp_path / "a.safetensors", tmp_path / "a.onnx")
     assert difference is not None
     assert difference < 1e-4
+
+
+def test_a_backbone_with_running_statistics_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def features() -> nn.Sequential:
+        return nn.Sequential(nn.Conv2d(3, 8, 3, stride=16), nn.BatchNorm2d(8))
+
+    spec = replace(backbone_spec("squeezenet1_1"), name="normed", features=features)
+    monkeypatch.setitem(BACKBONES, "normed", spec)
+    with pytest.raises(ConfigError, match="batch normalisation with running statistics"):
+        build_network("normed", 2)

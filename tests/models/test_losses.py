@@ -146,7 +146,7 @@ def test_distillation_equals_the_formula(count, apart):
     assert not output.box_deltas.grad[:, 0].any()  # the background has no box
 
 
-def test_two_that_agree_have_no_distance():
+def test_equal_outputs_have_no_distillation_loss():
     output, _ = random_case([0, 1, 2])
     losses = distillation_loss(output, HeadOutput(output.class_logits, output.box_deltas))
     assert losses.total().item() == pytest.approx(0, abs=1e-6)

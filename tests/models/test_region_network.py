@@ -13,7 +13,7 @@ ROIS = torch.tensor([[0.0, 0, 0, 95, 63], [1, 16, 16, 80, 60], [1, 0, 0, 4, 4]])
 
 
 @pytest.mark.parametrize("name", BACKBONES)
-def test_every_row_describes_its_features(name: str) -> None:
+def test_every_backbone_spec_describes_its_features(name: str) -> None:
     spec = backbone_spec(name)
     features = spec.features().eval()
     with torch.no_grad():
@@ -22,7 +22,7 @@ def test_every_row_describes_its_features(name: str) -> None:
     for cells, pixels in zip(out.shape[2:], (256, 320), strict=True):
         assert abs(cells - pixels / spec.stride) <= 1.5
     assert list(spec.layers.values()) == sorted(spec.layers.values())
-    assert 0 < spec.layers[spec.first_trained] < len(features)
+    assert 0 <= spec.layers[spec.first_trained] < len(features)
     for first in spec.layers.values():  # each name stands for a module with weights
         assert any(parameter.requires_grad for parameter in features[first].parameters())
     assert len(spec.classifier_layers) <= len(spec.fc_layers)

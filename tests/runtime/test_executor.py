@@ -155,7 +155,7 @@ def test_an_unknown_executor_offers_the_nearest() -> None:
     assert "did you mean 'threads'?" in error.value.hint
 
 
-def test_an_executor_joins_by_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_executor_is_added_by_an_entry(monkeypatch: pytest.MonkeyPatch) -> None:
     class AtOnce:
         def __init__(self, workers: int) -> None:
             self.open = True

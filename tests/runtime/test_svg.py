@@ -33,7 +33,7 @@ def test_texts_are_escaped() -> None:
     assert text(1, 2.0, "<&>", dy=4) == '<text x="1" y="2.0" dy="4">&lt;&amp;&gt;</text>'
 
 
-def test_a_document_with_a_part_put_in_front() -> None:
+def test_an_element_is_inserted_at_the_beginning() -> None:
     root = ElementTree.fromstring(insert(document((30, 20), [element("g")], role="img"), "<a/>"))
     assert (root.get("viewBox"), root.get("role")) == ("0 0 30 20", "img")
     assert [part.tag for part in root] == [f"{SPACE}a", f"{SPACE}g"]

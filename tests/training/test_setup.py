@@ -51,7 +51,7 @@ def test_proposals_that_miss_the_objects_stop_the_run(dataset, init, tmp_path) -
     source = ProposalSource(Method("corner", corner, {}), tmp_path / "cache")
     with pytest.raises(DataError, match="cover 0% of the objects") as error:
         make_learner(dataset, source, init)
-    assert "order of the columns" in error.value.hint
+    assert "order of columns" in error.value.hint
 
 
 def test_the_description_of_a_run(dataset, source, init) -> None:

@@ -175,7 +175,7 @@ def _convert_layer(
     for (part, expected), blob in zip(shapes.items(), blobs, strict=False):
         if tuple(d for d in blob.shape if d != 1) != tuple(d for d in expected if d != 1):
             raise WeightsError(
-                f"{file}: {source} has shape {blob.shape}, expected {expected}",
+                f"{file}: {source} is of shape {blob.shape}, expected {expected}",
                 f"Caffe models of {' and '.join(CAFFE_CONVOLUTIONS)} can be imported",
             )
         tensors[f"{target}.{part}"] = torch.from_numpy(blob.reshape(expected))

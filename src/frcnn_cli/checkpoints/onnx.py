@@ -6,13 +6,15 @@ import contextlib
 import io
 import logging
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from ..errors import ConfigError, FrcnnError
+from ..errors import ConfigError, FrcnnError, reason
 from ..models.region_network import RegionNetwork
+from ..models.region_operators import RegionOperator
 from ..ops.box_coder import MAX_LOG_SCALE
 from ..runtime.files import write_atomically
 from .weights import WeightsHeader, load_weights
@@ -45,6 +47,7 @@ def export_onnx(weights: Path, target: Path) -> float | None:
         raise ConfigError(f"{error.name} is not installed", "pip install onnx onnxscript") from None
     model, header = load_weights(weights)
     network = Exported(model, header).eval()
+    reference = Exported(model, header, for_export=False).eval()
     height, width = header.scale, min(header.scale * 4 // 3, header.max_size)
     image, rois = _example(height, width, 50)
     shapes = {
@@ -54,22 +57,29 @@ def export_onnx(weights: Path, target: Path) -> float | None:
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-        program = torch.onnx.export(
-            network,
-            (image, rois),
-            input_names=INPUTS,
-            output_names=OUTPUTS,
-            opset_version=_OPSET,
-            dynamic_shapes=shapes,
-            dynamo=True,
-            verbose=False,
-        )
+        try:
+            program = torch.onnx.export(
+                network,
+                (image, rois),
+                input_names=INPUTS,
+                output_names=OUTPUTS,
+                opset_version=_OPSET,
+                dynamic_shapes=shapes,
+                dynamo=True,
+                verbose=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            cause = reason(error.__cause__ if isinstance(error.__cause__, Exception) else error)
+            raise FrcnnError(
+                f"{header.region_operator} on {header.backbone} cannot be exported: {cause}",
+                "for_export of the region operator must use operations that ONNX has",
+            ) from None
     assert program is not None
     difference: list[float | None] = []
 
     def write(part: Path) -> None:
         program.save(part, external_data=False)
-        difference.append(compare(part, network, *_example(height * 3 // 4, width, 80)))
+        difference.append(compare(part, reference, *_example(height * 3 // 4, width, 80)))
 
     write_atomically(target, write)
     return difference[0]
@@ -119,16 +129,24 @@ def _largest_difference(a: Tensor, b: Tensor) -> float:
 
 
 class Exported(nn.Module):
-    """The network of an ONNX file, from an unnormalised image to scores and boxes."""
+    """The network of an ONNX file, from an unnormalised image to scores and boxes.
 
-    def __init__(self, model: RegionNetwork, header: WeightsHeader) -> None:
+    Args:
+        for_export: use the region operator's form for ONNX; else the one of detection, which the
+            file is compared with.
+    """
+
+    def __init__(
+        self, model: RegionNetwork, header: WeightsHeader, for_export: bool = True
+    ) -> None:
         super().__init__()
         self.model = model
         self.mean: Tensor
         self.std: Tensor
         self.register_buffer("mean", torch.tensor(header.pixels.mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(header.pixels.std).view(1, 3, 1, 1))
-        self.pool = model.region_operator.for_export(header.max_size)
+        operator = model.region_operator
+        self.pool = operator.for_export(header.max_size) if for_export else _of_one_image(operator)
 
     def forward(self, image: Tensor, rois: Tensor) -> tuple[Tensor, Tensor]:
         """Scores and boxes; see `export_onnx`."""
@@ -138,6 +156,15 @@ class Exported(nn.Module):
         return self.model.scores(output.class_logits), _decode(
             rois, output.box_deltas, height, width
         )
+
+
+def _of_one_image(operator: RegionOperator) -> Callable[[Tensor, Tensor], Tensor]:
+    """A region operator as a function of the maps and the boxes [R, 4] of one image."""
+
+    def pool(maps: Tensor, boxes: Tensor) -> Tensor:
+        return operator(maps, torch.cat([boxes.new_zeros(len(boxes), 1), boxes], dim=1))
+
+    return pool
 
 
 def _decode(rois: Tensor, deltas: Tensor, height: int, width: int) -> Tensor:

@@ -21,13 +21,17 @@ PIXELS = {
 }
 
 
+RANDOM = Path("random")  # in the place of a file: keep the random weights of a new network
+RANDOM_WEIGHTS = "random weights"  # their description
+
+
 def start_from_imagenet(
     network: RegionNetwork, file: Path | None, pixels: str | None
 ) -> tuple[PixelStatistics, list[str], str]:
     """Fill a new network with ImageNet weights.
 
     Args:
-        file: a state dict; None downloads torchvision's.
+        file: a state dict; None downloads torchvision's; RANDOM leaves the network as it is.
         pixels: key of PIXELS, the input that `file` expects; None for Caffe's, which the
             paper's initial weights expect.
     Returns:
@@ -40,11 +44,16 @@ def start_from_imagenet(
     spec = network.backbone
     if file is None and pixels is not None:
         raise ConfigError("--pixels goes with --init", "torchvision's own weights need no --pixels")
+    if file == RANDOM:
+        return PIXELS[pixels] if pixels else spec.pixels, [], RANDOM_WEIGHTS
     if file is not None:
         filled = initialise(network, load_state_dict(file))
         return PIXELS[pixels or "caffe"], filled, _description(file.name, network, filled)
     if spec.imagenet_weights is None:
-        raise WeightsError(f"torchvision has no weights of {spec.name}", "give a file with --init")
+        raise WeightsError(
+            f"torchvision has no weights of {spec.name}",
+            "give a file with --init, or --init random",
+        )
     filled = initialise(network, _download(spec.imagenet_weights))
     return spec.pixels, filled, _description(spec.imagenet_weights, network, filled)
 
@@ -66,7 +75,7 @@ def _download(name: str) -> dict[str, Tensor]:
     except Exception as error:  # torch.load raises many types
         raise WeightsError(
             f"cannot download {name}: {reason(error)}",
-            f"remove what is damaged in {get_dir()}/checkpoints, or give a file with --init",
+            f"give a file with --init; a damaged download would lie in {get_dir()}/checkpoints",
         ) from None
     return dict(state)
 

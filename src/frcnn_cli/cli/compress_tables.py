@@ -23,8 +23,8 @@ def show_points(points: Sequence[Point]) -> None:
     for column in table.columns[1:]:
         column.justify = "right"
     for point in points:
-        ranks = [str(rank or "whole") for rank in point.ranks.values()]
-        method = METHODS[point.method] if any(point.ranks.values()) else "whole"
+        ranks = [str(rank or "full") for rank in point.ranks.values()]
+        method = METHODS[point.method] if any(point.ranks.values()) else "full rank"
         values = f"{point.mean_ap:.1%}", f"{point.megabytes:.1f}", f"{point.milliseconds:.0f}"
         table.add_row(method, *ranks, *values)
     stdout.print(table)

@@ -83,7 +83,8 @@ def train(
     init: Annotated[
         Path | None,
         typer.Option(
-            help="ImageNet weights (.pth, .safetensors) [default: torchvision's, downloaded]."
+            help="ImageNet weights (.pth, .safetensors), or random [default: torchvision's, "
+            "downloaded]."
         ),
     ] = None,
     pixels: Annotated[
@@ -177,7 +178,7 @@ def train(
             "data": data and data.resolve(),
             "split": split,
             "limit": limit,
-            "init": init and init.resolve(),
+            "init": init if init == Path("random") else init and init.resolve(),
             "pixels": pixels,
             "weights": find_weights(weights).resolve() if weights and further else weights,
             "recipe": recipe,

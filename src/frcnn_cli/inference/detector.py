@@ -156,10 +156,10 @@ class Detector:
         Raises:
             ImageError: the image cannot be read.
         """
-        (found,) = self.run([picture])
-        if isinstance(found, Failure):
-            raise found.error
-        return found
+        (outcome,) = self.run([picture])
+        if isinstance(outcome, Failure):
+            raise outcome.error
+        return outcome
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -181,19 +181,19 @@ class Detector:
             A result or a failure for each image, in order.
         """
         sources = map(as_source, pictures)
-        for found in self.detect_each(sources, lambda source: source.read(), batch=batch):
-            if isinstance(found, ReadFailure):
-                yield Failure(found.item.name, found.error)
+        for outcome in self.detect_each(sources, lambda source: source.read(), batch=batch):
+            if isinstance(outcome, ReadFailure):
+                yield Failure(outcome.item.name, outcome.error)
                 continue
-            source, image = found.source.item, found.source
+            source, image = outcome.source.item, outcome.source
             yield Result(
                 name=source.name,
                 stem=source.stem,
                 image=image.pixels,
-                detections=found.detections,
+                detections=outcome.detections,
                 classes=self.classes,
                 proposals=image.preprocessed.roi_count,
-                seconds=found.seconds,
+                seconds=outcome.seconds,
             )
 
     def detect_each(
@@ -209,9 +209,9 @@ class Detector:
                 yield group
                 continue
             start = time.perf_counter()
-            found = self.detect_batch([image.preprocessed for image in group])
+            group_detections = self.detect_batch([image.preprocessed for image in group])
             seconds = (time.perf_counter() - start) / len(group)
-            for image, detections in zip(group, found, strict=True):
+            for image, detections in zip(group, group_detections, strict=True):
                 yield Detected(image, detections, seconds)
 
     def read_each(
@@ -265,19 +265,19 @@ class Detector:
     @torch.inference_mode()
     def detect_batch(self, images: Sequence[PreprocessedImage]) -> list[Detections]:
         """Detections of preprocessed images of one resized shape, in one pass of the network."""
-        found = [[predictions] for predictions in self._predict(images)]
-        for own, image in zip(found, images, strict=True):
+        predictions_by_image = [[predictions] for predictions in self._predict(images)]
+        for own, image in zip(predictions_by_image, images, strict=True):
             for other in image.other_scales:
                 own += self._predict([other])
         return [
             self._postprocess(RoiPredictions.concatenate(own), image)
-            for own, image in zip(found, images, strict=True)
+            for own, image in zip(predictions_by_image, images, strict=True)
         ]
 
     def _predict(self, images: Sequence[PreprocessedImage]) -> list[RoiPredictions]:
         """Predictions for the RoIs of each image, at its first scale, that could be detections."""
         maps, rois, inverse = self.extract_features(*images)
-        found = score_rois(
+        candidates = score_rois(
             self.network,
             maps,
             rois,
@@ -287,10 +287,10 @@ class Detector:
             self._stage,
         )
         row = torch.full((len(rois),), -1, device=self.device)
-        row[found.index] = torch.arange(len(found.index), device=self.device)
+        row[candidates.index] = torch.arange(len(candidates.index), device=self.device)
         rows = torch.split(row[inverse], [len(image.rois) for image in images])
         return [
-            RoiPredictions.of(found.output, own, image.rois)
+            RoiPredictions.of(candidates.output, own, image.rois)
             for own, image in zip(rows, images, strict=True)
         ]
 
@@ -333,11 +333,11 @@ class Detector:
         """
         return self._postprocess(RoiPredictions.of(output, inverse, image.rois), image)
 
-    def _postprocess(self, found: RoiPredictions, image: PreprocessedImage) -> Detections:
+    def _postprocess(self, predictions: RoiPredictions, image: PreprocessedImage) -> Detections:
         with self._stage("NMS"):
             return postprocess(
-                found.output,
-                found.rois,
+                predictions.output,
+                predictions.rois,
                 image.original_size,
                 labels=self._labels,
                 score_function=self.network.scores,

@@ -37,9 +37,9 @@ def draw(image: NDArray[np.uint8], detections: Detections, classes: Sequence[str
     Args:
         image: uint8 [H, W, 3], RGB. classes: the names of the labels 1..K.
     """
-    picture = Image.fromarray(image)
-    canvas = ImageDraw.Draw(picture)
-    unit = max(picture.size) / 500
+    drawing = Image.fromarray(image)
+    canvas = ImageDraw.Draw(drawing)
+    unit = max(drawing.size) / 500
     line = max(2, round(2 * unit))
     font = _font(max(11, round(13 * unit)), classes)
     labelled = list(zip(detections.labels.tolist(), detections.scores.tolist(), strict=True))
@@ -50,7 +50,7 @@ def draw(image: NDArray[np.uint8], detections: Detections, classes: Sequence[str
         text = f"{classes[label - 1]} {score:.2f}"
         left, top, right, bottom = canvas.textbbox((0, 0), text, font=font)
         size = right - left + 2 * line, bottom - top + 2 * line
-        area = _free_area(box, size, picture.size, areas)
+        area = _free_area(box, size, drawing.size, areas)
         areas.append(area)
     for (label, score), area in reversed(list(zip(labelled, areas, strict=True))):
         text, colour = f"{classes[label - 1]} {score:.2f}", class_colour(label)
@@ -59,7 +59,7 @@ def draw(image: NDArray[np.uint8], detections: Detections, classes: Sequence[str
         light = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] > 140
         corner = area[0] + line - left, area[1] + line - top
         canvas.text(corner, text, font=font, fill="black" if light else "white")
-    return picture
+    return drawing
 
 
 def _font(size: int, texts: Sequence[str]) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
@@ -119,20 +119,23 @@ def _outline(
 
 
 def _free_area(
-    box: Sequence[float], size: tuple[float, float], picture: tuple[int, int], taken: Sequence[Area]
+    box: Sequence[float],
+    size: tuple[float, float],
+    image_size: tuple[int, int],
+    taken: Sequence[Area],
 ) -> Area:
     """Choose the area of a label, above, inside or below its box.
 
     Args:
         box: x1, y1, x2, y2. size: (width, height) of the label.
-        picture: (width, height) of the image. taken: areas of other labels, not to be covered.
+        image_size: (width, height). taken: areas of other labels, not to be covered.
     """
     (width, height), (x1, y1, x2, y2) = size, box
     places = []
     for y in (y1 - height, y1, y2, y2 - height):
         for x in (x1, x2 - width):
-            left = min(max(0.0, x), max(0.0, picture[0] - width))
-            upper = min(max(0.0, y), max(0.0, picture[1] - height))
+            left = min(max(0.0, x), max(0.0, image_size[0] - width))
+            upper = min(max(0.0, y), max(0.0, image_size[1] - height))
             places.append((left, upper, left + width, upper + height))
     return min(places, key=lambda area: sum(_shared(area, other) for other in taken))
 

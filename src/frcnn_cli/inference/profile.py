@@ -1,4 +1,4 @@
-"""Measures the time of each stage of detection (Fast R-CNN, Figure 2), with a lower bound of it.
+"""Measures the time of each stage of detection (Fast R-CNN, Figure 2), with a lower bound.
 
 The stages are those of the pipeline itself, which calls a hook around each of them.
 """
@@ -143,7 +143,7 @@ def profile(detector: Detector, sources: Iterable[Source]) -> Profile:
         scales = [preprocessed, *preprocessed.other_scales]
         distinct.append(sum(len(detector.extract_features(each)[1]) for each in scales))
     if not rois:
-        raise failures[0] if failures else DataError("nothing to measure", "give a picture")
+        raise failures[0] if failures else DataError("nothing to measure", "give an image")
     return Profile(
         stages=clock.stages(),
         pictures=len(rois),

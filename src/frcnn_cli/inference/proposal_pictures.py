@@ -43,7 +43,7 @@ class ProposalPictures:
         """
         path = self._images[index]
         pixels = image_files.decode(image_files.read_bytes(path), str(path))
-        picture = draw_proposals(pixels, proposals, truth)
+        drawing = draw_proposals(pixels, proposals, truth)
         write_atomically(
-            self._targets[index], lambda part: picture.save(part, format="JPEG", quality=92)
+            self._targets[index], lambda part: drawing.save(part, format="JPEG", quality=92)
         )

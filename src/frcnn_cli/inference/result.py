@@ -66,9 +66,9 @@ class Result:
 
     def _repr_png_(self) -> bytes:
         """The plot as PNG, which a notebook shows."""
-        picture, buffer = self.plot(), io.BytesIO()
-        picture.thumbnail((_NOTEBOOK_PIXELS, _NOTEBOOK_PIXELS))
-        picture.save(buffer, format="PNG")
+        drawing, buffer = self.plot(), io.BytesIO()
+        drawing.thumbnail((_NOTEBOOK_PIXELS, _NOTEBOOK_PIXELS))
+        drawing.save(buffer, format="PNG")
         return buffer.getvalue()
 
     def to_coco(self, image_id: int | str | None = None) -> list[dict[str, Any]]:

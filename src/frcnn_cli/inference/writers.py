@@ -127,10 +127,10 @@ class _PerImageWriter:
         if len(os.fsencode(stem)) > _MAX_STEM_BYTES:
             raise ImageError(f"the name of {result.name} is too long", "shorten it")
 
-    def _save(self, picture: Image.Image, path: Path) -> None:
+    def _save(self, image: Image.Image, path: Path) -> None:
         """Write a JPEG without chroma subsampling, which would blur the lines of the boxes."""
         write_atomically(
-            path, lambda part: picture.save(part, format="JPEG", quality=92, subsampling=0)
+            path, lambda part: image.save(part, format="JPEG", quality=92, subsampling=0)
         )
 
     def finish(self) -> None:

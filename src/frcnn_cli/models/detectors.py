@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from ..errors import unknown_name
-from .backbones import backbone_spec
+from ..errors import ConfigError, unknown_name
+from .backbones import BackboneSpec, backbone_spec
 from .region_network import RegionNetwork
 from .region_operators import REGION_OPERATORS
 
@@ -70,9 +70,24 @@ def build_network(
     return RegionNetwork(
         backbone=backbone,
         region_operator=operator,
-        features=backbone.features(),
+        features=_checked(backbone),
         fc_layers=fc_layers,
         cls_score=cls_score,
         bbox_pred=bbox_pred,
         score_function=detector.score_function,
     )
+
+
+def _checked(backbone: BackboneSpec) -> nn.Sequential:
+    """The convolutions of a backbone.
+
+    Raises:
+        ConfigError: it has batch normalisation whose statistics change during training.
+    """
+    features = backbone.features()
+    if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in features.modules()):
+        raise ConfigError(
+            f"backbone {backbone.name!r} has batch normalisation with running statistics",
+            "use torchvision.ops.FrozenBatchNorm2d: batches of two images are too small for it",
+        )
+    return features

@@ -165,7 +165,7 @@ class RegionNetwork(nn.Module):
     def predict_boxes(self, h: Tensor) -> Tensor:
         """The box deltas [R, K + 1, 4], from outputs [R, U] of the box head."""
         deltas: Tensor = self.bbox_pred(h)
-        return deltas.unflatten(1, (self.cls_score.out_features, 4))
+        return deltas.view(deltas.shape[0], self.cls_score.out_features, 4)
 
     def heads(self, x: Tensor) -> HeadOutput:
         """Box head and predictor, from RoI features [R, D]."""

@@ -76,5 +76,5 @@ def data_dir(folder: Path | None) -> Path | None:
     if folder is None and from_environment:
         folder = Path(os.path.expanduser(from_environment))
     if folder is not None and not folder.is_dir():
-        raise DataError(f"no folder {folder}", "give the data set's folder with --data")
+        raise DataError(f"no folder {folder}", "check --data or FRCNN_DATA")
     return folder

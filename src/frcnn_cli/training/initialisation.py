@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..checkpoints.pretrained import start_from_imagenet
+from ..checkpoints.pretrained import RANDOM, RANDOM_WEIGHTS, start_from_imagenet
 from ..checkpoints.weights import WeightsHeader, load_weights
 from ..config import TrainConfig
 from ..errors import ConfigError
@@ -21,7 +21,8 @@ from ..structures import PixelStatistics
 class Initialisation:
     """The weights that a new run starts from: a detector's, else ImageNet weights of a backbone."""
 
-    imagenet_weights: Path | None = None  # a state dict; None: torchvision's, downloaded
+    # a state dict; None: torchvision's, downloaded; checkpoints.pretrained.RANDOM: random weights
+    imagenet_weights: Path | None = None
     pixels: str | None = None  # input that they expect: key of checkpoints.pretrained.PIXELS
     # a detector to train further, with its classes; its network is trained in place
     detector: tuple[RegionNetwork, WeightsHeader] | None = None
@@ -39,6 +40,7 @@ class InitialNetwork:
     ranks: Mapping[str, int] = field(default_factory=dict)  # of the layers that are of low rank
     history: Mapping[str, object] = field(default_factory=dict)  # provenance of earlier training
     random_head: bool = False  # fc6 has random weights
+    random_backbone: bool = False  # the convolutions start from random too, so all of them train
     is_finished: bool = False  # bbox_pred predicts true deltas, as in a weights file
 
 
@@ -115,6 +117,7 @@ def _from_state(config: TrainConfig, class_count: int, state: Mapping[str, Any])
         description=str(state["provenance"]["init"]),
         ranks=state["ranks"],
         history=state["provenance"],
+        random_backbone=str(state["provenance"]["init"]).startswith(RANDOM_WEIGHTS),
     )
 
 
@@ -153,6 +156,7 @@ def _from_imagenet(
         description=description,
         ranks=ranks,
         random_head="fc6" not in filled,
+        random_backbone=initialisation.imagenet_weights == RANDOM,
     )
 
 

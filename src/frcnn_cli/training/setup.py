@@ -59,7 +59,8 @@ def set_up(
     torch.manual_seed(config.seed)
     start = initial_network(config, len(dataset.classes), initialisation, state)
     network = start.network
-    network.freeze_before(config.train_from)
+    first = network.layer_names()[0] if start.random_backbone else None
+    network.freeze_before(config.train_from or first)
     check_runtime(network, runtime, world)  # before the statistics, which may take long
     statistics = compute_statistics(
         dataset,

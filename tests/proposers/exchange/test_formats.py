@@ -159,7 +159,7 @@ def test_wrong_mat_files_give_one_line(tmp_path, data):
 def test_a_mat_file_without_boxes(tmp_path):
     scipy_io = pytest.importorskip("scipy.io")
     scipy_io.savemat(tmp_path / "x.mat", {"windows": BOXES[0]})
-    with pytest.raises(DataError, match="no variable `boxes`: windows"):
+    with pytest.raises(DataError, match="no variable `boxes`, but windows"):
         read_boxes(tmp_path / "x.mat")
 
 

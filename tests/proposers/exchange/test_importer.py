@@ -99,7 +99,7 @@ def test_a_wrong_forced_layout_is_refused_and_nothing_is_kept(tmp_path, images):
 @pytest.mark.parametrize(
     ("names", "boxes", "message"),
     [
-        (["cat"], [BOXES["dog"]], "none of them among those given"),
+        (["cat"], [BOXES["dog"]], "none of them is among the images to import for"),
         (["dog", "dog"], [BOXES["dog"]] * 2, "names an image twice"),
         (["dog"], [BOXES["dog"] * 10], "reach beyond their images"),
         (["dog"], [BOXES["dog"][:, [2, 1, 0, 3]]], "end before they begin"),
