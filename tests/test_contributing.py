@@ -176,7 +176,7 @@ def test_add_a_data_set_format(
         for path, annotation in zip(voc.paths, voc.annotations, strict=True):
             for name, box in zip(annotation.names, annotation.boxes.tolist(), strict=True):
                 rows.writerow([path.name, name, *box])
-    name = f"csv:{folder / 'boxes.csv'}"
+    name = f"table:{folder / 'boxes.csv'}"
     dataset = open_dataset(name, voc_folder / "JPEGImages", None, ("train",), print)
     assert dataset.classes == CLASSES
     assert dataset.ids == voc.ids

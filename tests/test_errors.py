@@ -8,7 +8,7 @@ from frcnn_cli import errors
 @pytest.mark.parametrize(
     "kind", [errors.ConfigError, errors.DataError, errors.ImageError, errors.WeightsError]
 )
-def test_each_error_is_caught_as_one_of_ours(kind: type[errors.FrcnnError]) -> None:
+def test_every_error_is_a_frcnn_error(kind: type[errors.FrcnnError]) -> None:
     with pytest.raises(errors.FrcnnError) as caught:
         raise kind("what happened", "what to do")
     assert caught.value.message == "what happened"
@@ -16,7 +16,7 @@ def test_each_error_is_caught_as_one_of_ours(kind: type[errors.FrcnnError]) -> N
     assert str(caught.value) == "what happened"
 
 
-def test_kinds_are_not_each_other() -> None:
+def test_error_types_are_distinct() -> None:
     kinds = [errors.ConfigError, errors.DataError, errors.ImageError, errors.WeightsError]
     for kind in kinds:
         others = tuple(other for other in kinds if other is not kind)
@@ -39,7 +39,7 @@ def test_unknown_name_offers_the_nearest(got: str, near: str) -> None:
 
 
 @pytest.mark.parametrize("got", ["", "zzzzzz", "completely different"])
-def test_unlike_name_offers_none(got: str) -> None:
+def test_a_very_different_name_gets_no_suggestion(got: str) -> None:
     error = errors.unknown_name("recipe", got, iter(["paper", "modern"]))
     assert error.hint == "known: paper, modern"
     assert repr(got) in error.message
@@ -56,3 +56,22 @@ def test_unlike_name_offers_none(got: str) -> None:
 )
 def test_reason_is_one_line_and_never_empty(error: Exception, text: str) -> None:
     assert errors.reason(error) == text
+
+
+def test_errors_with_many_names_stay_short() -> None:
+    known = [f"class {number:04d}" for number in range(1201)] + ["disc, plate", "x" * 500]
+    error = errors.unknown_name("class", "clas 0700", known)
+    assert error.hint.startswith("did you mean 'class 0700'? known: class 0000, class 0001")
+    assert error.hint.endswith("class 0009 and 1193 others")
+    assert len(error.hint) < 300
+    assert len(errors.unknown_name("class", "y" * 10_000, known).message) < 300
+    assert len(errors.short_list(["x" * 500])) < 100
+    assert errors.short_list(map(str, range(20))).endswith("18, 19")
+
+
+def test_numbers_and_what_they_count() -> None:
+    assert [errors.counted(n, "image", "images") for n in (0, 1, 2)] == [
+        "0 images",
+        "1 image",
+        "2 images",
+    ]

@@ -12,6 +12,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_MAX_NAME, _MAX_GOT = 60, 200  # letters of a name that an error shows
+
 
 class FrcnnError(Exception):
     """An error to show to the user.
@@ -56,6 +58,19 @@ def out_of_memory(error: Exception) -> bool:
     )
 
 
+def counted(count: int, singular: str, plural: str) -> str:
+    """A number and what it counts, such as 1 image or 2 images."""
+    return f"{count} {singular if count == 1 else plural}"
+
+
+def short_list(names: Iterable[str], count: int = 20) -> str:
+    """Names separated by commas; of more than `count`, the first ones and the number of others."""
+    listed = [name if len(name) <= _MAX_NAME else f"{name[:_MAX_NAME]}…" for name in names]
+    if len(listed) <= count:
+        return ", ".join(listed)
+    return f"{', '.join(listed[: count // 2])} and {len(listed) - count // 2} others"
+
+
 def unknown_name(what: str, got: str, known: Iterable[str]) -> ConfigError:
     """The error for a name that is in no registry; its hint offers the nearest known name.
 
@@ -63,6 +78,7 @@ def unknown_name(what: str, got: str, known: Iterable[str]) -> ConfigError:
         what: what the name is for, such as "backbone". got: the name. known: all valid names.
     """
     names = list(known)
-    near = difflib.get_close_matches(got, names, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(got[:_MAX_GOT], names, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    return ConfigError(f"unknown {what} {got!r}", f"{hint}known: {', '.join(names)}")
+    shown = got if len(got) <= _MAX_GOT else f"{got[:_MAX_GOT]}…"
+    return ConfigError(f"unknown {what} {shown!r}", f"{hint}known: {short_list(names)}")

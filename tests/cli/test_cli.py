@@ -193,7 +193,7 @@ def test_one_broken_file_among_others_is_named_at_the_end(weights) -> None:
     Path("b.png").write_text("not a picture")
     result = run(f"detect a.png b.png c.png -w {weights} --json")
     assert "1 of 3 images failed" in failure(result)
-    assert "b.png is not a picture" in result.stderr
+    assert "b.png is text, not an image" in result.stderr
     assert len(json.loads(result.stdout)) == 2
 
 
@@ -223,7 +223,11 @@ def truncated_jpeg() -> None:
     ("prepare", "arguments", "message"),
     [
         (None, "detect nothere.jpg -w W", "no such file or folder: nothere.jpg"),
-        (lambda: Path("t.jpg").write_text("text"), "detect t.jpg -w W", "t.jpg is not a picture"),
+        (
+            lambda: Path("t.jpg").write_text("text"),
+            "detect t.jpg -w W",
+            "t.jpg is text, not an image",
+        ),
         (truncated_jpeg, "detect cut.jpg -w W", "cut.jpg is damaged"),
         (lambda: Path("e").mkdir(), "detect e -w W", "no images in the folder e"),
         (None, "detect 'x*.jpg' -w W", "no files match x*.jpg"),

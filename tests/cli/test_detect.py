@@ -179,7 +179,7 @@ def test_memory_does_not_grow_and_a_failure_is_reported_at_the_end(monkeypatch) 
     Path("many", "0020.png").write_bytes(b"broken")
     result = run("many --json --out o -f csv,coco,voc --score 1", status=1)
     assert len(names(result)) == 39
-    assert "many/0020.png is not a picture" in result.stderr
+    assert "many/0020.png is text, not an image" in result.stderr
     assert len(Path("o/detections.csv").read_text().splitlines()) == 1
 
 
@@ -187,7 +187,7 @@ def test_profile() -> None:
     picture("a.png")
     Path("b.png").write_bytes(b"broken")
     result = run("a.png b.png --profile --json", status=1)
-    assert "b.png is not a picture" in result.stderr
+    assert "b.png is text, not an image" in result.stderr
     assert "1 of 2 images failed" in result.stderr
     about = json.loads(result.stdout)
     names = [stage["name"] for stage in about["stages"]]
@@ -209,7 +209,7 @@ def test_profile() -> None:
     assert (about["pictures"], 0 < about["distinct"] <= about["rois"]) == (1, True)
     lines = run("a.png --profile").stdout.splitlines()
     assert [line.split()[0] for line in lines[1:11]] == [name.split()[0] for name in names]
-    assert "is not a picture" in run("b.png --profile", status=1).stderr
+    assert "is text, not an image" in run("b.png --profile", status=1).stderr
     assert "--profile writes nothing" in run("a.png --profile --out o", status=1).stderr
     assert "takes images one by one" in run("a.png --profile --batch 2", status=1).stderr
 

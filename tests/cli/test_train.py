@@ -123,9 +123,14 @@ def test_training_further_on_data_of_other_classes_can_be_resumed(weights, voc_f
     for path in (voc_folder / "Annotations").glob("*.xml"):
         path.write_text(path.read_text().replace("<name>box</name>", "<name>apple</name>"))
     flags = f"train --data {voc_folder} --weights {weights} --iterations 2 --rois-per-batch 16"
-    assert run(flags, "--json").exit_code == 0
+    result = run(flags)
+    assert result.exit_code == 0, result.output
+    assert "new outputs for apple; ball, tile keep theirs" in " ".join(result.stderr.split())
     resumed = run("train --resume --iterations 3 --json")
     assert resumed.exit_code == 0, resumed.output
+    assert read_header(Path(json.loads(resumed.stdout)["weights"])).classes == (
+        "apple", "ball", "tile",
+    )  # fmt: skip
 
 
 def test_the_prefilter_is_left_out(weights, voc_folder, monkeypatch) -> None:

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from formats import write_coco
-from frcnn_cli.data.coco import load_coco
+from frcnn_cli.data.coco import load_coco, load_coco_folder
+from frcnn_cli.data.dataset import Dataset
 from frcnn_cli.data.voc import load_voc
 from frcnn_cli.errors import DataError
 
@@ -57,7 +59,7 @@ def test_pictures_in_a_folder_that_is_given(coco_file: Path, tmp_path: Path) -> 
     assert load_coco(coco_file, elsewhere).read(0)[1].shape == (120, 160, 3)
 
 
-def test_small_objects_stay_and_empty_ones_go(coco_file: Path) -> None:
+def test_small_objects_stay_and_empty_ones_are_dropped(coco_file: Path) -> None:
     content = json.loads(coco_file.read_text())
     content["annotations"] = [
         {"id": 1, "image_id": 1, "category_id": 10, "bbox": [5, 5, 0.5, 0.25]},
@@ -92,8 +94,11 @@ def set_in(keys, value):
         (set_in(["images", 0, "file_name"], "/etc/passwd"), "no file name inside its folder"),
         (set_in(["images", 0, "file_name"], "a\\..\\..\\b.jpg"), "no file name inside"),
         (set_in(["images", 0, "file_name"], None), "no file name inside its folder"),
-        (set_in(["images", 1, "id"], 1), "image id 1 is not a number or not unique"),
-        (set_in(["images", 1, "id"], "x"), "image id 'x' is not a number"),
+        (set_in(["images", 1, "id"], 1), "image id 1 is not unique"),
+        (set_in(["images", 1, "id"], [1]), "image id .1. is no number or text"),
+        (set_in(["images", 1, "id"], True), "image id True is no number or text"),
+        (set_in(["images", 1, "id"], "x"), "names an unknown image 2"),
+        (set_in(["images", 1, "file_name"], "000001.jpg"), "000001.jpg is listed twice"),
         (set_in(["categories", 1, "id"], 10), "category 'box' .10. occurs twice"),
         (set_in(["categories", 1, "name"], "ball"), "category 'ball' .20. occurs twice"),
         (set_in(["categories", 1, "name"], None), "a category has no id or no name"),
@@ -137,3 +142,155 @@ def test_a_file_without_end_is_not_read(tmp_path: Path) -> None:
         file.truncate(2**30 + 1)  # takes no room on the disk
     with pytest.raises(DataError, match="expected at most"):
         load_coco(path, None)
+
+
+def changed(path: Path, change) -> Dataset:
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    return load_coco(path, None)
+
+
+def same_objects(a: Dataset, b: Dataset) -> bool:
+    pairs = zip(a.ground_truths(), b.ground_truths(), strict=True)
+    return all(
+        np.array_equal(x.boxes, y.boxes) and np.array_equal(x.labels, y.labels) for x, y in pairs
+    )
+
+
+@pytest.mark.parametrize(
+    ("images", "references", "categories", "used"),
+    [
+        (str, str, str, str),
+        (float, float, int, float),
+        (str, int, str, int),
+        (int, str, int, str),
+        (lambda n: f"{n:06d}", int, int, int),
+        (lambda n: f"frame{n}", lambda n: f"frame{n}", lambda n: f"c{n}", lambda n: f"c{n}"),
+    ],
+)
+def test_ids_of_any_type(coco_file: Path, images, references, categories, used) -> None:
+    expected = load_coco(coco_file, None)
+
+    def change(content) -> None:
+        for row in content["images"]:
+            row["id"] = images(row["id"])
+        for row in content["categories"]:
+            row["id"] = categories(row["id"])
+        for row in content["annotations"]:
+            row["image_id"] = references(row["image_id"])
+            row["category_id"] = used(row["category_id"])
+
+    found = changed(coco_file, change)
+    assert same_objects(found, expected)
+    assert found.ids == tuple(str(images(n) if images is not float else n) for n in range(1, 9))
+
+
+def test_annotations_without_a_box_are_counted(coco_file: Path) -> None:
+    before = sum(len(each.labels) for each in load_coco(coco_file, None).ground_truths())
+
+    def change(content) -> None:
+        content["annotations"][0].pop("bbox")
+        content["annotations"][1]["bbox"] = None
+        content["annotations"][2]["bbox"] = []
+
+    found = changed(coco_file, change)
+    assert sum(len(each.labels) for each in found.ground_truths()) == before - 3
+    assert found.notes == ("instances_val.json: left out 3 annotations without a box",)
+
+
+def test_outlines_without_a_box_and_crowds(coco_file: Path) -> None:
+    rle = {"size": [120, 160], "counts": [120 * 3 + 5, 10, 110, 10, 120 * 155 - 15]}
+
+    def change(content) -> None:
+        content["annotations"] = [
+            {"image_id": 1, "category_id": 10, "segmentation": [[5, 6, 25, 6, 25, 36]]},
+            {"image_id": 1, "category_id": 20, "segmentation": rle, "iscrowd": 1},
+            {"image_id": 1, "category_id": 20, "bbox": [1, 1, 9, 9], "iscrowd": "0"},
+            {"image_id": 2, "category_id": 20, "bbox": [1, 1, 9, 0]},
+        ]
+
+    truth = (found := changed(coco_file, change)).ground_truth(0)
+    assert truth.boxes.tolist() == [[5, 6, 25, 36], [3, 5, 5, 15], [1, 1, 10, 10]]
+    assert truth.difficult.tolist() == [False, True, False]
+    assert [note.partition(": ")[2] for note in found.notes] == [
+        "took the box around the outline of 2 annotations",
+        "left out 1 box of no width or height",
+    ]
+
+
+def test_repeated_images_count_once(coco_file: Path) -> None:
+    expected = load_coco(coco_file, None)
+    found = changed(coco_file, lambda content: content["images"].append(content["images"][0]))
+    assert same_objects(found, expected)
+    assert "1 image that is listed again" in found.notes[0]
+
+
+@pytest.mark.parametrize(
+    "spell",
+    ["val\\{}", "./val/{}", "elsewhere/val/{}", "D\\work\\val\\{}"],
+)
+def test_names_of_files_of_other_machines(coco_file: Path, spell: str) -> None:
+    expected = load_coco(coco_file, None)
+
+    def change(content) -> None:
+        for row in content["images"]:
+            row["file_name"] = spell.format(row["file_name"])
+
+    assert changed(coco_file, change).paths == expected.paths
+
+
+def test_endings_in_capitals_and_addresses_alone(coco_file: Path) -> None:
+    for path in (coco_file.parent.parent / "val").iterdir():
+        path.rename(path.with_suffix(".JPG"))
+
+    def change(content) -> None:
+        for row in content["images"]:
+            row["coco_url"] = f"http://images/val2017/{row.pop('file_name')}"
+
+    found = changed(coco_file, change)
+    assert all(path.suffix == ".JPG" and path.is_file() for path in found.paths)
+    assert "is not here" in found.notes[0]
+
+
+@pytest.mark.parametrize("name", ["shapes", "ball"])
+def test_a_root_category_without_objects_is_no_class(coco_file: Path, name: str) -> None:
+    expected = load_coco(coco_file, None)
+
+    def change(content) -> None:
+        for row in content["categories"]:
+            row["supercategory"] = name
+        content["categories"].append({"id": 0, "name": name, "supercategory": "none"})
+
+    found = changed(coco_file, change)
+    assert found.classes == expected.classes
+    assert same_objects(found, expected)
+    assert f"left out the category {name!r}" in found.notes[0]
+
+
+def test_a_class_without_objects_stays(coco_file: Path) -> None:
+    row = {"id": 5, "name": "zebra", "supercategory": "animal"}
+    assert "zebra" in changed(coco_file, lambda content: content["categories"].append(row)).classes
+
+
+def roboflow(coco_file: Path) -> Path:
+    root = coco_file.parent.parent
+    for split in ("train", "valid"):
+        shutil.copytree(root / "val", root / split)
+        shutil.copy(coco_file, root / split / "_annotations.coco.json")
+    shutil.rmtree(root / "val")
+    shutil.rmtree(root / "annotations")
+    return root
+
+
+def test_roboflows_folders(coco_file: Path) -> None:
+    expected, root = load_coco(coco_file, None), roboflow(coco_file)
+    for split, own, folder in (("val", "val", "valid"), ("valid", "val", "valid"), (None,) * 3):
+        found = load_coco_folder(root, None, split, ("trainval", "train"))
+        assert (found.name, found.split) == (f"coco:{root.name}", own or "train")
+        assert {path.parent.name for path in found.paths} == {folder or "train"}
+        assert len(found) == len(expected)
+    with pytest.raises(DataError, match="no split test") as error:
+        load_coco_folder(root, None, "test", ())
+    assert "train, val" in error.value.hint
+    assert load_coco(root / "valid" / "_annotations.coco.json", None).split == "val"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def test_limited_keeps_the_first(voc_folder: Path) -> None:
     assert whole.limited(None) == whole
 
 
-def test_annotations_will_do_where_there_is_no_picture(voc_folder: Path) -> None:
+def test_ground_truth_without_the_image_file(voc_folder: Path) -> None:
     dataset = load_voc(voc_folder, "mine", "trainval", ())
     expected = dataset.ground_truth(0)
     dataset.paths[0].unlink()
@@ -68,6 +69,22 @@ def test_data_sets_are_concatenated(voc_folder: Path) -> None:
     ]
     with pytest.raises(DataError, match="share names of images"):
         concatenate_datasets([train, train])
+
+
+def test_ids_that_several_data_sets_have_are_qualified(voc_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(voc_folder, tmp_path / "copy")
+    parts = [
+        load_voc(voc_folder, "voc:a", "train", ()).with_notes("odd"),
+        load_voc(tmp_path / "copy", "voc:b", "trainval", ()),
+    ]
+    both = concatenate_datasets(parts)
+    assert both.ids[:5] == ("a/000001", "a/000003", "a/000005", "a/000007", "b/000001")
+    assert both.ids[5] == "000002"
+    assert len(set(both.ids)) == len(both) == 12
+    assert both.notes[0] == "voc:a: odd"
+    assert "share 4 names of images" in both.notes[1]
+    same = concatenate_datasets([replace(part, name="voc") for part in parts])
+    assert len(set(same.ids)) == 12
 
 
 def test_objects_that_are_all_difficult_do_not_count(voc_folder: Path) -> None:

@@ -98,7 +98,7 @@ def check_files(folder: Path) -> None:
     assert found == FILES
 
 
-def test_files_come_and_are_not_fetched_again(server: Server, tmp_path: Path) -> None:
+def test_unpacked_files_are_not_downloaded_again(server: Server, tmp_path: Path) -> None:
     messages: list[str] = []
     for _ in range(2):
         fetch(server.archive("/good"), tmp_path / "d", "voc", messages.append)
@@ -108,7 +108,7 @@ def test_files_come_and_are_not_fetched_again(server: Server, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_text("shorter")])
-def test_files_that_are_gone_or_cut_are_noticed(server: Server, tmp_path: Path, damage) -> None:
+def test_missing_and_truncated_files_are_noticed(server: Server, tmp_path: Path, damage) -> None:
     fetch(server.archive("/good"), tmp_path, "voc", lambda _: None)
     damage(tmp_path / "VOCdevkit/VOC2007/deep/b.bin")
     messages: list[str] = []
@@ -129,7 +129,7 @@ def test_mirrors_are_tried_in_turn(server: Server, tmp_path: Path) -> None:
     assert "sends more than" in "".join(messages)
 
 
-def test_a_broken_connection_is_gone_on_with(server: Server, tmp_path: Path) -> None:
+def test_a_broken_connection_is_resumed(server: Server, tmp_path: Path) -> None:
     half = len(server.content) // 2
     with pytest.raises(DataError, match=f"ends after {half} of"):
         fetch(server.archive("/half"), tmp_path, "voc", lambda _: None)
@@ -145,7 +145,7 @@ def test_a_server_that_knows_no_ranges_starts_again(server: Server, tmp_path: Pa
     check_files(tmp_path)
 
 
-def test_an_archive_that_is_there_is_checked_and_used(server: Server, tmp_path: Path) -> None:
+def test_an_existing_archive_is_checked_and_used(server: Server, tmp_path: Path) -> None:
     (tmp_path / "voc.tar").write_bytes(server.content)
     fetch(server.archive("/gone"), tmp_path, "voc", lambda _: None)
     check_files(tmp_path)
@@ -201,7 +201,7 @@ def test_a_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive", tar_of(FILES)[:100_000]])
-def test_an_archive_that_is_none(tmp_path: Path, content: bytes, server: Server) -> None:
+def test_an_archive_that_is_not_a_tar_file(tmp_path: Path, content: bytes, server: Server) -> None:
     server.content = content or b"-"
     with pytest.raises(DataError, match=r"cannot unpack voc|holds more than"):
         fetch(server.archive("/good"), tmp_path, "voc", lambda _: None)
@@ -217,7 +217,7 @@ def test_the_real_archives_are_complete() -> None:
         assert all(url.endswith(archive.name) for url in archive.urls)
 
 
-def test_data_that_was_put_there_by_hand_is_not_fetched(
+def test_complete_data_of_the_user_is_not_downloaded(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = write_voc(tmp_path / "VOCdevkit" / "VOC2007", 4, 1)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -86,8 +88,58 @@ def test_sixteen_bit_grey_png_is_scaled_and_not_cut() -> None:
 
 def test_dark_sixteen_bit_picture_stays_dark() -> None:
     values = np.full((2, 2), 2570, dtype=np.uint16)
+    values[0, 0] = 65535
     decoded = images.decode(encode(Image.fromarray(values), "PNG"), "a")
-    assert np.abs(decoded.astype(int) - 10).max() <= 1
+    assert np.abs(decoded[1].astype(int) - 10).max() <= 1
+
+
+@pytest.mark.parametrize("format_name", ["PNG", "TIFF"])
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+def test_sixteen_bit_values_are_stretched_by_the_bits_in_use(bits: int, format_name: str) -> None:
+    top = 2**bits - 1
+    values = np.array([[0, top // 2, top]], dtype=np.uint16)
+    decoded = images.decode(encode(Image.fromarray(values), format_name), "a")
+    assert np.abs(decoded[0, :, 1].astype(int) - [0, 127, 255]).max() <= 1
+    # images of one scanner are stretched alike, though not each reaches its maximum
+    dimmer = np.array([[0, top // 2, top * 3 // 4]], dtype=np.uint16)
+    decoded = images.decode(encode(Image.fromarray(dimmer), format_name), "a")
+    assert np.abs(decoded[0, :, 1].astype(int) - [0, 127, 191]).max() <= 1
+
+
+@pytest.mark.parametrize(
+    "values",
+    [np.array([[-864.0, 0, 296]], np.float32), np.array([[-1000, 0, 3000]], np.int32)],
+)
+def test_hounsfield_units_are_refused(values: np.ndarray) -> None:
+    with pytest.raises(ImageError, match="a has negative values") as error:
+        images.decode(encode(Image.fromarray(values), "TIFF"), "a")
+    assert "window" in error.value.hint
+
+
+def test_an_image_without_light_is_black() -> None:
+    for values in (np.zeros((2, 3), np.uint16), np.zeros((2, 3), np.float32)):
+        assert not images.decode(encode(Image.fromarray(values), "TIFF"), "a").any()
+
+
+def colours_of_sixteen_bits(top: int) -> bytes:
+    """A PNG of 2×1 pixels with 16 bits for each colour, which Pillow cannot write."""
+
+    def chunk(name: bytes, body: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        )
+
+    row = b"\0" + struct.pack(">6H", 0, 0, 0, top, top, top)
+    header = struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0)
+    chunks = (chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(row)), chunk(b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+def test_colours_of_sixteen_bits() -> None:
+    decoded = images.decode(colours_of_sixteen_bits(65535), "a")
+    assert decoded[0].tolist() == [[0, 0, 0], [255, 255, 255]]
+    with pytest.raises(ImageError, match="uses 12 or fewer"):
+        images.decode(colours_of_sixteen_bits(4095), "a")
 
 
 @pytest.mark.parametrize(
@@ -204,7 +256,7 @@ def test_exif_orientation_of_jpeg_is_undone(orientation: int) -> None:
     ],
     ids=["empty", "text", "jpeg-start", "png-start", "bytes", "jpeg", "png", "tiff", "webp"],
 )
-def test_what_is_no_whole_picture_is_an_image_error(content: bytes) -> None:
+def test_incomplete_images_are_image_errors(content: bytes) -> None:
     with pytest.raises(ImageError) as error:
         images.decode(content, "folder/odd.jpg")
     assert "folder/odd.jpg" in one_line(error)

@@ -42,7 +42,7 @@ def test_unknown_name_offers_the_nearest(voc_folder: Path, name: str, near: str)
     assert f"did you mean '{near}'?" in error.value.hint
 
 
-def test_unlike_name_lists_the_known_ones() -> None:
+def test_a_very_different_name_gets_the_list_of_known_names() -> None:
     with pytest.raises(ConfigError) as error:
         datasets.open_dataset("coco", None, None, DEFAULTS, refuse)
     assert "voc2007, voc2012, voc" in error.value.hint
@@ -97,7 +97,7 @@ def test_folder_of_the_environment_is_missing(
 
 @pytest.mark.usefixtures("no_download")
 @pytest.mark.parametrize("name", datasets.DATASETS)
-def test_given_folder_is_no_data_set(tmp_path: Path, name: str) -> None:
+def test_given_folder_is_not_a_data_set(tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError, match="VOC layout"):
         datasets.open_dataset(name, tmp_path, None, DEFAULTS, refuse)
 
@@ -118,7 +118,7 @@ def test_own_data_set_needs_a_folder() -> None:
         ("voc2012", None, "2012", "trainval"),
     ],
 )
-def test_what_is_not_there_is_fetched(
+def test_missing_data_is_downloaded(
     downloads: list[tuple], frcnn_home: Path, name: str, split: str | None, year: str, archive: str
 ) -> None:
     found = datasets.open_dataset(name, None, split, DEFAULTS, refuse)
@@ -165,12 +165,12 @@ def test_a_place_in_voc_layout(voc_folder: Path) -> None:
         ("voc:{}/absent", False, None, "no folder"),
         ("yolo:{}/absent", False, None, "no folder"),
         ("coco:{}/absent.json", False, None, "cannot read"),
-        ("coco:{}/absent.json", False, "val", "a COCO file is one split"),
+        ("coco:{}/instances_train.json", False, "val", "a COCO file is one split"),
         ("coco:", False, None, "unknown data set"),
         ("zip:{}", False, None, "unknown data set"),
     ],
 )
-def test_places_that_are_none(
+def test_places_that_cannot_be_opened(
     voc_folder: Path, name: str, data: bool, split: str | None, message: str
 ) -> None:
     given = voc_folder if data else None

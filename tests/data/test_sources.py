@@ -117,3 +117,39 @@ def test_a_source_gives_content_and_picture(folder) -> None:
 def test_names_that_end_in_nul() -> None:
     with pytest.raises(DataError, match="holds a NUL"):
         listed("-", stdin=("a.png\0b.png\0",))
+
+
+def noted(*arguments: str, recursive: bool = False) -> tuple[list[str], list[str]]:
+    notes: list[str] = []
+    return list_sources(arguments, (), recursive, notes.append), notes
+
+
+def test_skipped_files_are_counted_by_their_endings(folder) -> None:
+    for name in ("x.heic", "y.HEIC", "z.tga", "w.jfif", "v.Mpo", "u.pgm"):
+        (folder / "many" / name).touch()
+    sources, notes = noted("many")
+    assert {Path(source).name for source in sources} >= {"w.jfif", "v.Mpo", "u.pgm", "b.PNG"}
+    assert len(notes) == 1
+    assert "many: 4 of 10 files are skipped" in notes[0]
+    assert "2 .heic" in notes[0]
+    assert "1 .txt" in notes[0]
+    assert "pip install pillow-heif" in notes[0]
+
+
+def test_files_of_the_system_are_passed_over(folder) -> None:
+    hidden = ("many/._a.jpg", "many/.ipynb_checkpoints/a.jpg", "many/__MACOSX/a.jpg")
+    for name in (*hidden, "many/Thumbs.db"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
+    for recursive in (False, True):
+        sources, notes = noted("many", recursive=recursive)
+        assert not {*sources} & {*hidden}
+        assert "2 files whose names begin with a dot" in notes[-1]
+    assert noted("many/._a.jpg")[0] == ["many/._a.jpg"]
+
+
+def test_a_folder_without_images_says_what_it_holds(folder) -> None:
+    (folder / "texts").mkdir()
+    (folder / "texts" / "a.txt").touch()
+    with pytest.raises(DataError, match=r"no images in the folder texts; it holds 1 \.txt"):
+        listed("texts")

@@ -120,6 +120,6 @@ def test_every(text, expected) -> None:
 @pytest.mark.parametrize(
     "text", ["", "s", "0", "0s", "-1", "1.5", "nan", "nans", "infs", "2 m", "1e99"]
 )
-def test_every_that_is_not_understood(text) -> None:
+def test_a_malformed_frame_stride(text) -> None:
     with pytest.raises(ConfigError, match="not understood"):
         parse_frame_stride(text)

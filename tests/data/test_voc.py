@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import shutil
-import time
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -9,36 +9,11 @@ import pytest
 from PIL import Image
 
 from frcnn_cli.data import images, voc
-from frcnn_cli.data.dataset import Annotation, Dataset, upright_boxes
-from frcnn_cli.data.voc import load_voc, parse_annotation
+from frcnn_cli.data.annotation_size import upright_boxes
+from frcnn_cli.data.dataset import Dataset
+from frcnn_cli.data.voc import load_voc
 from frcnn_cli.errors import DataError, ImageError
 from synthetic import STORED, write_annotation, write_voc
-
-LAUGHS = (
-    "<!DOCTYPE lolz [<!ENTITY a '" + "ha" * 50 + "'>"
-    + "".join(
-        f"<!ENTITY {new} '{f'&{old};' * 10}'>"
-        for old, new in zip("abcdefgh", "bcdefghi", strict=True)
-    )
-    + "]>"
-)  # fmt: skip
-
-
-def box(xmin: object = 3, ymin: object = 4, xmax: object = 10, ymax: object = 20) -> str:
-    return (
-        f"<bndbox><xmin>{xmin}</xmin><ymin>{ymin}</ymin><xmax>{xmax}</xmax><ymax>{ymax}</ymax>"
-        "</bndbox>"
-    )
-
-
-def thing(inside: str, name: str = "dog") -> str:
-    return f"<object><name>{name}</name>{inside}</object>"
-
-
-def parse(tmp_path: Path, body: str, head: str = "") -> Annotation:
-    path = tmp_path / "a.xml"
-    path.write_text(f"{head}<annotation>{body}</annotation>")
-    return voc.parse_annotation(path)
 
 
 def make(folder: Path, objects: dict[str, list], size: tuple[int, int] = (40, 60)) -> Path:
@@ -57,172 +32,6 @@ def split(folder: Path, name: str, *ids: str) -> None:
 def message(error: pytest.ExceptionInfo[DataError]) -> str:
     assert "\n" not in error.value.message
     return error.value.message
-
-
-def test_boxes_become_continuous_and_half_open(tmp_path: Path) -> None:
-    found = parse(tmp_path, thing(box(48, 240, 195, 371)) + thing(box(8, 12, 352, 498), "person"))
-    assert found.names == ("dog", "person")
-    assert found.boxes.dtype == np.float32
-    assert found.boxes.tolist() == [[47, 239, 195, 371], [7, 11, 352, 498]]
-
-
-def test_single_pixel_object_has_area_one(tmp_path: Path) -> None:
-    assert parse(tmp_path, thing(box(5, 6, 5, 6))).boxes.tolist() == [[4, 5, 5, 6]]
-
-
-def test_coordinates_may_be_fractions_with_spaces(tmp_path: Path) -> None:
-    found = parse(tmp_path, thing(box("45.70000076293945", " 2.5 ", "\n90.25\n", "1e2")))
-    np.testing.assert_allclose(found.boxes, [[44.7, 1.5, 90.25, 100]], rtol=1e-6)
-
-
-@pytest.mark.parametrize(
-    "corners", [(10, 4, 3, 20), (3, 20, 10, 4), (10, 20, 3, 4)], ids=["x", "y", "both"]
-)
-def test_swapped_corners_are_put_right(tmp_path: Path, corners: tuple) -> None:
-    assert parse(tmp_path, thing(box(*corners))).boxes.tolist() == [[2, 3, 10, 20]]
-
-
-@pytest.mark.parametrize(
-    ("tag", "expected"),
-    [
-        ("", False),
-        ("<difficult>0</difficult>", False),
-        ("<difficult>1</difficult>", True),
-        ("<difficult/>", False),
-        ("<difficult>Unspecified</difficult>", False),
-    ],
-)
-def test_difficult(tmp_path: Path, tag: str, expected: bool) -> None:
-    found = parse(tmp_path, thing(box() + tag))
-    assert found.difficult.dtype == np.bool_
-    assert found.difficult.tolist() == [expected]
-
-
-@pytest.mark.parametrize(
-    ("tag", "expected"),
-    [
-        ("<size><width>60</width><height>40</height><depth>3</depth></size>", (40, 60)),
-        ("", None),
-        ("<size/>", None),
-        ("<size><width>0</width><height>0</height></size>", None),
-        ("<size><width>60</width></size>", None),
-        ("<size><width>-6</width><height>40</height></size>", None),
-        ("<size><width>wide</width><height>high</height></size>", None),
-        ("<size><width>nan</width><height>40</height></size>", None),
-    ],
-)
-def test_size(tmp_path: Path, tag: str, expected: tuple | None) -> None:
-    assert parse(tmp_path, tag + thing(box())).size == expected
-
-
-def test_boxes_of_parts_are_no_objects(tmp_path: Path) -> None:
-    part = f"<part><name>head</name>{box(1, 1, 2, 2)}</part>"
-    found = parse(tmp_path, thing(part + box(), "person"))
-    assert found.names == ("person",)
-    assert found.boxes.tolist() == [[2, 3, 10, 20]]
-
-
-def test_annotation_without_objects(tmp_path: Path) -> None:
-    found = parse(tmp_path, "<filename>a.jpg</filename>")
-    assert found.names == ()
-    assert found.boxes.shape == (0, 4)
-    assert found.difficult.shape == (0,)
-
-
-def test_names_are_stripped_and_any_text(tmp_path: Path) -> None:
-    found = parse(tmp_path, thing(box(), "  café &amp; bar\n"))
-    assert found.names == ("café & bar",)
-
-
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "latin-1"])
-def test_declared_encodings(tmp_path: Path, encoding: str) -> None:
-    declared = encoding.removesuffix("-sig")
-    text = f"<?xml version='1.0' encoding='{declared}'?><annotation>{thing(box(), 'crêpe')}"
-    path = tmp_path / "a.xml"
-    path.write_bytes((text + "</annotation>").encode(encoding))
-    assert voc.parse_annotation(path).names == ("crêpe",)
-
-
-@pytest.mark.parametrize("name", ["", "  ", None])
-def test_object_without_name(tmp_path: Path, name: str | None) -> None:
-    body = f"<object>{box()}</object>" if name is None else thing(box(), name)
-    with pytest.raises(DataError, match="no name") as error:
-        parse(tmp_path, body)
-    assert str(tmp_path / "a.xml") in message(error)
-
-
-@pytest.mark.parametrize(
-    "inside",
-    [
-        "",
-        "<bndbox/>",
-        "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>5</xmax></bndbox>",
-        box(xmin="nan"),
-        box(ymin="inf"),
-        box(xmax="-Infinity"),
-        box(ymax="ten"),
-        box(xmin=""),
-        box(xmin="1,5"),
-        box(xmin="0x10"),
-    ],
-)
-def test_object_without_four_numbers(tmp_path: Path, inside: str) -> None:
-    with pytest.raises(DataError, match="'dog' has no box of four numbers") as error:
-        parse(tmp_path, thing(inside))
-    assert str(tmp_path / "a.xml") in message(error)
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"no markup",
-        b"<annotation><object>",
-        b"<annotation></object></annotation>",
-        b"<annotation>&undefined;</annotation>",
-        b"\0\0\0\0",
-        b"\xff\xd8\xff\xe0JFIF",
-        b"<?xml version='1.0' encoding='no-such'?><annotation/>",
-        b"<?xml version='1.0' encoding='base64'?><annotation/>",
-        b"<annotation>\xff\xfe</annotation>",
-    ],
-)
-def test_not_xml(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "a.xml"
-    path.write_bytes(content)
-    with pytest.raises(DataError, match="is not XML") as error:
-        voc.parse_annotation(path)
-    assert str(path) in message(error)
-
-
-@pytest.mark.parametrize(
-    "head",
-    [
-        LAUGHS,
-        "<!DOCTYPE annotation>",
-        "<!DOCTYPE a [<!ENTITY x SYSTEM 'file:///etc/hostname'>]>",
-        "<?xml version='1.0'?>\n<!DOCTYPE a [<!ELEMENT a ANY>]>",
-    ],
-    ids=["laughs", "doctype", "external", "element"],
-)
-def test_declarations_are_refused_at_once(tmp_path: Path, head: str) -> None:
-    start = time.process_time()
-    with pytest.raises(DataError, match="declares entities"):
-        parse(tmp_path, thing(box()) + ("<x>&i;</x>" if head is LAUGHS else ""), head)
-    assert time.process_time() - start < 1
-
-
-def test_huge_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(voc, "MAX_XML_BYTES", 500)
-    assert parse(tmp_path, thing(box())).names == ("dog",)
-    with pytest.raises(DataError, match="too large"):
-        parse(tmp_path, thing(box()) + " " * 500)
-
-
-def test_missing_annotation(tmp_path: Path) -> None:
-    with pytest.raises(DataError) as error:
-        voc.parse_annotation(tmp_path / "absent.xml")
-    assert str(tmp_path / "absent.xml") in message(error)
 
 
 def test_find_root_takes_the_folder_itself(voc_folder: Path) -> None:
@@ -567,34 +376,6 @@ def test_synthetic_data_set_depends_on_its_seed_alone(tmp_path: Path) -> None:
     assert one != three
 
 
-@pytest.mark.parametrize("width", ["inf", "1e400", "nan", "-3", "wide"])
-def test_a_size_that_is_none(tmp_path: Path, width: str) -> None:
-    path = tmp_path / "a.xml"
-    path.write_text(
-        f"<annotation><size><width>{width}</width><height>3</height></size></annotation>"
-    )
-    assert parse_annotation(path).size is None
-
-
-@pytest.mark.parametrize("corner", ["1e300", "-1e300", "2e6"])
-def test_coordinates_that_cannot_be_pixels(tmp_path: Path, corner: str) -> None:
-    box = f"<xmin>{corner}</xmin><ymin>1</ymin><xmax>5</xmax><ymax>5</ymax>"
-    path = tmp_path / "a.xml"
-    path.write_text(
-        f"<annotation><object><name>x</name><bndbox>{box}</bndbox></object></annotation>"
-    )
-    with pytest.raises(DataError, match="no box of four numbers"):
-        parse_annotation(path)
-
-
-def test_entities_in_another_encoding(tmp_path: Path) -> None:
-    text = '<?xml version="1.0" encoding="utf-16"?><!DOCTYPE a [<!ENTITY e "x">]><a>&e;</a>'
-    path = tmp_path / "a.xml"
-    path.write_bytes(text.encode("utf-16"))
-    with pytest.raises(DataError, match="declares entities"):
-        parse_annotation(path)
-
-
 def test_split_lists_that_are_not_text(voc_folder: Path) -> None:
     (voc_folder / "ImageSets" / "Main" / "val.txt").write_bytes(b"\xff\xfe1\n")
     with pytest.raises(DataError, match=r"cannot read .*val\.txt"):
@@ -607,3 +388,216 @@ def test_a_turned_tiff(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((12, 20, 3), np.uint8)).save(tmp_path / "a.tif", exif=exif)
     assert images.read_layout(tmp_path / "a.tif") == ((12, 20), 6)
     assert images.decode((tmp_path / "a.tif").read_bytes(), "a").shape == (20, 12, 3)
+
+
+def fill(folder: Path, images_of: dict[str, str], annotations: list[str]) -> Path:
+    """Write images (path -> format) and annotations (path) of an object that is a dog."""
+    for name, format_name in images_of.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (60, 40), (90, 90, 90)).save(path, format_name)
+    for name in annotations:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        write_annotation(folder / name, (40, 60), [("dog", (2, 3, 20, 30), False)])
+    return folder
+
+
+def write_list(folder: Path, name: str, text: str) -> None:
+    path = folder / "ImageSets" / "Main" / f"{name}.txt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+ENDINGS = {
+    "JPG": "JPEG", "jfif": "JPEG", "JPE": "JPEG", "jpeg": "JPEG", "mpo": "MPO", "PNG": "PNG",
+    "Bmp": "BMP", "GIF": "GIF", "tif": "TIFF", "TIFF": "TIFF", "webp": "WEBP", "PPM": "PPM",
+    "pnm": "PPM",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_images_with_any_ending(tmp_path: Path, ending: str) -> None:
+    fill(tmp_path, {f"JPEGImages/a.{ending}": ENDINGS[ending]}, ["Annotations/a.xml"])
+    dataset = load_voc(tmp_path, "mine", None, ())
+    assert dataset.paths == (tmp_path / "JPEGImages" / f"a.{ending}",)
+    content, image, truth = dataset.read(0)
+    assert content
+    assert image.shape == (40, 60, 3)
+    assert truth.boxes.tolist() == [[2, 3, 20, 30]]
+
+
+@pytest.mark.parametrize(
+    ("stem", "line"),
+    [
+        ("leaf scan (0)", "leaf scan (0)"),
+        ("leaf scan (0)", "leaf scan (0) -1"),
+        ("leaf scan (0)", "leaf scan (0).JPG  1"),
+        ("leaf 1", "leaf 1"),
+        ("a", "a.jpg"),
+        ("a", "a.xml"),
+        ("a", "JPEGImages/a.jpg Annotations/a.xml"),
+        ("a", "./JPEGImages/a.jpg"),
+        ("a", "JPEGImages\\a.jpg"),
+        ("a", "/somewhere/else/JPEGImages/a.jpg"),
+        ("a", "a 0"),
+        ("a.jpg", "a.jpg"),
+        ("a_jpg.rf.0123", "a_jpg.rf.0123"),
+        ("a_jpg.rf.0123", "a_jpg.rf.0123.jpg 1"),
+        ("sub/a", "sub/a"),
+        ("A", "a"),
+    ],
+)
+def test_lines_of_lists(tmp_path: Path, stem: str, line: str) -> None:
+    others = ["leaf", "b"]
+    fill(
+        tmp_path,
+        {f"JPEGImages/{each}.jpg": "JPEG" for each in (stem, *others)},
+        [f"Annotations/{each}.xml" for each in (stem, *others)],
+    )
+    write_list(tmp_path, "val", f"{line}\n\n")
+    assert load_voc(tmp_path, "mine", "val", ()).ids == (stem,)
+
+
+@pytest.mark.parametrize("line", ["../../outside/JPEGImages/i1", "/etc/passwd", "C:\\x\\i1"])
+def test_lists_do_not_lead_out_of_the_folder(voc_folder: Path, line: str) -> None:
+    write_list(voc_folder, "odd", f"{line}\n")
+    with pytest.raises(DataError, match="is not inside the data set"):
+        load_voc(voc_folder, "mine", "odd", ())
+
+
+def test_names_whose_accents_are_stored_otherwise(tmp_path: Path) -> None:
+    stored, asked = (unicodedata.normalize(form, "학생_é") for form in ("NFD", "NFC"))
+    assert stored != asked
+    fill(tmp_path, {f"JPEGImages/{asked}.jpg": "JPEG"}, [f"Annotations/{stored}.xml"])
+    write_list(tmp_path, "val", asked)
+    dataset = load_voc(tmp_path, "mine", "val", ())
+    assert dataset.ids == (stored,)
+    assert dataset.paths[0].exists()
+
+
+def test_repeated_lines_count_once(voc_folder: Path) -> None:
+    write_list(voc_folder, "odd", "000003\n000001\n000003\n000003.jpg\n")
+    dataset = load_voc(voc_folder, "mine", "odd", ())
+    assert dataset.ids == ("000003", "000001")
+    assert any("2 repeated lines" in note for note in dataset.notes)
+
+
+@pytest.mark.parametrize(
+    ("annotations", "pictures"),
+    [
+        ("annotations", "images"),
+        ("annots", "images"),
+        ("Annotation", "JPEGimages"),
+        ("ANNOTATIONS", "Images"),
+        ("xmls", "imgs"),
+        ("Annotations", "Annotations"),
+        (".", "."),
+        ("images", "images"),
+        ("train", "train"),
+        ("train/annotations", "train/images"),
+    ],
+)
+def test_other_names_of_the_folders(tmp_path: Path, annotations: str, pictures: str) -> None:
+    fill(
+        tmp_path,
+        {f"{pictures}/{stem}.jpg": "JPEG" for stem in "ab"},
+        [f"{annotations}/{stem}.xml" for stem in "ab"],
+    )
+    (tmp_path / "README.txt").write_text("about")
+    root = voc.find_root(tmp_path)
+    dataset = load_voc(root, "mine", None, ("trainval", "train"))
+    assert dataset.ids == ("a", "b")
+    assert all(path.exists() for path in dataset.paths)
+    assert dataset.notes == ()
+
+
+def test_a_folder_for_each_split(tmp_path: Path) -> None:
+    fill(tmp_path, {"train/a.jpg": "JPEG", "valid/b.jpg": "JPEG"}, ["train/a.xml", "valid/b.xml"])
+    write_annotation(tmp_path / "valid" / "b.xml", (40, 60), [("cat", (2, 3, 20, 30), False)])
+    root = voc.find_root(tmp_path)
+    for split_name, stem in (("train", "a"), ("val", "b"), ("valid", "b"), (None, "b")):
+        dataset = load_voc(root, "mine", split_name, ("test", "val"))
+        assert dataset.ids == (stem,)
+        assert dataset.classes == ("cat", "dog")
+    with pytest.raises(DataError, match="no split test") as error:
+        load_voc(root, "mine", "test", ())
+    assert error.value.hint == "there are: train, val"
+    assert load_voc(voc.find_root(tmp_path / "train"), "mine", None, ()).ids == ("a",)
+
+
+def test_folders_of_splits_in_the_folder_of_annotations(tmp_path: Path) -> None:
+    names = ("train/a", "valid/b")
+    fill(
+        tmp_path,
+        {f"JPEGImages/{name}.jpg": "JPEG" for name in names},
+        [f"Annotations/{name}.xml" for name in names],
+    )
+    assert load_voc(tmp_path, "mine", None, ("trainval", "train")).ids == ("train/a",)
+    dataset = load_voc(tmp_path, "mine", "val", ())
+    assert dataset.ids == ("valid/b",)
+    assert dataset.paths[0].exists()
+    with pytest.raises(DataError, match="no split test"):
+        load_voc(tmp_path, "mine", "test", ())
+
+
+def test_folders_of_another_format_are_not_taken(tmp_path: Path) -> None:
+    fill(tmp_path, {"images/a.jpg": "JPEG"}, [])
+    for name in ("labels/a.txt", "annotations/instances.json"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    with pytest.raises(DataError, match="it holds annotations, images, labels"):
+        voc.find_root(tmp_path)
+
+
+def test_lists_beside_the_folders(tmp_path: Path) -> None:
+    fill(
+        tmp_path,
+        {f"images/{stem}.jpg": "JPEG" for stem in "ab"},
+        [f"annotations/{stem}.xml" for stem in "ab"],
+    )
+    (tmp_path / "val.txt").write_text("images/b.jpg annotations/b.xml\n")
+    (tmp_path / "labels.txt").write_text("dog\n")
+    assert load_voc(tmp_path, "mine", "val", ()).ids == ("b",)
+
+
+def test_what_a_folder_holds_is_named_where_nothing_fits(tmp_path: Path) -> None:
+    fill(tmp_path, {"photos/a.jpg": "JPEG"}, ["boxes/a.xml"])
+    with pytest.raises(DataError, match="it holds boxes, photos") as error:
+        voc.find_root(tmp_path)
+    assert "annotations/" in message(error)
+
+
+def test_files_of_the_system_are_passed_over_and_counted(voc_folder: Path) -> None:
+    for name in (
+        "Annotations/._000001.xml",
+        "JPEGImages/._000001.jpg",
+        "JPEGImages/Thumbs.db",
+        "JPEGImages/.ipynb_checkpoints/000001-checkpoint.jpg",
+        "ImageSets/Main/._val.txt",
+    ):
+        path = voc_folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"\x00\x05\x16\x07")
+    dataset = load_voc(voc_folder, "mine", None, ("trainval",))
+    assert len(dataset) == 8
+    assert dataset.notes == (
+        "3 files whose names begin with a dot or belong to the system: ignored",
+    )
+    shutil.rmtree(voc_folder / "ImageSets")
+    assert len(load_voc(voc_folder, "mine", None, ())) == 8
+
+
+def test_images_without_xml(voc_folder: Path) -> None:
+    for name in ("extra", "spare"):
+        Image.new("RGB", (60, 40)).save(voc_folder / "JPEGImages" / f"{name}.jpg")
+    listed = load_voc(voc_folder, "mine", "train", ())
+    assert len(listed) == 4
+    assert "2 images in" in listed.notes[0]
+    assert "extra: left out" in listed.notes[0]
+    write_list(voc_folder, "val", "000002\nextra\n")
+    dataset = load_voc(voc_folder, "mine", "val", ())
+    assert len(dataset.ground_truth(1).labels) == 0
+    assert dataset.notes[0].startswith("1 of 2 listed images have no XML file, such as extra")
+    assert "spare: left out" in dataset.notes[1]
+    shutil.rmtree(voc_folder / "ImageSets")
+    assert len(load_voc(voc_folder, "mine", None, ())) == 8

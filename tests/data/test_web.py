@@ -92,7 +92,7 @@ def test_a_picture_is_fetched(server, name) -> None:
         ("to?/to", "redirects more than 5 times"),
     ],
 )
-def test_what_is_no_picture(server, monkeypatch, name, message) -> None:
+def test_files_that_are_not_images(server, monkeypatch, name, message) -> None:
     monkeypatch.setattr(web, "MAX_BYTES", 20_000)
     monkeypatch.setattr(web, "TOTAL_SECONDS", 0.08)
     monkeypatch.setattr(web, "SILENCE_SECONDS", 0.2)
@@ -105,7 +105,7 @@ def test_what_is_no_picture(server, monkeypatch, name, message) -> None:
 @pytest.mark.parametrize(
     "url", ["http://127.0.0.1:1/a.png", "http://", "http://[::bad/a", "http://a b/"]
 )
-def test_addresses_that_lead_nowhere(url) -> None:
+def test_addresses_without_an_image(url) -> None:
     with pytest.raises(ImageError, match="cannot fetch"):
         web.fetch(url)
 

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from formats import write_yolo
+from frcnn_cli.data.dataset import Dataset
 from frcnn_cli.data.voc import load_voc
 from frcnn_cli.data.yolo import load_yolo
 from frcnn_cli.errors import DataError, ImageError
@@ -149,7 +151,171 @@ def test_no_such_split_and_no_labels(folder: Path, tmp_path: Path) -> None:
         load_yolo(folder, "x", "val", ())
 
 
-def test_a_picture_that_is_none(folder: Path) -> None:
-    next((folder / "images" / "val").iterdir()).write_text("no picture")
-    with pytest.raises(ImageError, match="not a picture"):
+def test_a_file_that_is_not_an_image_is_named_when_it_is_read(folder: Path) -> None:
+    sorted((folder / "images" / "val").iterdir())[0].write_text("no picture")
+    found = load_yolo(folder, "x", "val", ())
+    for read in (found.read, found.ground_truth):
+        with pytest.raises(ImageError):
+            read(0)
+    assert len(found.ground_truth(1).labels)
+
+
+def same_objects(a: Dataset, b: Dataset) -> bool:
+    pairs = zip(a.ground_truths(), b.ground_truths(), strict=True)
+    return all(
+        np.allclose(x.boxes, y.boxes) and np.array_equal(x.labels, y.labels) for x, y in pairs
+    )
+
+
+def add_to_rows(folder: Path, text: str) -> None:
+    for path in (folder / "labels").rglob("*.txt"):
+        rows = [row for row in path.read_text().split("\n") if row]
+        path.write_text("".join(f"{row} {text.format(*row.split())}\n" for row in rows))
+
+
+def set_keypoints(folder: Path, shape: str) -> None:
+    with (folder / "data.yaml").open("a") as file:
+        file.write(f"kpt_shape: {shape}\n")
+
+
+@pytest.mark.parametrize(
+    ("shape", "points"),
+    [
+        ("[3, 2]", "{1} {2} {1} {2} 0 0"),
+        ("[1, 3]", "{1} {2} 2"),
+        ("[2, 3]", "{1} {2} 1 0 0 0"),
+        ("[5, 2]", "0 0 0 0 0 0 0 0 0.9 0.9"),
+        (None, "{1} {2} 1"),
+        (None, "{1} {2} 2 0 0 0"),
+        (None, "{1} {2} 1 {1} {2} 1 {1} {2} 0"),
+    ],
+)
+def test_keypoints_leave_the_boxes_alone(folder: Path, shape: str | None, points: str) -> None:
+    expected = load_yolo(folder, "x", "val", ())
+    add_to_rows(folder, points)
+    if shape is not None:
+        set_keypoints(folder, shape)
+    assert same_objects(load_yolo(folder, "x", "val", ()), expected)
+
+
+def test_boxes_in_a_data_set_of_keypoints(folder: Path) -> None:
+    expected = load_yolo(folder, "x", "val", ())
+    set_keypoints(folder, "[3, 2]")
+    assert same_objects(load_yolo(folder, "x", "val", ()), expected)
+    add_to_rows(folder, "{1} {2}")
+    with pytest.raises(DataError, match="expected 5 or 11 numbers, got 7"):
+        load_yolo(folder, "x", "val", ())
+
+
+def test_keypoints_that_may_be_outlines_are_refused(folder: Path) -> None:
+    add_to_rows(folder, "{1} {2} {1} {2}")
+    with pytest.raises(DataError, match="outlines or boxes with 2 keypoints") as error:
+        load_yolo(folder, "x", "val", ())
+    assert "kpt_shape: [2, 2]" in error.value.hint
+    set_keypoints(folder, "[]")
+    assert len(load_yolo(folder, "x", "val", ())) == 4
+
+
+@pytest.mark.parametrize("shape", ["[3]", "[3, 4]", "x", "[3, '2']"])
+def test_bad_shapes_of_keypoints(folder: Path, shape: str) -> None:
+    set_keypoints(folder, shape)
+    with pytest.raises(DataError, match="kpt_shape is"):
+        load_yolo(folder, "x", "val", ())
+
+
+@pytest.mark.parametrize(
+    "path", ["/content/datasets/yolo", "C:\\data\\yolo", "../yolo", "work/yolo"]
+)
+def test_settings_elsewhere(folder: Path, path: str) -> None:
+    expected = load_yolo(folder, "x", "val", ())
+    text = (folder / "data.yaml").read_text()
+    (folder.parent / "settings").mkdir()
+    file = folder.parent / "settings" / "mine.yaml"
+    file.write_text(f"path: '{path}'\n{text}")
+    found = load_yolo(file, "x", "val", ())
+    assert same_objects(found, expected)
+    assert found.ids == expected.ids
+    assert bool(found.notes) == (path != "../yolo")
+
+
+def test_lists_with_repeated_lines_of_another_machine(folder: Path) -> None:
+    expected = load_yolo(folder, "x", "val", ())
+    lines = [f"/content/yolo/images/val/{path.name}\n" for path in expected.paths]
+    (folder / "val.txt").write_text("".join(lines + lines[:2]))
+    text = (folder / "data.yaml").read_text().replace("val: images/val", "val: val.txt")
+    (folder / "data.yaml").write_text(text)
+    found = load_yolo(folder, "x", "val", ())
+    assert same_objects(found, expected)
+    assert any("2 images that are listed again" in note for note in found.notes)
+
+
+def test_images_of_one_name_in_several_folders_outside(folder: Path) -> None:
+    for part, ending in (("images", "jpg"), ("labels", "txt")):
+        for number, path in enumerate(sorted((folder / part / "val").iterdir())):
+            (folder / part / "val" / f"cam{number}").mkdir()
+            path.rename(folder / part / "val" / f"cam{number}" / f"1.{ending}")
+    (folder.parent / "settings").mkdir()
+    file = folder.parent / "settings" / "data.yaml"
+    file.write_text(f"path: {folder}\nval: images/val\nnames: [ball, box, tile]\n")
+    found = load_yolo(file, "x", "val", ())
+    assert found.ids == tuple(f"cam{number}/1.jpg" for number in range(4))
+
+
+def test_hidden_files_are_passed_over(folder: Path) -> None:
+    expected = load_yolo(folder, "x", "val", ())
+    place = folder / "images" / "val"
+    (place / ".ipynb_checkpoints").mkdir()
+    shutil.copy(expected.paths[0], place / ".ipynb_checkpoints" / "1-checkpoint.jpg")
+    (place / f"._{expected.paths[0].name}").write_bytes(b"macOS")
+    (folder / "._data.yaml").write_bytes(b"\0\5\26\7")
+    found = load_yolo(folder, "x", "val", ())
+    assert found.paths == expected.paths
+    assert found.notes
+
+
+def flat(folder: Path) -> Path:
+    """labelImg's form: images and texts side by side."""
+    target = folder.parent / "flat"
+    target.mkdir()
+    for path in [*folder.glob("images/*/*"), *folder.glob("labels/*/*")]:
+        path.rename(target / path.name)
+    (target / "classes.txt").write_text("ball\nbox\ntile\n")
+    return target
+
+
+def test_labelimgs_folder(folder: Path, voc_folder: Path) -> None:
+    found = load_yolo(flat(folder), "x", None, ("train",))
+    assert (found.split, len(found), found.classes) == ("all", 8, ("ball", "box", "tile"))
+    assert same_objects(found, load_voc(voc_folder, "x", "trainval", ()))
+
+
+@pytest.mark.parametrize("has_list", [True, False])
+def test_cvats_folder(folder: Path, voc_folder: Path, has_list: bool) -> None:
+    target = flat(folder)
+    (target / "classes.txt").unlink()
+    names = sorted(path.name for path in target.glob("*.jpg"))
+    root = folder.parent / "cvat"
+    root.mkdir()
+    target.rename(root / "obj_train_data")
+    (root / "obj.names").write_text("ball\nbox\ntile\n")
+    if has_list:
+        (root / "obj.data").write_text(
+            "classes = 3\ntrain = data/train.txt\nnames = data/obj.names\n"
+        )
+        (root / "train.txt").write_text("".join(f"data/obj_train_data/{n}\n" for n in names))
+    found = load_yolo(root, "x", None, ("trainval", "train"))
+    assert (found.split, found.classes) == ("train", ("ball", "box", "tile"))
+    assert same_objects(found, load_voc(voc_folder, "x", "trainval", ()))
+
+
+def test_images_without_a_text_are_counted(folder: Path) -> None:
+    sorted((folder / "labels" / "val").iterdir())[0].unlink()
+    (note,) = load_yolo(folder, "x", "val", ()).notes
+    assert note == "took 1 image of 4 for background, for want of a label file"
+
+
+@pytest.mark.parametrize("names", ["!!bool x", "!!timestamp x", "!!int x", "7"])
+def test_odd_tags_are_refused(folder: Path, names: str) -> None:
+    (folder / "data.yaml").write_text(f"names: {names}\n")
+    with pytest.raises(DataError):
         load_yolo(folder, "x", "val", ())

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
+from formats import write_coco
 from frcnn_cli.data.voc import load_voc
 from frcnn_cli.errors import DataError
 from frcnn_cli.evaluation.dataset_reference import DatasetReference, find_reference
@@ -37,6 +39,23 @@ def test_a_folder_is_described_by_its_absolute_path(voc_folder, monkeypatch) -> 
 def test_a_coco_file_has_no_split(voc_folder) -> None:
     dataset = load_voc(voc_folder, "voc", "val", ())
     assert DatasetReference("coco:/x.json").describe(dataset)["split"] is None
+
+
+def test_a_data_set_without_splits_is_opened_whole_again(voc_folder) -> None:
+    shutil.rmtree(voc_folder / "ImageSets")
+    for split, stored, count in ((None, None, 8), ("val", "val", 2)):
+        for name in (f"voc:{voc_folder}", str(voc_folder)):
+            reference = DatasetReference(name, None, split)
+            source = reference.describe(reference.open(print))
+            assert source == {"dataset": name, "data": None, "split": stored}
+            again = DatasetReference(source["dataset"], None, source["split"])
+            assert len(again.open(print)) == count
+
+
+def test_a_folder_of_coco_files_keeps_its_split(voc_folder, tmp_path) -> None:
+    folder = write_coco(voc_folder, tmp_path / "coco").parent.parent
+    reference = DatasetReference(f"coco:{folder}")
+    assert reference.describe(reference.open(print))["split"] == "val"
 
 
 def test_the_data_set_of_the_caller_goes_first(tmp_path) -> None:

@@ -10,8 +10,11 @@ import pytest
 from detection_sets import equal, random_detections, write_log
 from formats import write_coco
 from frcnn_cli.data.coco import load_coco
+from frcnn_cli.data.dataset import Dataset
 from frcnn_cli.errors import DataError
 from frcnn_cli.evaluation.detection_files import load_detections
+from frcnn_cli.inference.result import Result
+from frcnn_cli.inference.writers import Output
 from frcnn_cli.structures import Detections
 
 
@@ -210,3 +213,161 @@ def test_a_folder_without_results(tmp_path: Path, dataset) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"no \.txt files"):
         load_detections(tmp_path / "empty", dataset)
+
+
+def own_results(written: list[Detections], dataset, names) -> list[dict]:
+    """Entries as `frcnn detect` writes them, with numbers of its own."""
+    entries = coco_results(written, range(1, len(written) + 1), (1, 2, 3))
+    return [
+        entry
+        | {
+            "file_name": names[entry["image_id"] - 1],
+            "category_name": dataset.classes[entry["category_id"] - 1],
+        }
+        for entry in entries
+    ]
+
+
+@pytest.fixture
+def numbered(voc_folder: Path, tmp_path: Path) -> Dataset:
+    """A COCO data set with other numbers of images and classes than the file names have."""
+    path = write_coco(voc_folder, tmp_path / "coco")
+    content = json.loads(path.read_text())
+    count = len(content["images"])
+    for row in content["images"]:
+        row["id"] = count + 1 - row["id"]
+    for row in content["annotations"]:
+        row["image_id"] = count + 1 - row["image_id"]
+    for row in content["categories"]:
+        row["id"] = 4 - row["id"] // 10
+    for row in content["annotations"]:
+        row["category_id"] = 4 - row["category_id"] // 10
+    path.write_text(json.dumps(content))
+    return load_coco(path, None)
+
+
+@pytest.mark.parametrize(
+    "spell", ["{}.jpg", "some/folder/{}.jpg", "C:\\pictures\\{}.JPG", "{}.png", "val/{}.jpg"]
+)
+def test_own_results_are_matched_by_names(tmp_path: Path, numbered: Dataset, spell: str) -> None:
+    written = [random_detections(index) for index in range(8)]
+    names = [spell.format(path.stem) for path in numbered.paths]
+    path, messages = tmp_path / "r.json", []
+    entries = own_results(written, replace(numbered, classes=("ball", "box", "tile")), names)
+    path.write_text(json.dumps(entries))
+    loaded = load_detections(path, numbered, on_message=messages.append)
+    names_of = [[("", *numbered.classes)[label] for label in each.labels] for each in loaded]
+    expected = [[("", "ball", "box", "tile")[label] for label in each.labels] for each in written]
+    assert names_of == expected
+    assert all(
+        np.allclose(a.boxes, b.boxes, rtol=1e-5) for a, b in zip(loaded, written, strict=True)
+    )
+    assert len(messages) == 2
+    assert "matched by file_name" in messages[0]
+    assert "matched by category_name" in messages[1]
+
+
+def test_results_with_the_data_sets_own_numbers_are_matched_silently(
+    voc_folder: Path, tmp_path: Path
+) -> None:
+    dataset = load_coco(write_coco(voc_folder, tmp_path / "coco"), None)
+    entry = changed(image_id=2, category_id=20, file_name="000002.jpg", category_name="box")
+    path, messages = tmp_path / "r.json", []
+    path.write_text(json.dumps([entry]))
+    loaded = load_detections(path, dataset, on_message=messages.append)
+    assert loaded[1].labels.tolist() == [2]
+    assert messages == []
+
+
+def test_names_that_the_data_set_lacks(tmp_path: Path, dataset) -> None:
+    path, messages = tmp_path / "r.json", []
+    path.write_text(
+        json.dumps(
+            [
+                changed(file_name="x/000002.jpg", category_name="Ball"),
+                changed(file_name="x/000002.jpg", category_name="zebra"),
+            ]
+        )
+    )
+    loaded = load_detections(path, dataset, on_message=messages.append)
+    assert loaded[0].labels.tolist() == [1]
+    assert messages == [f"{path}: left out 1 detection of other classes: zebra"]
+    path.write_text(json.dumps([changed(category_name="zebra")]))
+    with pytest.raises(DataError, match="none of the data set's classes, but zebra"):
+        load_detections(path, dataset)
+    path.write_text(
+        json.dumps([changed(file_name="000002.jpg"), changed(file_name="elsewhere.jpg")])
+    )
+    with pytest.raises(DataError, match="entry 1 is of an unknown image 'elsewhere"):
+        load_detections(path, dataset)
+    path.write_text(json.dumps([changed(file_name="elsewhere.jpg")]))
+    loaded = load_detections(path, dataset, on_message=messages.append)
+    assert len(loaded[0]) == 1
+    assert "matched by image_id: the data set has none of the files" in messages[-1]
+
+
+def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path: Path, dataset) -> None:
+    paths = tuple(tmp_path / f"cam{number}" / "1.jpg" for number in range(4))
+    ids = tuple(f"cam{number}/1" for number in range(4))
+    other = replace(dataset, paths=paths, ids=ids)
+    for source, path in zip(dataset.paths, paths, strict=True):
+        path.parent.mkdir()
+        path.write_bytes(source.read_bytes())
+    path = tmp_path / "r.json"
+    path.write_text(json.dumps([changed(image_id=9, file_name="x/cam2/1.jpg")]))
+    assert [len(each) for each in load_detections(path, other)] == [0, 0, 1, 0]
+    path.write_text(json.dumps([changed(image_id="cam1/1", file_name="1.jpg")]))
+    assert [len(each) for each in load_detections(path, other)] == [0, 1, 0, 0]
+
+
+def test_own_voc_output_with_blanks_is_read_back(tmp_path: Path, dataset) -> None:
+    ids = ("img 1 (2)", "two  words", "plain", "a_b")
+    other = replace(
+        dataset,
+        ids=ids,
+        paths=tuple(Path("x") / f"{name}.jpg" for name in ids),
+        classes=("ball", "a/b box", "tile"),
+    )
+    written = [random_detections(index) for index in range(4)]
+    with Output(tmp_path / "out", ["voc"], (*other.classes, "zebra"), ids) as output:
+        for name, detections in zip(ids, written, strict=True):
+            output.add(
+                Result(
+                    name=f"{name}.jpg",
+                    stem=name,
+                    image=np.zeros((1, 1, 3), np.uint8),
+                    detections=detections,
+                    classes=other.classes,
+                    proposals=1,
+                    seconds=0,
+                )
+            )
+    for folder in (tmp_path / "out", tmp_path / "out" / "voc"):
+        loaded = load_detections(folder, other)
+        assert [len(each) for each in loaded] == [len(each) for each in written]
+        assert [sorted(each.labels) for each in loaded] == [sorted(e.labels) for e in written]
+
+
+def test_ids_with_blanks_in_voc_results(tmp_path: Path, dataset) -> None:
+    other = replace(dataset, ids=("img 1", "img 2", "3", "4"))
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / "det_ball.txt").write_text("img 2 0.5 1 1 9 9\n")
+    assert [len(each) for each in load_detections(tmp_path / "r", other)] == [0, 1, 0, 0]
+
+
+def test_voc_results_name_the_files_of_a_coco_data_set(tmp_path: Path, numbered: Dataset) -> None:
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / "det_ball.txt").write_text("000002 0.5 1 1 9 9\n")
+    messages: list[str] = []
+    loaded = load_detections(tmp_path / "r", numbered, on_message=messages.append)
+    assert [len(each) for each in loaded] == [0, 1, 0, 0, 0, 0, 0, 0]
+    assert "matched by their file names" in messages[0]
+
+
+def test_an_error_about_many_classes_is_short(tmp_path: Path, dataset) -> None:
+    many = replace(dataset, classes=tuple(f"class {number}" for number in range(1200)))
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / "det_zebra.txt").write_text("000002 0.5 1 1 9 9\n")
+    with pytest.raises(DataError) as error:
+        load_detections(tmp_path / "r", many)
+    assert len(error.value.hint) < 300

@@ -113,9 +113,10 @@ def test_repr_lists_the_objects() -> None:
 
 
 def test_coco_entries() -> None:
+    named = {"image_id": 17, "file_name": "in/000017.jpg"}
     assert made().to_coco() == [
-        {"image_id": 17, "category_id": 2, "bbox": [1, 2, 10, 20], "score": 0.875},
-        {"image_id": 17, "category_id": 1, "bbox": [3, 4, 2, 4], "score": 0.5},
+        named | {"category_id": 2, "category_name": "box", "bbox": [1, 2, 10, 20], "score": 0.875},
+        named | {"category_id": 1, "category_name": "ball", "bbox": [3, 4, 2, 4], "score": 0.5},
     ]
     assert [each["image_id"] for each in made(stem="dog-1").to_coco()] == ["dog-1"] * 2
     assert [each["image_id"] for each in made().to_coco(5)] == [5, 5]

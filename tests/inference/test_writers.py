@@ -53,6 +53,7 @@ def test_coco(tmp_path) -> None:
     assert entries == [*result().to_coco(), *other.to_coco()]
     assert entries[0] == {
         "image_id": 17, "category_id": 2, "bbox": [1.0, 2.0, 10.0, 20.0], "score": 0.875,
+        "file_name": result().name, "category_name": CLASSES[1],
     }  # fmt: skip
 
 

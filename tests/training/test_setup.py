@@ -48,10 +48,27 @@ def test_proposals_that_miss_the_objects_stop_the_run(dataset, init, tmp_path) -
     def corner(image):
         return Proposals(np.array([[0, 0, 3, 3]], np.float32), image.shape[:2])
 
-    source = ProposalSource(Method("corner", corner, {}), tmp_path / "cache")
-    with pytest.raises(DataError, match="cover 0% of the objects") as error:
-        make_learner(dataset, source, init)
-    assert "order of columns" in error.value.hint
+    for name, hint in (("file", "order of columns"), ("corner", "annotations belong to other")):
+        source = ProposalSource(Method(name, corner, {}), tmp_path / name)
+        with pytest.raises(DataError, match="cover 0% of the objects") as error:
+            make_learner(dataset, source, init)
+        assert hint in error.value.hint
+
+
+def test_objects_that_shrink_in_the_search_are_the_reason(dataset, init, tmp_path) -> None:
+    def corner(image):
+        return Proposals(np.array([[0, 0, 3, 3]], np.float32), image.shape[:2])
+
+    def error_with(**settings: object) -> DataError:
+        source = ProposalSource(Method("search", corner, settings), tmp_path / "cache")
+        with pytest.raises(DataError) as error:
+            make_learner(dataset, source, init)
+        return error.value
+
+    error = error_with(max_side=16, min_box_side=12)
+    assert "the search scales images to 16 pixels, where 100% of the objects" in error.message
+    assert "tiles" in error.hint
+    assert "scales images" not in error_with(max_side=400, min_box_side=10).message
 
 
 def test_the_description_of_a_run(dataset, source, init) -> None:

@@ -74,6 +74,15 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _format_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: Any = None
+) -> str:
+    """A warning as text; one about an image without the place in the program."""
+    if category.__name__ == "ImageWarning":
+        return f"{message}\n"
+    return f"{filename}:{lineno}: {category.__name__}: {message}\n"
+
+
 @app.callback()
 def frcnn(
     version: Annotated[
@@ -83,6 +92,7 @@ def frcnn(
     """Fast R-CNN: propose regions, train, compress, detect and evaluate."""
     # Pillow warns at sizes that are far below its limit
     warnings.filterwarnings("ignore", r"Image size \(\d+ pixels\) exceeds limit")
+    warnings.formatwarning = _format_warning
 
 
 app.command("propose")(propose)

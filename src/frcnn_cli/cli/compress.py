@@ -104,7 +104,7 @@ def compress(
     target = None if dry_run else out or default_target(find_weights(weights), settings)
     measured_on = None
     if curve is not None:
-        measured_on = open_named(curve, data, split, ("val", "test"), limit)
+        measured_on = open_named(curve, data, split, ("val", "test"), limit, quiet=quiet)
     result = run(
         weights,
         settings,

@@ -26,6 +26,7 @@ from .options import (
     Quiet,
     Weights,
     import_proposals,
+    no_notes,
     proposal_source,
 )
 
@@ -91,7 +92,8 @@ def detect(
 
     check(settings)
     stride = parse_frame_stride(every)
-    image_names = list_sources(sources, sys.stdin, recursive)
+    on_note = no_notes if quiet else stderr.print
+    image_names = list_sources(sources, sys.stdin, recursive, on_note)
     format_names = list(parse_list(formats, "format", tuple[str, ...]))
     if out is None and format_names != ["picture"]:
         raise ConfigError("--format needs a folder", "give one with --out")

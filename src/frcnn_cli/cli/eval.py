@@ -21,7 +21,19 @@ from .eval_tables import (
     show_comparison,
     show_evaluation,
 )
-from .options import Config, Data, Device, Jobs, Json, Limit, Method, Quiet, Split, Weights
+from .options import (
+    Config,
+    Data,
+    Device,
+    Jobs,
+    Json,
+    Limit,
+    Method,
+    Quiet,
+    Split,
+    Weights,
+    check_images,
+)
 from .options import proposal_source as open_proposals
 
 if TYPE_CHECKING:
@@ -105,6 +117,7 @@ def evaluate(
 
     Example: frcnn eval voc2007 --split test --report out
     """
+    from ..data.registry import dataset_format
     from ..evaluation.dataset_reference import find_reference
     from ..evaluation.metrics import usual_metric
 
@@ -116,11 +129,12 @@ def evaluate(
         )
     files = list(compare) if compare is not None else [detections] if detections else []
     reference = find_reference(files, dataset, data, split)
-    metric = metric or usual_metric(reference.name, comparing=compare is not None)
+    metric = metric or usual_metric(dataset_format(reference.name), comparing=compare is not None)
     if compare is not None and metric == "coco":
         raise ConfigError("--compare does not support --metric coco", "take voc07 or voc")
     class_names = parse_list(classes, "classes", tuple[str, ...])
     whole = reference.open(stderr.print)
+    check_images(whole.limited(limit), quiet=quiet, need_pixels=not files)
     if compare is not None:
         sets = [_from_file(path, whole, limit, class_names, quiet) for path in compare]
         _compare(sets, compare, metric, resamples, json)
@@ -169,7 +183,8 @@ def _from_file(
     header = None if path.is_dir() else read_header(path)
     if header is not None and not quiet:
         _show_unmatched_classes(whole, header.classes, str(header.source.get("weights")))
-    return load_detection_set(path, whole, limit).select_classes(classes)
+    on_message = (lambda message: None) if quiet else stderr.print
+    return load_detection_set(path, whole, limit, on_message).select_classes(classes)
 
 
 def _from_network(

@@ -146,19 +146,47 @@ def open_named(
     split: str | None,
     default_splits: tuple[str, ...],
     limit: int | None,
+    *,
+    quiet: bool = False,
 ) -> Dataset:
-    """Open the first `limit` images of a data set; messages on downloads go to stderr.
+    """Open the first `limit` images of a data set, and look at each image file.
+
+    Messages on downloads, and notes on what is left out or changed, go to stderr.
 
     Args:
-        name, data, split, default_splits: see `open_dataset`.
+        name, data, split, default_splits: see `open_dataset`. quiet: print no notes.
     Raises:
-        ConfigError, DataError: see `open_dataset`.
+        ConfigError, DataError: see `open_dataset` and `check_dataset`.
     """
-    return open_dataset(name, data, split, default_splits, stderr.print).limited(limit)
+    dataset = open_dataset(name, data, split, default_splits, stderr.print).limited(limit)
+    return check_images(dataset, quiet=quiet)
 
 
-def image_files(sources: list[str]) -> list[Path]:
+def check_images(dataset: Dataset, *, quiet: bool, need_pixels: bool = True) -> Dataset:
+    """Look at each image file of a data set, and print the notes of the data set on stderr.
+
+    Args:
+        quiet: print no notes. need_pixels: see `check_dataset`.
+    Raises:
+        DataError: see `check_dataset`.
+    """
+    from ..data.checks import check_dataset
+
+    checked = check_dataset(dataset, need_pixels)
+    for note in () if quiet else checked.notes:
+        stderr.print(f"{checked.name} {checked.split}: {note}")
+    return checked
+
+
+def no_notes(note: str) -> None:
+    """Take a note and print nothing, for --quiet."""
+
+
+def image_files(sources: list[str], quiet: bool = False) -> list[Path]:
     """List the image files that paths, folders and glob patterns stand for, each once.
+
+    Args:
+        quiet: do not print which files of a folder are skipped.
 
     Raises:
         ImageError: a file does not exist. DataError: a folder or pattern gives no image.
@@ -166,4 +194,4 @@ def image_files(sources: list[str]) -> list[Path]:
     from ..data.images import SUFFIXES
     from ..data.sources import find_files
 
-    return find_files(sources, SUFFIXES)
+    return find_files(sources, SUFFIXES, on_note=no_notes if quiet else stderr.print)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..data.registry import SPECS, is_dataset_name
+from ..data.registry import SPECS, names_dataset
 from ..errors import ConfigError, DataError, unknown_name
 from .cache_admin import administer_cache
 from .console import ProgressLine, stderr, stdout
@@ -98,7 +98,7 @@ def propose(
     from ..proposers.registry import FILE
     from ..proposers.registry import proposal_source as find_source
 
-    dataset, paths = _images(sources or [], data, split, limit)
+    dataset, paths = _images(sources or [], data, split, limit, quiet)
     if not sources and not (status or verify or clean):
         raise ConfigError("no images given", "name images, folders or a data set")
     if dataset is None and (recall or plot):
@@ -152,13 +152,13 @@ def propose(
 
 
 def _images(
-    sources: list[str], data: Path | None, split: str | None, limit: int | None
+    sources: list[str], data: Path | None, split: str | None, limit: int | None, quiet: bool
 ) -> tuple[Dataset | None, list[Path]]:
     """The data set, if `sources` names one, and the image files."""
-    if len(sources) == 1 and is_dataset_name(sources[0]) and not Path(sources[0]).exists():
-        dataset = open_named(sources[0], data, split, ("trainval", "train"), limit)
+    if len(sources) == 1 and names_dataset(sources[0]):
+        dataset = open_named(sources[0], data, split, ("trainval", "train"), limit, quiet=quiet)
         return dataset, list(dataset.paths)
-    return None, image_files(sources)[:limit] if sources else []
+    return None, image_files(sources, quiet)[:limit] if sources else []
 
 
 def _layout(name: str | None) -> Any:

@@ -97,7 +97,11 @@ def train(
     ] = None,
     weights: Annotated[
         str | None,
-        typer.Option("--weights", "-w", help="A detector to train further; its classes stay."),
+        typer.Option(
+            "--weights",
+            "-w",
+            help="A detector to train further; classes that it lacks get new outputs.",
+        ),
     ] = None,
     recipe: Annotated[str, typer.Option(help=f"{', '.join(RECIPES)}.")] = "paper",
     chosen: dict[str, Any],
@@ -141,10 +145,11 @@ def train(
         raise ConfigError(
             f"--name {name} is not the name of a folder", f"give the name of a folder in {RUNS}"
         )
-    images = open_named(dataset, data, split, ("trainval", "train"), limit)
+    shown = is_first_process() and not quiet
+    images = open_named(dataset, data, split, ("trainval", "train"), limit, quiet=not shown)
     validation = None
     if runtime.eval_every:
-        validation = open_named(dataset, data, eval_split, (), eval_limit)
+        validation = open_named(dataset, data, eval_split, (), eval_limit, quiet=not shown)
     from ..runtime.device import keep_freed_memory
     from ..training.train import train as run
 
@@ -152,7 +157,6 @@ def train(
     initialisation, settings = _initialisation(
         weights if further else None, init, pixels, settings, chosen
     )
-    shown = is_first_process() and not quiet
 
     def on_ready(learner: Learner) -> None:
         if not (dry_run or not quiet):

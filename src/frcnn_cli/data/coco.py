@@ -1,22 +1,35 @@
 """COCO: one JSON file of images, categories and annotations, with the image files beside it.
 
-COCO's boxes are (x, y, width, height), continuous, from 0.
+COCO's boxes are (x, y, width, height), continuous, from 0. The dialects of other programs are read
+too: ids that are texts, objects that have an outline only, images without objects, and Roboflow's
+folders train, valid and test with a file in each.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import numpy as np
 
-from ..errors import DataError
+from ..errors import DataError, counted
 from ..runtime.safe_read import is_inside, number, numbers, read_json
 from .dataset import Annotation, Dataset
+from .locate import locate_images
+from .rle import enclosing_box
+from .splits import choose_file, find_split_files, hash_split, split_of_file
 
 HINT = "expected COCO's images, categories and annotations"
 _MIN_SIDE = 1e-3  # pixels; COCO counts the smallest objects too
+_BEGINNING = 2**16  # bytes in which one of COCO's lists begins
+_LISTS = re.compile(rb'"(images|annotations|categories)"\s*:\s*\[')
+
+_Row = dict[str, Any]
 
 
 class _Object(NamedTuple):
@@ -26,102 +39,257 @@ class _Object(NamedTuple):
     area: float  # square pixels of its outline; NaN where the file has none
 
 
+class _Ids:
+    """Ids in a file, which are numbers or texts; 7, 7.0 and "7" are the same."""
+
+    def __init__(self) -> None:
+        self._exact: dict[str, str] = {}
+        self._numbers: dict[int, list[str]] = defaultdict(list)
+
+    def add(self, key: str) -> None:
+        self._exact[key] = key
+        if key.isdecimal():
+            self._numbers[int(key)].append(key)
+
+    def find(self, value: object) -> str | None:
+        """The id that a row refers to, None for an unknown one; "7" may stand for "007"."""
+        key = _id(value)
+        if key is None or key in self._exact:
+            return key
+        same = self._numbers.get(int(key), []) if key.isdecimal() and len(key) < 19 else []
+        return same[0] if len(same) == 1 else None
+
+
+def _id(value: object) -> str | None:
+    """An id as a text; None where it is neither a text nor a whole number."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        return None
+    text = str(value).strip()
+    return text or None
+
+
+def is_coco(path: Path) -> bool:
+    """Whether a file begins like one in COCO's format; only its beginning is read."""
+    try:
+        with path.open("rb") as file:
+            beginning = file.read(_BEGINNING).lstrip(b"\xef\xbb\xbf \r\n\t")
+    except OSError:
+        return False
+    return beginning.startswith(b"{") and _LISTS.search(beginning) is not None
+
+
+def find_coco_files(folder: Path) -> dict[str, list[Path]]:
+    """The COCO files in a folder, by split; see `find_split_files`."""
+    return find_split_files(folder, ".json", is_coco)
+
+
+def load_coco_folder(
+    folder: Path, image_folder: Path | None, split: str | None, default_splits: Sequence[str]
+) -> Dataset:
+    """Read the COCO file of one split in a folder: annotations/instances_<split>.json,
+    <split>/_annotations.coco.json or <split>.json.
+
+    Args:
+        image_folder: see `load_coco`.
+        split: train, val (or valid) or test; see `choose_file`.
+    Raises:
+        DataError: there is no file of that split; see `load_coco` for others.
+    """
+    name = f"coco:{folder.resolve().name}"
+    path, by_content = choose_file(name, find_coco_files(folder), split, default_splits)
+    dataset = replace(load_coco(path, image_folder), name=name, split=split_of_file(path))
+    return dataset if by_content is None else hash_split(dataset, by_content)
+
+
 def load_coco(path: Path, image_folder: Path | None) -> Dataset:
     """Read a COCO file; classes are its categories, in the order of their ids.
 
     Args:
         path: the JSON file, such as annotations/instances_val2017.json.
         image_folder: the folder of the images; None: they are looked for near `path`, in the usual
-            folders (see `_find_images`).
+            folders (see `_image_folders`).
     Raises:
         DataError: the file cannot be read or is not in COCO's format; or an annotation names an
-            unknown image or category, or has no box of four numbers.
+            unknown image or category, or has a box that is not four numbers.
     """
     content = read_json(path, HINT)
-    images = _read_images(content, path)
-    names, similar = _read_categories(content, path)
-    objects = _read_objects(content, path, images, names)
-    folder = image_folder or _find_images(path, next(iter(images.values()))["file_name"])
+    images, image_notes = _read_images(content, path)
+    names, similar, class_notes = _read_categories(content, path)
+    objects, object_notes = _read_objects(content, path, images, names)
+    folders, usual = _image_folders(path, image_folder)
+    paths, path_notes = locate_images([_file_name(row) for row in images.values()], folders, usual)
+    # where a file has another size than its row says, Dataset.ground_truth scales the boxes
+    annotations = tuple(_annotation(row, objects[id_]) for id_, row in images.items())
+    numbered = all(category.isdecimal() for category in names)
     return Dataset(
         name="coco",
-        split=path.stem,
+        split=split_of_file(path) if path.stem.startswith("_annotations") else path.stem,
         classes=tuple(names.values()),
-        ids=tuple(map(str, images)),
-        paths=tuple(folder / row["file_name"] for row in images.values()),
-        annotations=tuple(_annotation(row, objects[id_]) for id_, row in images.items()),
+        ids=tuple(images),
+        paths=tuple(paths),
+        annotations=annotations,
         min_side=_MIN_SIDE,
         similar=similar,
-        category_ids={name: category for category, name in names.items()},
+        category_ids={name: int(id_) for id_, name in names.items()} if numbered else {},
+        notes=(*image_notes, *class_notes, *object_notes, *path_notes),
     )
 
 
-def _rows(content: Any, key: str, path: Path) -> list[dict[str, Any]]:
+def _rows(content: Any, key: str, path: Path) -> list[_Row]:
     rows = content.get(key) if isinstance(content, dict) else None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise DataError(f"{path} has no list of {key}", HINT)
     return rows
 
 
-def _read_images(content: Any, path: Path) -> dict[int, dict[str, Any]]:
-    """The entries of `images` by image id."""
-    images: dict[int, dict[str, Any]] = {}
+def _file_name(row: _Row) -> Any:
+    """The file name of an image; LVIS has only an address, whose end is folder and file."""
+    if row.get("file_name") is None and isinstance(row.get("coco_url"), str):
+        return "/".join(urlsplit(row["coco_url"]).path.split("/")[-2:])
+    return row.get("file_name")
+
+
+def _read_images(content: Any, path: Path) -> tuple[dict[str, _Row], tuple[str, ...]]:
+    """The entries of `images` by image id, and notes."""
+    images: dict[str, _Row] = {}
+    files: dict[str, str] = {}
+    repeated = 0
     for row in _rows(content, "images", path):
-        file_name, image_id = row.get("file_name"), row.get("id")
+        file_name, image_id = _file_name(row), _id(row.get("id"))
         if not isinstance(file_name, str) or not is_inside(file_name):
             raise DataError(
-                f"{path}: image {image_id!r} has no file name inside its folder: {file_name!r}",
+                f"{path}: image {row.get('id')!r:.80} has no file name inside its folder: "
+                f"{file_name!r:.200}",
                 "name the files relative to the folder, which goes with --data",
             )
-        if not isinstance(image_id, int) or image_id in images:
-            raise DataError(f"{path}: image id {image_id!r} is not a number or not unique", HINT)
+        if image_id is None:
+            raise DataError(f"{path}: image id {row.get('id')!r:.80} is no number or text", HINT)
+        if image_id in images:
+            if _file_name(images[image_id]) != file_name:
+                raise DataError(
+                    f"{path}: image id {image_id} is not unique: "
+                    f"{_file_name(images[image_id])} and {file_name} have it",
+                    "give every image an id of its own",
+                )
+            repeated += 1
+            continue
+        if files.setdefault(file_name, image_id) != image_id:
+            raise DataError(
+                f"{path}: {file_name} is listed twice, as images {files[file_name]} and {image_id}",
+                "list every image once",
+            )
         images[image_id] = row
     if not images:
         raise DataError(f"{path} lists no images", HINT)
-    return images
+    again = counted(repeated, "image that is", "images that are")
+    note = f"{path.name}: left out {again} listed again"
+    return images, (note,) if repeated else ()
 
 
 def _read_categories(
     content: Any, path: Path
-) -> tuple[dict[int, str], tuple[tuple[str, ...], ...]]:
-    """Class names by category id, and the groups of names with a common supercategory."""
-    names: dict[int, str] = {}
-    groups: dict[str, list[str]] = defaultdict(list)
-    for row in sorted(_rows(content, "categories", path), key=lambda row: number(row.get("id"))):
-        category, name = row.get("id"), row.get("name")
-        if not isinstance(category, int) or not isinstance(name, str) or not name.strip():
+) -> tuple[dict[str, str], tuple[tuple[str, ...], ...], tuple[str, ...]]:
+    """Class names by category id, the groups of names with a common supercategory, and notes.
+
+    Left out are categories without objects that are only the group of others, as in Roboflow's
+    exports, or that have the name of another category.
+    """
+    rows = _rows(content, "categories", path)
+    rows = sorted(rows, key=lambda row: (number(row.get("id")), str(row.get("id"))))
+    ids = _Ids()
+    for row in rows:
+        category, name = _id(row.get("id")), row.get("name")
+        if category is None or not isinstance(name, str) or not name.strip():
             raise DataError(f"{path}: a category has no id or no name: {row!r:.80}", HINT)
+        ids.add(category)
+    annotations = content.get("annotations")
+    used = {
+        ids.find(row.get("category_id"))
+        for row in (annotations if isinstance(annotations, list) else ())
+        if isinstance(row, dict)
+    }
+    counts = Counter(row["name"] for row in rows)
+    names: dict[str, str] = {}
+    groups: dict[str, list[str]] = defaultdict(list)
+    left_out = []
+    for row in rows:
+        category, name = _id(row["id"]) or "", row["name"]
+        if category not in used and (counts[name] > 1 or _is_root(row, rows)):
+            counts[name] -= 1
+            left_out.append(name)
+            continue
         if category in names or name in names.values():
             raise DataError(f"{path}: category {name!r} ({category}) occurs twice", HINT)
         names[category] = name
         if isinstance(row.get("supercategory"), str):
             groups[row["supercategory"]].append(name)
-    return names, tuple(tuple(group) for group in groups.values() if len(group) > 1)
+    notes = [
+        f"{path.name}: left out the category {name!r}, a group of others without objects"
+        for name in left_out[:5]
+    ]
+    similar = tuple(tuple(group) for group in groups.values() if len(group) > 1)
+    return names, similar, tuple(notes)
+
+
+def _is_root(row: _Row, rows: list[_Row]) -> bool:
+    """Whether a category is only the group of others."""
+    own = row.get("supercategory")
+    return own in (None, "", "none", row["name"]) and any(
+        other is not row and other.get("supercategory") == row["name"] for other in rows
+    )
 
 
 def _read_objects(
-    content: Any, path: Path, images: dict[int, dict[str, Any]], names: dict[int, str]
-) -> dict[int, list[_Object]]:
-    """The annotated objects by image id."""
-    objects: dict[int, list[_Object]] = defaultdict(list)
+    content: Any, path: Path, images: dict[str, _Row], names: dict[str, str]
+) -> tuple[dict[str, list[_Object]], tuple[str, ...]]:
+    """The annotated objects by image id, and notes."""
+    image_ids, category_ids = _Ids(), _Ids()
+    for key in images:
+        image_ids.add(key)
+    for key in names:
+        category_ids.add(key)
+    objects: dict[str, list[_Object]] = defaultdict(list)
+    counts: Counter[str] = Counter()
     for row in _rows(content, "annotations", path):
-        image_id, category = row.get("image_id"), row.get("category_id")
-        label = f"{path}: annotation {row.get('id')!r}"
-        if not isinstance(image_id, int) or image_id not in images:
-            raise DataError(f"{label} names an unknown image {image_id!r}", HINT)
-        if not isinstance(category, int) or category not in names:
-            raise DataError(f"{label} names an unknown category {category!r}", HINT)
-        box = numbers(row.get("bbox"), 4)
+        image_id, category = image_ids.find(row.get("image_id")), row.get("category_id")
+        label = f"{path}: annotation {row.get('id')!r:.80}"
+        if image_id is None or image_id not in images:
+            raise DataError(f"{label} names an unknown image {row.get('image_id')!r:.80}", HINT)
+        class_id = category_ids.find(category)
+        if class_id is None or class_id not in names:
+            raise DataError(f"{label} names an unknown category {category!r:.80}", HINT)
+        box = row.get("bbox") or None
+        if box is None:
+            box = enclosing_box(row.get("segmentation"))
+            counts["outline" if box else "none"] += 1
+            if box is None:
+                continue
+        box = numbers(box, 4)
         if box is None or min(box[2:]) < 0:
-            raise DataError(f"{label} has no box [x, y, width, height]: {row.get('bbox')!r}", HINT)
-        objects[image_id].append(
-            _Object(names[category], box, bool(row.get("iscrowd")), number(row.get("area")))
-        )
+            raise DataError(
+                f"{label} has no box [x, y, width, height]: {row.get('bbox')!r:.200}", HINT
+            )
+        counts["empty"] += min(box[2:]) == 0
+        crowd = str(row.get("iscrowd") or 0).strip().lower() not in ("0", "0.0", "false", "")
+        objects[image_id].append(_Object(names[class_id], box, crowd, number(row.get("area"))))
     if not objects:
-        raise DataError(f"{path} has no annotations", HINT)
-    return objects
+        raise DataError(f"{path} has no annotations with a box", HINT)
+    sentences = {
+        "none": ("left out", "annotation without a box", "annotations without a box"),
+        "outline": ("took the box around the outline of", "annotation", "annotations"),
+        "empty": ("left out", "box of no width or height", "boxes of no width or height"),
+    }
+    notes = [
+        f"{path.name}: {verb} {counted(counts[key], singular, plural)}"
+        for key, (verb, singular, plural) in sentences.items()
+        if counts[key]
+    ]
+    return objects, tuple(notes)
 
 
-def _annotation(row: dict[str, Any], objects: list[_Object]) -> Annotation:
+def _annotation(row: _Row, objects: list[_Object]) -> Annotation:
     height, width = number(row.get("height")), number(row.get("width"))
     boxes = np.array([each.box for each in objects], np.float64).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
@@ -136,16 +304,16 @@ def _annotation(row: dict[str, Any], objects: list[_Object]) -> Annotation:
     )
 
 
-def _find_images(path: Path, first: str) -> Path:
-    """The folder that holds the image file `first`.
+def _image_folders(path: Path, image_folder: Path | None) -> tuple[list[Path], Path]:
+    """The folders that may hold the images, and the one to name where none has them.
 
-    Looks in the folder of the JSON file and in its parent, and in their folders named images,
-    JPEGImages or like the split. Where none has the file, returns COCO's own folder (val2017/ for
+    They are the folder of the JSON file and its parent, and their folders named images, JPEGImages
+    or like the split. The last resort is COCO's own folder (val2017/ for
     annotations/instances_val2017.json).
     """
+    if image_folder is not None:
+        return [image_folder, image_folder / "images"], image_folder
     split = path.stem.rpartition("_")[2]
     parents = (path.parent, path.parent.parent)
-    below = ("", "images", split, f"images/{split}", "JPEGImages")
-    candidates = [parent / name for parent in parents for name in below]
-    usual = path.parent.parent / split
-    return next((folder for folder in candidates if (folder / first).is_file()), usual)
+    below = ("", "images", split, f"images/{split}", "JPEGImages", "data", "imgs")
+    return [parent / name for parent in parents for name in below], path.parent.parent / split

@@ -6,6 +6,7 @@ G: objects of one image; K: classes.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from ..errors import DataError
 from ..ops import boxes as box_ops
 from ..structures import GroundTruth
 from . import images
+from .annotation_size import place_boxes
 
 # Classes that are easily taken for one another: those of Hoiem, Chodpathumwan and Dai, "Diagnosing
 # Error in Object Detectors" (ECCV 2012), section 3.1.
@@ -38,26 +40,6 @@ class Annotation:
     boxes: NDArray[np.float32]  # G×4, not clipped
     difficult: NDArray[np.bool_]  # G; COCO's crowds too
     areas: NDArray[np.float32] | None = None  # G, square pixels, where the file gives them
-
-
-def upright_boxes(boxes: box_ops.Boxes, orientation: int, size: tuple[int, int]) -> box_ops.Boxes:
-    """Move boxes from the stored to the displayed image, for an EXIF orientation that swaps sides.
-
-    Args:
-        boxes: G×4, in pixels of the stored image. orientation: of EXIF, 5 to 8.
-        size: (height, width) of the stored image.
-    Returns:
-        G×4, in pixels of the displayed image.
-    """
-    height, width = size
-    x1, y1, x2, y2 = boxes.T
-    turned = {
-        5: (y1, x1, y2, x2),  # flipped at the main diagonal
-        6: (height - y2, x1, height - y1, x2),  # a quarter clockwise
-        7: (height - y2, width - x2, height - y1, width - x1),  # flipped at the other diagonal
-        8: (y1, width - x2, y2, width - x1),  # a quarter counter-clockwise
-    }
-    return np.stack(turned[orientation], axis=1).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -105,6 +87,8 @@ class Dataset:
     similar: tuple[tuple[str, ...], ...] = SIMILAR_IN_VOC  # groups of easily confused classes
     # class -> its number in files of detections; empty: the numbers are the labels
     category_ids: Mapping[str, int] = field(default_factory=dict)
+    # what was left out or changed when the files were read, one sentence each
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -115,12 +99,20 @@ class Dataset:
 
     def limited(self, count: int | None) -> Dataset:
         """The first `count` images; all of them when `count` is None."""
+        return self.select(range(len(self))[:count])
+
+    def select(self, indices: Sequence[int]) -> Dataset:
+        """The images with these indices, in this order."""
         return replace(
             self,
-            ids=self.ids[:count],
-            paths=self.paths[:count],
-            annotations=self.annotations[:count],
+            ids=tuple(self.ids[index] for index in indices),
+            paths=tuple(self.paths[index] for index in indices),
+            annotations=tuple(self.annotations[index] for index in indices),
         )
+
+    def with_notes(self, *notes: str) -> Dataset:
+        """The same data set with more notes."""
+        return replace(self, notes=(*self.notes, *notes))
 
     def with_classes(self, classes: Sequence[str]) -> Dataset:
         """The same images with the labels of another list of classes, paired by `match_classes`.
@@ -191,20 +183,40 @@ class Dataset:
         """The objects of an image, in the orientation that a viewer shows.
 
         Boxes are clipped to the image, and objects with a clipped side below `min_side` are left
-        out. Where EXIF swaps the sides and the annotation's size is that of the stored image, the
-        boxes are turned with the image.
+        out. Where the image was turned or resized after it was annotated, the boxes follow.
+
+        Raises:
+            DataError: the file has another aspect than the annotation says.
         """
-        annotation, boxes = self.annotations[index], self.annotations[index].boxes
-        layout = self._layout(index)
-        if layout.swaps_sides and annotation.size == layout.stored_size:
-            boxes = upright_boxes(boxes, layout.orientation, layout.stored_size)
-        boxes = box_ops.clip(boxes, layout.displayed_size)
+        return self.objects_in(index, self._layout(index))
+
+    def objects_in(self, index: int, layout: images.Layout) -> GroundTruth:
+        """`ground_truth` where the layout of the image file is known."""
+        annotation = self.annotations[index]
+        placement = place_boxes(annotation.boxes, annotation.size, layout)
+        if placement is None:
+            raise DataError(
+                self.size_conflict(index, layout.displayed_size),
+                "take the image that was annotated, or mend the size in the annotation",
+            )
+        boxes = box_ops.clip(placement.boxes, layout.displayed_size)
         label_of = {name: label for label, name in enumerate(self.classes, start=1)}
         labels = np.array([label_of.get(name, 0) for name in annotation.names], dtype=np.int64)
         usable = (labels > 0) & ((boxes[:, 2:] - boxes[:, :2]) >= self.min_side).all(axis=1)
-        return GroundTruth(
-            boxes=boxes, labels=labels, difficult=annotation.difficult, areas=annotation.areas
-        )[usable]
+        areas = annotation.areas
+        if areas is not None and placement.is_scaled:
+            areas = (areas * np.prod(placement.factors)).astype(np.float32)
+        return GroundTruth(boxes=boxes, labels=labels, difficult=annotation.difficult, areas=areas)[
+            usable
+        ]
+
+    def size_conflict(self, index: int, size: tuple[int, int]) -> str:
+        """A message that an image file of `size` differs from what its annotation says."""
+        told = self.annotations[index].size or (0, 0)
+        return (
+            f"{self.paths[index]} is {size[1]}×{size[0]}, "
+            f"but its annotation says {told[1]}×{told[0]}, another aspect"
+        )
 
     def size(self, index: int) -> tuple[int, int]:
         """(height, width) of an image as a viewer shows it."""
@@ -218,27 +230,53 @@ class Dataset:
         return images.read_layout(path)
 
 
-def concatenate_datasets(datasets: Sequence[Dataset]) -> Dataset:
+def concatenate_datasets(datasets: Sequence[Dataset], labels: Sequence[str] = ()) -> Dataset:
     """One data set with the images and the classes of all `datasets`.
 
+    Ids that several of them have are qualified by the label of the data set: label/id.
+
+    Args:
+        labels: one per data set; by default their names without the format.
     Raises:
-        DataError: two images have the same id.
+        DataError: two of them have the same image file.
     """
-    first = datasets[0]
-    classes = tuple(dict.fromkeys(name for each in datasets for name in each.classes))
-    ids = tuple(image_id for each in datasets for image_id in each.ids)
-    if len(set(ids)) < len(ids):
-        raise DataError(
-            f"{' and '.join(each.name for each in datasets)} share names of images",
-            "rename the images of one of them",
-        )
+    names = " and ".join(each.name for each in datasets)
+    if len({path for each in datasets for path in each.paths}) < sum(
+        len(set(each.paths)) for each in datasets
+    ):
+        raise DataError(f"{names} share names of images", "name each image in one of them only")
+    labels = _unique(labels or [each.name.partition(":")[2] or each.name for each in datasets])
+    counts = Counter(image_id for each in datasets for image_id in set(each.ids))
+    ids = tuple(
+        f"{label}/{image_id}" if counts[image_id] > 1 else image_id
+        for label, each in zip(labels, datasets, strict=True)
+        for image_id in each.ids
+    )
+    shared = sum(count > 1 for count in counts.values())
+    note = f"{names} share {shared} names of images: the name of the data set is put before them"
     return replace(
-        first,
+        datasets[0],
         name="+".join(each.name for each in datasets),
         split="+".join(dict.fromkeys(each.split for each in datasets)),
-        classes=classes,
+        classes=tuple(dict.fromkeys(name for each in datasets for name in each.classes)),
         ids=ids,
         paths=tuple(path for each in datasets for path in each.paths),
         annotations=tuple(each for dataset in datasets for each in dataset.annotations),
         category_ids={},
+        notes=(
+            *(f"{each.name}: {note}" for each in datasets for note in each.notes),
+            *((note,) if shared else ()),
+        ),
     )
+
+
+def _unique(labels: Sequence[str]) -> list[str]:
+    """The labels, with a number where one occurs again."""
+    unique: list[str] = []
+    for label in labels:
+        number, name = 1, label
+        while name in unique:
+            number += 1
+            name = f"{label}-{number}"
+        unique.append(name)
+    return unique

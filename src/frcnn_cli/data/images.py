@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,10 +16,23 @@ from PIL import Image, UnidentifiedImageError
 
 from ..errors import DataError, ImageError, reason
 from ..runtime import safe_read
+from .file_types import HEAD_BYTES, SUFFIXES, describe_other, formats_for
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm"})
-# Formats that may be decoded, recognised by content; Pillow's others are rarely used and tested.
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM")
+__all__ = [
+    "SUFFIXES",
+    "Header",
+    "ImageWarning",
+    "Layout",
+    "bits_in_use",
+    "decode",
+    "decode_cut",
+    "from_memory",
+    "read_bytes",
+    "read_depth",
+    "read_header",
+    "read_layout",
+]
+
 MAX_FILE_BYTES = 2**32  # more than any image that Pillow agrees to decode
 _EXIF_ORIENTATION = 0x0112
 # EXIF orientation -> the operation that makes a stored image upright
@@ -31,7 +45,15 @@ _TRANSPOSITIONS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_SIXTEEN_BIT_MODES = ("I", "I;16", "I;16B", "I;16L", "F")
+_DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
+_DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras and scanners use of 16
+_MAX_NEGATIVE = 0.01  # of the maximum; resampling of positive values may leave so much
+_MCU_ROWS = 16  # rows of pixels that a JPEG stores together, at most
+_JPEG_END = b"\xff\xd9"
+
+
+class ImageWarning(UserWarning):
+    """An image could be read, but not as a whole."""
 
 
 def read_bytes(path: Path) -> bytes:
@@ -47,15 +69,17 @@ def read_bytes(path: Path) -> bytes:
 
 
 @contextmanager
-def _image_errors(name: object) -> Iterator[None]:
-    """Turn every exception that Pillow raises for a bad file into an ImageError."""
+def _image_errors(name: object, head: bytes) -> Iterator[None]:
+    """Turn every exception that Pillow raises for a bad file into an ImageError.
+
+    Args:
+        head: the first bytes of the file, which tell what it is if it is no image.
+    """
     try:
         yield
     except UnidentifiedImageError:
-        raise ImageError(
-            f"{name} is not a picture that can be read",
-            "expected JPEG, PNG, WebP, TIFF, BMP or GIF",
-        ) from None
+        problem, hint = describe_other(head)
+        raise ImageError(f"{name} {problem}", hint) from None
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name} is too large: {error}", "scale it down first") from None
     except FileNotFoundError:
@@ -68,15 +92,50 @@ def _image_errors(name: object) -> Iterator[None]:
 def decode(content: bytes, name: str) -> NDArray[np.uint8]:
     """Decode an image: first frame, EXIF orientation applied, alpha over white, 16 bits to 8.
 
+    A JPEG that lacks only its last bytes is decoded with an `ImageWarning`.
+
     Args:
         content: the bytes of the file. name: for messages.
     Returns:
         uint8 RGB [H, W, 3].
     Raises:
-        ImageError: not an image, cut off, or of more pixels than Pillow agrees to decode.
+        ImageError: not an image, cut off, of more pixels than Pillow agrees to decode, or with
+            negative values.
     """
-    with _image_errors(name), Image.open(io.BytesIO(content), formats=FORMATS) as file:
-        return _upright(file)
+    pixels, is_cut = decode_cut(content, name)
+    if is_cut:
+        warnings.warn(f"{name} lacks its last bytes", ImageWarning, stacklevel=2)
+    return pixels
+
+
+def decode_cut(content: bytes, name: str) -> tuple[NDArray[np.uint8], bool]:
+    """`decode` without the warning; returns the image, and whether it lacks its last bytes."""
+    head = content[:HEAD_BYTES]
+    formats = formats_for(head)
+    with _image_errors(name, head), Image.open(io.BytesIO(content), formats=formats) as file:
+        try:
+            return _upright(file, name), False
+        except OSError:
+            is_jpeg = file.format in ("JPEG", "MPO")
+            pixels = _decode_almost_whole(content, name) if is_jpeg else None
+            if pixels is None:
+                raise
+            return pixels, True
+
+
+def _decode_almost_whole(content: bytes, name: str) -> NDArray[np.uint8] | None:
+    """Decode a JPEG of which at most the last rows are missing; None if it lacks more.
+
+    With an end marker behind the bytes that there are, libjpeg paints what is missing grey. In a
+    progressive file nobody can tell how much is missing.
+    """
+    with Image.open(io.BytesIO(content + _JPEG_END), formats=("JPEG",)) as file:
+        if "progressive" in file.info:
+            return None
+        stored = np.asarray(file).reshape(file.height, -1)
+        painted = (stored == 128).all(axis=1)[::-1]
+        missing = file.height if painted.all() else int(np.argmin(painted))
+        return _upright(file, name) if missing <= _MCU_ROWS else None
 
 
 def from_memory(image: Image.Image | NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
@@ -104,14 +163,23 @@ def from_memory(image: Image.Image | NDArray[np.uint8], name: str) -> NDArray[np
         if channels == (3,):
             return np.ascontiguousarray(array)
         image = Image.fromarray(array)
-    with _image_errors(name):
-        return _upright(image)
+    with _image_errors(name, b""):
+        return _upright(image, name)
 
 
-def _upright(image: Image.Image) -> NDArray[np.uint8]:
+def _upright(image: Image.Image, name: str) -> NDArray[np.uint8]:
+    is_deep = any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
     image.load()  # turns a TIFF upright, and then removes its orientation
     transposition = _TRANSPOSITIONS.get(_orientation(image))
-    return np.asarray(_to_rgb(image if transposition is None else image.transpose(transposition)))
+    upright = image if transposition is None else image.transpose(transposition)
+    if upright.mode in _DEEP_MODES:
+        return np.repeat(_stretch(upright, name)[..., None], 3, axis=2)
+    pixels = np.asarray(_to_rgb(upright))
+    if is_deep and pixels.max(initial=0) < 16:  # Pillow keeps the upper 8 of 16 bits of a colour
+        raise ImageError(
+            f"{name} has colours of 16 bits and uses 12 or fewer of them", "save it with 8 bits"
+        )
+    return pixels
 
 
 class Layout(NamedTuple):
@@ -131,18 +199,53 @@ class Layout(NamedTuple):
         return self.stored_size[::-1] if self.swaps_sides else self.stored_size
 
 
+class Header(NamedTuple):
+    """What the first bytes of an image file say."""
+
+    layout: Layout
+    format: str  # Pillow's name of it
+    mode: str  # Pillow's name of how pixels are stored
+    end: int  # least size of the whole file where the header tells it, in bytes; else 0
+
+
 def read_layout(path: Path) -> Layout:
     """Size and orientation of an image; reads only the header of its file.
 
     Raises:
         ImageError: the file does not exist or is not an image.
     """
-    with _image_errors(path), Image.open(path, formats=FORMATS) as file:
-        layout = Layout((file.height, file.width), _orientation(file))
-        # Pillow gives the displayed size of a TIFF; swapping its sides again gives the stored one.
-        return (
-            layout._replace(stored_size=layout.displayed_size) if file.format == "TIFF" else layout
-        )
+    return read_header(path).layout
+
+
+def read_header(path: Path) -> Header:
+    """Read the header of an image file.
+
+    Raises:
+        ImageError: the file does not exist or is not an image.
+    """
+    head = b""
+    with _image_errors(path, head), path.open("rb") as opened:
+        head = opened.read(HEAD_BYTES)
+        opened.seek(0)
+        with _image_errors(path, head), Image.open(opened, formats=formats_for(head)) as file:
+            layout = Layout((file.height, file.width), _orientation(file))
+            end = 0
+            if file.format == "TIFF":
+                # Pillow gives the displayed size; swapping its sides again gives the stored one.
+                layout = layout._replace(stored_size=layout.displayed_size)
+                end = _tiff_end(file)
+            elif file.format == "WEBP":
+                end = 8 + int.from_bytes(head[4:8], "little")
+            return Header(layout, file.format or "", file.mode, end)
+
+
+def _tiff_end(file: Image.Image) -> int:
+    """The end of the last strip or tile of a TIFF's pixels; 0 where it does not say."""
+    tags = getattr(file, "tag_v2", {})
+    for offsets, counts in ((273, 279), (324, 325)):  # strips, tiles
+        if tags.get(offsets) and tags.get(counts):
+            return max(map(sum, zip(tags[offsets], tags[counts], strict=False)))
+    return 0
 
 
 def _orientation(file: Image.Image) -> int:
@@ -154,14 +257,43 @@ def _orientation(file: Image.Image) -> int:
     return orientation if orientation in range(1, 9) else 1
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode in _SIXTEEN_BIT_MODES:
-        values = np.nan_to_num(np.asarray(image, dtype=np.float32), posinf=0.0, neginf=0.0)
-        # 16-bit files hold 0..65535; floating-point and 32-bit ones are stretched to their maximum
-        top = 65535.0 if image.mode.startswith("I;16") else max(float(values.max()), 1.0)
-        return Image.fromarray(np.clip(values * (255.0 / top), 0, 255).astype(np.uint8)).convert(
-            "RGB"
+def bits_in_use(maximum: float) -> int:
+    """The number of bits, 8, 10, 12, 14 or 16, that hold 0 to `maximum`."""
+    return next((bits for bits in _DEPTHS if maximum < 2**bits), _DEPTHS[-1])
+
+
+def read_depth(path: Path) -> int:
+    """The number of bits that the values of an image of 16 bits use; see `bits_in_use`.
+
+    Raises:
+        ImageError: the file cannot be read.
+    """
+    with _image_errors(path, b""), Image.open(path, formats=formats_for(b"")) as file:
+        return bits_in_use(float(np.asarray(file).max()))
+
+
+def _stretch(image: Image.Image, name: str) -> NDArray[np.uint8]:
+    """The values of an image of one deep channel as 0..255.
+
+    Values of 16 bits are divided by the most that the bits in use can hold, floating-point and
+    32-bit ones by their maximum.
+
+    Raises:
+        ImageError: values are negative, as Hounsfield units are.
+    """
+    values = np.nan_to_num(np.asarray(image, dtype=np.float32), posinf=0.0, neginf=0.0)
+    highest, lowest = float(values.max(initial=0)), float(values.min(initial=0))
+    if lowest < -_MAX_NEGATIVE * max(highest, 0):
+        raise ImageError(
+            f"{name} has negative values ({lowest:g} to {highest:g}), as Hounsfield units are",
+            "map the values of interest to 0..255 (a window) and save it with 8 bits",
         )
+    is_sixteen_bits = image.mode.startswith("I;16")
+    top = 2.0 ** bits_in_use(highest) - 1 if is_sixteen_bits else max(highest, 1.0)
+    return np.clip(values * (255.0 / top), 0, 255).astype(np.uint8)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))

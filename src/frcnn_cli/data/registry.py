@@ -1,11 +1,11 @@
-"""Opens data sets by name (voc2007) or by format and place (coco:FILE)."""
+"""Opens data sets by name (voc2007), by format and place (coco:FILE), or by place alone."""
 
 from __future__ import annotations
 
 import os
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,18 +32,25 @@ def _load_voc(
 ) -> Dataset:
     from .voc import find_root, load_voc
 
-    name = _check_folder("voc", place, data)
-    return load_voc(find_root(place), name, split, default_splits)
+    name, root = _check_folder("voc", place, data), find_root(place)
+    return _with_split(lambda *splits: load_voc(root, name, *splits), split, default_splits)
 
 
 def _load_coco(
     place: Path, data: Path | None, split: str | None, default_splits: Sequence[str]
 ) -> Dataset:
-    from .coco import load_coco
+    from .coco import load_coco, load_coco_folder
+    from .splits import SPLITS, canonical_split, hash_split, split_of_file
 
-    if split is not None:
+    images = data_dir(data) if data is not None else None
+    if place.is_dir():
+        return load_coco_folder(place, images, split, default_splits)
+    own = split_of_file(place)
+    if split is None or canonical_split(split) == own:
+        return load_coco(place, images)
+    if own in SPLITS or canonical_split(split) not in ("train", "val"):
         raise ConfigError("a COCO file is one split", "leave out --split, or name another file")
-    return load_coco(place, data_dir(data) if data is not None else None)
+    return hash_split(load_coco(place, images), canonical_split(split))
 
 
 def _load_yolo(
@@ -52,7 +59,43 @@ def _load_yolo(
     from .yolo import load_yolo
 
     name = _check_folder("yolo", place, data)
-    return load_yolo(place, name, split, default_splits)
+    return _with_split(lambda *splits: load_yolo(place, name, *splits), split, default_splits)
+
+
+def _load_csv(
+    place: Path, data: Path | None, split: str | None, default_splits: Sequence[str]
+) -> Dataset:
+    from .csv_boxes import load_csv
+
+    return load_csv(place, data_dir(data) if data is not None else None, split, default_splits)
+
+
+def _with_split(
+    load: Callable[[str | None, Sequence[str]], Dataset],
+    split: str | None,
+    default_splits: Sequence[str],
+) -> Dataset:
+    """Load a split; where a data set has none at all, train and val are made by `hash_split`.
+
+    Args:
+        load: called with the split and the default splits.
+    Raises:
+        DataError: see `load`.
+    """
+    from .splits import ALL, canonical_split, hash_split
+
+    try:
+        return load(split, default_splits)
+    except DataError:
+        if split is None or canonical_split(split) not in ("train", "val"):
+            raise
+        try:
+            whole = load(None, ())
+        except DataError:
+            whole = None
+        if whole is None or whole.split != ALL:
+            raise
+    return hash_split(whole, canonical_split(split))
 
 
 def _check_folder(format_name: str, place: Path, data: Path | None) -> str:
@@ -74,13 +117,33 @@ FORMATS = {
     "voc": DatasetFormat("DIR", _load_voc),
     "coco": DatasetFormat("FILE", _load_coco),
     "yolo": DatasetFormat("DIR", _load_yolo),
+    "csv": DatasetFormat("FILE", _load_csv),
 }
 SPECS = (*DATASETS, *(f"{name}:{each.place}" for name, each in FORMATS.items()))
-HELP = f"One of {', '.join(SPECS)}."
+HELP = f"One of {', '.join(SPECS)}, or a folder or file, whose format is recognised."
 VOC_SPLITS = ("train", "val", "trainval", "test")
 SEPARATOR = "+"  # between the names of data sets that are concatenated
 # A + separates only where the name of a data set follows: a folder's name may contain one too.
 _SEPARATOR = re.compile(rf"\+(?=(?:{'|'.join(DATASETS)})(?:\+|$)|(?:{'|'.join(FORMATS)}):)")
+
+
+def _split_names(name: str) -> list[str]:
+    """The names of data sets that are joined by +, or the name itself.
+
+    Folders that are named without their format are joined too, where all of them exist.
+    """
+    names = _SEPARATOR.split(name)
+    if len(names) == 1 and SEPARATOR in name and not _place_alone(name):
+        parts = name.split(SEPARATOR)
+        if all(map(_place_alone, parts)):
+            return parts
+    return names
+
+
+def _place_alone(name: str) -> Path | None:
+    """The folder or file that a name without a format stands for; None where there is none."""
+    path = Path(os.path.expanduser(name))
+    return path if name not in DATASETS and name.strip() and path.exists() else None
 
 
 def is_dataset_name(text: str) -> bool:
@@ -89,6 +152,27 @@ def is_dataset_name(text: str) -> bool:
     if len(names) > 1:
         return all(map(is_dataset_name, names))
     return text in DATASETS or _parse_place(text) is not None
+
+
+def names_dataset(text: str) -> bool:
+    """Whether a text is the name of a data set, or a folder or file that holds one."""
+    if not Path(os.path.expanduser(text)).exists():
+        return is_dataset_name(text)
+    from .recognise import fits_any_format
+
+    place = _place_alone(text)
+    return place is not None and fits_any_format(place)
+
+
+def dataset_format(name: str) -> str:
+    """The key of FORMATS of a data set at some place, recognised where the name does not have it;
+    other names as they are."""
+    parsed, place = _parse_place(name), _place_alone(name)
+    if parsed is None and place is not None:
+        from .recognise import recognise
+
+        return recognise(place)[0]
+    return name if parsed is None else parsed[0]
 
 
 def is_voc_challenge(name: str) -> bool:
@@ -109,10 +193,12 @@ def _parse_place(name: str) -> tuple[str, Path] | None:
 
 def absolute_name(name: str) -> str:
     """The name of the same data set with absolute paths, for use from any working folder."""
-    names = _SEPARATOR.split(name)
+    names = _split_names(name)
     if len(names) > 1:
         return SEPARATOR.join(map(absolute_name, names))
-    parsed = _parse_place(name)
+    parsed, place = _parse_place(name), _place_alone(name)
+    if parsed is None and place is not None:
+        return str(place.resolve())
     return name if parsed is None else f"{parsed[0]}:{parsed[1].resolve()}"
 
 
@@ -126,26 +212,31 @@ def open_dataset(
     """Open a data set: at the place in its name, in `data` or FRCNN_DATA, or after a download.
 
     Args:
-        name: a key of DATASETS, where "voc" is any folder in VOC layout; or voc:DIR, coco:FILE or
-            yolo:DIR; or several of these joined by +, which become one data set.
-        data: the folder of the data set; for coco:FILE, the folder of its images.
-        split: a split of the data set; None takes the first of `default_splits` that it has.
+        name: a key of DATASETS, where "voc" is any folder in VOC layout; or voc:DIR, coco:FILE,
+            yolo:DIR or csv:FILE; or a folder or file, whose format is recognised; or several of
+            these joined by +, which become one data set.
+        data: the folder of the data set; for coco:FILE and csv:FILE, the folder of its images.
+        split: a split of the data set; None takes the first of `default_splits` that it has. Where
+            it has none at all, train and val are made by `hash_split`.
         on_message: called with a line on what is downloaded, and then on the progress.
     Raises:
         ConfigError: unknown name; or `data` or `split` where the name decides it already.
         DataError: the data set is not found, or has no images or no objects.
     """
-    names = _SEPARATOR.split(name)
+    names = _split_names(name)
     if len(names) > 1:
         from .dataset import concatenate_datasets
 
         return concatenate_datasets(
-            [open_dataset(each, data, split, default_splits, on_message) for each in names]
+            [open_dataset(each, data, split, default_splits, on_message) for each in names],
+            _labels(names),
         )
-    parsed = _parse_place(name)
+    parsed, place = _parse_place(name), _place_alone(name)
     if parsed is not None:
         format_name, place = parsed
         return FORMATS[format_name].load(place, data, split, default_splits)
+    if place is not None:
+        return _open_place(place, data, split, default_splits)
     if name not in DATASETS:
         raise unknown_name("data set", name, SPECS)
     from .voc import find_root, load_voc
@@ -156,7 +247,31 @@ def open_dataset(
         if year is None:
             raise DataError("no data set given", "name one (voc2007), or give a folder with --data")
         folder, split = _download(year, split, default_splits, on_message)
-    return load_voc(find_root(folder, year), name, split, default_splits)
+    root = find_root(folder, year)
+    return _with_split(lambda *splits: load_voc(root, name, *splits), split, default_splits)
+
+
+def _open_place(
+    place: Path, data: Path | None, split: str | None, default_splits: Sequence[str]
+) -> Dataset:
+    """Open a folder or file in the format that it is recognised to have, and say so in a note."""
+    from .recognise import recognise
+
+    format_name, description = recognise(place)
+    dataset = FORMATS[format_name].load(place, data, split, default_splits)
+    note = f"read {place} as {format_name.upper()}: {description}"
+    return replace(dataset, notes=(note, *dataset.notes))
+
+
+def _labels(names: Sequence[str]) -> list[str]:
+    """Short different labels for data sets: the ends of their places that differ."""
+    places = [parsed[1] if (parsed := _parse_place(each)) else Path(each) for each in names]
+    parts = [place.resolve().with_suffix("").parts for place in places]
+    for depth in range(1, min(map(len, parts)) + 1):
+        labels = [each[-depth] for each in parts]
+        if len(set(labels)) == len(labels):
+            return labels
+    return list(names)
 
 
 def _download(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Callable, Iterable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,8 @@ from PIL import Image
 
 from ..errors import DataError, FrcnnError, ImageError
 from . import images, video, web
+from .file_types import install_hint
+from .folders import count_endings, hidden_note, walk_files
 
 Pixels = NDArray[np.uint8]
 # Returns the bytes of an image file (None where there is no file), and the image, RGB [H, W, 3].
@@ -58,12 +60,20 @@ def _decoding(name: str, load: Callable[[], bytes]) -> Read:
     return read
 
 
-def find_files(arguments: Iterable[str], suffixes: Set[str], recursive: bool = False) -> list[Path]:
+def find_files(
+    arguments: Iterable[str],
+    suffixes: Set[str],
+    recursive: bool = False,
+    on_note: Callable[[str], None] = lambda note: None,
+) -> list[Path]:
     """List the files that paths, folders and glob patterns stand for, in order, each once.
 
+    Hidden files in folders are left out; see `is_hidden`.
+
     Args:
-        suffixes: endings of the files that are taken from folders.
+        suffixes: endings of the files that are taken from folders, in small letters.
         recursive: look in the folders inside folders too.
+        on_note: called with a sentence on the files of a folder that are not taken.
     Raises:
         ImageError: a file does not exist. DataError: a folder or pattern gives no files.
     """
@@ -71,10 +81,7 @@ def find_files(arguments: Iterable[str], suffixes: Set[str], recursive: bool = F
     for argument in arguments:
         path = Path(os.path.expanduser(argument))
         if path.is_dir():
-            matches = _list_folder(path, suffixes, recursive)
-            if not matches:
-                hint = "" if recursive else "; --recursive looks into its folders too"
-                raise DataError(f"no images in the folder {path}", f"expected .jpg, .png, …{hint}")
+            matches = _list_folder(path, suffixes, recursive, on_note)
         elif path.exists():
             matches = [path]
         elif glob.has_magic(argument):
@@ -88,23 +95,42 @@ def find_files(arguments: Iterable[str], suffixes: Set[str], recursive: bool = F
     return list(files)
 
 
-def _list_folder(folder: Path, suffixes: Set[str], recursive: bool) -> list[Path]:
-    if not recursive:
-        entries = (path for path in folder.iterdir() if path.suffix.lower() in suffixes)
-        return sorted(path for path in entries if not path.is_dir())
-    files = []
-    for parent, _, names in os.walk(folder):
-        files += [Path(parent, name) for name in names if Path(name).suffix.lower() in suffixes]
-    return sorted(files)
+def _list_folder(
+    folder: Path, suffixes: Set[str], recursive: bool, on_note: Callable[[str], None]
+) -> list[Path]:
+    everything, hidden = walk_files(folder, recursive)
+    files = [path for path in everything if path.suffix.lower() in suffixes]
+    others = [path for path in everything if path.suffix.lower() not in suffixes]
+    skipped = _skipped(others)
+    if not files:
+        holds = f"; it holds {skipped}" if others else ""
+        hint = "" if recursive else "; --recursive looks into its folders too"
+        raise DataError(f"no images in the folder {folder}{holds}", f"expected .jpg, .png, …{hint}")
+    if others:
+        on_note(f"{folder}: {len(others)} of {len(everything)} files are skipped: {skipped}")
+    if hidden:
+        on_note(f"{folder}: {hidden_note(hidden)}")
+    return files
 
 
-def list_sources(arguments: Iterable[str], stdin: Iterable[str], recursive: bool) -> list[str]:
+def _skipped(paths: Sequence[Path]) -> str:
+    """How many files have which ending, and how those that are images can be read."""
+    hints = dict.fromkeys(filter(None, (install_hint(path.suffix) for path in paths)))
+    return count_endings(paths) + (f" (to read them: {', '.join(hints)})" if hints else "")
+
+
+def list_sources(
+    arguments: Iterable[str],
+    stdin: Iterable[str],
+    recursive: bool,
+    on_note: Callable[[str], None] = lambda note: None,
+) -> list[str]:
     """List the paths and addresses that the arguments of `frcnn detect` stand for, each once.
 
     Args:
         stdin: the lines that the argument "-" stands for, each a path or an address; whether they
             exist is not checked yet.
-        recursive: see `find_files`.
+        recursive, on_note: see `find_files`.
     Raises:
         ImageError: see `find_files`. DataError: see `find_files`; or there are no names at all.
     """
@@ -122,7 +148,7 @@ def list_sources(arguments: Iterable[str], stdin: Iterable[str], recursive: bool
             sources[argument] = None
         else:
             suffixes = images.SUFFIXES | video.SUFFIXES
-            sources |= dict.fromkeys(map(str, find_files([argument], suffixes, recursive)))
+            sources |= dict.fromkeys(map(str, find_files([argument], suffixes, recursive, on_note)))
     if not sources:
         raise DataError("nothing to detect in: the list is empty", "give a path or address a line")
     return list(sources)

@@ -1,198 +1,204 @@
-"""YOLO folders: images in images/, a text file for each in labels/, class names in data.yaml.
+"""YOLO folders: images, a text file of objects for each, and a file that names the classes.
 
-A row of a text file is a class number from 0, then the centre and sides of a box, or the corners of
-an outline, all as fractions of the sides of the displayed image.
+The images are in images/ and the texts in labels/, with data.yaml (Ultralytics, Roboflow), or both
+side by side, with classes.txt (labelImg) or obj.names (Darknet, CVAT). A row of a text file is a
+class number from 0, then the centre and sides of a box, perhaps with keypoints after them, or the
+corners of an outline, all as fractions of the sides of the displayed image.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from itertools import chain
+from os.path import commonpath
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import yaml
 
-from ..errors import DataError, reason
+from ..errors import DataError, ImageError, counted
 from ..runtime.safe_read import read_text
 from . import images
 from .dataset import Annotation, Dataset
+from .file_types import SUFFIXES
+from .folders import hidden_note, is_hidden, walk_files
+from .locate import ImageLocator
+from .splits import ALL, SPLITS, canonical_split
+from .yolo_rows import Row, check_keypoints, parse_rows
+from .yolo_settings import HINT, Settings, read_lines, read_settings
 
-HINT = "expected a YOLO folder: data.yaml with names, images/, labels/"
-SPLITS = {"train": ("train",), "val": ("val", "valid"), "test": ("test",)}  # split -> its spellings
-_MAX_YAML_BYTES = 2**20
-_MARGIN = 0.01  # how far outside of 0..1 a coordinate may lie, because of rounding
+# the folders of split KEY that are looked in where the settings name none
+_USUAL_FOLDERS = ("images/{}", "{}/images", "obj_{}_data", "{}")
 
 
 def load_yolo(root: Path, name: str, split: str | None, default_splits: Sequence[str]) -> Dataset:
-    """Read one split of a YOLO folder; classes are numbered as in data.yaml.
+    """Read one split of a YOLO folder; classes are numbered as in its settings.
 
     Args:
-        root: the folder, or the .yaml file in it. name: of the data set.
+        root: the folder, or the file of settings in it. name: of the data set.
         split: train, val or test; None takes the first of `default_splits` that has images, or
-            all of images/ where no split has images.
+            all images where no split has any.
     Raises:
-        DataError: the settings, class names, split or label files are missing or not valid.
+        DataError: the settings, class names, split or label files are missing or not valid. Images
+            that are damaged are found when they are read.
     """
-    settings = _read_settings(root)
-    root = root if root.is_dir() else root.parent
-    classes = _class_names(root, settings)
-    available = {key: paths for key in SPLITS if (paths := _split_images(root, settings, key))}
-    if not available and (all_images := _list_images(root / "images")):
-        available = {"all": all_images}
-    preferred = (*default_splits, "all")
-    chosen = split or next((each for each in preferred if each in available), None)
-    if chosen not in available:
+    settings = read_settings(root)
+    reader = _ImageLists(settings)
+    available = {key: paths for key in SPLITS if (paths := reader.split_images(key))}
+    if not available and (all_images := reader.all_images()):
+        available = {ALL: all_images}
+    preferred = (*default_splits, ALL)
+    chosen = next((each for each in preferred if each in available), None)
+    if split is not None:
+        chosen = canonical_split(split)
+    if chosen is None or chosen not in available:
         hint = f"there are: {', '.join(available)}" if available else HINT
         raise DataError(f"{name} has no split {chosen or ' or '.join(default_splits)}", hint)
-    paths = available[chosen]
+    paths = list(dict.fromkeys(available[chosen]))
     labels = [_label_file(path) for path in paths]
-    if not any(path.is_file() for path in labels):
+    missing = sum(not path.is_file() for path in labels)
+    if missing == len(labels):
         raise DataError(f"{name} {chosen}: no label files such as {labels[0]}", HINT)
-    stems = [path.stem for path in paths]
-    unique = len(set(stems)) == len(stems)
+    notes = [*settings.notes, *reader.notes]
+    if repeated := len(available[chosen]) - len(paths):
+        again = counted(repeated, "image that is", "images that are")
+        notes.append(f"left out {again} listed again")
+    if missing:
+        of = counted(missing, "image", "images")
+        notes.append(f"took {of} of {len(paths)} for background, for want of a label file")
     return Dataset(
         name=name,
         split=chosen,
-        classes=classes,
-        ids=tuple(stems if unique else [str(path.relative_to(root)) for path in paths]),
+        classes=settings.classes,
+        ids=_ids(paths, settings.root),
         paths=tuple(paths),
-        annotations=tuple(
-            _annotation(path, label, classes) for path, label in zip(paths, labels, strict=True)
-        ),
+        annotations=_annotations(paths, labels, settings),
+        notes=tuple(notes),
     )
 
 
-def _read_settings(root: Path) -> dict[str, Any]:
-    """The content of data.yaml, or of the only .yaml file; empty where there is none."""
-    files = [root] if root.is_file() else sorted([*root.glob("*.yaml"), *root.glob("*.yml")])
-    chosen = next((path for path in files if path.stem == "data"), None)
-    if chosen is None and len(files) == 1:
-        chosen = files[0]
-    if chosen is None:
-        return {}
-    try:
-        content = yaml.safe_load(read_text(chosen, HINT, _MAX_YAML_BYTES))
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise DataError(f"{chosen} is not YAML: {reason(error)}", HINT) from None
-    if not isinstance(content, dict):
-        raise DataError(f"{chosen} holds no settings", HINT)
-    for key in ("path", *chain.from_iterable(SPLITS.values())):
-        if not all(isinstance(each, str) for each in _as_list(content.get(key) or [])):
-            raise DataError(f"{chosen}: {key} is not a path or list of paths", HINT)
-    return content
+class _ImageLists:
+    """Lists the images of a folder by its settings; counts the hidden files that are left out."""
 
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._hidden: dict[Path, int] = {}
+        self._moved: dict[str, Path] = {}
 
-def _as_list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
+    @property
+    def notes(self) -> list[str]:
+        notes = [hidden_note(count)] if (count := sum(self._hidden.values())) else []
+        for name, path in list(self._moved.items())[:3]:
+            notes.append(f"{name} is not here, so {path} was read, and the others likewise")
+        return notes
 
+    def split_images(self, split: str) -> list[Path]:
+        """The images of a split: in the places that the settings name, else in the usual ones,
+        such as images/<split>, <split>/images or the list <split>.txt."""
+        entries = self._settings.entries(split)
+        paths: list[Path] = []
+        for entry in entries:
+            paths += next((found for base in self._bases(entry) if (found := self._list(base))), [])
+        if entries:
+            return paths
+        root = self._settings.root
+        usual = [root / each.format(key) for key in SPLITS[split] for each in _USUAL_FOLDERS]
+        usual += [root / f"{key}.txt" for key in SPLITS[split]]
+        return next((found for place in usual if (found := self._list(place))), [])
 
-def _class_names(root: Path, settings: dict[str, Any]) -> tuple[str, ...]:
-    """The names in data.yaml, a list or a mapping from numbers; else those in classes.txt."""
-    names = settings.get("names")
-    if names is None and (root / "classes.txt").is_file():
-        names = _read_lines(root / "classes.txt")
-    if isinstance(names, dict) and sorted(names, key=str) == sorted(range(len(names)), key=str):
-        names = [names[index] for index in range(len(names))]
-    if not isinstance(names, list) or not names:
-        raise DataError(f"{root} names no classes", HINT)
-    if not all(isinstance(name, str | int | float) and str(name).strip() for name in names):
-        raise DataError(f"{root}: a class has no name", HINT)
-    classes = tuple(str(name).strip() for name in names)
-    if len(set(classes)) < len(classes):
-        raise DataError(f"{root}: a class is named twice", HINT)
-    return classes
+    def all_images(self) -> list[Path]:
+        """The images of a folder without splits: in images/, else in the folder itself."""
+        root = self._settings.root
+        if found := self._list(root / "images"):
+            return found
+        for place in (root / "obj_train_data", root):
+            found = self._list(place)
+            if any(_label_file(path).is_file() for path in found):
+                return found
+            self._hidden.pop(place, None)
+        return []
 
-
-def _read_lines(path: Path) -> list[str]:
-    return [line.strip() for line in read_text(path, HINT).split("\n") if line.strip()]
-
-
-def _split_images(root: Path, settings: dict[str, Any], split: str) -> list[Path]:
-    """The images of a split: in the places that data.yaml names, else in the usual folders,
-    images/<split> or <split>/images."""
-    entries: object = next((settings[key] for key in SPLITS[split] if settings.get(key)), [])
-    paths: list[Path] = []
-    for entry in map(str, _as_list(entries)):
+    def _bases(self, entry: str) -> list[Path]:
+        """The places that an entry of the settings may mean, the likeliest first."""
+        root = self._settings.root
         # Roboflow's exports write ../train/images for train/images
-        inside = Path(*(part for part in Path(entry).parts if part not in ("..", "/")))
-        base = Path(str(settings.get("path") or "."))
-        paths += _first_images(root / base / entry, root / entry, root / inside)
-    usual = [name for key in SPLITS[split] for name in (f"images/{key}", f"{key}/images")]
-    return paths or _first_images(*(root / name for name in usual))
+        entry = entry.replace("\\", "/")
+        parts = [part for part in Path(entry).parts if part not in ("..", "/", ".")]
+        places = [base / entry for base in self._settings.bases] + [root / entry]
+        places += [root.joinpath(*parts[first:]) for first in range(len(parts))]
+        return [*places, *(root.parent.joinpath(*parts[first:]) for first in range(len(parts)))]
+
+    def _list(self, place: Path) -> list[Path]:
+        """The images in a folder, at any depth, or those that a .txt file lists."""
+        if place.is_dir() and place.resolve() != Path(place.resolve().anchor):  # never all files
+            files, self._hidden[place] = walk_files(place)
+            return [path for path in files if path.suffix.lower() in SUFFIXES]
+        if place.suffix == ".txt" and place.is_file() and not is_hidden(place.name):
+            bases = [place.parent, *self._settings.bases, self._settings.root]
+            locator = ImageLocator([*bases, *(base.parent for base in bases)])
+            return [self._listed(line, place, locator) for line in read_lines(place)]
+        return []
+
+    def _listed(self, line: str, place: Path, locator: ImageLocator) -> Path:
+        plain = place.parent / line.replace("\\", "/")
+        if plain.is_file():
+            return plain
+        found = locator.find(line)
+        if found is None:
+            return plain
+        if str(place) not in {key.partition(":")[0] for key in self._moved}:
+            self._moved[f"{place}: {line}"] = found
+        return found
 
 
-def _first_images(*candidates: Path) -> list[Path]:
-    return next((paths for place in candidates if (paths := _list_images(place))), [])
-
-
-def _list_images(place: Path) -> list[Path]:
-    """The images in a folder, at any depth, or those that a .txt file lists."""
-    if place.is_dir():
-        return sorted(p for p in place.rglob("*") if p.suffix.lower() in images.SUFFIXES)
-    if place.suffix == ".txt" and place.is_file():
-        return [place.parent / line for line in _read_lines(place)]
-    return []
+def _ids(paths: Sequence[Path], root: Path) -> tuple[str, ...]:
+    """The file names without endings; where they are not unique, the paths below the data set."""
+    stems = [path.stem for path in paths]
+    if len(set(stems)) == len(stems):
+        return tuple(stems)
+    if not all(path.is_relative_to(root) for path in paths):
+        paths = [path.absolute() for path in paths]
+        root = Path(commonpath([str(path.parent) for path in paths]))
+    return tuple(str(path.relative_to(root)) for path in paths)
 
 
 def _label_file(image: Path) -> Path:
-    """The label file of an image: its path with the last images/ replaced by labels/, in .txt."""
+    """The label file of an image: its path with the last images/ replaced by labels/, in .txt; or
+    the .txt file beside it, if only that exists."""
     parts = list(image.parts)
     for index in reversed(range(len(parts) - 1)):
         if parts[index] == "images":
             parts[index] = "labels"
             break
-    return Path(*parts).with_suffix(".txt")
+    usual, beside = Path(*parts).with_suffix(".txt"), image.with_suffix(".txt")
+    return beside if not usual.is_file() and beside.is_file() else usual
 
 
-def _annotation(image: Path, label_file: Path, classes: tuple[str, ...]) -> Annotation:
-    names, boxes = [], []
-    if label_file.is_file():
-        for line, row in enumerate(read_text(label_file, HINT).split("\n"), start=1):
-            if row.strip():
-                number, box = _parse_row(row.split(), f"{label_file}:{line}", len(classes))
-                names.append(classes[number])
-                boxes.append(box)
-    height, width = images.read_layout(image).displayed_size
-    scaled = np.array(boxes, np.float64).reshape(-1, 4) * (width, height, width, height)
-    return Annotation(
-        size=None,  # the boxes are of the displayed image already, and must not be turned
-        names=tuple(names),
-        boxes=scaled.astype(np.float32),
-        difficult=np.zeros(len(names), np.bool_),
+def _annotations(
+    paths: Sequence[Path], labels: Sequence[Path], settings: Settings
+) -> tuple[Annotation, ...]:
+    rows = [_read_rows(path, settings) for path in labels]
+    if settings.keypoints is None:
+        check_keypoints([row for each in rows for row in each], str(settings.root))
+    return tuple(
+        _annotation(own, path, settings.classes) for own, path in zip(rows, paths, strict=True)
     )
 
 
-def _parse_row(fields: list[str], where: str, class_count: int) -> tuple[int, list[float]]:
-    """Class number, and the box (x1, y1, x2, y2) as fractions of the sides of the image.
+def _read_rows(label_file: Path, settings: Settings) -> list[Row]:
+    if not label_file.is_file():
+        return []
+    text = read_text(label_file, HINT)
+    return list(parse_rows(text, str(label_file), len(settings.classes), settings.keypoints))
 
-    Args:
-        where: file and line, for messages.
-    """
-    hint = "mend the row"
+
+def _annotation(rows: list[Row], image: Path, classes: tuple[str, ...]) -> Annotation:
     try:
-        values = [float(field) for field in fields]
-    except ValueError:
-        values = [math.nan]
-    number, coordinates = values[0], values[1:]
-    if number not in range(class_count):
-        raise DataError(
-            f"{where}: expected a class number from 0 to {class_count - 1}, got {fields[0]!r:.40}",
-            hint,
-        )
-    if len(coordinates) == 4:
-        x, y, w, h = coordinates
-        box = [x - w / 2, y - h / 2, x + w / 2, y + h / 2]
-    elif len(coordinates) >= 6 and len(coordinates) % 2 == 0:
-        xs, ys = coordinates[::2], coordinates[1::2]
-        box = [min(xs), min(ys), max(xs), max(ys)]
-    else:
-        raise DataError(f"{where}: expected 5 numbers, got {len(fields)}", hint)
-    inside = all(-_MARGIN <= value <= 1 + _MARGIN for value in coordinates)
-    if not inside or box[2] <= box[0] or box[3] <= box[1]:
-        raise DataError(
-            f"{where}: expected a box as fractions of the image, in 0..1, got {fields[1:5]}", hint
-        )
-    return int(number), box
+        height, width = images.read_layout(image).displayed_size
+    except ImageError:  # it is raised again when the image or its objects are read
+        height, width = 1, 1
+    boxes = np.array([row.box for row in rows], np.float64).reshape(-1, 4)
+    return Annotation(
+        size=None,  # the boxes are of the displayed image already, and must not be turned
+        names=tuple(classes[row.label] for row in rows),
+        boxes=(boxes * (width, height, width, height)).astype(np.float32),
+        difficult=np.zeros(len(rows), np.bool_),
+    )

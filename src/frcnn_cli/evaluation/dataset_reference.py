@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..data.dataset import Dataset
-from ..data.registry import absolute_name, open_dataset
+from ..data.registry import FORMATS, absolute_name, open_dataset
+from ..data.splits import ALL
 from .detection_log import read_header
 
 DEFAULT_DATASET = "voc"
@@ -32,11 +33,22 @@ class DatasetReference:
 
     def describe(self, dataset: Dataset) -> dict[str, str | None]:
         """For a log's header: the opened data set by absolute paths; `find_reference` reads it."""
+        split: str | None = dataset.split
+        if self.split is None and (dataset.split == ALL or self._is_file):
+            split = None  # the data set has no splits
         return {
             "dataset": absolute_name(self.name),
             "data": None if self.data is None else str(self.data.resolve()),
-            "split": None if self.name.startswith("coco:") else dataset.split,
+            "split": split,
         }
+
+    @property
+    def _is_file(self) -> bool:
+        """Whether the name is that of a file, which is one split."""
+        format_name, _, place = self.name.partition(":")
+        is_place = format_name in FORMATS and place
+        path = Path(place if is_place else self.name).expanduser()
+        return path.suffix in (".json", ".csv") or (format_name == "coco" and not path.is_dir())
 
 
 def find_reference(

@@ -80,11 +80,16 @@ def class_labels(names: Sequence[str], classes: Sequence[str]) -> list[int]:
     return [classes.index(name) + 1 for name in names]
 
 
-def load_detection_set(path: Path, dataset: Dataset, limit: int | None = None) -> DetectionSet:
+def load_detection_set(
+    path: Path,
+    dataset: Dataset,
+    limit: int | None = None,
+    on_message: Callable[[str], None] = lambda message: None,
+) -> DetectionSet:
     """Read the detections of the first `limit` images from a file or folder of any format.
 
     Args:
-        dataset: the unlimited data set.
+        dataset: the unlimited data set. on_message: see `load_detections`.
     Raises:
         DataError: see `load_detections`.
     """
@@ -93,7 +98,7 @@ def load_detection_set(path: Path, dataset: Dataset, limit: int | None = None) -
     weights = source.get("weights")
     return DetectionSet(
         dataset=dataset.limited(limit),
-        detections=load_detections(path, dataset, limit),
+        detections=load_detections(path, dataset, limit, on_message),
         file=path,
         weights=weights if isinstance(weights, str) else None,
         proposals=proposals_by_digest(source.get("proposals")),

@@ -74,6 +74,9 @@ class Result:
     def to_coco(self, image_id: int | str | None = None) -> list[dict[str, Any]]:
         """Entries of a COCO results file: bbox is (x, y, width, height), categories are 1..K.
 
+        Beyond COCO's keys they have file_name and category_name, by which `frcnn eval --from` knows
+        the image and the class where another file of annotations numbers them otherwise.
+
         Args:
             image_id: None for `coco_id` of the stem.
         """
@@ -83,7 +86,14 @@ class Result:
         boxes[:, 2:] -= boxes[:, :2]
         columns = self.detections.labels, boxes.round(2), self.detections.scores
         return [
-            {"image_id": image_id, "category_id": label, "bbox": box, "score": round(score, 5)}
+            {
+                "image_id": image_id,
+                "category_id": label,
+                "bbox": box,
+                "score": round(score, 5),
+                "file_name": self.name,
+                "category_name": self.classes[label - 1],
+            }
             for label, box, score in zip(*(each.tolist() for each in columns), strict=True)
         ]
 

@@ -161,7 +161,7 @@ class _Crops(_PerImageWriter):
 
     def add(self, result: Result, stem: str) -> None:
         height, width = result.image.shape[:2]
-        names = _file_names(self._classes)
+        names = class_file_names(self._classes)
         for number, (label, _, box) in enumerate(result, start=1):
             x1, y1 = np.floor(box[:2]).astype(int).tolist()
             x2, y2 = np.ceil(box[2:]).astype(int).tolist()
@@ -195,7 +195,7 @@ class _AppendingWriter:
 
 
 class _Coco(_AppendingWriter):
-    """coco.json: a COCO results file, with boxes (x, y, width, height) and categories 1..K."""
+    """coco.json: a COCO results file; see `Result.to_coco`."""
 
     def __init__(self, folder: Path, classes: Sequence[str], protected: ProtectedPaths) -> None:
         self._file, self._before = _AppendedFile(folder / "coco.json"), "[\n"
@@ -219,7 +219,7 @@ class _Voc(_AppendingWriter):
     def __init__(self, folder: Path, classes: Sequence[str], protected: ProtectedPaths) -> None:
         self._files = {
             name: _AppendedFile(folder / "voc" / f"comp4_det_test_{short}.txt")
-            for name, short in _file_names(classes).items()
+            for name, short in class_file_names(classes).items()
         }
         self._begun = False
 
@@ -228,7 +228,7 @@ class _Voc(_AppendingWriter):
             self._begun = True
             for file in self._files.values():
                 file.write("")
-        image = _column(stem)
+        image = voc_column(stem)
         for label, score, (x1, y1, x2, y2) in result:
             line = f"{image} {score:.6f} {x1 + 1:.3f} {y1 + 1:.3f} {x2:.3f} {y2:.3f}\n"
             self._files[label].write(line)
@@ -342,17 +342,17 @@ class Output:
                 writer.abandon()
 
 
-def _column(stem: str) -> str:
+def voc_column(stem: str) -> str:
     """The stem without spaces, which separate the columns of VOC's files."""
     return "_".join(stem.split())
 
 
 def _key(stem: str) -> str:
     """A key that is equal for stems that some format or file system does not distinguish."""
-    return _column(str(coco_id(stem))).casefold()
+    return voc_column(str(coco_id(stem))).casefold()
 
 
-def _file_names(classes: Sequence[str]) -> dict[str, str]:
+def class_file_names(classes: Sequence[str]) -> dict[str, str]:
     """Class name -> a unique text that can be part of a file name."""
     names: dict[str, str] = {}
     for name in classes:

@@ -15,6 +15,7 @@ from ..models.detectors import DETECTORS, DetectorSpec, build_network
 from ..models.low_rank import break_even_rank, random_pair
 from ..models.region_network import RegionNetwork
 from ..structures import PixelStatistics
+from .transfer import has_new_classes, replace_classes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +25,8 @@ class Initialisation:
     # a state dict; None: torchvision's, downloaded; checkpoints.pretrained.RANDOM: random weights
     imagenet_weights: Path | None = None
     pixels: str | None = None  # input that they expect: key of checkpoints.pretrained.PIXELS
-    # a detector to train further, with its classes; its network is trained in place
+    # a detector to train further, in place; it keeps its classes if it knows all those of the data,
+    # else it gets the classes of the data
     detector: tuple[RegionNetwork, WeightsHeader] | None = None
 
 
@@ -74,35 +76,43 @@ def continue_from(
     return Initialisation(detector=(network, header)), config
 
 
-def classes_of(
-    initialisation: Initialisation, state: Mapping[str, Any] | None
-) -> Sequence[str] | None:
-    """The classes that the weights are for; None where they are for any."""
+def classes_to_train(
+    own: Sequence[str], initialisation: Initialisation, state: Mapping[str, Any] | None
+) -> Sequence[str]:
+    """The classes of the network: those of the run that is resumed, else those of the detector
+    that is trained further if it knows all classes of the data, else those of the data.
+
+    Args:
+        own: the classes of the data set.
+    """
     if state is not None:
         return list(state["classes"])
-    return None if initialisation.detector is None else initialisation.detector[1].classes
+    if initialisation.detector is None:
+        return own
+    known = initialisation.detector[1].classes
+    return own if has_new_classes(own, known) else known
 
 
 def initial_network(
     config: TrainConfig,
-    class_count: int,
+    classes: Sequence[str],
     initialisation: Initialisation,
     state: Mapping[str, Any] | None,
 ) -> InitialNetwork:
     """Build the network of a run, or take the detector's.
 
     Args:
-        class_count: K, without the background.
+        classes: K names, from `classes_to_train`.
         state: of the run that is resumed, whose weights are put in later; None for a new run.
     Raises:
         ConfigError: the settings do not fit the weights.
         WeightsError: the weights cannot be read, or are of another network.
     """
     if state is not None:
-        return _from_state(config, class_count, state)
+        return _from_state(config, len(classes), state)
     if initialisation.detector is not None:
-        return _from_detector(*initialisation.detector)
-    return _from_imagenet(config, class_count, initialisation)
+        return _from_detector(*initialisation.detector, classes)
+    return _from_imagenet(config, len(classes), initialisation)
 
 
 def _from_state(config: TrainConfig, class_count: int, state: Mapping[str, Any]) -> InitialNetwork:
@@ -121,7 +131,15 @@ def _from_state(config: TrainConfig, class_count: int, state: Mapping[str, Any])
     )
 
 
-def _from_detector(network: RegionNetwork, header: WeightsHeader) -> InitialNetwork:
+def _from_detector(
+    network: RegionNetwork, header: WeightsHeader, classes: Sequence[str]
+) -> InitialNetwork:
+    description = "a trained detector"
+    if tuple(classes) != header.classes:
+        new = replace_classes(network, header.classes, classes)
+        kept = [name for name in classes if name not in new]
+        description += f"; new outputs for {', '.join(new)}"
+        description += f"; {', '.join(kept)} keep theirs" if kept else ""
     network.prefilter.clear()  # it is a copy of layers that are about to change
     trained_from = dict(header.provenance)
     compression = trained_from.pop("compression", None)
@@ -130,7 +148,7 @@ def _from_detector(network: RegionNetwork, header: WeightsHeader) -> InitialNetw
         detector=header.detector,
         detector_spec=header.detector_spec,
         pixels=header.pixels,
-        description="a trained detector",
+        description=description,
         ranks=header.ranks,
         history={"compression": compression, "trained_from": trained_from},
         is_finished=True,

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ..checkpoints.weights import WeightsHeader
 from ..config import TrainConfig, TrainRuntimeConfig, check
@@ -13,9 +15,10 @@ from ..data.dataset import Dataset
 from ..errors import ConfigError, DataError
 from ..models.region_network import RegionNetwork
 from ..proposers.cache import ProposalSource
+from ..proposers.registry import FILE
 from .batches import BatchMaker
 from .distributed import World
-from .initialisation import Initialisation, classes_of, initial_network
+from .initialisation import Initialisation, classes_to_train, initial_network
 from .learner import Learner, pick_hardware
 from .state import restore
 from .statistics import DatasetStatistics, compute_statistics
@@ -53,11 +56,9 @@ def set_up(
     check(config)
     world, initialisation = world or World(), initialisation or Initialisation()
     slots = world.slots(config.images_per_batch)
-    classes = classes_of(initialisation, state)
-    if classes is not None:
-        dataset = dataset.with_classes(classes)
+    dataset = dataset.with_classes(classes_to_train(dataset.classes, initialisation, state))
     torch.manual_seed(config.seed)
-    start = initial_network(config, len(dataset.classes), initialisation, state)
+    start = initial_network(config, dataset.classes, initialisation, state)
     network = start.network
     first = network.layer_names()[0] if start.random_backbone else None
     network.freeze_before(config.train_from or first)
@@ -71,7 +72,7 @@ def set_up(
         threads=threads,
         on_image=on_image,
     )
-    check_recall(statistics)
+    check_recall(statistics, dataset, source)
     header = WeightsHeader(
         backbone=config.backbone,
         classes=dataset.classes,
@@ -131,19 +132,51 @@ def check_runtime(network: RegionNetwork, runtime: TrainRuntimeConfig, world: Wo
         raise ConfigError("--compile and --cache-features exclude each other", "leave one out")
 
 
-def check_recall(statistics: DatasetStatistics) -> None:
+def check_recall(statistics: DatasetStatistics, dataset: Dataset, source: ProposalSource) -> None:
     """Refuse proposals that cover so few of the objects that they must be wrong.
 
     Raises:
         DataError: they cover fewer than MIN_RECALL.
     """
     recall = statistics.recall[0.5]
-    if recall < MIN_RECALL:
+    if recall >= MIN_RECALL:
+        return
+    message = f"the proposals cover {recall:.0%} of the objects at IoU 0.5: too few to train with"
+    shrunken = describe_shrunken_objects(dataset, source)
+    if shrunken is not None:
         raise DataError(
-            f"the proposals cover {recall:.0%} of the objects at IoU 0.5: too few to train with",
-            "usually imported boxes have a wrong order of columns, base (0 or 1) or scale: "
-            "look at them with frcnn propose --show",
+            f"{message}; {shrunken}",
+            "cut the images into tiles in which objects are larger, or import boxes: --proposals "
+            "FILE",
         )
+    if source.method.name == FILE:
+        hint = "usually imported boxes have a wrong order of columns, base (0 or 1) or scale: "
+    else:
+        hint = "usually annotations belong to other images, or to these at another size: "
+    raise DataError(message, f"{hint}look at them with frcnn propose --show")
+
+
+def describe_shrunken_objects(dataset: Dataset, source: ProposalSource) -> str | None:
+    """What objects shrink to in the search, if most are then smaller than any box it proposes.
+
+    Returns:
+        None where most objects are large enough, or the method does not scale images.
+    """
+    longest, least = (source.method.settings.get(key) for key in ("max_side", "min_box_side"))
+    if not isinstance(longest, int) or not isinstance(least, int):
+        return None
+    sides: list[NDArray[np.float64]] = []
+    for index, truth in enumerate(dataset.ground_truths()):
+        ratio = min(1.0, longest / max(dataset.size(index)))
+        sides.append((truth.boxes[:, 2:] - truth.boxes[:, :2]).max(axis=1, initial=0) * ratio)
+    shrunken = np.concatenate(sides)
+    fraction = float((shrunken < least).mean()) if len(shrunken) else 0.0
+    if fraction < 0.5:
+        return None
+    return (
+        f"the search scales images to {longest} pixels, where {fraction:.0%} of the objects "
+        f"(a median of {np.median(shrunken):.2g} pixels) are under its least side of {least}"
+    )
 
 
 def pick_batch_workers(runtime: TrainRuntimeConfig, threads: int) -> int:

@@ -1,0 +1,179 @@
+"""Looks at the image files of a data set before work begins, and says what is wrong with them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ..errors import DataError, ImageError
+from . import images
+from .annotation_size import place_boxes
+from .dataset import Dataset
+
+_NAMED = 5  # files that a message names
+_TAIL_BYTES = 4096
+_SAMPLED = 16  # files of 16 bits that are read for the note on them
+
+
+class FileCheck(NamedTuple):
+    """What is known of an image file without decoding it, where that is possible."""
+
+    header: images.Header | None  # None: there is no such image
+    problem: ImageError | None = None  # why it cannot be read
+    is_cut: bool = False  # it lacks its last bytes, but can be read
+
+
+def check_file(path: Path) -> FileCheck:
+    """Look at the beginning and the end of an image file; decode it only if these look odd."""
+    try:
+        header = images.read_header(path)
+        if _ends_well(path, header) and header.mode not in ("I", "F"):  # these may be negative
+            return FileCheck(header)
+        _, is_cut = images.decode_cut(images.read_bytes(path), str(path))
+        return FileCheck(header, is_cut=is_cut)
+    except ImageError as error:
+        return FileCheck(None, error)
+
+
+def _ends_well(path: Path, header: images.Header) -> bool:
+    """Whether a file is as long as its header says or ends with the mark of its format."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - _TAIL_BYTES))
+            tail = file.read().rstrip(b"\0")
+    except OSError:
+        return False
+    if header.end:
+        return size >= header.end
+    if header.format in ("JPEG", "MPO"):
+        return tail.endswith(b"\xff\xd9")
+    if header.format == "PNG":
+        return b"IEND" in tail
+    return header.format == "GIF" and tail.endswith(b";")
+
+
+def check_dataset(dataset: Dataset, need_pixels: bool = True) -> Dataset:
+    """Look at every image file; return the data set with notes on what is unusual in it.
+
+    Args:
+        need_pixels: refuse images that are missing or damaged.
+    Raises:
+        DataError: images are missing or damaged, or have another aspect than their annotations
+            say; the first of them are named, and all are counted.
+    """
+    checks = [check_file(path) for path in dataset.paths]
+    problems = [check.problem for check in checks if check.problem is not None]
+    if problems and need_pixels:
+        messages = [problem.message for problem in problems]
+        hints = dict.fromkeys(problem.hint for problem in problems)
+        raise DataError(
+            f"{len(problems)} of {len(dataset)} images cannot be read: {_name_some(messages)}",
+            "; ".join([*hints][:3]),
+        )
+    return dataset.with_notes(
+        *_size_notes(dataset, checks),
+        *_content_notes(dataset, checks),
+        *_depth_notes(dataset.paths, checks),
+    )
+
+
+def without_damaged(dataset: Dataset) -> tuple[Dataset, list[str]]:
+    """The images that can be read, and a message for each of the others."""
+    checks = [check_file(path) for path in dataset.paths]
+    readable = [index for index, check in enumerate(checks) if check.problem is None]
+    messages = [check.problem.message for check in checks if check.problem is not None]
+    return dataset.select(readable), messages
+
+
+def _name_some(messages: Sequence[str]) -> str:
+    rest = len(messages) - _NAMED
+    return "; ".join(messages[:_NAMED]) + (f"; and {rest} more" if rest > 0 else "")
+
+
+def _size_notes(dataset: Dataset, checks: Sequence[FileCheck]) -> list[str]:
+    """Notes on images whose annotations give another size than the files have.
+
+    Raises:
+        DataError: some have another aspect.
+    """
+    scaled, ignored, conflicts = [], 0, []
+    for index, check in enumerate(checks):
+        if check.header is None:
+            continue
+        annotation, layout = dataset.annotations[index], check.header.layout
+        placement = place_boxes(annotation.boxes, annotation.size, layout)
+        if placement is None:
+            conflicts.append(dataset.size_conflict(index, layout.displayed_size))
+        elif placement.is_scaled:
+            scaled.append(placement.factors[0])
+        else:
+            ignored += placement.size_ignored
+    if conflicts:
+        raise DataError(
+            f"{len(conflicts)} of {len(dataset)} images differ from their annotations: "
+            f"{_name_some(conflicts)}",
+            "take the images that were annotated, or mend the sizes in the annotations",
+        )
+    notes = []
+    if scaled:
+        low, high = min(scaled), max(scaled)
+        factors = f"{low:.4g}" if f"{low:.4g}" == f"{high:.4g}" else f"{low:.4g} to {high:.4g}"
+        notes.append(
+            f"{len(scaled)} of {len(dataset)} images have another size than their annotations say, "
+            f"of the same aspect: their boxes are scaled by {factors}"
+        )
+    if ignored:
+        notes.append(
+            f"{ignored} of {len(dataset)} annotations give a size that their own boxes exceed: "
+            "it is ignored"
+        )
+    return notes
+
+
+def _content_notes(dataset: Dataset, checks: Sequence[FileCheck]) -> list[str]:
+    """Notes on images without objects, objects outside of their images, and cut files."""
+    notes = []
+    empty = sum(not each.names for each in dataset.annotations)
+    if empty:
+        notes.append(f"{empty} of {len(dataset)} images have no object")
+    outside = 0
+    for index, check in enumerate(checks):
+        names = dataset.annotations[index].names
+        if check.header is not None and names:
+            counted = sum(name in dataset.classes for name in names)
+            outside += counted - len(dataset.objects_in(index, check.header.layout).labels)
+    if outside:
+        least = f"narrower than {dataset.min_side:g} pixels"
+        notes.append(f"{outside} objects lie outside of their images or are {least}: left out")
+    cut = [path.name for path, check in zip(dataset.paths, checks, strict=True) if check.is_cut]
+    if cut:
+        notes.append(
+            f"{len(cut)} of {len(dataset)} images lack their last bytes and are read without: "
+            f"{_name_some(cut)}"
+        )
+    return notes
+
+
+def _depth_notes(paths: Sequence[Path], checks: Sequence[FileCheck]) -> list[str]:
+    """A note on files of 16 bits that use fewer; some of them are read for it."""
+    deep = [
+        path
+        for path, check in zip(paths, checks, strict=True)
+        if check.header is not None and check.header.mode.startswith("I;16")
+    ]
+    chosen = [
+        deep[index] for index in np.linspace(0, len(deep) - 1, min(len(deep), _SAMPLED), dtype=int)
+    ]
+    used = sorted({images.read_depth(path) for path in chosen})
+    if used in ([], [16]):
+        return []
+    bits = " or ".join(map(str, used))
+    return [
+        f"{len(deep)} of {len(paths)} images store 16 bits for a value but use {bits}: "
+        "each is stretched by the bits that it uses"
+    ]

@@ -1,0 +1,98 @@
+"""Listing the files of a folder that other programs filled, and finding one of them by its name."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Set
+from pathlib import Path
+
+_SYSTEM_NAMES = frozenset({"__macosx", "thumbs.db", "desktop.ini", "@eadir"})
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder belongs to the system rather than to the user.
+
+    True for names that begin with a dot (macOS writes ._a.jpg beside a.jpg, notebooks
+    .ipynb_checkpoints), and for __MACOSX, Thumbs.db and their like.
+    """
+    return name.startswith(".") or name.casefold() in _SYSTEM_NAMES
+
+
+def has_hidden_part(path: Path) -> bool:
+    """Whether a relative path, or a folder on it, is hidden; see `is_hidden`."""
+    return any(is_hidden(part) for part in path.parts if part not in (".", ".."))
+
+
+def walk_files(folder: Path, recursive: bool = True) -> tuple[list[Path], int]:
+    """The files below a folder, sorted, and the number of hidden files that are left out.
+
+    Args:
+        recursive: look in the folders inside `folder` too, but not in hidden ones.
+    """
+    files: list[Path] = []
+    hidden = 0
+    for parent, folders, names in os.walk(folder):
+        hidden += sum(map(is_hidden, names))
+        files += [Path(parent, name) for name in names if not is_hidden(name)]
+        folders[:] = [name for name in folders if recursive and not is_hidden(name)]
+    return sorted(files), hidden
+
+
+def count_endings(paths: Iterable[Path]) -> str:
+    """How many files have each ending, the most frequent first: "3 .txt, 1 without ending"."""
+    counts = Counter(path.suffix.lower() or "without ending" for path in paths)
+    return ", ".join(f"{count} {ending}" for ending, count in counts.most_common(8))
+
+
+def hidden_note(count: int) -> str:
+    """The note on hidden files that were left out."""
+    names = "names begin with a dot or belong to the system"
+    return f"{count} {'files' if count > 1 else 'file'} whose {names}: ignored"
+
+
+def normalized(name: str) -> str:
+    """A name in the form in which names are compared when no file has exactly the one asked for.
+
+    macOS stores letters with accents in two parts (NFD) where other systems use one (NFC).
+    """
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+class FileIndex:
+    """The files below a folder by their names: paths in the folder, with / and without ending."""
+
+    def __init__(self, folder: Path, suffixes: Set[str], recursive: bool = True) -> None:
+        """Read the names.
+
+        Args:
+            suffixes: endings of the files, in small letters; the files may have capitals.
+        """
+        self.folder = folder
+        files, self.hidden = walk_files(folder, recursive)
+        self._paths: dict[str, Path] = {}
+        # where files differ only in their endings, .jpg counts
+        own = [path for path in files if path.suffix.lower() in suffixes]
+        for path in sorted(own, key=lambda path: (path.suffix != ".jpg", path.suffix.lower())):
+            self._paths.setdefault(path.relative_to(folder).with_suffix("").as_posix(), path)
+        self._names: dict[str, list[str]] = defaultdict(list)
+        for name in self._paths:
+            self._names[normalized(name)].append(name)
+
+    @property
+    def names(self) -> list[str]:
+        """All names, sorted."""
+        return sorted(self._paths)
+
+    def find_name(self, name: str) -> str | None:
+        """The name of the file that `name` means: the same, or the only one that normalises so."""
+        if name in self._paths:
+            return name
+        similar = self._names.get(normalized(name), [])
+        return similar[0] if len(similar) == 1 else None
+
+    def find(self, name: str) -> Path | None:
+        """The file of that name, or of the only one that normalises so; None: there is none."""
+        found = self.find_name(name)
+        return None if found is None else self._paths[found]

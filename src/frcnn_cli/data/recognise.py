@@ -1,0 +1,126 @@
+"""Recognises the format of a data set by what its folder or file holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ..errors import DataError
+from .coco import find_coco_files, is_coco
+from .csv_boxes import find_csv_files, is_csv_of_boxes
+from .file_types import SUFFIXES
+from .folders import is_hidden
+from .voc import find_root
+from .yolo_settings import NAME_FILES, find_settings, read_settings
+
+_LOOKED_FOR = (
+    "VOC (Annotations/*.xml with JPEGImages/), COCO (a .json file with images, categories and "
+    "annotations), YOLO (data.yaml with names, classes.txt or obj.names, with .txt files of "
+    "boxes), CSV (a .csv file with columns such as filename, class, xmin, ymin, xmax, ymax)"
+)
+# where XML files may be, below the folder
+_XML_PLACES = ("", "*/", "*/*/")
+
+
+def recognise(place: Path) -> tuple[str, str]:
+    """The format of a data set: its key in FORMATS, and a description of what it is known by.
+
+    Raises:
+        DataError: the file or folder has no known format, or fits several.
+    """
+    checks = _FOLDER_CHECKS if place.is_dir() else _FILE_CHECKS
+    fits = {name: text for name, check in checks.items() if (text := check(place))}
+    if len(fits) == 1:
+        return next(iter(fits.items()))
+    if not fits:
+        raise DataError(f"{place} is no data set of a known format", f"looked for {_LOOKED_FOR}")
+    listed = "; ".join(f"{name}: {text}" for name, text in fits.items())
+    raise DataError(
+        f"{place} can be read in {len(fits)} ways: {listed}",
+        f"choose one: {', '.join(f'{name}:{place}' for name in fits)}",
+    )
+
+
+def fits_any_format(place: Path) -> bool:
+    """Whether a file or folder has a known format, or several."""
+    checks = _FOLDER_CHECKS if place.is_dir() else _FILE_CHECKS
+    return any(check(place) for check in checks.values())
+
+
+def _voc(folder: Path) -> str:
+    try:
+        root = find_root(folder)
+    except DataError:
+        return ""
+    found = any(next(root.glob(f"{below}[!.]*.[xX][mM][lL]"), None) for below in _XML_PLACES)
+    return "XML files of annotations" if found else ""
+
+
+def _coco(folder: Path) -> str:
+    files = [path for paths in find_coco_files(folder).values() for path in paths]
+    return f"{_names(folder, files)} with COCO's lists" if files else ""
+
+
+def _csv(folder: Path) -> str:
+    files = [path for paths in find_csv_files(folder).values() for path in paths]
+    return f"{_names(folder, files)} with columns of boxes" if files else ""
+
+
+def _names(folder: Path, files: list[Path]) -> str:
+    first = files[0].relative_to(folder)
+    return str(first) if len(files) == 1 else f"{first} and {len(files) - 1} more"
+
+
+def _yolo(folder: Path) -> str:
+    try:
+        file = find_settings(folder)
+    except DataError:  # it is raised again when the folder is read
+        return "several .yaml files"
+    try:
+        named = next((each for each in NAME_FILES if (folder / each).is_file()), None)
+        darknet = next(folder.glob("*/_darknet.labels"), None)
+        source = file.name if file is not None else named or (darknet and str(darknet.name))
+        if source is None:
+            return ""
+        classes = len(read_settings(folder).classes)
+    except DataError:
+        return "" if _has_no_data_yaml(folder) else "data.yaml"
+    if file is None and not _has_label_texts(folder):
+        return ""
+    return f"{source} with {classes} classes"
+
+
+def _has_no_data_yaml(folder: Path) -> bool:
+    """Whether a folder has no data.yaml, which would be YOLO's even if it is damaged."""
+    return not any((folder / name).is_file() for name in ("data.yaml", "data.yml"))
+
+
+def _has_label_texts(folder: Path) -> bool:
+    """Whether a text of boxes is in labels/, or beside an image in the folder or one below it."""
+    if (folder / "labels").is_dir():
+        return True
+    for place in (folder, *(each for each in folder.iterdir() if each.is_dir())):
+        names = {path.name for path in place.iterdir() if not is_hidden(path.name)}
+        stems = {Path(name).stem for name in names if Path(name).suffix.lower() in SUFFIXES}
+        if any(f"{stem}.txt" in names for stem in stems):
+            return True
+    return False
+
+
+def _suffixed(*suffixes: str, text: str) -> Callable[[Path], str]:
+    return lambda path: text if path.suffix.lower() in suffixes else ""
+
+
+_FOLDER_CHECKS: dict[str, Callable[[Path], str]] = {
+    "voc": _voc,
+    "coco": _coco,
+    "yolo": _yolo,
+    "csv": _csv,
+}
+_FILE_CHECKS: dict[str, Callable[[Path], str]] = {
+    "coco": lambda path: "COCO's lists" if is_coco(path) else "",
+    "yolo": _suffixed(".yaml", ".yml", ".data", text="a file of settings"),
+    "csv": lambda path: (
+        "columns of boxes" if path.suffix.lower() == ".csv" and is_csv_of_boxes(path) else ""
+    ),
+}

@@ -1,0 +1,149 @@
+"""Splits of data sets: their spellings, the files that hold them, and splits by content."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ..errors import DataError, short_list
+from .dataset import Dataset
+from .folders import is_hidden
+
+# split -> its spellings
+SPLITS = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation"),
+    "test": ("test", "testing"),
+    "trainval": ("trainval",),
+}
+ALL = "all"  # the split of a data set that has none
+_FOLDERS = ("", "annotations", "Annotations", "labels")  # that may hold files of annotations
+
+
+def canonical_split(name: str) -> str:
+    """The key of SPLITS for a spelling of it; other names as they are."""
+    lower = name.lower()
+    return next((split for split, spellings in SPLITS.items() if lower in spellings), name)
+
+
+def split_in_name(stem: str) -> str | None:
+    """The split that a file's name has in it, such as val in instances_val2017.
+
+    Returns:
+        A key of SPLITS; None if the name has no split, or several.
+    """
+    words = {canonical_split(word) for word in re.split(r"[^a-z]+", stem.lower())}
+    found = words & SPLITS.keys()
+    return found.pop() if len(found) == 1 else None
+
+
+def split_of_file(path: Path) -> str:
+    """The split of a file of annotations: by its folder or its name, else its stem."""
+    folder = canonical_split(path.parent.name)
+    own = split_in_name(path.name.partition(".")[0])
+    if own is None and folder in SPLITS:
+        return folder
+    return own or path.stem
+
+
+def find_split_files(
+    folder: Path, suffix: str, accepts: Callable[[Path], bool]
+) -> dict[str, list[Path]]:
+    """The files of annotations in a folder, its folders of splits and of annotations, by split."""
+    places = [folder / name for name in _FOLDERS]
+    children = sorted(folder.iterdir()) if folder.is_dir() else []
+    places += [each for each in children if canonical_split(each.name) in SPLITS]
+    files: dict[str, list[Path]] = defaultdict(list)
+    seen: set[Path] = set()
+    for place in dict.fromkeys(places):
+        for path in sorted(place.iterdir()) if place.is_dir() else ():
+            if path.suffix.lower() != suffix or is_hidden(path.name) or not path.is_file():
+                continue
+            real = path.resolve()
+            if real not in seen and accepts(path):
+                seen.add(real)
+                files[split_of_file(path)].append(path)
+    return dict(files)
+
+
+def choose_file(
+    name: str, files: dict[str, list[Path]], split: str | None, default_splits: Sequence[str]
+) -> tuple[Path, str | None]:
+    """The file of a split, and the split by content that has to be taken of it, if any.
+
+    Args:
+        name: of the data set, for messages. files: from `find_split_files`.
+        split: None takes the first of `default_splits` that there is, or the only file.
+    Raises:
+        DataError: there is no such split, or it has several files.
+    """
+    known = short_list(files)
+    asked = None if split is None else canonical_split(split)
+    only = next(iter(files)) if len(files) == 1 else None
+    chosen = asked if asked is not None else next((s for s in default_splits if s in files), only)
+    by_content = None
+    if asked in ("train", "val") and only is not None and only not in SPLITS:
+        chosen, by_content = only, asked
+    if chosen not in files:
+        raise DataError(
+            f"{name} has no split {chosen or ' or '.join(default_splits)}",
+            f"choose one with --split: {known}" if known else "name a file of annotations",
+        )
+    paths = _usual_first(files[chosen])
+    if len(paths) > 1:
+        listed = ", ".join(path.name for path in paths[:5])
+        raise DataError(
+            f"{name} {chosen}: {len(paths)} files of annotations: {listed}", "name one of them"
+        )
+    return paths[0], by_content
+
+
+def _usual_first(paths: list[Path]) -> list[Path]:
+    """COCO's files of objects, where there are files of captions or keypoints beside them."""
+    usual = [path for path in paths if path.name.startswith(("instances", "_annotations"))]
+    return usual if len(usual) == 1 else paths
+
+
+def hash_split(dataset: Dataset, name: str, val_fraction: float = 0.2) -> Dataset:
+    """The part train or val of a data set that has no splits, decided by the images' contents.
+
+    The split is the same on every machine and whatever the files are called; copies of an image are
+    in the same part.
+
+    Args:
+        name: train or val. val_fraction: fraction of the images that are in val.
+    Raises:
+        DataError: the images are too few to be split.
+    """
+    digests = [_digest(path) for path in dataset.paths]
+    val: set[bytes] = set()
+    count, wanted = 0, max(round(len(digests) * val_fraction), 1)
+    for digest in sorted(set(digests)):
+        if count >= wanted:
+            break
+        val.add(digest)
+        count += digests.count(digest)
+    if count >= len(digests):
+        raise DataError(
+            f"{dataset.name} has no splits, and too few images for a split of its own",
+            "leave out --split",
+        )
+    chosen = [i for i, digest in enumerate(digests) if (digest in val) == (name == "val")]
+    note = (
+        f"{dataset.name} has no splits: {len(digests) - count} of its images are taken for "
+        f"training and {count} for validation, by their contents"
+    )
+    return replace(dataset.select(chosen), split=name).with_notes(note)
+
+
+def _digest(path: Path) -> bytes:
+    """The hash of a file's content; of its name where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError:
+        return hashlib.sha256(path.name.encode("utf-8", "surrogateescape")).digest()

@@ -1,0 +1,190 @@
+"""One annotation file of PASCAL VOC, as the many programs write it that have this format.
+
+VOC boxes are 1-based and inclusive, (xmin, ymin, xmax, ymax). This module makes them continuous
+and half-open, as everywhere else: (xmin - 1, ymin - 1, xmax, ymax).
+"""
+
+from __future__ import annotations
+
+import codecs
+import math
+import re
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import DataError, reason
+from ..runtime.safe_read import read_bytes
+from .dataset import Annotation
+
+MAX_COORDINATE = 1e6  # pixels
+MAX_XML_BYTES = 16 * 2**20  # far more than any annotation has
+_CORNERS = ("xmin", "ymin", "xmax", "ymax")
+_ROTATED = ("cx", "cy", "w", "h", "angle")
+_HINT = "mend or remove the file"
+_DECLARATION = re.compile(r"""\s*<\?xml[^>]*?encoding\s*=\s*["']([\w.:-]+)["'][^>]*>""")
+# Byte order marks, the longer ones first, since some begin with others.
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+# How the first letter, <, looks without a mark.
+_STARTS = (
+    (b"<\0\0\0", "utf-32-le"),
+    (b"\0\0\0<", "utf-32-be"),
+    (b"<\0", "utf-16-le"),
+    (b"\0<", "utf-16-be"),
+)
+# Encoding -> the larger one that is often meant by its name.
+_LARGER = {
+    "gb2312": "gb18030",
+    "gbk": "gb18030",
+    "shift_jis": "cp932",
+    "euc_kr": "cp949",
+    "big5": "big5hkscs",
+    "iso8859-1": "cp1252",
+}
+_NOT_FOR_FILES = ("idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined")
+
+
+def parse_annotation(path: Path) -> Annotation:
+    """Read one annotation file.
+
+    Coordinates may be fractions; corners may be swapped; `difficult` and `size` may be missing. A
+    polygon or a rotated box counts as the box that encloses it. Namespaces are ignored.
+
+    Raises:
+        DataError: the file cannot be read, is not XML, declares entities or is not an annotation;
+            or an object has no name or no box of four numbers.
+    """
+    root = _parse_xml(path)
+    names, boxes, difficult = [], [], []
+    for element in root.iter("object"):
+        name = (element.findtext("name") or "").strip()
+        if not name:
+            raise DataError(f"{path}: an object has no name", _HINT)
+        box = _box(element)
+        if box is None:
+            raise DataError(f"{path}: {name!r} has no box of four numbers", _HINT)
+        names.append(name)
+        boxes.append(box)
+        difficult.append(_number(element.findtext("difficult")) > 0)
+    if not names and root.tag.lower() != "annotation":
+        raise DataError(f"{path} is not a VOC annotation: it begins with <{root.tag:.40}>", _HINT)
+    width, height = _number(root.findtext("size/width")), _number(root.findtext("size/height"))
+    return Annotation(
+        size=(int(height), int(width)) if height > 0 and width > 0 else None,
+        names=tuple(names),
+        boxes=np.array(boxes, dtype=np.float32).reshape(-1, 4),
+        difficult=np.array(difficult, dtype=np.bool_),
+    )
+
+
+def _parse_xml(path: Path) -> ElementTree.Element:
+    """The root of an XML file, with the names of all its elements freed of namespaces."""
+    content = read_bytes(path, _HINT, MAX_XML_BYTES)
+    try:
+        text = _decode(content)
+        if "<!DOCTYPE" in text or "<!ENTITY" in text:
+            raise DataError(f"{path} declares entities: not a VOC annotation", _HINT)
+        root = ElementTree.fromstring(text)
+    except (ElementTree.ParseError, ValueError, LookupError) as error:
+        raise DataError(f"{path} is not XML: {reason(error)}", _HINT) from None
+    for element in root.iter():
+        element.tag = element.tag.rpartition("}")[2]
+    return root
+
+
+def _decode(content: bytes) -> str:
+    """The text of an XML file without its declaration.
+
+    Raises:
+        LookupError: it declares an encoding that does not exist.
+        UnicodeDecodeError: it is not in the encoding that it declares, nor in UTF-8.
+    """
+    start = next((each for each in (*_MARKS, *_STARTS) if content.startswith(each[0])), None)
+    if start is not None:
+        text = content.decode(start[1])
+        return _DECLARATION.sub("", text.lstrip("\ufeff \t\r\n"), count=1)
+    declared = _DECLARATION.match(content[:1000].decode("latin-1"))
+    text = _decode_declared(content, codecs.lookup(declared[1]).name if declared else "utf-8")
+    return _DECLARATION.sub("", text, count=1).lstrip()
+
+
+def _decode_declared(content: bytes, encoding: str) -> str:
+    if encoding.replace("-", "_") in _NOT_FOR_FILES:
+        raise LookupError(f"the encoding {encoding} is not one of files")
+    if encoding.startswith(("utf-16", "utf-32")):  # the declaration could be read byte by byte
+        encoding = "utf-8"
+    candidates = [encoding, "utf-8", _LARGER.get(encoding, encoding)]
+    if encoding.startswith(("iso8859", "cp125", "latin")):  # any bytes are text in these
+        candidates = ["utf-8", *candidates]
+    problem: UnicodeDecodeError | None = None
+    for candidate in candidates:
+        try:
+            return content.decode(candidate)
+        except UnicodeDecodeError as error:
+            problem = problem or error
+    assert problem is not None
+    raise problem
+
+
+def _box(element: ElementTree.Element) -> tuple[float, float, float, float] | None:
+    """The box of an object, from bndbox, else polygon, else robndbox; None where none is valid."""
+    if element.find("bndbox") is None:
+        polygon, rotated = element.find("polygon"), element.find("robndbox")
+        if polygon is not None:
+            return _enclose(*_polygon_points(polygon))
+        if rotated is not None:
+            return _enclose_rotated(*(_number(rotated.findtext(key)) for key in _ROTATED))
+    x1, y1, x2, y2 = (_number(element.findtext(f"bndbox/{key}")) for key in _CORNERS)
+    return _enclose([x1, x2], [y1, y2])
+
+
+def _enclose(xs: list[float], ys: list[float]) -> tuple[float, float, float, float] | None:
+    """The box around 1-based pixels; None where a coordinate is no number, or all are missing."""
+    if not xs or len(xs) != len(ys) or any(map(math.isnan, (*xs, *ys))):
+        return None
+    return min(xs) - 1, min(ys) - 1, max(xs), max(ys)
+
+
+def _polygon_points(polygon: ElementTree.Element) -> tuple[list[float], list[float]]:
+    """The coordinates of <x1><y1><x2>… or of <pt><x><y>, as far as there are."""
+    xs, ys = [], []
+    for element in polygon.iter():
+        if re.fullmatch(r"x\d*", element.tag):
+            xs.append(_number(element.text))
+        elif re.fullmatch(r"y\d*", element.tag):
+            ys.append(_number(element.text))
+    return xs, ys
+
+
+def _enclose_rotated(
+    x: float, y: float, width: float, height: float, angle: float
+) -> tuple[float, float, float, float] | None:
+    """The box around a rotated one, of which the centre, the sides and the angle are given.
+
+    Args:
+        angle: radians; degrees where it is more than a full turn.
+    """
+    if any(map(math.isnan, (x, y, width, height, angle))) or min(width, height) < 0:
+        return None
+    if abs(angle) > 2 * math.pi:
+        angle = math.radians(angle)
+    cosine, sine = abs(math.cos(angle)), abs(math.sin(angle))
+    half_width = (width * cosine + height * sine) / 2
+    half_height = (width * sine + height * cosine) / 2
+    return x - half_width, y - half_height, x + half_width, y + half_height
+
+
+def _number(text: str | None) -> float:
+    """The number in a tag; NaN for other text, and for numbers above MAX_COORDINATE."""
+    try:
+        number = float(text or "nan")
+    except ValueError:
+        return math.nan
+    return number if abs(number) <= MAX_COORDINATE else math.nan

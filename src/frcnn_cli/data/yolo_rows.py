@@ -1,0 +1,131 @@
+"""The rows of YOLO's label files: boxes, boxes with keypoints, and outlines."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from ..errors import DataError
+
+_MARGIN = 0.01  # how far outside of 0..1 a coordinate may lie, because of rounding
+_REACH = 0.1  # how far outside of its box a keypoint may lie, as a fraction of the box's sides
+_HINT = "mend the row"
+
+
+class Row(NamedTuple):
+    """One object."""
+
+    label: int  # class number from 0
+    box: list[float]  # x1, y1, x2, y2 as fractions of the sides of the image
+    outline: list[float]  # the coordinates that the box encloses; empty for a box
+
+
+def parse_rows(
+    text: str, file: str, class_count: int, keypoints: tuple[int, int] | None
+) -> Iterator[Row]:
+    """The objects in the text of a label file.
+
+    Args:
+        file: for messages.
+        keypoints: number of keypoints, and of the values of each, 2 or 3; (0, 0): there are none;
+            None: not known.
+    Raises:
+        DataError: a row is no object of a known class inside the image.
+    """
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            yield _parse_row(line.split(), f"{file}:{number}", class_count, keypoints)
+
+
+def _parse_row(
+    fields: list[str], where: str, class_count: int, keypoints: tuple[int, int] | None
+) -> Row:
+    try:
+        values = [float(field) for field in fields]
+    except ValueError:
+        values = [math.nan]
+    number, coordinates = values[0], values[1:]
+    if number not in range(class_count):
+        raise DataError(
+            f"{where}: expected a class number from 0 to {class_count - 1}, got {fields[0]!r:.40}",
+            _HINT,
+        )
+    outline: list[float] = []
+    if len(coordinates) == 4 or _has_keypoints(coordinates, where, keypoints):
+        coordinates = coordinates[:4]
+        box = _box(coordinates)
+    elif len(coordinates) >= 6 and len(coordinates) % 2 == 0:
+        outline = coordinates
+        xs, ys = coordinates[::2], coordinates[1::2]
+        box = [min(xs), min(ys), max(xs), max(ys)]
+    else:
+        raise DataError(f"{where}: expected 5 numbers, got {len(fields)}", _HINT)
+    inside = all(-_MARGIN <= value <= 1 + _MARGIN for value in coordinates)
+    if not inside or box[2] <= box[0] or box[3] <= box[1]:
+        raise DataError(
+            f"{where}: expected a box as fractions of the image, in 0..1, got {fields[1:5]}", _HINT
+        )
+    return Row(int(number), box, outline)
+
+
+def _box(coordinates: Sequence[float]) -> list[float]:
+    x, y, w, h = coordinates[:4]
+    return [x - w / 2, y - h / 2, x + w / 2, y + h / 2]
+
+
+def _has_keypoints(coordinates: list[float], where: str, keypoints: tuple[int, int] | None) -> bool:
+    """Whether the coordinates are a box with keypoints.
+
+    Raises:
+        DataError: the number of coordinates is not that of the data set's keypoints.
+    """
+    if keypoints is None:
+        # A third value that is 0, 1 or 2 everywhere is the visibility of a keypoint.
+        points = coordinates[4:]
+        visible = len(points) >= 3 and len(points) % 3 == 0 and set(points[2::3]) <= {0, 1, 2}
+        return visible and may_have_keypoints(coordinates, 3)
+    count, size = keypoints
+    if not count:
+        return False
+    if len(coordinates) == 4 + count * size:
+        return True
+    raise DataError(
+        f"{where}: expected 5 or {5 + count * size} numbers, got {len(coordinates) + 1}",
+        f"kpt_shape in data.yaml says {count} keypoints of {size} values",
+    )
+
+
+def may_have_keypoints(coordinates: Sequence[float], size: int) -> bool:
+    """Whether coordinates can be a box in the image and keypoints of `size` values in that box."""
+    x1, y1, x2, y2 = _box(coordinates)
+    if min(x1, y1) < -_MARGIN or max(x2, y2) > 1 + _MARGIN or x2 <= x1 or y2 <= y1:
+        return False
+    xs, ys = coordinates[4::size], coordinates[5::size]
+    x_reach, y_reach = _REACH * (x2 - x1), _REACH * (y2 - y1)
+    return len(xs) == len(ys) and all(
+        (x, y) == (0, 0)  # a keypoint without a place
+        or (x1 - x_reach <= x <= x2 + x_reach and y1 - y_reach <= y <= y2 + y_reach)
+        for x, y in zip(xs, ys, strict=True)
+    )
+
+
+def check_keypoints(rows: Sequence[Row], name: str) -> None:
+    """Check that rows read as outlines cannot all be boxes with keypoints instead.
+
+    Rows with keypoints have equally many numbers, begin with a box and have the points in it. Where
+    one of the rows differs, all of them are outlines.
+
+    Raises:
+        DataError: they can be either.
+    """
+    outlines = [row.outline for row in rows if row.outline]
+    if not outlines or len({len(each) for each in outlines}) > 1:
+        return
+    count = (len(outlines[0]) - 4) // 2
+    if all(may_have_keypoints(each, 2) for each in outlines):
+        raise DataError(
+            f"{name}: the rows of {len(outlines[0]) + 1} numbers can be outlines or boxes with "
+            f"{count} keypoints",
+            f"write kpt_shape: [{count}, 2] in data.yaml, or kpt_shape: [] for outlines",
+        )

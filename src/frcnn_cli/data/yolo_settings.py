@@ -1,0 +1,174 @@
+"""The settings of a YOLO folder: data.yaml, Darknet's obj.data, or a list of class names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..errors import DataError, reason
+from ..runtime.safe_read import read_text
+from .folders import is_hidden
+from .splits import SPLITS
+
+HINT = "expected a YOLO folder: data.yaml with names, images/, labels/"
+# files with a class name a line, below the folder
+NAME_FILES = ("classes.txt", "labels/classes.txt", "obj.names", "_darknet.labels", "classes.names")
+_MORE_NAME_FILES = tuple(f"{key}/_darknet.labels" for key in ("train", "valid", "test"))
+_MAX_YAML_BYTES = 2**20
+# what the parser raises for damaged files, and for values that are not what their tag says
+_YAML_ERRORS = (
+    yaml.YAMLError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError,
+    ValueError,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a YOLO folder says of itself."""
+
+    root: Path  # the folder
+    classes: tuple[str, ...]
+    content: Mapping[str, Any]  # of data.yaml or obj.data
+    bases: tuple[Path, ...]  # folders that its paths may be relative to, the likeliest first
+    keypoints: tuple[int, int] | None  # number, and values of each; (0, 0): there are none
+    notes: tuple[str, ...] = ()
+
+    def entries(self, split: str) -> list[str]:
+        """The places of a split that the settings name."""
+        values = (self.content[key] for key in SPLITS[split] if self.content.get(key))
+        return [str(each) for each in _as_list(next(values, []))]
+
+
+def find_settings(folder: Path) -> Path | None:
+    """data.yaml, or the only .yaml file that names classes; None where there is none.
+
+    Raises:
+        DataError: several files name classes.
+    """
+    found = sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")])
+    files = [path for path in found if not is_hidden(path.name)]
+    usual = next((path for path in files if path.stem == "data"), None)
+    if usual is not None or len(files) < 2:
+        return usual or next(iter(files), None)
+    naming = [path for path in files if "names" in _read_yaml(path)]
+    if len(naming) > 1:
+        listed = ", ".join(path.name for path in naming[:5])
+        raise DataError(f"{folder} has several files of settings: {listed}", "name one of them")
+    return next(iter(naming), None)
+
+
+def read_settings(root: Path) -> Settings:
+    """Read the settings of a folder.
+
+    Args:
+        root: the folder, or the .yaml or .data file in it.
+    Raises:
+        DataError: they cannot be read, or name no classes.
+    """
+    folder = root if root.is_dir() else root.parent
+    file = root if root.is_file() else find_settings(folder)
+    darknet = next(
+        (each for each in sorted(folder.glob("*.data")) if not is_hidden(each.name)), None
+    )
+    if file is not None and file.suffix != ".data":
+        content: Mapping[str, Any] = _read_yaml(file)
+    elif (file or darknet) is not None:
+        content = _read_darknet(file or darknet or folder)
+    else:
+        content = {}
+    bases, note = _bases(folder, str(content.get("path") or "."))
+    return Settings(
+        root=folder,
+        classes=_class_names(folder, content),
+        content=content,
+        bases=bases,
+        keypoints=_keypoints(folder, content),
+        notes=(note,) if note else (),
+    )
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file that are not blank, without blanks around them."""
+    return [line.strip() for line in read_text(path, HINT).split("\n") if line.strip()]
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(read_text(path, HINT, _MAX_YAML_BYTES))
+    except _YAML_ERRORS as error:
+        raise DataError(f"{path} is not YAML: {reason(error)}", HINT) from None
+    if not isinstance(content, dict):
+        raise DataError(f"{path} holds no settings", HINT)
+    for key in ("path", *chain.from_iterable(SPLITS.values())):
+        if not all(isinstance(each, str) for each in _as_list(content.get(key) or [])):
+            raise DataError(f"{path}: {key} is not a path or list of paths", HINT)
+    return content
+
+
+def _read_darknet(path: Path) -> dict[str, Any]:
+    """The lines `key = value` of Darknet's file; `names` is left to `_class_names`."""
+    pairs = (line.partition("=") for line in read_lines(path) if not line.startswith("#"))
+    content = {key.strip(): value.strip() for key, _, value in pairs}
+    return {key: value for key, value in content.items() if key != "names"}
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _bases(folder: Path, path: str) -> tuple[tuple[Path, ...], str]:
+    """The folders that `path` in the settings may mean, and a note where it is not here.
+
+    A path of another machine is tried without its leading folders, beside the settings and beside
+    their folder.
+    """
+    plain = folder / path
+    if plain.is_dir():
+        return (plain,), ""
+    parts = [part for part in Path(path.replace("\\", "/")).parts if part not in ("/", ".", "..")]
+    tails = [Path(*parts[first:]) for first in range(len(parts))]
+    above = (folder, folder.absolute().parent, folder.absolute().parent.parent)
+    found = [base / tail for tail in tails for base in above if (base / tail).is_dir()]
+    if not found:
+        return (plain,), ""
+    return (found[0],), f"the folder {path} of the settings is not here, so {found[0]} was read"
+
+
+def _class_names(folder: Path, content: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names in data.yaml, a list or a mapping from numbers; else those in a list of names."""
+    names = content.get("names")
+    if names is None:
+        candidates = (folder / name for name in (*NAME_FILES, *_MORE_NAME_FILES))
+        file = next((path for path in candidates if path.is_file()), None)
+        names = None if file is None else read_lines(file)
+    if isinstance(names, dict) and sorted(map(str, names)) == sorted(map(str, range(len(names)))):
+        by_text = {str(key): name for key, name in names.items()}
+        names = [by_text[str(index)] for index in range(len(names))]
+    if not isinstance(names, list) or not names:
+        raise DataError(f"{folder} names no classes", HINT)
+    if not all(isinstance(name, str | int | float) and str(name).strip() for name in names):
+        raise DataError(f"{folder}: a class has no name", HINT)
+    classes = tuple(str(name).strip() for name in names)
+    if len(set(classes)) < len(classes):
+        raise DataError(f"{folder}: a class is named twice", HINT)
+    return classes
+
+
+def _keypoints(folder: Path, content: Mapping[str, Any]) -> tuple[int, int] | None:
+    shape = content.get("kpt_shape")
+    if shape is None:
+        return None
+    numbers = [each for each in _as_list(shape) if type(each) is int]
+    if not _as_list(shape):
+        return 0, 0
+    if len(numbers) != 2 or len(numbers) < len(_as_list(shape)) or numbers[1] not in (2, 3):
+        raise DataError(
+            f"{folder}: kpt_shape is {shape!r:.80}",
+            "expected the number of keypoints, and 2 or 3 values of each, such as [17, 3]",
+        )
+    return numbers[0], numbers[1]

@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from frcnn_cli.data import checks, images
+from frcnn_cli.data.checks import check_dataset, check_file, without_damaged
+from frcnn_cli.data.dataset import Annotation, Dataset
+from frcnn_cli.errors import DataError, ImageError
+
+
+def pixels(height: int = 60, width: int = 80, seed: int = 3) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def encoded(format_name: str, array: np.ndarray | None = None, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels() if array is None else array).save(buffer, format_name, **options)
+    return buffer.getvalue()
+
+
+def make(folder: Path, contents: list[bytes], size=(60, 80), boxes=((2, 3, 20, 30),)) -> Dataset:
+    paths = []
+    for index, content in enumerate(contents):
+        paths.append(folder / f"{index}.img")
+        paths[-1].write_bytes(content)
+    annotation = Annotation(
+        size=size,
+        names=("thing",) * len(boxes),
+        boxes=np.array(boxes, np.float32).reshape(-1, 4),
+        difficult=np.zeros(len(boxes), np.bool_),
+        areas=np.full(len(boxes), 100, np.float32),
+    )
+    return Dataset(
+        name="made",
+        split="all",
+        classes=("thing",),
+        ids=tuple(path.stem for path in paths),
+        paths=tuple(paths),
+        annotations=(annotation,) * len(paths),
+    )
+
+
+WHOLE = {
+    "JPEG": encoded("JPEG"),
+    "padded JPEG": encoded("JPEG") + b"\0" * 100,
+    "PNG": encoded("PNG"),
+    "GIF": encoded("GIF"),
+    "WEBP": encoded("WEBP"),
+    "TIFF": encoded("TIFF"),
+    "compressed TIFF": encoded("TIFF", compression="tiff_lzw"),
+    "BMP": encoded("BMP"),
+    "PPM": encoded("PPM"),
+}
+
+
+def test_whole_files_are_right_and_most_are_not_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded = []
+    monkeypatch.setattr(
+        images, "decode_cut", lambda _, name: decoded.append(name) or (pixels(), False)
+    )
+    dataset = make(tmp_path, list(WHOLE.values()))
+    assert check_dataset(dataset) == dataset
+    assert decoded == [str(path) for path in dataset.paths[-2:]]
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+@pytest.mark.parametrize("name", WHOLE)
+def test_half_a_file_is_found(tmp_path: Path, name: str) -> None:
+    content = WHOLE[name]
+    path = tmp_path / "x"
+    path.write_bytes(content[: len(content) // 2])
+    assert str(path) in check_file(path).problem.message
+
+
+def test_all_damaged_files_are_named_at_once(tmp_path: Path) -> None:
+    bad = [WHOLE["JPEG"][:900], b"<html>", b"", b"words of a text\n", WHOLE["PNG"][:500]]
+    dataset = make(tmp_path, [*bad, WHOLE["PNG"], *bad])
+    dataset.paths[-1].unlink()
+    with pytest.raises(DataError, match="10 of 11 images cannot be read") as error:
+        check_dataset(dataset)
+    assert "0.img is damaged" in error.value.message
+    assert "1.img is a web page, not an image" in error.value.message
+    assert "; and 5 more" in error.value.message
+    assert "6.img" not in error.value.message
+    assert "\n" not in error.value.message
+    good, messages = without_damaged(dataset)
+    assert good.ids == ("5",)
+    assert len(messages) == 10
+    assert "no such file" in messages[-1]
+    assert check_dataset(dataset, need_pixels=False)
+
+
+def cut_smoothly(missing: int) -> bytes:
+    y, x = np.mgrid[:240, :320]
+    array = np.stack([x % 256, y, (x + y) % 256], axis=2).astype(np.uint8)
+    return encoded("JPEG", array, quality=95)[:-missing]
+
+
+@pytest.mark.parametrize("missing", [1, 2, 3, 40, 150])
+def test_a_jpeg_that_lacks_its_last_bytes_is_read(tmp_path: Path, missing: int) -> None:
+    content = cut_smoothly(missing)
+    whole = images.decode(cut_smoothly(2) + b"\xff\xd9", "a")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        image = images.decode(content, "a.jpg")
+    np.testing.assert_array_equal(image[:200], whole[:200])
+    if missing > 3:
+        assert [str(each.message) for each in caught] == ["a.jpg lacks its last bytes"]
+        dataset = check_dataset(make(tmp_path, [content, WHOLE["JPEG"]], size=None))
+        assert dataset.notes == ("1 of 2 images lack their last bytes and are read without: 0.img",)
+
+
+def test_a_progressive_jpeg_must_be_whole() -> None:
+    with pytest.raises(ImageError, match="damaged"):
+        images.decode(encoded("JPEG", progressive=True)[:-100], "a")
+
+
+def test_resized_images_are_counted_and_their_boxes_scaled(tmp_path: Path) -> None:
+    half = encoded("PNG", pixels(30, 40))
+    dataset = check_dataset(make(tmp_path, [half, half, WHOLE["PNG"]]))
+    assert dataset.notes == (
+        "2 of 3 images have another size than their annotations say, of the same aspect: "
+        "their boxes are scaled by 0.5",
+    )
+    truth = dataset.ground_truth(0)
+    assert truth.boxes.tolist() == [[1, 1.5, 10, 15]]
+    assert truth.areas.tolist() == [25]
+    assert dataset.ground_truth(2).boxes.tolist() == [[2, 3, 20, 30]]
+    assert dataset.ground_truth(2).areas.tolist() == [100]
+
+
+def test_several_factors_are_told_as_a_range(tmp_path: Path) -> None:
+    contents = [encoded("PNG", pixels(30, 40)), encoded("PNG", pixels(120, 160))]
+    assert "scaled by 0.5 to 2" in check_dataset(make(tmp_path, contents)).notes[0]
+
+
+def test_another_aspect_is_refused_with_both_sizes(tmp_path: Path) -> None:
+    dataset = make(tmp_path, [WHOLE["PNG"], encoded("PNG", pixels(50, 50))])
+    with pytest.raises(DataError, match="1 of 2 images differ") as error:
+        check_dataset(dataset)
+    assert "1.img is 50×50, but its annotation says 80×60" in error.value.message
+    with pytest.raises(DataError, match=r"1\.img is 50×50"):
+        dataset.ground_truth(1)
+    assert dataset.ground_truth(0).boxes.tolist() == [[2, 3, 20, 30]]
+
+
+def test_a_size_that_boxes_exceed_is_told(tmp_path: Path) -> None:
+    dataset = check_dataset(make(tmp_path, [WHOLE["PNG"]], size=(10, 10)))
+    assert "1 of 1 annotations give a size that their own boxes exceed" in dataset.notes[0]
+
+
+def test_images_without_objects_and_objects_outside_are_counted(tmp_path: Path) -> None:
+    outside = make(tmp_path, [WHOLE["PNG"]] * 3, boxes=((2, 3, 9, 9), (90, 3, 99, 9)))
+    empty = replace(
+        outside.annotations[0], names=(), boxes=np.zeros((0, 4), np.float32), areas=None
+    )
+    dataset = replace(outside, annotations=(empty, *outside.annotations[1:]))
+    empty_note, outside_note = check_dataset(dataset).notes
+    assert empty_note == "1 of 3 images have no object"
+    assert outside_note.startswith("2 objects lie outside of their images")
+
+
+@pytest.mark.parametrize(("top", "told"), [(1200, "use 12"), (900, "use 10"), (65000, None)])
+def test_bits_in_use_are_told(tmp_path: Path, top: int, told: str | None) -> None:
+    array = np.linspace(0, top, 60 * 80).reshape(60, 80).astype(np.uint16)
+    notes = check_dataset(make(tmp_path, [encoded("TIFF", array)] * 20)).notes
+    assert len(notes) == (told is not None)
+    assert all(f"20 of 20 images store 16 bits for a value but {told}" in note for note in notes)
+
+
+def test_negative_values_are_found_before_work_begins(tmp_path: Path) -> None:
+    hounsfield = np.linspace(-800, 300, 60 * 80).reshape(60, 80).astype(np.float32)
+    dataset = make(tmp_path, [WHOLE["PNG"], encoded("TIFF", hounsfield)])
+    with pytest.raises(DataError, match="negative values") as error:
+        check_dataset(dataset)
+    assert "window" in error.value.hint
+
+
+def test_notes_are_kept(tmp_path: Path) -> None:
+    dataset = make(tmp_path, [WHOLE["PNG"]]).with_notes("first")
+    assert check_dataset(dataset).notes == ("first",)
+    assert dataset.limited(0).notes == ("first",)
+    assert checks.check_dataset(dataset.select([0])).ids == ("0",)

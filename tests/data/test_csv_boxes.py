@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from frcnn_cli.data.csv_boxes import is_csv_of_boxes, load_csv
+from frcnn_cli.data.dataset import Dataset
+from frcnn_cli.data.voc import load_voc
+from frcnn_cli.errors import DataError
+
+# one row of each form, for `format`
+FORMS = {
+    "filename,width,height,class,xmin,ymin,xmax,ymax": "{name},{W},{H},{label},{x1},{y1},{x2},{y2}",
+    "image,label,x1,y1,x2,y2": "{name},{label},{x1},{y1},{x2},{y2}",
+    "image_path;class_name;left;top;right;bottom": "{name};{label};{x1};{y1};{x2};{y2}",
+    "Image_ID\tClass\tx\ty\twidth\theight": "{stem}\t{label}\t{x1}\t{y1}\t{w}\t{h}",
+    "label_name,bbox_x,bbox_y,bbox_width,bbox_height,image_name,image_width,image_height": (
+        "{label},{x1},{y1},{w},{h},{name},{W},{H}"
+    ),
+    "ImageID,LabelName,XMin,XMax,YMin,YMax": "{stem},{label},{fx1},{fx2},{fy1},{fy2}",
+    "file;category;xmin;ymin;w;h": "{name};{label};{x1};{y1};{w};{h}",
+    "": "images/{name},{x1},{y1},{x2},{y2},{label}",
+}
+
+
+@pytest.fixture
+def voc(voc_folder: Path) -> Dataset:
+    dataset = load_voc(voc_folder, "voc", "trainval", ())
+    folder = (voc_folder / "JPEGImages").rename(voc_folder / "images")
+    return replace(dataset, paths=tuple(folder / path.name for path in dataset.paths))
+
+
+def write(path: Path, dataset: Dataset, header: str, row: str) -> Path:
+    lines = [header] if header else []
+    for index, image in enumerate(dataset.paths):
+        truth, (height, width) = dataset.ground_truth(index), dataset.size(index)
+        for (x1, y1, x2, y2), label in zip(truth.boxes.tolist(), truth.labels, strict=True):
+            lines.append(
+                row.format(
+                    name=image.name,
+                    stem=image.stem,
+                    label=dataset.classes[label - 1],
+                    x1=x1,
+                    y1=y1,
+                    x2=x2,
+                    y2=y2,
+                    w=x2 - x1,
+                    h=y2 - y1,
+                    W=width,
+                    H=height,
+                    fx1=x1 / width,
+                    fx2=x2 / width,
+                    fy1=y1 / height,
+                    fy2=y2 / height,
+                )
+            )
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8-sig")
+    return path
+
+
+@pytest.mark.parametrize("header", FORMS)
+def test_usual_columns(voc: Dataset, header: str) -> None:
+    path = write(voc.paths[0].parent.parent / "boxes.csv", voc, header, FORMS[header])
+    assert is_csv_of_boxes(path)
+    found = load_csv(path, None, None, ())
+    assert (found.name, found.split, found.classes) == ("csv:boxes.csv", "all", voc.classes)
+    assert found.ids == voc.ids
+    assert found.paths == voc.paths
+    for own, other in zip(found.ground_truths(), voc.ground_truths(), strict=True):
+        np.testing.assert_allclose(own.boxes, other.boxes, atol=1e-3)
+        assert own.labels.tolist() == other.labels.tolist()
+
+
+def test_a_folder_of_splits_has_the_classes_of_all(voc: Dataset) -> None:
+    root = voc.paths[0].parent.parent
+    header, row = "filename,class,xmin,ymin,xmax,ymax", "{name},{label},{x1},{y1},{x2},{y2}"
+    write(root / "train_labels.csv", voc, header, row)
+    (root / "test_labels.csv").write_text(f"{header}\n{voc.paths[0].name},zebra,1,1,9,9\n")
+    found = load_csv(root, None, "test", ())
+    assert (found.split, found.classes, len(found)) == ("test", (*voc.classes, "zebra"), 1)
+    assert len(load_csv(root, None, None, ("trainval", "train"))) == 8
+
+
+def test_images_without_boxes_are_background(voc: Dataset) -> None:
+    path = voc.paths[0].parent.parent / "boxes.csv"
+    names = [image.name for image in voc.paths]
+    path.write_text(f"{names[0]},1,1,9,9,ball\n{names[1]},,,,,\n")
+    found = load_csv(path, None, None, ())
+    assert [len(each.labels) for each in found.ground_truths()] == [1, 0]
+    assert found.notes == ("boxes.csv: took 1 image without a box for background",)
+
+
+def test_train_and_val_of_one_file(voc: Dataset) -> None:
+    path = write(voc.paths[0].parent.parent / "boxes.csv", voc, *next(iter(FORMS.items())))
+    parts = [load_csv(path, None, split, ()) for split in ("train", "val")]
+    assert [len(part) for part in parts] == [6, 2]
+    assert set(parts[0].ids) | set(parts[1].ids) == set(voc.ids)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "a,b,c\n1,2,3\n", "filename,class\na.jpg,ball\n", "a.jpg,1,2,3,4,5\n", "\0\n"],
+)
+def test_other_files_are_not_boxes(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.csv").write_text(text)
+    assert not is_csv_of_boxes(tmp_path / "a.csv")
+    with pytest.raises(DataError, match="no columns of boxes"):
+        load_csv(tmp_path / "a.csv", None, None, ())
+
+
+def test_files_with_scores_are_read_only_by_name(voc: Dataset) -> None:
+    path = voc.paths[0].parent.parent / "detections.csv"
+    path.write_text(f"image,label,score,x1,y1,x2,y2\n{voc.paths[0].name},ball,0.5,1,1,9,9\n")
+    assert not is_csv_of_boxes(path)
+    assert "scores" in load_csv(path, None, None, ()).notes[0]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("a.jpg,ball,1,1,x,9", "boxes.csv:3: expected four numbers"),
+        ("a.jpg,ball,1,1,,9", "boxes.csv:3: expected four numbers"),
+        ("a.jpg,ball,1,1,nan,9", "boxes.csv:3: expected four numbers"),
+        ("a.jpg,ball,9,1,1,9", "boxes.csv:3: expected xmin < xmax"),
+        ("a.jpg,,1,1,9,9", "boxes.csv:3: the box has no class"),
+        (",ball,1,1,9,9", "boxes.csv:3: no image"),
+    ],
+)
+def test_bad_rows_are_named(tmp_path: Path, row: str, message: str) -> None:
+    path = tmp_path / "boxes.csv"
+    path.write_text(f"filename,class,xmin,ymin,xmax,ymax\na.jpg,ball,1,1,9,9\n{row}\n")
+    with pytest.raises(DataError, match=message):
+        load_csv(path, None, None, ())

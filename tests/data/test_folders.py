@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from frcnn_cli.data.folders import (
+    FileIndex,
+    count_endings,
+    has_hidden_part,
+    hidden_note,
+    is_hidden,
+    walk_files,
+)
+
+
+def touch(folder: Path, *names: str) -> Path:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "hidden"),
+    [
+        ("._a.jpg", True), (".DS_Store", True), (".ipynb_checkpoints", True), ("__MACOSX", True),
+        ("Thumbs.db", True), ("desktop.ini", True), ("a.jpg", False), ("_a.jpg", False),
+        ("a.b.c", False),
+    ],
+)  # fmt: skip
+def test_names_that_belong_to_the_system(name: str, hidden: bool) -> None:
+    assert is_hidden(name) == hidden
+    assert has_hidden_part(Path("x", name, "y")) == hidden
+
+
+def test_a_path_upwards_is_not_hidden() -> None:
+    assert not has_hidden_part(Path("../a/./b.jpg"))
+
+
+def test_hidden_files_and_folders_are_passed_over(tmp_path: Path) -> None:
+    touch(tmp_path, "b.jpg", "._b.jpg", "in/a.jpg", ".ipynb_checkpoints/b.jpg", "__MACOSX/b.jpg")
+    files, hidden = walk_files(tmp_path)
+    assert files == [tmp_path / "b.jpg", tmp_path / "in" / "a.jpg"]
+    assert hidden == 1
+    assert walk_files(tmp_path, recursive=False)[0] == [tmp_path / "b.jpg"]
+
+
+def test_endings_are_counted() -> None:
+    assert count_endings(map(Path, ["a.TXT", "b.txt", "c", "d.xml"])) == (
+        "2 .txt, 1 without ending, 1 .xml"
+    )
+    assert hidden_note(1).startswith("1 file whose")
+
+
+def test_an_index_finds_names_without_their_endings(tmp_path: Path) -> None:
+    touch(tmp_path, "a.PNG", "a.jpg", "b c (1).JPG", "d.rf.12.jpeg", "in/e.tif", "f.txt", "._a.jpg")
+    index = FileIndex(tmp_path, {".jpg", ".jpeg", ".png", ".tif"})
+    assert index.names == ["a", "b c (1)", "d.rf.12", "in/e"]
+    assert index.find("a") == tmp_path / "a.jpg"
+    assert index.find("in/e") == tmp_path / "in" / "e.tif"
+    assert index.find("f") is None
+    assert index.hidden == 1
+
+
+def test_accents_and_capitals_may_differ_where_one_name_is_meant(tmp_path: Path) -> None:
+    stored = unicodedata.normalize("NFD", "Café_학")
+    touch(tmp_path, f"{stored}.jpg", "x.jpg", "X.jpg")
+    index = FileIndex(tmp_path, {".jpg"})
+    assert index.find_name(unicodedata.normalize("NFC", "café_학")) == stored
+    assert index.find("X") == tmp_path / "X.jpg"
+    touch(tmp_path, "y.jpg", "Y.jpg")
+    assert FileIndex(tmp_path, {".jpg"}).find("ｙ") is None
+
+
+def test_an_index_of_no_folder_is_empty(tmp_path: Path) -> None:
+    assert FileIndex(tmp_path / "absent", {".jpg"}).names == []

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from frcnn_cli.data.dataset import Dataset
+from frcnn_cli.data.splits import canonical_split, hash_split, split_in_name, split_of_file
+from frcnn_cli.data.voc import load_voc
+from frcnn_cli.errors import DataError
+
+
+@pytest.fixture
+def dataset(voc_folder: Path) -> Dataset:
+    return load_voc(voc_folder, "voc", "trainval", ())
+
+
+@pytest.mark.parametrize(
+    ("stem", "split"),
+    [
+        ("instances_val2017", "val"), ("train", "train"), ("test_labels", "test"),
+        ("Validation", "val"), ("instances_Train", "train"), ("trainval", "trainval"),
+        ("ann", None), ("result", None), ("train_and_val", None), ("retrain", None),
+    ],
+)  # fmt: skip
+def test_the_split_in_a_name(stem: str, split: str | None) -> None:
+    assert split_in_name(stem) == split
+
+
+def test_spellings() -> None:
+    assert [canonical_split(name) for name in ("valid", "VAL", "x")] == ["val", "val", "x"]
+    assert split_of_file(Path("a/valid/_annotations.coco.json")) == "val"
+    assert split_of_file(Path("a/train/test.json")) == "test"
+    assert split_of_file(Path("a/b/ann.json")) == "ann"
+
+
+def test_every_image_is_in_one_part(dataset: Dataset) -> None:
+    train, val = (hash_split(dataset, name) for name in ("train", "val"))
+    assert (train.split, val.split, len(train), len(val)) == ("train", "val", 6, 2)
+    assert sorted((*train.ids, *val.ids)) == sorted(dataset.ids)
+    assert "6 of its images are taken for training and 2 for validation" in val.notes[-1]
+    index = dataset.ids.index(val.ids[0])
+    assert val.paths[0] == dataset.paths[index]
+    assert val.annotations[0] is dataset.annotations[index]
+
+
+def test_names_and_order_do_not_matter(dataset: Dataset, tmp_path: Path) -> None:
+    expected = {path.read_bytes() for path in hash_split(dataset, "val").paths}
+    paths = [tmp_path / f"{number}.jpg" for number in range(len(dataset))]
+    for path, source in zip(paths, reversed(dataset.paths), strict=True):
+        shutil.copy(source, path)
+    other = hash_split(replace(dataset, paths=tuple(paths)), "val")
+    assert {path.read_bytes() for path in other.paths} == expected
+
+
+def test_copies_are_in_the_same_part(dataset: Dataset) -> None:
+    for path in dataset.paths[1:4]:
+        shutil.copy(dataset.paths[0], path)
+    parts = [hash_split(dataset, name) for name in ("train", "val")]
+    copies = [sum(path in dataset.paths[:4] for path in part.paths) for part in parts]
+    assert sorted(copies) == [0, 4]
+
+
+def test_a_small_data_set_has_a_val_image(dataset: Dataset) -> None:
+    assert len(hash_split(dataset.limited(2), "val")) == 1
+    with pytest.raises(DataError, match="too few images"):
+        hash_split(dataset.limited(1), "val")
+
+
+def test_missing_images_are_split_by_their_names(dataset: Dataset) -> None:
+    for path in dataset.paths:
+        path.unlink()
+    assert len(hash_split(dataset, "val")) == 2
