@@ -305,4 +305,4 @@ def test_training_images_are_reported(weights, voc_folder, trained_on, seen) -> 
     devkit = Path("VOCdevkit/VOC2007")
     shutil.copytree(voc_folder, devkit)
     result = run("eval voc2007 --split val --limit 1", f"--data {devkit.parent} -w {weights}")
-    assert ("they have seen these images" in " ".join(result.stderr.split())) == seen
+    assert ("which has these images" in " ".join(result.stderr.split())) == seen

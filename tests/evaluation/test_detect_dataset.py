@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from frcnn_cli.checkpoints.weights import IMAGE_SKETCH
+from frcnn_cli.data.content import ContentSketch, file_hashes
 from frcnn_cli.errors import ImageError
 from frcnn_cli.evaluation.detect_dataset import (
     LOG_FOLDER,
@@ -58,5 +60,18 @@ def test_images_that_a_network_was_trained_on(
     detector, dataset, trained_on, name, split, known
 ) -> None:
     header = replace(detector.header, provenance={"data": trained_on})
-    expected = trained_on.partition(",")[0] if known else None
+    expected = f"{trained_on.partition(',')[0]}, which has these images" if known else None
     assert training_overlap(header, replace(dataset, name=name, split=split)) == expected
+
+
+def test_images_are_known_by_their_content(detector, dataset) -> None:
+    half = file_hashes(dataset.paths[: len(dataset) // 2])
+    sketch = ContentSketch.of(half).to_json()
+    other = replace(dataset, name="voc:elsewhere")
+    count = len(set(half))
+    for provenance in ({IMAGE_SKETCH: sketch}, {"trained_from": {IMAGE_SKETCH: sketch}}):
+        header = replace(detector.header, provenance=provenance)
+        assert training_overlap(header, other) == f"{count} of the {len(dataset)} images"
+    strangers = ContentSketch.of(["0" * 12]).to_json()
+    header = replace(detector.header, provenance={"data": "voc2007 val", IMAGE_SKETCH: strangers})
+    assert training_overlap(header, replace(dataset, name="voc2007", split="val")) is None

@@ -36,6 +36,7 @@ _OLD_FORMATS = ("frcnn-1", "frcnn-2")  # without and with a prefilter
 _KEY = "frcnn"  # of the header in the file's metadata
 _HINT = "expected a .safetensors file written by frcnn train or frcnn compress"
 _MAX_CLASSES = 10_000
+IMAGE_SKETCH = "image_sketch"  # in the provenance: the ContentSketch of the training images
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -212,9 +212,9 @@ def _from_network(
     images = whole.limited(limit)
     if not quiet:
         _show_unmatched_classes(whole, detector.classes, weights.stem)
-        overlap = training_overlap(detector.header, whole)
+        overlap = training_overlap(detector.header, images)
         if overlap is not None:
-            stderr.print(f"these weights were trained on {overlap}: they have seen these images")
+            stderr.print(f"these weights were trained on {overlap}")
     with open_log(detector, weights, images, reference, save) as log:
         known = len(known_detections(log, images))
         if known and not quiet:

@@ -9,7 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..checkpoints.weights import WeightsHeader
+from ..checkpoints.weights import IMAGE_SKETCH, WeightsHeader
+from ..data.content import ContentSketch, file_hashes
 from ..data.dataset import Dataset
 from ..inference.batching import ReadFailure
 from ..inference.detector import Detector
@@ -21,6 +22,7 @@ from .detection_log import DetectionLog, Header
 # would give other detections, so that new ones are not mixed with old ones.
 DETECTION_VERSION = 1
 LOG_FOLDER = Path("runs/eval")
+_OFFICIAL = ("voc2007", "voc2012")  # names that stand for the same images everywhere
 
 
 def detect_all(
@@ -114,13 +116,26 @@ def detector_identity(detector: Detector, weights: Path) -> dict[str, Any]:
 
 
 def training_overlap(header: WeightsHeader, dataset: Dataset) -> str | None:
-    """The training data in a header ("voc2007 trainval"), if it contains this split.
+    """Which images of a data set weights were trained on, for people; None if none is known.
 
-    Returns:
-        None if it does not, or if that is unknown: all folders in VOC layout are called voc.
+    Images are compared by content where the weights tell which they were trained on, and by the
+    name of the data set ("voc2007 trainval") in older files.
     """
+    sketches: list[ContentSketch] = []
+    provenance: object = header.provenance
+    while isinstance(provenance, dict):
+        sketch = ContentSketch.from_json(provenance.get(IMAGE_SKETCH))
+        sketches += [] if sketch is None else [sketch]
+        provenance = provenance.get("trained_from")
+    if sketches:
+        hashes = file_hashes(dataset.paths)
+        shared = max(min(sketch.shared(hashes), len(dataset)) for sketch in sketches)
+        about = "" if all(sketch.is_complete for sketch in sketches) else "about "
+        return f"{about}{shared} of the {len(dataset)} images" if shared else None
     trained_on = str(header.provenance.get("data", "")).partition(",")[0]
     names, _, split = trained_on.rpartition(" ")
     splits = ("train", "val", "trainval") if split == "trainval" else (split,)
     contained = dataset.name in names.split("+") and dataset.split in splits
-    return trained_on if dataset.name != "voc" and contained else None
+    return (
+        f"{trained_on}, which has these images" if dataset.name in _OFFICIAL and contained else None
+    )

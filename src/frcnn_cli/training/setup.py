@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..checkpoints.weights import WeightsHeader
+from ..checkpoints.weights import IMAGE_SKETCH, WeightsHeader
 from ..config import TrainConfig, TrainRuntimeConfig, check
 from ..data.dataset import Dataset
 from ..errors import ConfigError, DataError
@@ -88,6 +88,7 @@ def set_up(
             "data": f"{dataset.name} {dataset.split}, {len(statistics.usable)} images",
             "init": start.description,
             "proposals": source.method.digest,
+            IMAGE_SKETCH: statistics.content.to_json(),
         },
     )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..data.content import ContentSketch, content_hash
 from ..data.dataset import Dataset
 from ..errors import DataError
 from ..ops import box_coder
@@ -23,9 +24,16 @@ RECALL_THRESHOLDS = (0.5, 0.7)  # IoU
 
 def read_sample(dataset: Dataset, source: ProposalSource, index: int, max_proposals: int) -> Sample:
     """Read an image with its objects and its best proposals, `max_proposals` of them at most."""
+    return _read(dataset, source, index, max_proposals)[1]
+
+
+def _read(
+    dataset: Dataset, source: ProposalSource, index: int, max_proposals: int
+) -> tuple[bytes, Sample]:
+    """The content of an image file, and the sample that is made from it."""
     content, image, ground_truth = dataset.read(index)
     proposals = source(content, image).top(max_proposals)
-    return Sample(
+    return content, Sample(
         image_id=dataset.image_id(index),
         image=image,
         proposals=proposals,
@@ -43,6 +51,7 @@ class DatasetStatistics:
     object_counts: NDArray[np.int64]  # [K], objects that are not difficult
     recall: dict[float, float]  # by IoU: fraction of these objects that a proposal covers with it
     foreground_per_image: float  # mean number of foreground RoIs that could be sampled
+    content: ContentSketch  # of all images, by which evaluation knows them again
 
     @property
     def landscape(self) -> NDArray[np.bool_]:
@@ -85,13 +94,15 @@ def compute_statistics(
         DataError: no image has a usable RoI.
     """
 
-    def measure(index: int) -> _ImageStatistics:
-        sample = read_sample(dataset, source, index, max_proposals)
-        return _image_statistics(sample, fg_threshold, bg_thresholds)
+    def measure(index: int) -> tuple[str, _ImageStatistics]:
+        content, sample = _read(dataset, source, index, max_proposals)
+        return content_hash(content), _image_statistics(sample, fg_threshold, bg_thresholds)
 
-    parts = []
+    parts, hashes = [], []
     for _, future in prefetch(measure, range(len(dataset)), threads):
-        parts.append(future.result())
+        image_hash, part = future.result()
+        hashes.append(image_hash)
+        parts.append(part)
         on_image()
     usable = np.array([part.usable for part in parts])
     if not usable.any():
@@ -111,6 +122,7 @@ def compute_statistics(
             for iou in RECALL_THRESHOLDS
         },
         foreground_per_image=sum(len(part.fg_labels) for part in parts) / len(parts),
+        content=ContentSketch.of(hashes),
     )
 
 

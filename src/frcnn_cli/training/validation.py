@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from ..checkpoints.weights import WeightsHeader
 from ..config import DetectConfig, Precision
+from ..data.content import shared_files
 from ..data.dataset import Dataset
 from ..evaluation.evaluate import voc07_mean_ap
 from ..inference.detector import Detector
@@ -26,7 +27,7 @@ def check_validation_images(validation: Dataset, training: Dataset) -> int:
         DataError: no validation image has an object that is not difficult.
     """
     validation.require_objects()
-    return len(set(validation.paths) & set(training.paths))
+    return shared_files(validation.paths, training.paths)
 
 
 def make_validator(
