@@ -53,6 +53,7 @@ def test_levels_are_enough_for_the_largest_image(weights) -> None:
     torch.testing.assert_close(network.pool(features, rois), expected.flatten(1), rtol=0, atol=0)
 
 
+@pytest.mark.slow  # the shipped files below say it of larger networks
 def test_onnxruntime_gives_the_same(weights, tmp_path) -> None:
     pytest.importorskip("onnx")
     pytest.importorskip("onnxscript")
@@ -101,7 +102,10 @@ def test_boxes_are_those_of_the_box_coder(weights) -> None:
         np.testing.assert_allclose(boxes[:, label], expected, rtol=1e-5, atol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["squeezenet1_1-voc07", "vgg16-voc07"])
+@pytest.mark.parametrize(
+    "name",
+    ["squeezenet1_1-voc07", pytest.param("vgg16-voc07", marks=pytest.mark.slow)],
+)
 def test_the_shipped_files(name: str, tmp_path: Path) -> None:
     """At other image sizes and numbers of RoIs than those that the export traced."""
     pytest.importorskip("onnxscript")

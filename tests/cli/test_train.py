@@ -150,9 +150,12 @@ def test_the_prefilter_is_left_out(weights, voc_folder, monkeypatch) -> None:
 def test_two_data_sets_as_one(init, voc_folder, tmp_path) -> None:
     other = tmp_path / "other"
     shutil.copytree(voc_folder, other)
-    assert "share names of images" in failure(
-        run(TRAIN, f"--init {init} voc:{voc_folder}+voc:{other}")
+    assert "are the same file" in failure(
+        run(TRAIN, f"--init {init} voc:V+voc:V".replace("V", str(voc_folder)))
     )
+    result = run(TRAIN, f"--init {init} voc:{voc_folder}+voc:{other} --dry-run")
+    assert result.exit_code == 0, result.output
+    assert "share 8 names of images: the name of the data set is put before them" in result.stderr
     for path in sorted(other.rglob("0000*")):
         path.rename(path.with_name("x" + path.name))
     for path in (other / "ImageSets" / "Main").glob("*.txt"):

@@ -67,7 +67,7 @@ def test_data_sets_are_concatenated(voc_folder: Path) -> None:
     assert [both.classes[k - 1] for k in labels] == [
         val.classes[k - 1] for k in val.ground_truth(0).labels
     ]
-    with pytest.raises(DataError, match="share names of images"):
+    with pytest.raises(DataError, match="are the same file"):
         concatenate_datasets([train, train])
 
 

@@ -54,7 +54,7 @@ def test_broken_files_are_named_and_do_not_stop_the_others(tmp_path, paths):
     failed = [result for result in results if result.error]
     assert [result.index for result in failed] == [2, 5]
     assert all(result.proposals is None and not result.cached for result in failed)
-    assert "2.png is not" in failed[0].error.message
+    assert "2.png is text, not an image" in failed[0].error.message
     assert len(results) == 9
 
 

@@ -23,6 +23,7 @@ print(faults() - before)
 """
 
 
+@pytest.mark.slow  # two new processes that import torch
 @pytest.mark.skipif(sys.platform != "linux", reason="of glibc")
 def test_freed_memory_is_used_again() -> None:
     counts = {}

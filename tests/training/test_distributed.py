@@ -93,6 +93,7 @@ def train(folder: Path, data: Path, processes: int) -> Path:
     return run / "runs" / "train" / "run" / "last.safetensors"
 
 
+@pytest.mark.slow  # new processes that import torch
 def test_two_processes_train_as_one(
     voc_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,6 +107,7 @@ def test_two_processes_train_as_one(
         assert torch.allclose(tensor, two[key], rtol=0, atol=1e-5), key
 
 
+@pytest.mark.slow  # new processes that import torch
 def test_an_image_that_one_process_misses_ends_both_with_a_line_and_a_checkpoint(
     voc_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -241,10 +241,13 @@ def concatenate_datasets(datasets: Sequence[Dataset], labels: Sequence[str] = ()
         DataError: two of them have the same image file.
     """
     names = " and ".join(each.name for each in datasets)
-    if len({path for each in datasets for path in each.paths}) < sum(
-        len(set(each.paths)) for each in datasets
-    ):
-        raise DataError(f"{names} share names of images", "name each image in one of them only")
+    holders = Counter(path for each in datasets for path in dict.fromkeys(each.paths))
+    common = [path for path, count in holders.items() if count > 1]
+    if common:
+        raise DataError(
+            f"{len(common)} images of {names} are the same file, first {common[0]}",
+            "name each data set once",
+        )
     labels = _unique(labels or [each.name.partition(":")[2] or each.name for each in datasets])
     counts = Counter(image_id for each in datasets for image_id in set(each.ids))
     ids = tuple(

@@ -54,6 +54,9 @@ class Runs:
     def __reduce__(self):
         return self.what
 
+    def __str__(self):
+        return f"runs {self.what[0].__name__}{self.what[1]}"
+
 
 @pytest.mark.parametrize(
     "hostile",
