@@ -61,7 +61,7 @@ def test_damage_is_found_and_removed(cache):
     source.path(b"\1").write_bytes(source.path(b"\1").read_bytes()[:-1])
     bad = damaged(cache)
     assert sorted(bad) == sorted([source.path(b"\0"), source.path(b"\1")])
-    cache_admin.clean(cache, bad)
+    cache_admin.clean_up(cache, bad)
     assert damaged(cache) == []
     assert source.cached(b"\2") is not None
     assert source.cached(b"\1") is None
@@ -75,7 +75,7 @@ def test_leftovers_are_those_that_nobody_is_writing(cache):
     description = source.folder / "method.json.1-2.part"
     description.write_bytes(b"half")
     assert set(cache_admin.leftovers(cache)) == {part, description}
-    files, freed = cache_admin.clean(cache, [])
+    files, freed = cache_admin.clean_up(cache, [])
     assert not part.exists()
     assert not description.exists()
     assert (files, freed) == (2, 2 * 4)
@@ -83,6 +83,6 @@ def test_leftovers_are_those_that_nobody_is_writing(cache):
 
 def test_clean_keeps_every_sound_entry(cache):
     before = cache_admin.status(cache)
-    assert cache_admin.clean(cache, []) == (0, 0)
+    assert cache_admin.clean_up(cache, []) == (0, 0)
     assert cache_admin.status(cache) == before
     assert not all(each.current for each in before)

@@ -32,10 +32,10 @@ def administer_cache(
         DataError: --verify found a damaged entry, or an image without proposals.
     """
     from ..data.images import read_bytes
-    from ..proposers import cache_admin as upkeep
+    from ..proposers.cache_admin import clean_up, damaged, leftovers, status
 
     cache = source.folder.parent
-    folders = upkeep.status(cache)
+    folders = status(cache)
     answer: dict[str, Any] = {
         "cache": str(cache),
         "methods": [
@@ -54,12 +54,12 @@ def administer_cache(
     if verify or clean:
         total = sum(each.entries for each in folders)
         with ProgressLine("verifying", total, "entries", quiet) as progress:
-            bad = list(upkeep.damaged(cache, progress.advance))
-        answer |= {"damaged": len(bad), "leftovers": len(upkeep.leftovers(cache))}
+            bad = list(damaged(cache, progress.advance))
+        answer |= {"damaged": len(bad), "leftovers": len(leftovers(cache))}
         missing = [path for path in paths if source.cached(read_bytes(path)) is None]
         answer |= {"images": len(paths), "missing": len(missing)}
     if clean:
-        files, size = upkeep.clean(cache, bad)
+        files, size = clean_up(cache, bad)
         answer |= {"removed": files, "freed_bytes": size}
     if json:
         print(dumps(answer))

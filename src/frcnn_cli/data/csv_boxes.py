@@ -91,19 +91,23 @@ def find_csv_files(folder: Path) -> dict[str, list[Path]]:
 
 
 def load_csv(
-    place: Path, image_folder: Path | None, split: str | None, default_splits: Sequence[str]
+    file_or_folder: Path,
+    image_folder: Path | None,
+    split: str | None,
+    default_splits: Sequence[str],
 ) -> Dataset:
     """Read a CSV file of boxes, or that of one split in a folder; classes are sorted by name.
 
     Args:
-        place: the file or folder.
+        file_or_folder: FILE or DIR of csv:FILE and csv:DIR.
         image_folder: the folder of the images; None: they are looked for near the file.
         split: of a folder: train, val or test; of a file: train or val, see `hash_split`.
     Raises:
         DataError: there is no such file, a column is missing, or a row holds no box.
     """
-    name = f"csv:{place.resolve().name}"
-    files = find_csv_files(place) if place.is_dir() else {"all": [place]}
+    name = f"csv:{file_or_folder.resolve().name}"
+    is_folder = file_or_folder.is_dir()
+    files = find_csv_files(file_or_folder) if is_folder else {"all": [file_or_folder]}
     path, by_content = choose_file(name, files, split, default_splits)
     # A class may be missing from this split; labels must be the same in every split.
     others = [each for each in chain.from_iterable(files.values()) if each != path]
@@ -117,7 +121,7 @@ def load_csv(
     stems = [Path(each.replace("\\", "/")).stem for each in names]
     dataset = Dataset(
         name=name,
-        split=split_of_file(path) if place.is_dir() else "all",
+        split=split_of_file(path) if is_folder else "all",
         classes=tuple(sorted(classes)),
         ids=tuple(stems if len(set(stems)) == len(stems) else names),
         paths=tuple(paths),

@@ -22,29 +22,29 @@ _LOOKED_FOR = (
 _XML_PLACES = ("", "*/", "*/*/")
 
 
-def recognise(place: Path) -> tuple[str, str]:
+def recognise(path: Path) -> tuple[str, str]:
     """The format of a data set: its key in FORMATS, and a description of what it is known by.
 
     Raises:
         DataError: the file or folder has no known format, or fits several.
     """
-    checks = _FOLDER_CHECKS if place.is_dir() else _FILE_CHECKS
-    fits = {name: text for name, check in checks.items() if (text := check(place))}
+    checks = _FOLDER_CHECKS if path.is_dir() else _FILE_CHECKS
+    fits = {name: text for name, check in checks.items() if (text := check(path))}
     if len(fits) == 1:
         return next(iter(fits.items()))
     if not fits:
-        raise DataError(f"{place} is no data set of a known format", f"looked for {_LOOKED_FOR}")
+        raise DataError(f"{path} is no data set of a known format", f"looked for {_LOOKED_FOR}")
     listed = "; ".join(f"{name}: {text}" for name, text in fits.items())
     raise DataError(
-        f"{place} can be read in {len(fits)} ways: {listed}",
-        f"choose one: {', '.join(f'{name}:{place}' for name in fits)}",
+        f"{path} can be read in {len(fits)} ways: {listed}",
+        f"choose one: {', '.join(f'{name}:{path}' for name in fits)}",
     )
 
 
-def fits_any_format(place: Path) -> bool:
+def fits_any_format(path: Path) -> bool:
     """Whether a file or folder has a known format, or several."""
-    checks = _FOLDER_CHECKS if place.is_dir() else _FILE_CHECKS
-    return any(check(place) for check in checks.values())
+    checks = _FOLDER_CHECKS if path.is_dir() else _FILE_CHECKS
+    return any(check(path) for check in checks.values())
 
 
 def _voc(folder: Path) -> str:
@@ -99,8 +99,8 @@ def _has_label_texts(folder: Path) -> bool:
     """Whether a text of boxes is in labels/, or beside an image in the folder or one below it."""
     if (folder / "labels").is_dir():
         return True
-    for place in (folder, *(each for each in folder.iterdir() if each.is_dir())):
-        names = {path.name for path in place.iterdir() if not is_hidden(path.name)}
+    for each in (folder, *(entry for entry in folder.iterdir() if entry.is_dir())):
+        names = {entry.name for entry in each.iterdir() if not is_hidden(entry.name)}
         stems = {Path(name).stem for name in names if Path(name).suffix.lower() in SUFFIXES}
         if any(f"{stem}.txt" in names for stem in stems):
             return True

@@ -1,4 +1,4 @@
-"""Opens data sets by name (voc2007), by format and place (coco:FILE), or by place alone."""
+"""Opens data sets by name (voc2007), by format and path (coco:FILE), or by path alone."""
 
 from __future__ import annotations
 
@@ -20,54 +20,54 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DatasetFormat:
-    """A format whose data sets are named by their place, as in coco:FILE."""
+    """A format whose data sets are named by their path, as in coco:FILE."""
 
-    place: str  # what follows the colon, for help texts and messages
-    # called with the place, the folder given with --data, the split and the default splits
+    metavar: str  # what follows the colon, for help texts and messages
+    # called with the path, the folder given with --data, the split and the default splits
     load: Callable[[Path, Path | None, str | None, Sequence[str]], Dataset]
 
 
 def _load_voc(
-    place: Path, data: Path | None, split: str | None, default_splits: Sequence[str]
+    path: Path, data: Path | None, split: str | None, default_splits: Sequence[str]
 ) -> Dataset:
     from .voc import find_root, load_voc
 
-    name, root = _check_folder("voc", place, data), find_root(place)
+    name, root = _check_folder("voc", path, data), find_root(path)
     return _with_split(lambda *splits: load_voc(root, name, *splits), split, default_splits)
 
 
 def _load_coco(
-    place: Path, data: Path | None, split: str | None, default_splits: Sequence[str]
+    path: Path, data: Path | None, split: str | None, default_splits: Sequence[str]
 ) -> Dataset:
     from .coco import load_coco, load_coco_folder
     from .splits import SPLITS, canonical_split, hash_split, split_of_file
 
     images = data_dir(data) if data is not None else None
-    if place.is_dir():
-        return load_coco_folder(place, images, split, default_splits)
-    own = split_of_file(place)
+    if path.is_dir():
+        return load_coco_folder(path, images, split, default_splits)
+    own = split_of_file(path)
     if split is None or canonical_split(split) == own:
-        return load_coco(place, images)
+        return load_coco(path, images)
     if own in SPLITS or canonical_split(split) not in ("train", "val"):
         raise ConfigError("a COCO file is one split", "leave out --split, or name another file")
-    return hash_split(load_coco(place, images), canonical_split(split))
+    return hash_split(load_coco(path, images), canonical_split(split))
 
 
 def _load_yolo(
-    place: Path, data: Path | None, split: str | None, default_splits: Sequence[str]
+    path: Path, data: Path | None, split: str | None, default_splits: Sequence[str]
 ) -> Dataset:
     from .yolo import load_yolo
 
-    name = _check_folder("yolo", place, data)
-    return _with_split(lambda *splits: load_yolo(place, name, *splits), split, default_splits)
+    name = _check_folder("yolo", path, data)
+    return _with_split(lambda *splits: load_yolo(path, name, *splits), split, default_splits)
 
 
 def _load_csv(
-    place: Path, data: Path | None, split: str | None, default_splits: Sequence[str]
+    path: Path, data: Path | None, split: str | None, default_splits: Sequence[str]
 ) -> Dataset:
     from .csv_boxes import load_csv
 
-    return load_csv(place, data_dir(data) if data is not None else None, split, default_splits)
+    return load_csv(path, data_dir(data) if data is not None else None, split, default_splits)
 
 
 def _with_split(
@@ -98,17 +98,17 @@ def _with_split(
     return hash_split(whole, canonical_split(split))
 
 
-def _check_folder(format_name: str, place: Path, data: Path | None) -> str:
+def _check_folder(format_name: str, path: Path, data: Path | None) -> str:
     """Check that the folder of a data set exists and that --data names no other; return its name.
 
     Raises:
         ConfigError: --data is given too. DataError: there is no such folder.
     """
     if data is not None:
-        raise ConfigError(f"{format_name}:{place} names the folder already", "leave out --data")
-    if not place.exists():
-        raise DataError(f"no folder {place}", f"expected {format_name}:DIR")
-    return f"{format_name}:{place.resolve().name}"
+        raise ConfigError(f"{format_name}:{path} names the folder already", "leave out --data")
+    if not path.exists():
+        raise DataError(f"no folder {path}", f"expected {format_name}:DIR")
+    return f"{format_name}:{path.resolve().name}"
 
 
 # Name -> the year of a VOC challenge, whose data can be downloaded; None: a folder of the user.
@@ -119,7 +119,7 @@ FORMATS = {
     "yolo": DatasetFormat("DIR", _load_yolo),
     "csv": DatasetFormat("FILE", _load_csv),
 }
-SPECS = (*DATASETS, *(f"{name}:{each.place}" for name, each in FORMATS.items()))
+SPECS = (*DATASETS, *(f"{name}:{each.metavar}" for name, each in FORMATS.items()))
 HELP = f"One of {', '.join(SPECS)}, or a folder or file, whose format is recognised."
 VOC_SPLITS = ("train", "val", "trainval", "test")
 SEPARATOR = "+"  # between the names of data sets that are concatenated
@@ -133,14 +133,14 @@ def _split_names(name: str) -> list[str]:
     Folders that are named without their format are joined too, where all of them exist.
     """
     names = _SEPARATOR.split(name)
-    if len(names) == 1 and SEPARATOR in name and not _place_alone(name):
+    if len(names) == 1 and SEPARATOR in name and not _bare_path(name):
         parts = name.split(SEPARATOR)
-        if all(map(_place_alone, parts)):
+        if all(map(_bare_path, parts)):
             return parts
     return names
 
 
-def _place_alone(name: str) -> Path | None:
+def _bare_path(name: str) -> Path | None:
     """The folder or file that a name without a format stands for; None where there is none."""
     path = Path(os.path.expanduser(name))
     return path if name not in DATASETS and name.strip() and path.exists() else None
@@ -151,7 +151,7 @@ def is_dataset_name(text: str) -> bool:
     names = _SEPARATOR.split(text)
     if len(names) > 1:
         return all(map(is_dataset_name, names))
-    return text in DATASETS or _parse_place(text) is not None
+    return text in DATASETS or _parse_spec(text) is not None
 
 
 def names_dataset(text: str) -> bool:
@@ -160,18 +160,21 @@ def names_dataset(text: str) -> bool:
         return is_dataset_name(text)
     from .recognise import fits_any_format
 
-    place = _place_alone(text)
-    return place is not None and fits_any_format(place)
+    path = _bare_path(text)
+    return path is not None and fits_any_format(path)
 
 
 def dataset_format(name: str) -> str:
-    """The key of FORMATS of a data set at some place, recognised where the name does not have it;
-    other names as they are."""
-    parsed, place = _parse_place(name), _place_alone(name)
-    if parsed is None and place is not None:
+    """The format of a data set: in its name (coco:FILE), or recognised in the files at its path.
+
+    Returns:
+        A key of FORMATS; the name as it is where it names neither.
+    """
+    parsed, path = _parse_spec(name), _bare_path(name)
+    if parsed is None and path is not None:
         from .recognise import recognise
 
-        return recognise(place)[0]
+        return recognise(path)[0]
     return name if parsed is None else parsed[0]
 
 
@@ -183,12 +186,12 @@ def is_voc_challenge(name: str) -> bool:
     return all(DATASETS.get(each) for each in _SEPARATOR.split(name))
 
 
-def _parse_place(name: str) -> tuple[str, Path] | None:
-    """Format and place of coco:FILE and the like; None for other names."""
-    format_name, _, place = name.partition(":")
-    if format_name not in FORMATS or not place:
+def _parse_spec(name: str) -> tuple[str, Path] | None:
+    """Format and path of coco:FILE and the like; None for other names."""
+    format_name, _, path = name.partition(":")
+    if format_name not in FORMATS or not path:
         return None
-    return format_name, Path(os.path.expanduser(place))
+    return format_name, Path(os.path.expanduser(path))
 
 
 def absolute_name(name: str) -> str:
@@ -196,9 +199,9 @@ def absolute_name(name: str) -> str:
     names = _split_names(name)
     if len(names) > 1:
         return SEPARATOR.join(map(absolute_name, names))
-    parsed, place = _parse_place(name), _place_alone(name)
-    if parsed is None and place is not None:
-        return str(place.resolve())
+    parsed, path = _parse_spec(name), _bare_path(name)
+    if parsed is None and path is not None:
+        return str(path.resolve())
     return name if parsed is None else f"{parsed[0]}:{parsed[1].resolve()}"
 
 
@@ -209,7 +212,7 @@ def open_dataset(
     default_splits: tuple[str, ...] = ("trainval", "train"),
     on_message: Callable[[str], None] = lambda message: None,
 ) -> Dataset:
-    """Open a data set: at the place in its name, in `data` or FRCNN_DATA, or after a download.
+    """Open a data set: at the path in its name, in `data` or FRCNN_DATA, or after a download.
 
     Args:
         name: a key of DATASETS, where "voc" is any folder in VOC layout; or voc:DIR, coco:FILE,
@@ -231,12 +234,12 @@ def open_dataset(
             [open_dataset(each, data, split, default_splits, on_message) for each in names],
             _labels(names),
         )
-    parsed, place = _parse_place(name), _place_alone(name)
+    parsed, path = _parse_spec(name), _bare_path(name)
     if parsed is not None:
-        format_name, place = parsed
-        return FORMATS[format_name].load(place, data, split, default_splits)
-    if place is not None:
-        return _open_place(place, data, split, default_splits)
+        format_name, path = parsed
+        return FORMATS[format_name].load(path, data, split, default_splits)
+    if path is not None:
+        return _open_path(path, data, split, default_splits)
     if name not in DATASETS:
         raise unknown_name("data set", name, SPECS)
     from .voc import find_root, load_voc
@@ -251,22 +254,22 @@ def open_dataset(
     return _with_split(lambda *splits: load_voc(root, name, *splits), split, default_splits)
 
 
-def _open_place(
-    place: Path, data: Path | None, split: str | None, default_splits: Sequence[str]
+def _open_path(
+    path: Path, data: Path | None, split: str | None, default_splits: Sequence[str]
 ) -> Dataset:
     """Open a folder or file in the format that it is recognised to have, and say so in a note."""
     from .recognise import recognise
 
-    format_name, description = recognise(place)
-    dataset = FORMATS[format_name].load(place, data, split, default_splits)
-    note = f"read {place} as {format_name.upper()}: {description}"
+    format_name, description = recognise(path)
+    dataset = FORMATS[format_name].load(path, data, split, default_splits)
+    note = f"read {path} as {format_name.upper()}: {description}"
     return replace(dataset, notes=(note, *dataset.notes))
 
 
 def _labels(names: Sequence[str]) -> list[str]:
-    """Short different labels for data sets: the ends of their places that differ."""
-    places = [parsed[1] if (parsed := _parse_place(each)) else Path(each) for each in names]
-    parts = [place.resolve().with_suffix("").parts for place in places]
+    """Short different labels for data sets: the ends of their paths that differ."""
+    paths = [parsed[1] if (parsed := _parse_spec(each)) else Path(each) for each in names]
+    parts = [path.resolve().with_suffix("").parts for path in paths]
     for depth in range(1, min(map(len, parts)) + 1):
         labels = [each[-depth] for each in parts]
         if len(set(labels)) == len(labels):

@@ -66,7 +66,7 @@ def leftovers(cache: Path) -> list[Path]:
     return files
 
 
-def clean(cache: Path, damaged_entries: list[Path]) -> tuple[int, int]:
+def clean_up(cache: Path, damaged_entries: list[Path]) -> tuple[int, int]:
     """Remove damaged entries and leftovers. Sound entries stay, even those of other versions.
 
     Returns:
