@@ -8,7 +8,6 @@ import pytest
 from frcnn_cli.data.folders import (
     FileIndex,
     count_endings,
-    has_hidden_part,
     hidden_note,
     is_hidden,
     walk_files,
@@ -33,11 +32,6 @@ def touch(folder: Path, *names: str) -> Path:
 )  # fmt: skip
 def test_names_that_belong_to_the_system(name: str, hidden: bool) -> None:
     assert is_hidden(name) == hidden
-    assert has_hidden_part(Path("x", name, "y")) == hidden
-
-
-def test_a_path_upwards_is_not_hidden() -> None:
-    assert not has_hidden_part(Path("../a/./b.jpg"))
 
 
 def test_hidden_files_and_folders_are_passed_over(tmp_path: Path) -> None:

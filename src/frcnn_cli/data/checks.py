@@ -82,14 +82,6 @@ def check_dataset(dataset: Dataset, need_pixels: bool = True) -> Dataset:
     )
 
 
-def without_damaged(dataset: Dataset) -> tuple[Dataset, list[str]]:
-    """The images that can be read, and a message for each of the others."""
-    checks = [check_file(path) for path in dataset.paths]
-    readable = [index for index, check in enumerate(checks) if check.problem is None]
-    messages = [check.problem.message for check in checks if check.problem is not None]
-    return dataset.select(readable), messages
-
-
 def _name_some(messages: Sequence[str]) -> str:
     rest = len(messages) - _NAMED
     return "; ".join(messages[:_NAMED]) + (f"; and {rest} more" if rest > 0 else "")

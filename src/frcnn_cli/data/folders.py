@@ -20,11 +20,6 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name.casefold() in _SYSTEM_NAMES
 
 
-def has_hidden_part(path: Path) -> bool:
-    """Whether a relative path, or a folder on it, is hidden; see `is_hidden`."""
-    return any(is_hidden(part) for part in path.parts if part not in (".", ".."))
-
-
 def walk_files(folder: Path, recursive: bool = True) -> tuple[list[Path], int]:
     """The files below a folder, sorted, and the number of hidden files that are left out.
 
