@@ -28,6 +28,7 @@ from torchvision.ops import roi_pool
 
 from frcnn_cli.config import TrainRuntimeConfig, recipe
 from frcnn_cli.data.registry import open_dataset
+from frcnn_cli.data.transforms import Normalizer
 from frcnn_cli.inference.profile import gemm_rate
 from frcnn_cli.models.region_network import RegionNetwork
 from frcnn_cli.proposers.cache import ProposalSource
@@ -53,6 +54,7 @@ class PlainLoop:
 
     def __init__(self, network: RegionNetwork, batches: BatchMaker) -> None:
         self.network = network.to(memory_format=torch.contiguous_format).train()
+        self.normalize = Normalizer(batches.pixels, network.device)
         self.batches, self.config = batches, batches.config
         groups = parameter_groups(self.network, self.config)
         self.optimizer = torch.optim.SGD(groups, lr=self.config.lr, momentum=self.config.momentum)
@@ -64,9 +66,10 @@ class PlainLoop:
         assert targets is not None
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.config, iteration) * group["factor"]
+        images = self.normalize(batch.images, batch.sizes)
         images, rois, labels, target_deltas = (
             each.to(network.device)
-            for each in (batch.images.contiguous(), batch.rois, targets.labels, targets.deltas)
+            for each in (images.contiguous(), batch.rois, targets.labels, targets.deltas)
         )
         maps = network.features(images) * network.feature_scale
         bins = network.backbone.pooled_size
@@ -134,9 +137,9 @@ def stage_times(learner: Learner) -> dict[str, float]:
         times.clear()
         with timed("preparing a batch, not overlapped"):
             learner.batches(iteration)
-        counts = torch.bincount(batch.rois[:, 0].long()).tolist()
+        counts = batch.roi_counts
         network.dropout.reseed(range(len(counts)), counts, device)
-        images = batch.images.to(device, memory_format=torch.channels_last)
+        images = learner.normalize(batch.images, batch.sizes)
         with timed("convolutions"), autocast():
             maps = network.features(images)
         map_leaf = maps.detach().requires_grad_()
@@ -181,7 +184,8 @@ def step_flops(learner: Learner) -> float:
     hooks = [layer.register_forward_hook(count) for layer in layers]
     batch = learner.batches(0)
     with torch.no_grad():
-        network.eval()(batch.images.to(learner.device), batch.rois.to(learner.device))
+        images = learner.normalize(batch.images, batch.sizes)
+        network.eval()(images, batch.rois.to(learner.device))
     network.train()
     for hook in hooks:
         hook.remove()

@@ -291,7 +291,7 @@ class TrainRuntimeConfig:
     precision: Precision = setting(
         "auto", "Type of the network's arithmetic; auto is bf16 where that is faster"
     )
-    # processes that make batches ahead of time; None: 1 on the CPU, up to 8 for a GPU
+    # processes that make batches ahead of time; None: 1 on the CPU, all cores but 2 for a GPU
     workers: int | None = setting(None, "Processes that make batches", Range(0), flag="")
     checkpoint_minutes: float = setting(5.0, "Minutes between checkpoints", Range(0))
     eval_every: int = setting(

@@ -176,7 +176,7 @@ class BatchMaker(TorchDataset[Batch | FrcnnError]):
                     rng=np.random.default_rng([config.seed, iteration, slot]),
                 )
             )
-        return collate(prepared, self.pixels, self.padded_size(iteration))
+        return collate(prepared, self.padded_size(iteration))
 
     def loader(
         self, first: int, workers: int, *, pin_memory: bool
