@@ -182,11 +182,11 @@ def detector(model: RegionNetwork, name: str, precision: str) -> Detector:
     return Detector(model, header, unused, DetectConfig(precision=precision), "cpu")
 
 
-def at_rank(full: Detector) -> Detector:
+def at_rank(full: Detector, device: str = "cpu") -> Detector:
     """Our detector at rank 256, with other random weights, which do not change the time."""
     model = copy.deepcopy(full.network).float()  # Detector casts it again
     model.set_ranks({"fc6": RANK, "fc7": RANK})
-    return Detector(model, full.header, full.proposals, full.config, "cpu")
+    return Detector(model, full.header, full.proposals, full.config, device)
 
 
 def agreement(ours: NDArray[np.floating], theirs: NDArray[np.floating]) -> float:

@@ -34,6 +34,7 @@ from frcnn_cli.models.region_network import RegionNetwork
 from frcnn_cli.proposers.cache import ProposalSource
 from frcnn_cli.proposers.registry import selective_search
 from frcnn_cli.runtime.device import keep_freed_memory
+from frcnn_cli.structures import Batch
 from frcnn_cli.training.batches import BatchMaker
 from frcnn_cli.training.initialisation import Initialisation
 from frcnn_cli.training.learner import Learner
@@ -50,9 +51,16 @@ SHARED = Path(__file__).parents[2] / "shared"
 
 
 class PlainLoop:
-    """The peer: nothing is overlapped, cached or fused."""
+    """The peer: nothing is overlapped, cached or fused.
 
-    def __init__(self, network: RegionNetwork, batches: BatchMaker) -> None:
+    Args:
+        precision: of the layers, by torch.autocast; None: float32.
+    """
+
+    def __init__(
+        self, network: RegionNetwork, batches: BatchMaker, precision: torch.dtype | None = None
+    ) -> None:
+        self.precision = precision
         self.network = network.to(memory_format=torch.contiguous_format).train()
         self.normalize = Normalizer(batches.pixels, network.device)
         self.batches, self.config = batches, batches.config
@@ -60,8 +68,11 @@ class PlainLoop:
         self.optimizer = torch.optim.SGD(groups, lr=self.config.lr, momentum=self.config.momentum)
 
     def step(self, iteration: int) -> float:
+        """Make the batch of an iteration, do the iteration and return its loss."""
+        return self.step_on(self.batches(iteration), iteration)
+
+    def step_on(self, batch: Batch, iteration: int) -> float:
         """Do one iteration and return its loss."""
-        batch = self.batches(iteration)
         network, targets = self.network, batch.targets
         assert targets is not None
         for group in self.optimizer.param_groups:
@@ -71,17 +82,20 @@ class PlainLoop:
             each.to(network.device)
             for each in (images.contiguous(), batch.rois, targets.labels, targets.deltas)
         )
-        maps = network.features(images) * network.feature_scale
-        bins = network.backbone.pooled_size
-        x = roi_pool(maps, rois, (bins, bins), 1 / network.backbone.stride)
-        x = x.permute(0, 2, 3, 1).flatten(1)  # the order of the weights
-        for layer in network.fc_layers.values():
-            x = F.dropout(layer(x).relu())
-        logits, deltas = network.cls_score(x), network.bbox_pred(x)
-        loss = F.cross_entropy(logits, labels)
-        chosen = deltas.view(len(deltas), -1, 4)[torch.arange(len(deltas)), labels]
-        distance = F.smooth_l1_loss(chosen, target_deltas, reduction="none").sum(1)
-        loss = loss + (distance * (labels > 0)).sum() / len(deltas)
+        with torch.autocast(network.device.type, self.precision, enabled=bool(self.precision)):
+            maps = network.features(images) * network.feature_scale
+            bins = network.backbone.pooled_size
+            x = roi_pool(maps.float(), rois, (bins, bins), 1 / network.backbone.stride)
+            x = x.permute(0, 2, 3, 1).flatten(1)  # the order of the weights
+            for layer in network.fc_layers.values():
+                x = F.dropout(layer(x).relu())
+            logits, deltas = network.cls_score(x), network.bbox_pred(x)
+            loss = F.cross_entropy(logits, labels)
+            chosen = deltas.view(len(deltas), -1, 4)[
+                torch.arange(len(labels), device=labels.device), labels
+            ]
+            distance = F.smooth_l1_loss(chosen, target_deltas, reduction="none").sum(1)
+            loss = loss + (distance * (labels > 0)).sum() / len(deltas)
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
