@@ -159,6 +159,10 @@ class TrainConfig:
     )
     # paper 5.2
     max_size: int = setting(1000, "Largest longer side of the images, pixels", Range(1, MAX_SIDE))
+    # the fewer shapes there are, the less often a GPU's library chooses its algorithms anew
+    pad_to: int = setting(
+        1, "Pad the images of a batch to multiples of so many pixels", Range(1, 128)
+    )
     # paper 4.5; None: `first_trained` of the backbone
     train_from: str | None = setting(
         None, "First layer that is trained: conv3_1, fc6, bbox_pred … [default: the backbone's]"

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import unknown_name
-from ..ops.conv import Conv2d, MaxPool2d
+from ..ops.conv import Conv2d, Layers, MaxPool2d, conv_relu
 from ..structures import PixelStatistics
 
 TORCHVISION_PIXELS = PixelStatistics((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
@@ -41,7 +41,7 @@ class BackboneSpec:
 
 
 def _alexnet() -> nn.Sequential:
-    return nn.Sequential(
+    return Layers(
         Conv2d(3, 64, 11, stride=4, padding=2),
         nn.ReLU(inplace=True),
         nn.MaxPool2d(3, 2),
@@ -66,7 +66,7 @@ def _vgg16() -> nn.Sequential:
             continue
         layers += [Conv2d(channels, width, 3, padding=1), nn.ReLU(inplace=True)]
         channels = width
-    return nn.Sequential(*layers)
+    return Layers(*layers)
 
 
 class LocalResponseNorm(nn.LocalResponseNorm):
@@ -81,7 +81,7 @@ class LocalResponseNorm(nn.LocalResponseNorm):
 
 
 def _vgg_cnn_m_1024() -> nn.Sequential:
-    return nn.Sequential(
+    return Layers(
         Conv2d(3, 96, 7, stride=2),
         nn.ReLU(inplace=True),
         LocalResponseNorm(5, alpha=5e-4, k=2.0),
@@ -111,12 +111,12 @@ class Fire(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """From [B, channels, H, W] to [B, 2 * expand, H, W]."""
-        x = self.squeeze(x).relu_()
-        return torch.cat([self.expand1x1(x), self.expand3x3(x)], dim=1).relu_()
+        x = conv_relu(self.squeeze, x)
+        return torch.cat([conv_relu(self.expand1x1, x), conv_relu(self.expand3x3, x)], dim=1)
 
 
 def _squeezenet1_1() -> nn.Sequential:
-    return nn.Sequential(
+    return Layers(
         Conv2d(3, 64, 3, stride=2),
         nn.ReLU(inplace=True),
         nn.MaxPool2d(3, 2, ceil_mode=True),
