@@ -70,23 +70,28 @@ def on_device(tensor: Tensor) -> Tensor:
     return made
 
 
-class Transfers:
-    """The asynchronous copies that may still be under way."""
+class Queue:
+    """What the device may not have finished yet, as far as the host knows."""
 
     def __init__(self) -> None:
         self._finish: list[Callable[[], None]] = []
-        self._finished = 0
+        self.finished = 0
 
     @property
-    def begun(self) -> int:
-        """How many copies were begun so far."""
-        return self._finished + len(self._finish)
+    def length(self) -> int:
+        """How many things were queued so far, the finished ones included."""
+        return self.finished + len(self._finish)
 
     def finish(self, count: int | None = None) -> None:
-        """Wait until the first `count` copies have ended; None for all."""
-        while self._finish and (count is None or self._finished < count):
-            self._finished += 1
+        """Learn that the first `count` things are finished; None for all."""
+        while self._finish and (count is None or self.finished < count):
+            self.finished += 1
             self._finish.pop(0)()
+
+    def event(self) -> int:
+        """Queue an event, and return its position, counted from 1."""
+        self._finish.append(lambda: None)
+        return self.length
 
     def download(self, target: Tensor) -> None:
         """Put a placeholder into `target`, in place of what has arrived in it, until then."""
@@ -103,7 +108,8 @@ class Transfers:
         expected = source.clone()
 
         def check() -> None:
-            if not ((source == expected) | (source != source)).all():
+            same_nan = (source != source) & (expected != expected)
+            if not ((source == expected) | same_nan).all():
                 raise RuntimeError(f"the pinned memory uploaded at {place} was changed too early")
 
         self._finish.append(check)
@@ -129,15 +135,15 @@ class Device:
     """The state of the device, which all threads share."""
 
     ledger: Ledger = field(default_factory=Ledger)
-    transfers: Transfers = field(default_factory=Transfers)
+    queue: Queue = field(default_factory=Queue)
     generators: Generators = field(default_factory=Generators)
     guard: Any = field(default_factory=threading.RLock)
 
     def wait(self, what: str, count: int | None = None) -> None:
-        """Let the host wait until the first `count` transfers have ended; None for all."""
+        """Let the host wait for the first `count` things in the queue; None for all."""
         with self.guard:
             self.ledger.waits[place(), what] += 1
-            self.transfers.finish(count)
+            self.queue.finish(count)
 
     def uploaded(self, source: Tensor, name: str) -> None:
         self.ledger.uploads[place(), name] += source.numel() * source.element_size()
@@ -152,9 +158,9 @@ class Device:
                 self.wait(f"{name}, {'upload' if target.is_cuda else 'download'}")
             on_host(target).copy_(on_host(source))
             if asynchronous and target.is_cuda:
-                self.transfers.upload(source, place())
+                self.queue.upload(source, place())
             elif asynchronous:
-                self.transfers.download(target)
+                self.queue.download(target)
 
 
 class _Mode(TorchDispatchMode):
@@ -257,29 +263,34 @@ def fake_cuda() -> Iterator[Ledger]:
             stack.enter_context(patch.object(target, name, replacement))
         stack.enter_context(running())
         yield device.ledger
-        device.transfers.finish()
+        device.queue.finish()
 
 
 def _replacements(
     device: Device, running: Callable[[], Any]
 ) -> list[tuple[Any, str, Callable[..., Any]]]:
     """What torch does without any operator, and the start of threads: (owner, name, function)."""
-    event, stream = torch.cuda.Event, torch.cuda.Stream
-    record, query, synchronize = event.record, event.query, event.synchronize
-    run = threading.Thread.run
+    event = torch.cuda.Event
+    record, elapsed_time, run = event.record, event.elapsed_time, threading.Thread.run
 
     def recorded(self: Any, *args: Any, **kwargs: Any) -> None:
-        self.transfers_before = device.transfers.begun
+        self.position, self.asked = device.queue.event(), False
         record(self, *args, **kwargs)
 
-    def queried(self: Any) -> bool:
-        with device.guard:
-            device.transfers.finish(getattr(self, "transfers_before", 0))
-        return query(self)
+    def position(self: Any) -> int:
+        return getattr(self, "position", 0)  # an event that was not recorded is finished
 
-    def event_synchronized(self: Any) -> None:
-        device.wait("event.synchronize", getattr(self, "transfers_before", 0))
-        synchronize(self)
+    def queried(self: Any) -> bool:
+        """The first answer is no, unless the host has waited meanwhile."""
+        if getattr(self, "asked", True):
+            device.queue.finish(position(self))
+        self.asked = True
+        return device.queue.finished >= position(self)
+
+    def elapsed(self: Any, end: Any) -> float:
+        if device.queue.finished < max(position(self), position(end)):
+            raise RuntimeError(f"CUDA error: device not ready at {place()}")
+        return elapsed_time(self, end)
 
     def ran(self: threading.Thread) -> None:
         with running():
@@ -288,8 +299,9 @@ def _replacements(
     return [
         (event, "record", recorded),
         (event, "query", queried),
-        (event, "synchronize", event_synchronized),
-        (stream, "synchronize", lambda self: device.wait("stream.synchronize")),
+        (event, "elapsed_time", elapsed),
+        (event, "synchronize", lambda self: device.wait("event.synchronize", position(self))),
+        (torch.cuda.Stream, "synchronize", lambda self: device.wait("stream.synchronize")),
         (torch.cuda, "synchronize", lambda *ignored: device.wait("cuda.synchronize")),
         (threading.Thread, "run", ran),
     ]

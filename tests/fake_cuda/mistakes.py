@@ -61,7 +61,7 @@ def read_after_its_event() -> None:
     fetched, arrived = fetch(), torch.cuda.Event()
     arrived.record()
     while not arrived.query():
-        pass
+        pass  # training would go on meanwhile
     assert fetched.item() == 66
 
 
@@ -70,8 +70,8 @@ def refill(wait: bool) -> None:
     batch, uploaded = torch.zeros(4).pin_memory(), torch.cuda.Event()
     batch.to(CUDA, non_blocking=True)
     uploaded.record()
-    if wait:
-        assert uploaded.query()
+    while wait and not uploaded.query():
+        pass
     batch += 1
 
 
@@ -89,6 +89,16 @@ def upload_images(cast_on_the_host: bool) -> Tensor:
     return pinned.to(CUDA, non_blocking=True).float()
 
 
+def measure(wait: bool) -> float:
+    begun, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    begun.record()
+    features()
+    ended.record()
+    while wait and not ended.query():
+        pass
+    return begun.elapsed_time(ended)
+
+
 MISTAKES: dict[str, Mistake] = {
     "a mask made on the host": Mistake(lambda: drop("cpu"), lambda: drop("cuda")),
     "a generator of the host": Mistake(lambda: draw("cpu"), lambda: draw("cuda")),
@@ -104,6 +114,7 @@ MISTAKES: dict[str, Mistake] = {
     ),
     "an upload with a cast": Mistake(lambda: upload_images(True), lambda: upload_images(False)),
     "pinned memory refilled early": Mistake(lambda: refill(wait=False), lambda: refill(wait=True)),
+    "time asked for too early": Mistake(lambda: measure(wait=False), lambda: measure(wait=True)),
     "values from a list": Mistake(
         lambda: torch.tensor([1.0, 2.0], device=CUDA), lambda: torch.ones(2, device=CUDA)
     ),

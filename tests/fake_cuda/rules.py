@@ -16,7 +16,8 @@ from fake_cuda.ledger import place
 FREE = {
     "aten.empty", "aten.empty_like", "aten.empty_strided", "aten.new_empty",
     "aten.new_empty_strided", "aten.detach", "aten.alias", "aten.set_", "aten.resize_",
-    "aten.view_as_real", "aten.is_pinned", "aten._pin_memory", "aten.record_stream", "prim.device",
+    "aten.view_as_real", "aten._unsafe_view", "aten.is_pinned", "aten._pin_memory",
+    "aten.record_stream", "prim.device",
 }  # fmt: skip
 # Operators whose kernels wait: their result is on the host, or its size depends on the values.
 WAITING = {
