@@ -10,11 +10,12 @@ import copy
 import json
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,9 @@ from frcnn_cli.compression import cost, distillation
 from frcnn_cli.compression.calibration import calibrate
 from frcnn_cli.compression.compressor import Compressor
 from frcnn_cli.config import CompressConfig, DetectConfig, TrainRuntimeConfig
+from frcnn_cli.data.sources import as_source
 from frcnn_cli.data.voc import load_voc
+from frcnn_cli.inference import profile
 from frcnn_cli.inference.detector import Detector
 from frcnn_cli.inference.result import Result
 from frcnn_cli.proposers.cache import ProposalSource
@@ -76,13 +79,32 @@ class Workshop:
         paths = sorted((self.folder / "voc" / "JPEGImages").glob("*.jpg"))
         return paths[:: len(SIZES)]
 
-    def trainer(self, name: str, device: str, *, workers: int = 0, **options: Any) -> Trainer:
-        dataset = load_voc(self.folder / "voc", "voc", "trainval", ())
-        init = tiny.add_tiny_backbone(self.patch, self.folder)
-        config = replace(CONFIG, dropout=0.5, iterations=4)
-        runtime = TrainRuntimeConfig(device=device, precision="bf16", workers=workers)
-        folder = self.folder / f"{name}-{device}"
-        return make_trainer(dataset, self.source, init, folder, config, runtime=runtime, **options)
+    def trainer(
+        self,
+        name: str,
+        device: str,
+        *,
+        workers: int = 0,
+        cached: bool = False,
+        settings: Mapping[str, Any] = MappingProxyType({}),
+        resume: bool = False,
+    ) -> Trainer:
+        """Of four steps in bf16 with dropout, in the folder `folder_of(name, device)`."""
+        return make_trainer(
+            load_voc(self.folder / "voc", "voc", "trainval", ()),
+            self.source,
+            tiny.add_tiny_backbone(self.patch, self.folder),
+            self.folder_of(name, device),
+            replace(CONFIG, dropout=0.5, iterations=4, **settings),
+            resume=resume,
+            runtime=TrainRuntimeConfig(
+                device=device, precision="bf16", workers=workers, cache_features=cached
+            ),
+        )
+
+    def folder_of(self, name: str, device: str) -> Path:
+        """The folder of a training run."""
+        return self.folder / f"{name}-{device}"
 
     def detector(self) -> Detector:
         """On the CPU, with the same weights each time."""
@@ -101,17 +123,22 @@ class Usage:
 Case = Callable[[Workshop], Usage | None]
 
 
-def train(shop: Workshop) -> Usage:
-    """Steps in bf16 with dropout."""
-    expected = list(shop.trainer("train", "cpu").steps())
-    found, ledgers = [], []
-    for metrics in shop.trainer("train", "cuda").steps():
-        found.append(metrics)
-        ledgers.append(shop.ledger.copy())
-    _assert_same_metrics(found, expected)
-    weights = (tensors_of(shop.folder / f"train-{device}") for device in DEVICES)
-    assert_close(*weights, rtol=1e-3, atol=1e-4)
-    return Usage(ledgers[1].since(ledgers[0]), units=1)
+def training(*, cached: bool = False, **settings: object) -> Case:
+    """Training with these settings."""
+
+    def case(shop: Workshop) -> Usage:
+        options = {"cached": cached, "settings": settings}
+        expected = list(shop.trainer("run", "cpu", **options).steps())
+        found, ledgers = [], []
+        for metrics in shop.trainer("run", "cuda", **options).steps():
+            found.append(metrics)
+            ledgers.append(shop.ledger.copy())
+        _assert_same_metrics(found, expected)
+        weights = (tensors_of(shop.folder_of("run", device)) for device in DEVICES)
+        assert_close(*weights, rtol=1e-3, atol=1e-4)
+        return Usage(ledgers[1].since(ledgers[0]), units=1)
+
+    return case
 
 
 def resume(shop: Workshop) -> None:
@@ -125,7 +152,7 @@ def resume(shop: Workshop) -> None:
     assert [each.iteration for each in rest] == list(range(done + 1, len(expected) + 1))
     _assert_same_metrics(first, expected[: len(first)])
     _assert_same_metrics(rest, expected[done:])
-    assert_same_weights(shop.folder / "through-cuda", shop.folder / "stopped-cuda")
+    assert_same_weights(shop.folder_of("through", "cuda"), shop.folder_of("stopped", "cuda"))
 
 
 def _assert_same_metrics(found: list[StepMetrics], expected: list[StepMetrics]) -> None:
@@ -137,9 +164,9 @@ def _assert_same_metrics(found: list[StepMetrics], expected: list[StepMetrics]) 
 
 
 def detection(
-    *, rank: int | None = None, cascade: bool = False, batch: int = 1, scales: tuple[int, ...] = ()
+    *, rank: int | None = None, cascade: bool = False, batch: int = 1, **settings: object
 ) -> Case:
-    """Detection with these settings, in float32."""
+    """Detection with these settings."""
 
     def case(shop: Workshop) -> Usage:
         made = shop.detector()
@@ -148,7 +175,7 @@ def detection(
             compressor = Compressor(made.network, header, None)
             report = compressor.report(compressor.choose_ranks(CompressConfig(rank=rank)))
             header = compressor.apply(report, keep_full=cascade)
-        config = replace(made.config, scales=scales, max_size=400)
+        config = replace(made.config, **settings)
         results = {}
         for device in DEVICES:
             network = copy.deepcopy(made.network)
@@ -172,6 +199,26 @@ def _assert_same_detections(found: list[Any], expected: list[Any]) -> None:
         np.testing.assert_array_equal(ours.labels, theirs.labels)
         np.testing.assert_allclose(ours.scores, theirs.scores, atol=1e-5)
         np.testing.assert_allclose(ours.boxes, theirs.boxes, atol=1e-2)
+
+
+def profiling(shop: Workshop) -> None:
+    """The times of the stages, which are the device's own."""
+    for size in ("_MATRIX_SIDE", "_COPY_SIZE"):
+        shop.patch.setattr(profile, size, 256)  # of what a GPU does in no time
+    made, found = shop.detector(), {}
+    for device in DEVICES:
+        network = copy.deepcopy(made.network)
+        detector = Detector(network, made.header, shop.source, made.config, device)
+        found[device] = profile.profile(detector, map(as_source, shop.pictures[:1]))
+    ours, theirs = (
+        {stage.name: stage.floor is None for stage in found[device].stages} for device in DEVICES
+    )
+    assert ours == theirs
+    assert all(stage.milliseconds > 0 for stage in found["cuda"].stages)
+    assert (found["cuda"].rois, found["cuda"].distinct) == (
+        found["cpu"].rois,
+        found["cpu"].distinct,
+    )
 
 
 def calibration(shop: Workshop) -> None:
@@ -223,13 +270,17 @@ def compress(shop: Workshop) -> None:
 
 
 CASES: dict[str, Case] = {
-    "training": train,
+    "training": training(),
+    "AdamW": training(optimizer="adamw", clip_norm=1.0),
+    "cached features": training(cached=True, train_from="fc6"),
     "resume": resume,
     "whole": detection(),
     "low rank": detection(rank=8),
     "cascade": detection(rank=8, cascade=True),
     "batch": detection(batch=IMAGES),
     "scales": detection(scales=(160, 240)),
+    "bf16": detection(precision="bf16"),
+    "profile": profiling,
     "calibration": calibration,
     "compression": compress,
 }
