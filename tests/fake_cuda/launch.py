@@ -20,6 +20,7 @@ import torch
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
+PATIENCE = 600  # seconds; it takes less than 30
 
 
 def missing() -> str | None:
@@ -45,7 +46,7 @@ def launch(*names: str) -> dict[str, Any]:
     """Run the cases of these names, or all of them; see `cases.main` for the report.
 
     Raises:
-        CalledProcessError: the process did not come to its end; what it wrote is on stderr.
+        SubprocessError: the process did not come to its end; what it wrote is on stderr.
     """
     with TemporaryDirectory() as name:
         folder, report = Path(name), Path(name) / "report.json"
@@ -58,7 +59,7 @@ def launch(*names: str) -> dict[str, Any]:
             "OMP_NUM_THREADS": "1",
         }
         command = [sys.executable, "-m", "fake_cuda.cases", str(report), *names]
-        subprocess.run(command, env=environment, check=True)
+        subprocess.run(command, env=environment, check=True, timeout=PATIENCE)
         return json.loads(report.read_text())
 
 

@@ -19,13 +19,10 @@ FREE = {
     "aten.view_as_real", "aten._unsafe_view", "aten.is_pinned", "aten._pin_memory",
     "aten.record_stream", "prim.device",
 }  # fmt: skip
-# Operators whose kernels wait: their result is on the host, or its size depends on the values.
-WAITING = {
-    "aten._local_scalar_dense", "aten.is_nonzero", "aten.equal", "aten.nonzero",
-    "aten.masked_select", "aten._unique", "aten._unique2", "aten.unique_dim",
-    "aten.unique_consecutive", "aten.bincount", "aten._linalg_eigh", "aten._linalg_svd",
-    "torchvision.nms",
-}  # fmt: skip
+# Operators that wait, since their result is on the host or has a size that depends on the values:
+# those that torch tags so, and these, which read how a solver ended or how many boxes are left.
+WAITING_TAGS = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
+WAITING = {"aten._linalg_eigh", "aten._linalg_svd", "torchvision.nms"}
 COPIES = {"aten._to_copy", "aten.copy_"}
 # Operators that take indices of either device; those of the host are uploaded.
 INDEXING = {
@@ -131,11 +128,10 @@ class Call:
 
     def waits(self) -> bool:
         """Whether the host has to wait for the result, or uploads an index for it."""
-        if self.name == "aten.repeat_interleave":
-            return self.kwargs.get("output_size") is None
-        if self.name == "aten.index_put_" and self.args[2].is_cpu and not self.args[2].ndim:
-            return any(index.is_cpu for index in self.indices)  # masks become masked_fill
-        masks = (torch.bool, torch.uint8)
-        return self.name in WAITING or any(
-            index.is_cpu or index.dtype in masks for index in self.indices
-        )
+        if self.name == "aten.repeat_interleave" and self.kwargs.get("output_size") is not None:
+            return False
+        if self.indices:
+            number = self.name == "aten.index_put_" and self.args[2].is_cpu
+            masks = () if number else (torch.bool, torch.uint8)  # to put a number needs no count
+            return any(index.is_cpu or index.dtype in masks for index in self.indices)
+        return self.name in WAITING or not WAITING_TAGS.isdisjoint(self.operator.tags)
