@@ -82,7 +82,9 @@ def show(found: object) -> None:
     for key, value in found.items():
         if isinstance(value, dict) and "ok" in value:
             limit = f" (at most {value['limit']:g})" if "limit" in value else ""
-            print(f"  {'ok   ' if value['ok'] else 'WRONG'} {key}: {value['value']:.3g}{limit}")
+            number = value["value"]
+            text = f"{number:.3g}" if isinstance(number, float | int) else number
+            print(f"  {'ok   ' if value['ok'] else 'WRONG'} {key}: {text}{limit}")
         elif isinstance(value, list):
             print(f"  {key}:", *value, sep="\n    ")
         else:

@@ -38,6 +38,7 @@ from frcnn_cli.data.voc import load_voc
 from frcnn_cli.inference import profile
 from frcnn_cli.inference.detector import Detector
 from frcnn_cli.inference.result import Result
+from frcnn_cli.ops import roi_pool_gpu
 from frcnn_cli.proposers.cache import ProposalSource
 from frcnn_cli.proposers.registry import dense
 from frcnn_cli.training.metrics import StepMetrics
@@ -297,6 +298,7 @@ def run_case(case: Case, folder: Path) -> dict[str, Any]:
     write_voc(folder / "voc", IMAGES * len(SIZES), seed=7)
     try:
         with pytest.MonkeyPatch.context() as patch, fake_cuda() as ledger:
+            patch.setattr(roi_pool_gpu, "is_available", lambda device: False)  # it compiles code
             usage = case(Workshop(ledger, folder, patch))
     except Exception:
         return {"error": traceback.format_exc()}

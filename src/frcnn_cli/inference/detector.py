@@ -24,6 +24,7 @@ from ..data.transforms import Normalizer
 from ..errors import FrcnnError, unknown_name
 from ..models.postprocess import postprocess
 from ..models.region_network import RegionNetwork
+from ..ops.threads import single_threaded
 from ..proposers.cache import ProposalSource
 from ..proposers.registry import selective_search
 from ..runtime.device import Download, pick_device, pick_precision, upload
@@ -228,7 +229,8 @@ class Detector:
         Args:
             workers: number of threads that read ahead. batch: see `run`.
         """
-        yield from in_order(self._detect_groups(self.read_each(items, read, workers), batch))
+        with single_threaded(self.device.type != "cpu"):
+            yield from in_order(self._detect_groups(self.read_each(items, read, workers), batch))
 
     def _detect_groups(
         self, images: Iterable[ReadImage[Item] | ReadFailure[Item]], batch: int
