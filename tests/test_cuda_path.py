@@ -31,6 +31,7 @@ def test_the_results_are_those_of_the_cpu(report, name) -> None:
 def test_the_device_is_kept_busy(report, name, what) -> None:
     case, allowed = report["cases"][name], BUDGETS[name][what == "kernels"]
     assert case["error"] is None
+    assert case["kernels"] > 0
     places = json.dumps(case["places"][what], indent=1)
     assert case[what] <= allowed, f"in {case['units']} steps or images: {places}"
 
