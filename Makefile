@@ -6,7 +6,7 @@ ALL := .venv/.with-demo,dev
 
 MADE := runs/weights
 
-.PHONY: demo test test-all check bench ablation weights weights-val clean
+.PHONY: demo test test-all check bench gpu ablation weights weights-val clean
 
 demo: $(DEMO)
 	$(BIN)/frcnn detect $$($(BIN)/python examples/photographs.py) --out demo
@@ -24,6 +24,15 @@ check: $(ALL)
 
 bench: $(ALL)
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+# Everything that only a GPU can answer, on the data set and the initial weights in DATA and VGG16_INIT. Where there is no
+# GPU, small enough for a CPU: figures then say nothing.
+GPU_SECONDS ?= 300
+HAS_GPU = $(shell $(BIN)/python -c "import torch; print(int(torch.cuda.is_available()))")
+
+gpu: $(ALL)
+	$(BIN)/python benchmarks/on_gpu.py --data $(DATA) --seconds $(GPU_SECONDS) $(if $(VGG16_INIT),--init $(VGG16_INIT)) \
+		$(if $(ARCHIVES),--archives $(ARCHIVES)) $(if $(filter 0,$(HAS_GPU)),--tiny)
 
 # The ablation of `--recipe modern`; it takes an hour.
 ablation: $(ALL)

@@ -7,6 +7,7 @@ budgets. `launch.py` runs this module in a process of its own.
 from __future__ import annotations
 
 import copy
+import functools
 import json
 import sys
 import traceback
@@ -39,6 +40,7 @@ from frcnn_cli.inference import profile
 from frcnn_cli.inference.detector import Detector
 from frcnn_cli.inference.result import Result
 from frcnn_cli.ops import roi_pool_gpu
+from frcnn_cli.ops.conv import depthwise_convolution
 from frcnn_cli.proposers.cache import ProposalSource
 from frcnn_cli.proposers.registry import dense
 from frcnn_cli.training.metrics import StepMetrics
@@ -270,6 +272,25 @@ def compress(shop: Workshop) -> None:
         assert_close(ours, pairs[name][1].weight @ pairs[name][0].weight, rtol=1e-4, atol=1e-5)
 
 
+def depthwise(shop: Workshop) -> None:
+    """A depthwise convolution without cuDNN, with the gradients of input, weights and bias."""
+    results = []
+    for device in DEVICES:
+        torch.manual_seed(1)
+        layer = torch.nn.Conv2d(6, 6, 5, 2, groups=6).to(device)
+        x = torch.randn(2, 6, 11, 14).to(device).requires_grad_()
+        convolve = functools.partial(depthwise_convolution, layer) if device == "cuda" else layer
+        out = convolve(x)
+        torch.autograd.backward(out.square().sum())
+        results.append([each.detach().cpu() for each in (out, x.grad, *_gradients(layer))])
+    for found, expected in zip(*results[::-1], strict=True):
+        assert_close(found, expected)
+
+
+def _gradients(layer: torch.nn.Module) -> list[torch.Tensor]:
+    return [parameter.grad for parameter in layer.parameters() if parameter.grad is not None]
+
+
 CASES: dict[str, Case] = {
     "training": training(),
     "AdamW": training(optimizer="adamw", clip_norm=1.0),
@@ -284,6 +305,7 @@ CASES: dict[str, Case] = {
     "profile": profiling,
     "calibration": calibration,
     "compression": compress,
+    "depthwise": depthwise,
 }
 
 
