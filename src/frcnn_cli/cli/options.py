@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..data.registry import open_dataset
-from ..errors import ConfigError
+from ..errors import ConfigError, reason
 from ..runtime.safe_read import read_text
 from .console import ProgressLine, stderr
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..proposers.cache import ProposalSource
     from ..proposers.exchange.layouts import Layout
 
-MAX_SETTINGS_BYTES = 2**20
+MAX_SETTINGS_BYTES = 2**14  # the parser takes the square of the length of a dotted key
 
 
 def load_config(ctx: typer.Context, value: Path | None) -> Path | None:
@@ -34,21 +34,20 @@ def load_config(ctx: typer.Context, value: Path | None) -> Path | None:
     """
     if value is None:
         return None
+    text = read_text(value, "expected TOML", MAX_SETTINGS_BYTES)
     try:
-        settings: dict[str, Any] = tomllib.loads(
-            read_text(value, "expected TOML", MAX_SETTINGS_BYTES)
-        )
-    except tomllib.TOMLDecodeError as error:
+        settings: dict[str, Any] = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # ValueError: also of numbers with many digits
         raise ConfigError(
-            f"cannot read the settings in {value}: {error}", "expected TOML"
+            f"cannot read the settings in {value}: {reason(error)}", "expected TOML"
         ) from None
     known = [p.name for p in ctx.command.params if p.name and p.name not in ("config", "help")]
     for key in settings:
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
+            near = difflib.get_close_matches(key[:80], known, n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""
             raise ConfigError(
-                f"unknown setting {key!r} in {value}", f"{hint}known: {', '.join(known)}"
+                f"unknown setting {key!r:.80} in {value}", f"{hint}known: {', '.join(known)}"
             )
     single = [p.name for p in ctx.command.params if p.nargs == 1 and not p.multiple]
     joined = {
