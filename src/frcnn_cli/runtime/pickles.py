@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import pickletools
 from collections.abc import Callable, Mapping
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 _FREE_OPERATIONS = 500_000  # that a pickle of any size may have
 _BYTES_PER_OPERATION = 8  # of those beyond; arrays have far more
@@ -53,7 +53,7 @@ class Unfinished:
 
 
 def load(
-    file: BinaryIO,
+    file: IO[bytes],
     size: int,
     functions: Functions,
     persistent: Callable[[Any], Any] | None = None,
@@ -82,7 +82,7 @@ def _value(item: Any) -> Any:
     return item.value if isinstance(item, Unfinished) else item
 
 
-class _Function:
+class Function:
     """A function on the stack."""
 
     def __init__(self, call: Callable[..., Any]) -> None:
@@ -178,7 +178,7 @@ class _Machine:
         name = name.replace(" ", ".")
         if name not in self._functions:
             raise PickleError(f"it asks for {name}")
-        self.stack.append(_Function(self._functions[name]))
+        self.stack.append(Function(self._functions[name]))
 
     def _stack_global(self, _: Any) -> None:
         name, module = self.stack.pop(), self.stack.pop()
@@ -186,7 +186,7 @@ class _Machine:
 
     def _reduce(self, _: Any) -> None:
         arguments, function = self.stack.pop(), self.stack.pop()
-        if not isinstance(function, _Function) or not isinstance(arguments, tuple):
+        if not isinstance(function, Function) or not isinstance(arguments, tuple):
             raise PickleError("it calls something that is no function")
         self.stack.append(function.call(*arguments))
 
