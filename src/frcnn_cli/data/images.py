@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from ..errors import DataError, ImageError, reason
+from ..errors import DataError, ImageError, Notice, reason
 from ..runtime import safe_read
 from .file_types import HEAD_BYTES, SUFFIXES, describe_other, formats_for
 
@@ -55,7 +55,7 @@ _MCU_ROWS = 16  # rows of pixels that a JPEG stores together, at most
 _JPEG_END = b"\xff\xd9"
 
 
-class ImageWarning(UserWarning):
+class ImageWarning(Notice):
     """An image could be read, but not as a whole."""
 
 

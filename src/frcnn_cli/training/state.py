@@ -94,7 +94,7 @@ def save_checkpoint(folder: Path, learner: Learner, *, validated: int, best: flo
         "model": network.state_dict(),
         "optimizer": learner.optimizer.state_dict(),
     }
-    write_atomically(folder / STATE_FILE, lambda part: torch.save(state, part))
+    write_atomically(folder / STATE_FILE, lambda part: torch.save(state, part), durable=True)
 
 
 def read_state(folder: Path) -> dict[str, Any]:
