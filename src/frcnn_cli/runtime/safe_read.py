@@ -8,8 +8,9 @@ import json
 import math
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import Any
 
 from ..errors import DataError, reason
 
@@ -20,7 +21,7 @@ _CHUNK = 2**16
 _FREE_CONTAINERS, _BYTES_PER_CONTAINER = 100_000, 8  # of JSON; a box [0,0,9,9] has nine letters
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> BufferedReader:
     """Open a file for reading.
 
     Raises:
@@ -37,7 +38,7 @@ def open_regular(path: Path) -> BinaryIO:
         if stat.S_ISDIR(mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         raise OSError("it is a pipe or a device, not a regular file")
-    return os.fdopen(handle, "rb")
+    return open(handle, "rb")
 
 
 def read_bytes(path: Path, hint: str, limit: int) -> bytes:
