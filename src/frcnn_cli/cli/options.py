@@ -23,6 +23,21 @@ if TYPE_CHECKING:
 MAX_SETTINGS_BYTES = 2**14  # the parser takes the square of the length of a dotted key
 
 
+def read_settings(path: Path) -> dict[str, Any]:
+    """The settings in a TOML file.
+
+    Raises:
+        ConfigError: the file is not TOML. DataError: it cannot be read.
+    """
+    text = read_text(path, "expected TOML", MAX_SETTINGS_BYTES)
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # ValueError: also of numbers with many digits
+        raise ConfigError(
+            f"cannot read the settings in {path}: {reason(error)}", "expected TOML"
+        ) from None
+
+
 def load_config(ctx: typer.Context, value: Path | None) -> Path | None:
     """Use the settings of a TOML file for options that neither a flag nor a variable gives.
 
@@ -34,13 +49,7 @@ def load_config(ctx: typer.Context, value: Path | None) -> Path | None:
     """
     if value is None:
         return None
-    text = read_text(value, "expected TOML", MAX_SETTINGS_BYTES)
-    try:
-        settings: dict[str, Any] = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # ValueError: also of numbers with many digits
-        raise ConfigError(
-            f"cannot read the settings in {value}: {reason(error)}", "expected TOML"
-        ) from None
+    settings = read_settings(value)
     known = [p.name for p in ctx.command.params if p.name and p.name not in ("config", "help")]
     for key in settings:
         if key not in known:
