@@ -6,7 +6,7 @@ ALL := .venv/.with-demo,dev
 
 MADE := runs/weights
 
-.PHONY: demo test test-all check bench ablation weights weights-val clean
+.PHONY: demo test test-all check bench reproducible ablation weights weights-val clean
 
 demo: $(DEMO)
 	$(BIN)/frcnn detect $$($(BIN)/python examples/photographs.py) --out demo
@@ -24,6 +24,14 @@ check: $(ALL)
 
 bench: $(ALL)
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+# Build the wheel twice and compare the bytes.
+reproducible: $(DEMO)
+	rm -rf dist/first dist/second
+	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist/first .
+	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist/second .
+	cmp dist/first/*.whl dist/second/*.whl
+	sha256sum dist/*/*.whl
 
 # The ablation of `--recipe modern`; it takes an hour.
 ablation: $(ALL)

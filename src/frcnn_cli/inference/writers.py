@@ -24,6 +24,7 @@ from ..errors import ConfigError, FrcnnError, ImageError, reason, unknown_name
 from ..runtime.files import part_file, put_in_place, write_atomically, write_text
 from .result import Result, coco_id
 
+_STOPPED = (KeyboardInterrupt, BrokenPipeError)  # the user wants no more results
 _MAX_STEM_BYTES = 244  # a file name may have 255, including "-NUMBER" and the ending
 _MAX_CLASS_BYTES = 60  # of a class name in a file name
 _MAX_JPEG_SIDE = 65_500  # pixels; the largest side that Pillow writes
@@ -312,8 +313,8 @@ class Output:
     """Writes results to a folder, in one or more formats; a context manager.
 
     The files of an image are named like its source, with a number where two sources share a name.
-    Files for all images get their final names when the `with` block ends; if it ends with an
-    exception, they hold the images that were done until then.
+    Files for all images get their final names when the `with` block ends. If somebody stopped it,
+    they hold the images that were done until then; if an error ends it, they are removed.
 
     Args:
         formats: keys of WRITERS. classes: names of the labels 1..K. sources: images to detect in.
@@ -338,6 +339,7 @@ class Output:
         if not formats:
             raise ConfigError("--format is empty", f"expected some of {', '.join(WRITERS)}")
         self._taken: set[str] = set()
+        self._done = 0  # results that are written in every format
         protected = ProtectedPaths(sources, overwrite)
         names = {"picture": "{}.jpg", "yolo": "labels/{}.txt"}  # that are known before detection
         for name in names.keys() & set(formats):
@@ -363,6 +365,7 @@ class Output:
         self._taken.add(_key(stem))
         for writer in self._writers:
             writer.add(result, stem)
+        self._done += 1
 
     def __enter__(self) -> Output:
         return self
@@ -374,7 +377,8 @@ class Output:
         trace: TracebackType | None,
     ) -> None:
         try:
-            if self._taken:
+            stopped = error_type is None or issubclass(error_type, _STOPPED)
+            if stopped and self._done:
                 for writer in self._writers:
                     writer.finish()
         finally:
