@@ -6,7 +6,7 @@ ALL := .venv/.with-demo,dev
 
 MADE := runs/weights
 
-.PHONY: demo test test-all check bench gpu ablation weights weights-val clean
+.PHONY: demo test test-all check bench gpu reproducible ablation weights weights-val clean
 
 demo: $(DEMO)
 	$(BIN)/frcnn detect $$($(BIN)/python examples/photographs.py) --out demo
@@ -33,6 +33,14 @@ HAS_GPU = $(shell $(BIN)/python -c "import torch; print(int(torch.cuda.is_availa
 gpu: $(ALL)
 	$(BIN)/python benchmarks/on_gpu.py --data $(DATA) --seconds $(GPU_SECONDS) $(if $(VGG16_INIT),--init $(VGG16_INIT)) \
 		$(if $(ARCHIVES),--archives $(ARCHIVES)) $(if $(filter 0,$(HAS_GPU)),--tiny)
+
+# Build the wheel twice and compare the bytes.
+reproducible: $(DEMO)
+	rm -rf dist/first dist/second
+	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist/first .
+	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist/second .
+	cmp dist/first/*.whl dist/second/*.whl
+	sha256sum dist/*/*.whl
 
 # The ablation of `--recipe modern`; it takes an hour.
 ablation: $(ALL)

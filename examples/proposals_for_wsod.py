@@ -4,7 +4,7 @@ python examples/proposals_for_wsod.py VOC2007/JPEGImages --out boxes.mat
 python examples/proposals_for_wsod.py VOC2007/JPEGImages --out boxes.pkl --mode quality
 
 A .mat file has the variables of the released selective search files, `boxes` and `images`, with
-columns (y1, x1, y2, x2) from 1, as WSDDN and OICR read them; it needs SciPy. A .pkl file is a
+columns (y1, x1, y2, x2) from 1, as WSDDN and OICR read them. A .pkl file is a
 dictionary of `indexes`, `boxes` and `scores`, with columns (x1, y1, x2, y2) from 0 and the last
 pixel included, as Detectron and PCL read it.
 """

@@ -20,6 +20,7 @@ PAGES = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
     ROOT / "CHANGELOG.md",
+    ROOT / "SECURITY.md",
     *sorted((ROOT / "docs").glob("*.md")),
     *sorted((ROOT / "weights").glob("*.md")),
     *sorted((ROOT / "proposals").glob("*.md")),
@@ -199,3 +200,10 @@ def test_the_citation_has_what_its_format_requires() -> None:
 
 def test_type_information_is_shipped() -> None:
     assert (Path(frcnn_cli.__file__).parent / "py.typed").is_file()
+
+
+def test_the_tests_of_the_immunity_table_exist() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (ROOT / "docs" / "security.md").read_text())
+    assert len(named) >= 15
+    for file, test in named:
+        assert f"def {test}(" in (ROOT / file).read_text(encoding="utf-8"), f"{file}::{test}"

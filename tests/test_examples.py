@@ -60,7 +60,6 @@ def test_objects_are_counted(photos: Path, tmp_path: Path) -> None:
 
 
 def test_boxes_for_weakly_supervised_detection(photos: Path, tmp_path: Path) -> None:
-    pytest.importorskip("scipy")
     (expected,) = [
         result.proposals.boxes for result in propose([photos / "000007.jpg"]) if result.proposals
     ]

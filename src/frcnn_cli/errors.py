@@ -44,6 +44,15 @@ class WeightsError(FrcnnError):
     """A weights file is missing, damaged or made for another model."""
 
 
+class Notice(UserWarning):
+    """Something that the user should know, which is no error."""
+
+
+def printable(text: str) -> str:
+    """The text with ? for control characters: names in files may hold commands for a terminal."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text)
+
+
 def reason(error: Exception) -> str:
     """The first line of an exception's message, or its type where it has none."""
     return next(iter(str(error).splitlines()), type(error).__name__)

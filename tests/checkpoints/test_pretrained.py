@@ -88,7 +88,7 @@ def test_pickled_code_is_refused_and_does_not_run(tmp_path: Path, writer: str) -
         path.write_bytes(pickle.dumps({"code": Hostile(trap)}, protocol=2))
     else:
         torch.save(state, path, _use_new_zipfile_serialization=writer == "torch")
-    with pytest.raises(WeightsError, match="cannot be read") as error:
+    with pytest.raises(WeightsError, match=r"asks for posix\.mkdir") as error:
         pretrained.load_state_dict(path)
     assert "\n" not in error.value.message
     assert not trap.exists()

@@ -95,8 +95,8 @@ def test_train_compress_detect_eval_from_the_command_line(init, voc_folder, tmp_
     folder = tmp_path / answer["run"]
     files = {path.name for path in folder.iterdir() if "tfevents" not in path.name}
     assert files == {
-        "config.toml", "environment.json", "last.safetensors", "losses.svg", "metrics.csv",
-        "state.pt",
+        ".process", "config.toml", "environment.json", "last.safetensors", "losses.svg",
+        "metrics.csv", "state.pt",
     }  # fmt: skip
 
     result = run(f"compress --weights {answer['weights']} --rank 8 --out c.safetensors --json")
@@ -392,7 +392,9 @@ def test_a_path_that_is_too_long(weights) -> None:
 
 def test_compressed_weights_do_not_replace_the_full_ones(weights) -> None:
     before = weights.read_bytes()
-    assert "holds the full weights" in failure(run(f"compress -w {weights} --out {weights}"))
+    assert "exists already" in failure(run(f"compress -w {weights} --out {weights}"))
+    replacing = run(f"compress -w {weights} --out {weights} --overwrite")
+    assert "holds the full weights" in failure(replacing)
     assert weights.read_bytes() == before
 
 

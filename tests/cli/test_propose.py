@@ -124,8 +124,6 @@ def test_a_format_without_names_keeps_the_place_of_failed_images() -> None:
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_export_and_import_give_the_same_boxes(voc_folder, name) -> None:
-    if name == "mat":
-        pytest.importorskip("scipy")
     ending = {"detectron2": "pkl", "mmdetection": "pkl"}.get(name, name)
     images = f"voc --data {voc_folder}"
     ours = answer(f"propose {images} --recall --export x.{ending} --format {name}")
@@ -152,7 +150,6 @@ def test_recall_of_imported_boxes_stands_beside_our_own(voc_folder) -> None:
 @pytest.mark.skipif(not DEMO.is_dir(), reason="the demo images of Fast R-CNN are not there")
 @pytest.mark.parametrize(("name", "objects"), [("000004", 7), ("001551", 3)])
 def test_the_demo_boxes_of_fast_rcnn_cover_what_is_in_the_images(name, objects) -> None:
-    pytest.importorskip("scipy")
     annotations = Path(__file__).parents[1] / "fastrcnn_demo" / f"{name}.json"
     boxes = DEMO / f"{name}_boxes.mat"
     found = answer(f"propose coco:{annotations} --data {DEMO} --proposals {boxes} --recall")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import struct
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -297,16 +298,44 @@ def test_read_bytes(tmp_path: Path) -> None:
     assert images.read_bytes(tmp_path / "a") == b"\0\xff12"
 
 
-def test_decompression_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_pixels_than_are_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = encode(Image.new("RGB", (60, 50)), "PNG")
     path = tmp_path / "bomb.png"
     path.write_bytes(content)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    monkeypatch.setattr(images, "MAX_PIXELS", 3000)
+    assert images.decode(content, "bomb.png").shape == (50, 60, 3)
+    monkeypatch.setattr(images, "MAX_PIXELS", 2999)
     with pytest.raises(ImageError) as error:
         images.decode(content, "bomb.png")
-    assert "too large" in one_line(error)
-    with pytest.raises(ImageError, match="too large"):
-        images.read_layout(path)
+    assert "too large: 60×50" in one_line(error)
+    for read in (images.read_layout, images.read_depth):
+        with pytest.raises(ImageError, match="too large"):
+            read(path)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16", "F"])
+def test_strips_are_as_the_whole(
+    monkeypatch: pytest.MonkeyPatch, mode: str, orientation: int
+) -> None:
+    grey = np.arange(35 * 20, dtype=np.uint16).reshape(35, 20) * 93
+    image = Image.fromarray(grey) if mode == "I;16" else Image.fromarray((grey >> 8).astype("u1"))
+    if mode != "I;16":
+        image = image.convert(mode)
+    exif = with_orientation(orientation)
+    content = encode(image, "TIFF" if mode == "F" else "PNG", exif=exif)
+    whole = images.decode(content, "a")
+    monkeypatch.setattr(images, "_STRIP_PIXELS", 60)
+    np.testing.assert_array_equal(images.decode(content, "a"), whole)
+
+
+@pytest.mark.parametrize("mode", ["P", "LA", "RGB", "I;16"])
+def test_memory_of_a_large_picture(mode: str) -> None:
+    content = encode(Image.new(mode, (4000, 4000)), "PNG")
+    tracemalloc.start()  # of numpy's arrays and Python's strings; Pillow's pixels are not counted
+    pixels = images.decode(content, "a")
+    assert tracemalloc.get_traced_memory()[1] < 1.5 * pixels.nbytes
+    tracemalloc.stop()
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import contextlib
 import io
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -94,7 +97,7 @@ def test_a_picture_is_fetched(server, name) -> None:
 )
 def test_files_that_are_not_images(server, monkeypatch, name, message) -> None:
     monkeypatch.setattr(web, "MAX_BYTES", 20_000)
-    monkeypatch.setattr(web, "TOTAL_SECONDS", 0.08)
+    monkeypatch.setattr(web, "TOTAL_SECONDS", 0.08 if name == "endless" else 5)
     monkeypatch.setattr(web, "SILENCE_SECONDS", 0.2)
     with pytest.raises(ImageError) as error:
         web.fetch(f"{server}/{name}")
@@ -124,3 +127,40 @@ def test_addresses_without_an_image(url) -> None:
 )
 def test_stems(url, stem) -> None:
     assert web.file_stem(url) == stem
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\n"
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+STALLS = {  # what a server sends first, and then again and again
+    "the status line": (b"HTTP/1.1 200 ", b"O"),
+    "a header": (HEAD + b"X: ", b"x"),
+    "go on": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "the size of a part": (CHUNKED, b"0"),
+    "trailers": (CHUNKED + b"1\r\nx\r\n0\r\n", b"X: x\r\n"),
+    "the body": (HEAD + b"Content-Length: 1000\r\n\r\n", b"x"),
+    "nothing": (b"", b""),
+}
+
+
+@pytest.mark.parametrize(("first", "then"), STALLS.values(), ids=STALLS)
+def test_a_server_that_never_ends(monkeypatch, first: bytes, then: bytes) -> None:
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setattr(web, "TOTAL_SECONDS", 0.5)
+    stop = threading.Event()
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection, contextlib.suppress(OSError):
+            connection.sendall(first)
+            while not stop.wait(0.02):
+                connection.sendall(then)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        begun = time.monotonic()
+        with pytest.raises(ImageError, match=r"took longer than 0\.5 s"):
+            web.fetch(f"http://127.0.0.1:{listener.getsockname()[1]}/a.png")
+        assert 0.4 < time.monotonic() - begun < 3
+        stop.set()
+        thread.join()

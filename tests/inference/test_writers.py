@@ -146,7 +146,11 @@ def test_an_interruption_leaves_only_finished_files(tmp_path, name) -> None:
         interrupted()
     left = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
     assert not [path for path in left if path.suffix == ".part"]
-    assert bool(left) == (name in ("picture", "yolo", "crops"))
+    assert left
+    if name == "coco":
+        assert len(json.loads(left[0].read_text())) == len(result())
+    elif name == "csv":
+        assert len(left[0].read_text().splitlines()) == 1 + len(result())
 
 
 @pytest.mark.parametrize("name", WRITERS)
@@ -166,7 +170,7 @@ def test_a_place_that_cannot_be_written_to(tmp_path, name) -> None:
 def test_appended_files_replace_the_old_ones_at_the_end(tmp_path) -> None:
     path = tmp_path / "coco.json"
     path.write_text("old")
-    with Output(tmp_path, ["coco"], CLASSES, ()) as output:
+    with Output(tmp_path, ["coco"], CLASSES, (), overwrite=True) as output:
         output.add(result())
         assert path.read_text() == "old"
     assert len(json.loads(path.read_text())) == 2
@@ -196,9 +200,29 @@ def test_files_beside_sources_are_never_replaced(tmp_path) -> None:
     with pytest.raises(FrcnnError, match="exists already"):
         write(tmp_path, "picture", result(), result(), sources=(str(tmp_path / "a.png"),))
     assert other.read_bytes() == b"another photograph"
-    (tmp_path / "out").mkdir()
-    for _ in range(2):  # elsewhere the results of the last time are replaced
-        write(tmp_path / "out", "picture", result(), sources=(str(tmp_path / "a.png"),))
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_files_that_exist_are_replaced_only_on_request(tmp_path, name) -> None:
+    write(tmp_path, name, result())
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+    for path in before:
+        path.write_bytes(b"old")
+    with pytest.raises(FrcnnError, match="exists already") as error:
+        write(tmp_path, name, result())
+    assert "--overwrite" in error.value.hint
+    assert {path.read_bytes() for path in tmp_path.rglob("*.*")} == {b"old"}
+    with Output(tmp_path, [name], CLASSES, (), overwrite=True) as output:
+        output.add(result())
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
+
+
+def test_ground_truth_is_not_replaced_before_anything_is_detected(tmp_path) -> None:
+    labels = tmp_path / "labels" / "a.txt"
+    labels.parent.mkdir()
+    labels.write_text("0 0.5 0.5 0.1 0.1")
+    with pytest.raises(FrcnnError, match=r"a\.txt exists already"):
+        Output(tmp_path, ["yolo"], CLASSES, [str(tmp_path / "images" / "a.png")])
 
 
 def test_names_that_a_format_does_not_distinguish_are_numbered(tmp_path) -> None:

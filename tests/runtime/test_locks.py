@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import pickle
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 
+from frcnn_cli.errors import FrcnnError
 from frcnn_cli.runtime.executor import open_executor
-from frcnn_cli.runtime.locks import FILE, HAS_LOCKS, Locks
+from frcnn_cli.runtime.locks import FILE, HAS_LOCKS, OWNER_FILE, Locks, sole_process
 from workers import can_hold, hold_until
 
 KEY, OTHER = "a" * 40, "b" * 40
@@ -80,3 +84,29 @@ def test_the_original_is_excluded_by_its_pickled_copy(tmp_path: Path) -> None:
     process.kill()  # the system releases what it held
     process.join()
     assert can_hold(locks, KEY)
+
+
+HOLDER = """
+import sys, pathlib, time
+from frcnn_cli.runtime.locks import sole_process
+with sole_process(pathlib.Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@needs_locks
+def test_a_second_process_is_refused_by_the_number_of_the_first(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", HOLDER, str(tmp_path)]
+    holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        refused = pytest.raises(FrcnnError, match=f"is in use by process {holder.pid}$")
+        with refused, sole_process(tmp_path):
+            pass
+    finally:
+        holder.kill()
+        holder.communicate()
+    with sole_process(tmp_path):  # the lock ended with its process
+        assert (tmp_path / OWNER_FILE).read_text() == f"{os.getpid()}\n"

@@ -10,7 +10,7 @@ import torch
 from frcnn_cli.checkpoints.weights import load_weights
 from frcnn_cli.data.voc import load_voc
 from frcnn_cli.errors import ConfigError, DataError, FrcnnError
-from frcnn_cli.training.state import STATE_FILE, WEIGHTS_FILE, read_state
+from frcnn_cli.training.state import STATE_FILE, STATE_TYPES, WEIGHTS_FILE, read_state
 from tiny_training import CONFIG, make_trainer
 
 
@@ -58,6 +58,35 @@ def test_a_state_of_something_else_is_refused(tmp_path) -> None:
     torch.save({"iteration": 3}, tmp_path / STATE_FILE)
     with pytest.raises(DataError, match="not a training state"):
         read_state(tmp_path)
+
+
+@pytest.mark.parametrize("wrong", [None, -1, "x", [], {}, [[1], [2]], {"init": 1}, torch.zeros(2)])
+@pytest.mark.parametrize("key", STATE_TYPES)
+def test_a_state_with_other_things_is_refused_or_read(
+    dataset, source, init, tmp_path, key, wrong
+) -> None:
+    torch.save({name: sound(name) for name in STATE_TYPES} | {key: wrong}, tmp_path / STATE_FILE)
+    if f"{key} {wrong}" in RIGHT:
+        assert str(read_state(tmp_path)[key]) == str(wrong)
+    else:
+        with pytest.raises(DataError, match=f"damaged: `{key}`"):
+            read_state(tmp_path)
+
+
+RIGHT = {
+    "best -1", "classes []", "provenance {'init': 1}", "images x", "ranks {}", "model {}",
+    "ranks {'init': 1}", "deltas tensor([0., 0.])",
+}  # fmt: skip
+
+
+def sound(name: str) -> object:
+    values = {
+        "iteration": 3, "validated": 0, "best": -1.0, "images": "ab", "classes": ["a"],
+        "pixels": [(1.0, 2.0, 3.0), (1.0, 1.0, 1.0)], "provenance": {"init": "random"},
+        "ranks": {"fc6": 2}, "deltas": torch.zeros(2, 2, 4), "model": {"a": torch.zeros(1)},
+        "optimizer": {"state": {}, "param_groups": []},
+    }  # fmt: skip
+    return values[name]
 
 
 def test_changed_annotations_are_noticed_when_resuming(

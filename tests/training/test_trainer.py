@@ -45,7 +45,7 @@ def test_training_is_the_same_twice(dataset, source, init, tmp_path) -> None:
     assert_same_weights(tmp_path / "a", tmp_path / "b")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signal_ends_with_a_checkpoint(dataset, source, init, tmp_path, number) -> None:
     runtime = replace(RUNTIME, workers=1)
     trainer = make_trainer(dataset, source, init, tmp_path / "run", runtime=runtime)
@@ -149,10 +149,10 @@ def test_a_run_that_is_killed_between_weights_and_state(
     trainer = make_trainer(dataset, source, init, tmp_path / "run", runtime=always)
     write = state_module.write_atomically
 
-    def killed_at_the_end(path, fill):
+    def killed_at_the_end(path, fill, **options):
         if trainer.learner.iteration == CONFIG.iterations:
             raise KeyboardInterrupt
-        write(path, fill)
+        write(path, fill, **options)
 
     monkeypatch.setattr(state_module, "write_atomically", killed_at_the_end)
     with pytest.raises(KeyboardInterrupt):

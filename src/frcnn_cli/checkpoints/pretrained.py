@@ -13,7 +13,9 @@ from torch import Tensor
 from ..errors import ConfigError, WeightsError, reason
 from ..models.backbones import CAFFE_PIXELS, TORCHVISION_PIXELS
 from ..models.region_network import RegionNetwork
+from ..runtime.pickles import PickleError
 from ..structures import PixelStatistics
+from .torch_file import read_torch_file
 from .weights import is_weights_file
 
 PIXELS = {
@@ -119,10 +121,14 @@ def load_state_dict(path: Path) -> dict[str, Tensor]:
                     raise WeightsError(f"{path} is a trained detector, not ImageNet weights", hint)
                 keys = file.keys()
                 return {key: file.get_tensor(key) for key in keys}
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = read_torch_file(path)
     except WeightsError:
         raise
-    except Exception as error:  # torch.load raises a dozen types for a damaged or hostile file
+    except PickleError as error:
+        raise WeightsError(
+            f"{path} holds something other than plain tensors by name: {error}", hint
+        ) from None
+    except Exception as error:  # of a dozen types for a damaged or hostile file
         raise WeightsError(f"{path} cannot be read: {reason(error)}", hint) from None
     is_named = isinstance(state, dict) and all(isinstance(key, str) for key in state)
     if not is_named or not all(map(_is_plain, state.values())):

@@ -84,7 +84,7 @@ def save_weights(
         name = "float16" if half else "float32"
         raise WeightsError(f"a weight is NaN, infinite or too large for {name}", "train again")
     metadata = {_KEY: json.dumps(_to_json(header))}
-    write_atomically(path, lambda part: save_file(tensors, part, metadata))
+    write_atomically(path, lambda part: save_file(tensors, part, metadata), durable=True)
 
 
 def load_weights(path: Path) -> tuple[RegionNetwork, WeightsHeader]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import gc
 import os
+import signal
 import sys
 import warnings
 from io import TextIOWrapper
@@ -14,9 +15,9 @@ import typer
 from typer.core import TyperGroup
 
 from .. import __version__
-from ..errors import FrcnnError, out_of_memory, reason
+from ..errors import FrcnnError, out_of_memory, printable, reason
 from ..runtime.launcher import is_first_process
-from ..training.interruption import InterruptedRun
+from ..training.interruption import STOPPING, InterruptedRun
 from .compress import compress
 from .console import say_error
 from .detect import detect
@@ -53,6 +54,8 @@ class Group(TyperGroup):
                 say_error(stop.message, stop.hint)
             raise typer.Exit(130) from None
         except KeyboardInterrupt:
+            for number in STOPPING:  # another one ends the program at once, without a traceback
+                signal.signal(number, signal.SIG_DFL)
             say_error("interrupted")
             raise typer.Exit(130) from None
 
@@ -77,9 +80,9 @@ def _version(wanted: bool) -> None:
 def _format_warning(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, line: Any = None
 ) -> str:
-    """A warning as text; one about an image without the place in the program."""
-    if category.__name__ == "ImageWarning":
-        return f"{message}\n"
+    """A warning as text; ours without the place in the program."""
+    if category.__module__.startswith("frcnn_cli"):
+        return f"{printable(str(message))}\n"
     return f"{filename}:{lineno}: {category.__name__}: {message}\n"
 
 
@@ -113,4 +116,28 @@ def main() -> None:
     if isinstance(sys.stdin, TextIOWrapper) and isinstance(sys.stdout, TextIOWrapper):
         sys.stdin.reconfigure(errors="surrogateescape")
         sys.stdout.reconfigure(errors="backslashreplace")
-    app()
+    for number in STOPPING:
+        if signal.getsignal(number) == signal.SIG_DFL:  # nohup ignores SIGHUP
+            signal.signal(number, signal.default_int_handler)
+    try:
+        app()
+    except OSError as error:  # of the output, before a command begins
+        say_error(reason(error))
+        sys.exit(1)
+    finally:
+        _finish_output()
+
+
+def _finish_output() -> None:
+    """Write what is left of the output; where that fails, say so and exit with status 1.
+
+    Python would do so at its end, with a traceback.
+    """
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            say_error(f"cannot write the results: {reason(error)}")
+        sys.exit(1)

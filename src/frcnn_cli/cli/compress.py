@@ -11,6 +11,7 @@ import typer
 
 from ..config import COMPRESSION_RANK, CompressConfig
 from ..errors import ConfigError
+from ..runtime.files import check_absent
 from ..runtime.paths import find_weights
 from .compress_tables import show_costs, show_points, show_report
 from .config_options import FromConfig, options_of
@@ -22,6 +23,7 @@ from .options import (
     Jobs,
     Json,
     Limit,
+    Overwrite,
     Quiet,
     Split,
     Weights,
@@ -77,6 +79,7 @@ def compress(
             help="File to write [default: WEIGHTS-rRANK or WEIGHTS-small.safetensors].",
         ),
     ] = None,
+    overwrite: Overwrite = False,
     dry_run: Annotated[bool, typer.Option(help="Compute and show, but write nothing.")] = False,
     device: Device = "auto",
     jobs: Jobs = None,
@@ -102,6 +105,8 @@ def compress(
 
     keep_freed_memory()
     target = None if dry_run else out or default_target(find_weights(weights), settings)
+    if target is not None:
+        check_absent(target, overwrite)
     measured_on = None
     if curve is not None:
         measured_on = open_named(curve, data, split, ("val", "test"), limit, quiet=quiet)

@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+
+from ..errors import printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
     from ..runtime.progress import Progress
 
+
+class _Console(Console):
+    """Prints texts without the control characters that names in files may hold."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """See rich."""
+        shown = (printable(each) if isinstance(each, str) else each for each in objects)
+        super().print(*shown, **options)
+
+
 # without markup, since file and class names may hold brackets
-stderr = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
-stdout = Console(highlight=False, markup=False, emoji=False)
+stderr = _Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
+stdout = _Console(highlight=False, markup=False, emoji=False)
 PLAIN_SECONDS = 15  # between lines of progress where stderr is not a terminal
 
 
@@ -109,9 +122,10 @@ def progress_lines(quiet: bool) -> Progress:
 
 def say_error(message: str, hint: str = "") -> None:
     """Print an error in red on stderr, and a hint below it."""
-    print(_styled(f"error: {message}", "31"), file=sys.stderr)
-    if hint:
-        print(f"  {hint}", file=sys.stderr)
+    with contextlib.suppress(OSError, ValueError):  # nobody may be left to read it
+        print(_styled(printable(f"error: {message}"), "31"), file=sys.stderr)
+        if hint:
+            print(f"  {printable(hint)}", file=sys.stderr)
 
 
 def _styled(text: str, code: str) -> str:

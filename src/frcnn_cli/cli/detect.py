@@ -23,6 +23,7 @@ from .options import (
     Device,
     Json,
     Method,
+    Overwrite,
     Quiet,
     Weights,
     import_proposals,
@@ -64,6 +65,7 @@ def detect(
             "yolo, csv, crops.",
         ),
     ] = "picture",
+    overwrite: Overwrite = False,
     recursive: Annotated[
         bool, typer.Option("--recursive", "-r", help="Look in the folders inside folders too.")
     ] = False,
@@ -93,7 +95,7 @@ def detect(
     check(settings)
     stride = parse_frame_stride(every)
     on_note = no_notes if quiet else stderr.print
-    image_names = list_sources(sources, sys.stdin, recursive, on_note)
+    image_names = list_sources(sources, sys.stdin or (), recursive, on_note)
     format_names = list(parse_list(formats, "format", tuple[str, ...]))
     if out is None and format_names != ["picture"]:
         raise ConfigError("--format needs a folder", "give one with --out")
@@ -114,7 +116,9 @@ def detect(
         return
     from ..inference.writers import Output
 
-    output = None if out is None else Output(out, format_names, detector.classes, image_names)
+    output = None
+    if out is not None:
+        output = Output(out, format_names, detector.classes, image_names, overwrite)
     begun = time.perf_counter()
     done, failures = _detect_all(detector, opened, image_names, output, batch, json, quiet)
     if not quiet:

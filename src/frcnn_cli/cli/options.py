@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..data.registry import open_dataset
-from ..errors import ConfigError
+from ..errors import ConfigError, reason
 from ..runtime.safe_read import read_text
 from .console import ProgressLine, stderr
 
@@ -20,7 +20,22 @@ if TYPE_CHECKING:
     from ..proposers.cache import ProposalSource
     from ..proposers.exchange.layouts import Layout
 
-MAX_SETTINGS_BYTES = 2**20
+MAX_SETTINGS_BYTES = 2**14  # the parser takes the square of the length of a dotted key
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """The settings in a TOML file.
+
+    Raises:
+        ConfigError: the file is not TOML. DataError: it cannot be read.
+    """
+    text = read_text(path, "expected TOML", MAX_SETTINGS_BYTES)
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # ValueError: also of numbers with many digits
+        raise ConfigError(
+            f"cannot read the settings in {path}: {reason(error)}", "expected TOML"
+        ) from None
 
 
 def load_config(ctx: typer.Context, value: Path | None) -> Path | None:
@@ -34,21 +49,14 @@ def load_config(ctx: typer.Context, value: Path | None) -> Path | None:
     """
     if value is None:
         return None
-    try:
-        settings: dict[str, Any] = tomllib.loads(
-            read_text(value, "expected TOML", MAX_SETTINGS_BYTES)
-        )
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(
-            f"cannot read the settings in {value}: {error}", "expected TOML"
-        ) from None
+    settings = read_settings(value)
     known = [p.name for p in ctx.command.params if p.name and p.name not in ("config", "help")]
     for key in settings:
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
+            near = difflib.get_close_matches(key[:80], known, n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""
             raise ConfigError(
-                f"unknown setting {key!r} in {value}", f"{hint}known: {', '.join(known)}"
+                f"unknown setting {key!r:.80} in {value}", f"{hint}known: {', '.join(known)}"
             )
     single = [p.name for p in ctx.command.params if p.nargs == 1 and not p.multiple]
     joined = {
@@ -75,6 +83,7 @@ Split = Annotated[
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only the first N images.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but results and errors.")]
 Json = Annotated[bool, typer.Option("--json", help="Results as JSON on stdout.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist already.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 Jobs = Annotated[
     int | None, typer.Option("--jobs", "-j", min=1, help="Threads [default: one for each core].")

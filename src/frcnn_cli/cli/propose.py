@@ -15,6 +15,7 @@ import typer
 
 from ..data.registry import SPECS, names_dataset
 from ..errors import ConfigError, DataError, unknown_name
+from ..runtime.files import check_absent, write_text
 from .cache_admin import administer_cache
 from .console import ProgressLine, stderr, stdout
 from .options import (
@@ -24,6 +25,7 @@ from .options import (
     Json,
     Limit,
     Method,
+    Overwrite,
     Quiet,
     Split,
     image_files,
@@ -74,6 +76,7 @@ def propose(
             show_default=False,
         ),
     ] = None,
+    overwrite: Overwrite = False,
     status: Annotated[bool, typer.Option("--status", help="Show what is in the cache.")] = False,
     verify: Annotated[
         bool, typer.Option("--verify", help="Check all entries, and that the images have one.")
@@ -109,6 +112,11 @@ def propose(
         administer_cache(find_source(proposals), paths, verify, clean, json, quiet)
         return
     file_format = None if export is None else export_format(export, format_)
+    for option, file in (("--export", export), ("--plot", plot)):
+        if file is not None:
+            if file.exists() and any(file.samefile(path) for path in paths):
+                raise ConfigError(f"{file} is one of the images", f"choose another {option}")
+            check_absent(file, overwrite, option)
     workers = jobs or os.cpu_count() or 1
     source = proposal_source(quiet, proposals, workers if len(paths) < workers else 1)
     imported: dict[str, Any] = {}
@@ -138,8 +146,6 @@ def propose(
     if recall and imported and dataset is not None:
         summary["recall_fast"] = _default_recall(dataset, workers, quiet)
     if plot is not None and meter is not None:
-        from ..runtime.files import write_text
-
         write_text(plot, meter.chart(f"{proposals} on {sources and sources[0]}, {totals} images"))
     if export is not None and file_format is not None:
         export_boxes(export, paths, boxes, file_format)

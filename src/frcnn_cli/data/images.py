@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from ..errors import DataError, ImageError, reason
+from ..errors import DataError, ImageError, Notice, reason
 from ..runtime import safe_read
 from .file_types import HEAD_BYTES, SUFFIXES, describe_other, formats_for
 
@@ -33,26 +33,29 @@ __all__ = [
     "read_layout",
 ]
 
-MAX_FILE_BYTES = 2**32  # more than any image that Pillow agrees to decode
+MAX_FILE_BYTES = 2**32  # more than any image of MAX_PIXELS has
+# A file of 20 KB may hold so many pixels of one colour; decoding takes 7 bytes for each.
+MAX_PIXELS = 2**26
 _EXIF_ORIENTATION = 0x0112
-# EXIF orientation -> the operation that makes a stored image upright
-_TRANSPOSITIONS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+# EXIF orientation -> the view of an upright image, [H, W, 3], in which the stored one is written
+_STORED_VIEWS: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
+    2: lambda upright: upright[:, ::-1],
+    3: lambda upright: upright[::-1, ::-1],
+    4: lambda upright: upright[::-1],
+    5: lambda upright: upright.transpose(1, 0, 2),
+    6: lambda upright: upright[:, ::-1].transpose(1, 0, 2),
+    7: lambda upright: upright[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda upright: upright[::-1].transpose(1, 0, 2),
 }
 _DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
 _DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras and scanners use of 16
 _MAX_NEGATIVE = 0.01  # of the maximum; resampling of positive values may leave so much
+_STRIP_PIXELS = 2**20  # that are converted at once
 _MCU_ROWS = 16  # rows of pixels that a JPEG stores together, at most
 _JPEG_END = b"\xff\xd9"
 
 
-class ImageWarning(UserWarning):
+class ImageWarning(Notice):
     """An image could be read, but not as a whole."""
 
 
@@ -99,7 +102,7 @@ def decode(content: bytes, name: str) -> NDArray[np.uint8]:
     Returns:
         uint8 RGB [H, W, 3].
     Raises:
-        ImageError: not an image, cut off, of more pixels than Pillow agrees to decode, or with
+        ImageError: not an image, cut off, of more than MAX_PIXELS, or with
             negative values.
     """
     pixels, is_cut = decode_cut(content, name)
@@ -113,6 +116,7 @@ def decode_cut(content: bytes, name: str) -> tuple[NDArray[np.uint8], bool]:
     head = content[:HEAD_BYTES]
     formats = formats_for(head)
     with _image_errors(name, head), Image.open(io.BytesIO(content), formats=formats) as file:
+        _check_size(file, name)
         try:
             return _upright(file, name), False
         except OSError:
@@ -167,19 +171,39 @@ def from_memory(image: Image.Image | NDArray[np.uint8], name: str) -> NDArray[np
         return _upright(image, name)
 
 
+def _check_size(file: Image.Image, name: object) -> None:
+    """Raise an ImageError for more than MAX_PIXELS."""
+    if file.width * file.height > MAX_PIXELS:
+        raise ImageError(
+            f"{name} is too large: {file.width}×{file.height} are more than {MAX_PIXELS:,} pixels",
+            "scale it down, or cut it into tiles",
+        )
+
+
 def _upright(image: Image.Image, name: str) -> NDArray[np.uint8]:
     is_deep = any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
     image.load()  # turns a TIFF upright, and then removes its orientation
-    transposition = _TRANSPOSITIONS.get(_orientation(image))
-    upright = image if transposition is None else image.transpose(transposition)
-    if upright.mode in _DEEP_MODES:
-        return np.repeat(_stretch(upright, name)[..., None], 3, axis=2)
-    pixels = np.asarray(_to_rgb(upright))
-    if is_deep and pixels.max(initial=0) < 16:  # Pillow keeps the upper 8 of 16 bits of a colour
+    orientation = _orientation(image)
+    size = (image.height, image.width)
+    pixels = np.empty((*(size[::-1] if orientation >= 5 else size), 3), np.uint8)
+    stored = _STORED_VIEWS[orientation](pixels) if orientation in _STORED_VIEWS else pixels
+    convert = _stretching(image, name) if image.mode in _DEEP_MODES else _to_rgb
+    for top, strip in _strips(image):
+        stored[top : top + strip.height] = convert(strip)
+    if is_deep and image.mode not in _DEEP_MODES and pixels.max(initial=0) < 16:
+        # Pillow keeps the upper 8 of 16 bits of a colour
         raise ImageError(
             f"{name} has colours of 16 bits and uses 12 or fewer of them", "save it with 8 bits"
         )
     return pixels
+
+
+def _strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    """The first row, and the rows from it on, of each part of an image; converting the whole at
+    once would take several times its memory."""
+    rows = max(1, _STRIP_PIXELS // max(1, image.width))
+    for top in range(0, image.height, rows):
+        yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
 
 
 class Layout(NamedTuple):
@@ -224,10 +248,11 @@ def read_header(path: Path) -> Header:
         ImageError: the file does not exist or is not an image.
     """
     head = b""
-    with _image_errors(path, head), path.open("rb") as opened:
+    with _image_errors(path, head), safe_read.open_regular(path) as opened:
         head = opened.read(HEAD_BYTES)
         opened.seek(0)
         with _image_errors(path, head), Image.open(opened, formats=formats_for(head)) as file:
+            _check_size(file, path)
             layout = Layout((file.height, file.width), _orientation(file))
             end = 0
             if file.format == "TIFF":
@@ -268,12 +293,17 @@ def read_depth(path: Path) -> int:
     Raises:
         ImageError: the file cannot be read.
     """
-    with _image_errors(path, b""), Image.open(path, formats=formats_for(b"")) as file:
-        return bits_in_use(float(np.asarray(file).max()))
+    with (
+        _image_errors(path, b""),
+        safe_read.open_regular(path) as opened,
+        Image.open(opened, formats=formats_for(b"")) as file,
+    ):
+        _check_size(file, path)
+        return bits_in_use(max(float(np.asarray(strip).max()) for _, strip in _strips(file)))
 
 
-def _stretch(image: Image.Image, name: str) -> NDArray[np.uint8]:
-    """The values of an image of one deep channel as 0..255.
+def _stretching(image: Image.Image, name: str) -> Callable[[Image.Image], NDArray[np.uint8]]:
+    """The function that maps strips of an image of one deep channel to 0..255, [h, W, 1].
 
     Values of 16 bits are divided by the most that the bits in use can hold, floating-point and
     32-bit ones by their maximum.
@@ -281,8 +311,11 @@ def _stretch(image: Image.Image, name: str) -> NDArray[np.uint8]:
     Raises:
         ImageError: values are negative, as Hounsfield units are.
     """
-    values = np.nan_to_num(np.asarray(image, dtype=np.float32), posinf=0.0, neginf=0.0)
-    highest, lowest = float(values.max(initial=0)), float(values.min(initial=0))
+    highest = lowest = 0.0
+    for _, strip in _strips(image):
+        values = _finite(strip)
+        highest = max(highest, float(values.max(initial=0)))
+        lowest = min(lowest, float(values.min(initial=0)))
     if lowest < -_MAX_NEGATIVE * max(highest, 0):
         raise ImageError(
             f"{name} has negative values ({lowest:g} to {highest:g}), as Hounsfield units are",
@@ -290,12 +323,22 @@ def _stretch(image: Image.Image, name: str) -> NDArray[np.uint8]:
         )
     is_sixteen_bits = image.mode.startswith("I;16")
     top = 2.0 ** bits_in_use(highest) - 1 if is_sixteen_bits else max(highest, 1.0)
-    return np.clip(values * (255.0 / top), 0, 255).astype(np.uint8)
+
+    def stretch(strip: Image.Image) -> NDArray[np.uint8]:
+        grey = np.clip(_finite(strip) * (255.0 / top), 0, 255).astype(np.uint8)
+        return grey[..., None]
+
+    return stretch
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
+def _finite(strip: Image.Image) -> NDArray[np.float32]:
+    return np.nan_to_num(np.asarray(strip, dtype=np.float32), posinf=0.0, neginf=0.0)
+
+
+def _to_rgb(strip: Image.Image) -> NDArray[np.uint8]:
+    """The pixels of an image as RGB, [h, W, 3]."""
+    if strip.mode in ("RGBA", "LA", "PA") or "transparency" in strip.info:
+        rgba = strip.convert("RGBA")
         white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    return image.convert("RGB")
+        strip = Image.alpha_composite(white, rgba)
+    return np.asarray(strip.convert("RGB"))

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-import time
-from http.client import HTTPException, HTTPMessage, HTTPResponse
+import socket
+import threading
+from http.client import (
+    HTTPConnection,
+    HTTPException,
+    HTTPMessage,
+    HTTPResponse,
+    HTTPSConnection,
+)
 from pathlib import PurePosixPath
+from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import quote, unquote, urljoin, urlsplit
-from urllib.request import HTTPRedirectHandler, Request, build_opener
+from urllib.request import (
+    HTTPHandler,
+    HTTPRedirectHandler,
+    HTTPSHandler,
+    Request,
+    build_opener,
+)
 
 from .. import __version__
 from ..errors import ImageError, reason
@@ -42,35 +57,113 @@ def fetch(url: str) -> bytes:
     Raises:
         ImageError: no answer, an answer that is not an image, or one that is too large or too slow.
     """
-    deadline = time.monotonic() + TOTAL_SECONDS
-    content = bytearray()
+    deadline = _Deadline(TOTAL_SECONDS)
     try:
-        with _open(url) as response:
+        with deadline, _open(url, deadline) as response:
             _check_type(url, response.headers)
-            while part := response.read1(_CHUNK):
-                content += part
-                if len(content) > MAX_BYTES:
-                    raise ImageError(
-                        f"{url} is larger than {MAX_BYTES >> 20} MB", "download and scale it down"
-                    )
-                if time.monotonic() > deadline:
-                    raise ImageError(
-                        f"{url} took longer than {TOTAL_SECONDS:g} s", "download it first"
-                    )
-            if response.length:  # bytes that were announced but not sent; read1 does not raise
-                raise ImageError(f"{url} was cut off", "try again")
+            content = _read(url, response)
     except (OSError, HTTPException, ValueError) as error:
+        if deadline.passed:
+            raise _too_slow(url) from None
         raise ImageError(f"cannot fetch {url}: {reason(error)}", "check the address") from None
+    if deadline.passed:
+        raise _too_slow(url)
+    return content
+
+
+def _too_slow(url: str) -> ImageError:
+    return ImageError(f"{url} took longer than {TOTAL_SECONDS:g} s", "download it first")
+
+
+def _read(url: str, response: HTTPResponse) -> bytes:
+    content = bytearray()
+    while part := response.read1(_CHUNK):
+        content += part
+        if len(content) > MAX_BYTES:
+            raise ImageError(
+                f"{url} is larger than {MAX_BYTES >> 20} MB", "download and scale it down"
+            )
+    if response.length:  # bytes that were announced but not sent; read1 does not raise
+        raise OSError("it was cut off")
     return bytes(content)
 
 
-def _open(url: str) -> HTTPResponse:
+class _Deadline:
+    """A context at whose deadline the connections that were made in it end.
+
+    A time limit for each wait would not do: a server could send a byte of a header, a line that
+    says to go on, or a digit of the size of a part every few seconds, for ever.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.passed = False
+        self._copies: list[socket.socket] = []
+        self._timer = threading.Timer(seconds, self._end)
+        self._timer.daemon = True
+
+    def connect(self, *arguments: Any, **options: Any) -> socket.socket:
+        """`socket.create_connection` for a connection that ends at the deadline."""
+        connection = socket.create_connection(*arguments, **options)
+        self._copies.append(connection.dup())  # TLS takes over the original one
+        return connection
+
+    def _end(self) -> None:
+        self.passed = True
+        for copy in list(self._copies):
+            with contextlib.suppress(OSError):  # the other side has ended it
+                copy.shutdown(socket.SHUT_RDWR)
+
+    def __enter__(self) -> None:
+        self._timer.start()
+
+    def __exit__(self, *exception: object) -> None:
+        self._timer.cancel()
+        for copy in self._copies:
+            copy.close()
+
+
+class _HttpHandler(HTTPHandler):
+    """Makes connections that end at a deadline."""
+
+    def __init__(self, deadline: _Deadline) -> None:
+        super().__init__()
+        self._deadline = deadline
+
+    def http_open(self, request: Request) -> HTTPResponse:
+        """Open an http address."""
+        return self.do_open(_with_deadline(HTTPConnection, self._deadline), request)
+
+
+class _HttpsHandler(HTTPSHandler):
+    """Makes connections that end at a deadline."""
+
+    def __init__(self, deadline: _Deadline) -> None:
+        super().__init__()
+        self._deadline = deadline
+
+    def https_open(self, request: Request) -> HTTPResponse:
+        """Open an https address."""
+        return self.do_open(_with_deadline(HTTPSConnection, self._deadline), request)
+
+
+def _with_deadline(kind: type[HTTPConnection], deadline: _Deadline) -> Any:
+    """The class of connections `kind`, as a function that gives them a deadline."""
+
+    def make(*arguments: Any, **options: Any) -> HTTPConnection:
+        connection = kind(*arguments, **options)
+        connection._create_connection = deadline.connect  # type: ignore[attr-defined]
+        return connection
+
+    return make
+
+
+def _open(url: str, deadline: _Deadline) -> HTTPResponse:
     """Open an address, following at most MAX_REDIRECTIONS redirections.
 
     Raises:
         OSError, HTTPException, ValueError: no answer, an error status, or a bad redirection.
     """
-    opener = build_opener(_NoRedirection)
+    opener = build_opener(_NoRedirection, _HttpHandler(deadline), _HttpsHandler(deadline))
     headers = {"User-Agent": f"frcnn/{__version__}", "Accept": "image/*"}
     for _ in range(MAX_REDIRECTIONS):
         try:

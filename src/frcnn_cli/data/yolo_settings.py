@@ -19,7 +19,9 @@ HINT = "expected a YOLO folder: data.yaml with names, images/, labels/"
 # files with a class name a line, below the folder
 NAME_FILES = ("classes.txt", "labels/classes.txt", "obj.names", "_darknet.labels", "classes.names")
 _MORE_NAME_FILES = tuple(f"{key}/_darknet.labels" for key in ("train", "valid", "test"))
-_MAX_YAML_BYTES = 2**20
+_MAX_YAML_BYTES = 2**17  # thousands of class names; the parser may take 40 s for 2**20
+_MAX_BRACKETS = 500  # the parser takes the square of their number where they are nested
+_MAX_NUMBER = 100  # letters
 # what the parser raises for damaged files, and for values that are not what their tag says
 _YAML_ERRORS = (
     yaml.YAMLError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError,
@@ -97,9 +99,31 @@ def read_lines(path: Path) -> list[str]:
     return [line.strip() for line in read_text(path, HINT).split("\n") if line.strip()]
 
 
+class _Loader(yaml.SafeLoader):
+    """Makes numbers, texts, lists and dicts; refuses what lets short files take long or grow."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """Refuse to use a list or a dict twice: each use of it could double what there is."""
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()  # type: ignore[no-untyped-call]
+            if isinstance(self.anchors.get(event.anchor), yaml.CollectionNode):
+                raise yaml.YAMLError(f"*{event.anchor:.20} stands for a list or mapping")
+        return super().compose_node(parent, index)
+
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
+        """Refuse long numbers, whose conversion takes the square of their length."""
+        is_number = node.tag.endswith((":int", ":float"))
+        if is_number and len(node.value) > _MAX_NUMBER:
+            raise yaml.YAMLError(f"a number has {len(node.value)} digits")
+        return super().construct_scalar(node)
+
+
 def _read_yaml(path: Path) -> dict[str, Any]:
+    text = read_text(path, HINT, _MAX_YAML_BYTES)
+    if text.count("[") + text.count("{") > _MAX_BRACKETS:
+        raise DataError(f"{path} has more than {_MAX_BRACKETS} brackets", HINT)
     try:
-        content = yaml.safe_load(read_text(path, HINT, _MAX_YAML_BYTES))
+        content = yaml.load(text, _Loader)
     except _YAML_ERRORS as error:
         raise DataError(f"{path} is not YAML: {reason(error)}", HINT) from None
     if not isinstance(content, dict):

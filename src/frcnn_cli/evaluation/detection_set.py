@@ -169,7 +169,7 @@ def _cached_method(folder: Path) -> Method | None:
     try:
         content = json.loads((folder / METHOD_FILE).read_text(encoding="utf-8"))
         name, settings = str(content["name"]), dict(content["settings"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
     def propose(image: NDArray[np.uint8]) -> Proposals:

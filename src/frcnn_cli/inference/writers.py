@@ -24,29 +24,40 @@ from ..errors import ConfigError, FrcnnError, ImageError, reason, unknown_name
 from ..runtime.files import part_file, put_in_place, write_atomically, write_text
 from .result import Result, coco_id
 
+_STOPPED = (KeyboardInterrupt, BrokenPipeError)  # the user wants no more results
 _MAX_STEM_BYTES = 244  # a file name may have 255, including "-NUMBER" and the ending
 _MAX_CLASS_BYTES = 60  # of a class name in a file name
 _MAX_JPEG_SIDE = 65_500  # pixels; the largest side that Pillow writes
 
 
 class ProtectedPaths:
-    """The images to detect in and all files beside them, which must never be replaced."""
+    """The files that must not be replaced.
 
-    def __init__(self, sources: Sequence[str]) -> None:
+    Args:
+        sources: images to detect in, which are never replaced, nor are files beside them.
+        overwrite: other files that exist already may be replaced.
+    """
+
+    def __init__(self, sources: Sequence[str], overwrite: bool = False) -> None:
         self._files = {os.path.realpath(os.path.expanduser(source)) for source in sources}
         self._folders = {os.path.dirname(file) for file in self._files}
+        self._overwrite = overwrite
 
     def check(self, path: Path) -> None:
         """Raise an error if writing `path` would replace a protected file.
 
         Raises:
-            ImageError: the path is an image to detect in, or exists already beside one.
+            ImageError: the path is an image to detect in, or exists already.
         """
         real, hint = os.path.realpath(path), "choose another --out"
         if real in self._files:
             raise ImageError(f"{path} is one of the images to detect in", hint)
-        if os.path.dirname(real) in self._folders and os.path.exists(real):
+        if not os.path.lexists(path):
+            return
+        if os.path.dirname(real) in self._folders:
             raise ImageError(f"{path} exists already, beside the images to detect in", hint)
+        if not self._overwrite:
+            raise ImageError(f"{path} exists already", f"{hint}, or add --overwrite")
 
 
 class Writer(Protocol):
@@ -74,9 +85,14 @@ class Writer(Protocol):
 
 
 class _AppendedFile:
-    """A text file that is written under a temporary name, until `finish` gives it its final one."""
+    """A text file that is written under a temporary name, until `finish` gives it its final one.
 
-    def __init__(self, path: Path) -> None:
+    Raises:
+        ImageError: the file may not be replaced.
+    """
+
+    def __init__(self, path: Path, protected: ProtectedPaths) -> None:
+        protected.check(path)
         self.path = path
         self._part: Path | None = None
 
@@ -159,20 +175,34 @@ class _Pictures(_PerImageWriter):
 class _Crops(_PerImageWriter):
     """crops/<class>/<stem>-<number>.jpg: every object cut out of the image, best one first."""
 
+    def check(self, result: Result, stem: str) -> None:
+        super().check(result, stem)
+        for path in self._paths(result, stem):
+            self._protected.check(path)
+
     def add(self, result: Result, stem: str) -> None:
         height, width = result.image.shape[:2]
-        names = class_file_names(self._classes)
-        for number, (label, _, box) in enumerate(result, start=1):
+        for path, (_, _, box) in zip(self._paths(result, stem), result, strict=True):
             x1, y1 = np.floor(box[:2]).astype(int).tolist()
             x2, y2 = np.ceil(box[2:]).astype(int).tolist()
             cut = result.image[max(y1, 0) : min(y2, height), max(x1, 0) : min(x2, width)]
-            path = self.folder / "crops" / names[label] / f"{stem}-{number}.jpg"
-            self._protected.check(path)
             self._save(Image.fromarray(cut), path)
+
+    def _paths(self, result: Result, stem: str) -> list[Path]:
+        """The file of each object."""
+        names = class_file_names(self._classes)
+        return [
+            self.folder / "crops" / names[label] / f"{stem}-{number}.jpg"
+            for number, (label, _, _) in enumerate(result, start=1)
+        ]
 
 
 class _Yolo(_PerImageWriter):
     """labels/<stem>.txt: class from 0, centre and size as fractions of the image size, score."""
+
+    def check(self, result: Result, stem: str) -> None:
+        super().check(result, stem)
+        self._protected.check(self._path(stem))
 
     def add(self, result: Result, stem: str) -> None:
         height, width = result.detections.image_size
@@ -183,8 +213,10 @@ class _Yolo(_PerImageWriter):
             f"{label} {x:.6f} {y:.6f} {w:.6f} {h:.6f} {score:.5f}\n"
             for label, (x, y), (w, h), score in zip(labels, centres, sizes, scores, strict=True)
         ]
-        path = self.folder / "labels" / f"{stem}.txt"
-        write_text(path, "".join(lines))
+        write_text(self._path(stem), "".join(lines))
+
+    def _path(self, stem: str) -> Path:
+        return self.folder / "labels" / f"{stem}.txt"
 
 
 class _AppendingWriter:
@@ -198,11 +230,12 @@ class _Coco(_AppendingWriter):
     """coco.json: a COCO results file; see `Result.to_coco`."""
 
     def __init__(self, folder: Path, classes: Sequence[str], protected: ProtectedPaths) -> None:
-        self._file, self._before = _AppendedFile(folder / "coco.json"), "[\n"
+        self._file, self._before = _AppendedFile(folder / "coco.json", protected), "[\n"
 
     def add(self, result: Result, stem: str) -> None:
-        for entry in result.to_coco(coco_id(stem)):
-            self._file.write(self._before + json.dumps(entry))
+        entries = [json.dumps(entry) for entry in result.to_coco(coco_id(stem))]
+        if entries:  # in one piece, so that an interruption cuts none
+            self._file.write(self._before + ",\n".join(entries))
             self._before = ",\n"
 
     def finish(self) -> None:
@@ -218,7 +251,7 @@ class _Voc(_AppendingWriter):
 
     def __init__(self, folder: Path, classes: Sequence[str], protected: ProtectedPaths) -> None:
         self._files = {
-            name: _AppendedFile(folder / "voc" / f"comp4_det_test_{short}.txt")
+            name: _AppendedFile(folder / "voc" / f"comp4_det_test_{short}.txt", protected)
             for name, short in class_file_names(classes).items()
         }
         self._begun = False
@@ -246,7 +279,7 @@ class _Csv(_AppendingWriter):
     """detections.csv: a line for each detection."""
 
     def __init__(self, folder: Path, classes: Sequence[str], protected: ProtectedPaths) -> None:
-        self._file, self._begun = _AppendedFile(folder / "detections.csv"), False
+        self._file, self._begun = _AppendedFile(folder / "detections.csv", protected), False
 
     def add(self, result: Result, stem: str) -> None:
         text = io.StringIO()
@@ -280,18 +313,25 @@ class Output:
     """Writes results to a folder, in one or more formats; a context manager.
 
     The files of an image are named like its source, with a number where two sources share a name.
-    Files for all images get their final names when the `with` block ends, and are removed when it
-    ends with an exception.
+    Files for all images get their final names when the `with` block ends. If somebody stopped it,
+    they hold the images that were done until then; if an error ends it, they are removed.
 
     Args:
         formats: keys of WRITERS. classes: names of the labels 1..K. sources: images to detect in.
+        overwrite: files that exist already may be replaced, except for sources and those beside
+            them.
     Raises:
         ConfigError: unknown format, or none is given.
-        ImageError: a file of the format picture would replace a source or a file beside one.
+        ImageError: a file would be replaced.
     """
 
     def __init__(
-        self, folder: Path, formats: Sequence[str], classes: Sequence[str], sources: Sequence[str]
+        self,
+        folder: Path,
+        formats: Sequence[str],
+        classes: Sequence[str],
+        sources: Sequence[str],
+        overwrite: bool = False,
     ) -> None:
         for name in formats:
             if name not in WRITERS:
@@ -299,10 +339,12 @@ class Output:
         if not formats:
             raise ConfigError("--format is empty", f"expected some of {', '.join(WRITERS)}")
         self._taken: set[str] = set()
-        protected = ProtectedPaths(sources)
-        if "picture" in formats:
+        self._done = 0  # results that are written in every format
+        protected = ProtectedPaths(sources, overwrite)
+        names = {"picture": "{}.jpg", "yolo": "labels/{}.txt"}  # that are known before detection
+        for name in names.keys() & set(formats):
             for source in (each for each in sources if not is_video(each)):
-                protected.check(folder / f"{Path(source).stem}.jpg")
+                protected.check(folder / names[name].format(Path(source).stem))
         self._writers = [
             WRITERS[name](folder, classes, protected) for name in dict.fromkeys(formats)
         ]
@@ -323,6 +365,7 @@ class Output:
         self._taken.add(_key(stem))
         for writer in self._writers:
             writer.add(result, stem)
+        self._done += 1
 
     def __enter__(self) -> Output:
         return self
@@ -334,7 +377,8 @@ class Output:
         trace: TracebackType | None,
     ) -> None:
         try:
-            if error_type is None and self._taken:
+            stopped = error_type is None or issubclass(error_type, _STOPPED)
+            if stopped and self._done:
                 for writer in self._writers:
                     writer.finish()
         finally:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from .boxes import Boxes
+from .kernels import njit
 
 
 @njit(inline="always")

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 
+from .kernels import njit
 from .threads import parallel_for
 
 _G = torch.tensor(

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from ..errors import DataError, FrcnnError
 from ..runtime.files import write_bytes, write_text
 from ..runtime.locks import Locks
+from ..runtime.safe_read import open_regular
 from ..structures import Proposals
 from .method import Method
 
@@ -64,7 +65,10 @@ def decode(content: bytes | mmap.mmap) -> Proposals | None:
     if len(content) != _HEADER.size + 4 * count * _TYPES[code].itemsize:
         return None
     values = np.frombuffer(content, _TYPES[code], offset=_HEADER.size)
-    return Proposals(values.reshape(count, 4).astype(np.float32), (height, width))
+    boxes = values.reshape(count, 4).astype(np.float32)
+    if not np.isfinite(boxes).all():  # somebody has forged the entry
+        return None
+    return Proposals(boxes, (height, width))
 
 
 def content_key(content: bytes) -> str:
@@ -175,7 +179,7 @@ class ProposalSource:
 
 def _map(path: Path) -> bytes | mmap.mmap:
     """Map the content of a file into memory."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         if os.fstat(file.fileno()).st_size == 0:  # an empty file cannot be mapped
             return b""
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

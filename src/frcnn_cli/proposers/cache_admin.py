@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..errors import printable
 from ..runtime.files import PART
 from ..runtime.locks import Locks
 from .cache import METHOD_FILE, SUFFIX, decode
 from .registry import FILE, PROPOSERS
+
+_KEY = re.compile(r"[0-9a-f]{15,}")  # of an entry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,9 +49,18 @@ def damaged(cache: Path, on_entry: Callable[[], None]) -> Iterator[Path]:
     """The damaged entries of a cache; `on_entry` is called after each entry that is read."""
     for folder in status(cache):
         for path in _entries(folder.path):
-            if decode(path.read_bytes()) is None:
+            if not path.is_file() or not _is_sound(path.read_bytes()):
                 yield path
             on_entry()
+
+
+def _is_sound(content: bytes) -> bool:
+    """Whether an entry can be read, and its boxes lie in their image."""
+    proposals = decode(content)
+    if proposals is None:
+        return False
+    boxes, (height, width) = proposals.boxes, proposals.image_size
+    return bool((boxes[:, :2] >= 0).all() and (boxes[:, 2:] <= [width, height]).all())
 
 
 def leftovers(cache: Path) -> list[Path]:
@@ -60,6 +73,8 @@ def leftovers(cache: Path) -> list[Path]:
                 files.append(part)
                 continue
             key = part.parent.name + part.name.lstrip(".").split(".")[0]
+            if not _KEY.fullmatch(key):  # something else, which the cache did not write
+                continue
             with locks.hold(key, wait=False) as held:
                 if held:
                     files.append(part)
@@ -72,7 +87,7 @@ def clean_up(cache: Path, damaged_entries: list[Path]) -> tuple[int, int]:
     Returns:
         Number of files removed, and their bytes.
     """
-    files = [*damaged_entries, *leftovers(cache)]
+    files = [path for path in [*damaged_entries, *leftovers(cache)] if not path.is_dir()]
     sizes = [path.stat().st_size for path in files]
     for path in files:
         path.unlink(missing_ok=True)
@@ -86,6 +101,6 @@ def _entries(folder: Path) -> list[Path]:
 def _method_name(folder: Path) -> str:
     try:
         method = json.loads((folder / METHOD_FILE).read_text(encoding="utf-8"))
-        return str(method["name"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return printable(str(method["name"]))[:80]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return folder.name.rsplit("-", 1)[0]  # early versions wrote no METHOD_FILE

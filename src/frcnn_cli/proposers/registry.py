@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ..config import SEARCH_MODES, SelectiveSearchConfig
 from ..errors import DataError, reason, unknown_name
 from ..runtime.paths import proposals_dir
+from ..runtime.safe_read import open_regular
 from ..structures import Proposals
 from . import dense as windows
 from . import selective_search as search
@@ -55,9 +56,9 @@ def from_file(path: Path) -> Method:
         DataError: the file cannot be read.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise DataError(f"cannot read {path}: {reason(error)}", "check the path") from None
     return Method(FILE, _NotImported(path), {"sha256": digest})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Callable
@@ -26,19 +27,59 @@ def part_file(path: Path) -> Path:
     return Path(name)
 
 
-def put_in_place(part: Path, path: Path) -> None:
+def put_in_place(part: Path, path: Path, *, durable: bool = False) -> None:
     """Give a finished part file its final name; a file that has the name already is replaced.
 
+    Args:
+        durable: put its content on the disk first, and then its name. Otherwise a loss of power
+            may leave an empty file in the place of the earlier one.
     Raises:
-        OSError: the file cannot be renamed.
+        OSError: the file cannot be written or renamed.
     """
     part.chmod(0o644)
+    if durable:
+        _flush_to_disk(part)
     os.replace(part, path)
+    if durable:
+        _flush_to_disk(path.parent)
 
 
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+def _flush_to_disk(path: Path) -> None:
+    """Wait until a file or the names in a folder are on the disk.
+
+    Raises:
+        OSError: a file could not be written.
+    """
+    is_folder = path.is_dir()
+    if is_folder and os.name == "nt":
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # file systems that have no fsync
+            raise
+    finally:
+        os.close(handle)
+
+
+def check_absent(path: Path, overwrite: bool, option: str = "--out") -> None:
+    """Raise an error if writing `path` would replace a file that may not be replaced.
+
+    Args:
+        overwrite: it may. option: that named the path.
+    Raises:
+        FrcnnError: the path exists already.
+    """
+    if not overwrite and (path.is_file() or path.is_symlink()):
+        raise FrcnnError(f"{path} exists already", f"choose another {option}, or add --overwrite")
+
+
+def write_atomically(path: Path, write: Callable[[Path], object], *, durable: bool = False) -> None:
     """Let `write` fill a part file beside `path`, then rename it to `path`.
 
+    Args:
+        durable: see `put_in_place`; for what took hours to make.
     Raises:
         FrcnnError: the disk is full or the folder cannot be written to; `path` stays unchanged.
     """
@@ -46,7 +87,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     try:
         part = part_file(path)
         write(part)
-        put_in_place(part, path)
+        put_in_place(part, path, durable=durable)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise FrcnnError(
             f"cannot write {path}: {reason(error)}", "check the folder and the space on the disk"

@@ -16,6 +16,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..errors import FrcnnError
+
 try:
     import fcntl
 except ImportError:  # Windows
@@ -23,6 +25,7 @@ except ImportError:  # Windows
 else:
     HAS_LOCKS = True
 
+OWNER_FILE = ".process"  # in a folder that one process alone may use: the number of that process
 FILE = "claims.lock"  # the same in all versions of the program, which may share a folder
 _HELD_ELSEWHERE = (errno.EACCES, errno.EAGAIN)
 _POLL = 0.02  # seconds
@@ -97,3 +100,29 @@ class Locks:
 
 def _offset(key: str) -> int:
     return int(key[:15], 16)
+
+
+@contextlib.contextmanager
+def sole_process(folder: Path) -> Iterator[None]:
+    """Keep other processes from using a folder until the block or the process ends.
+
+    Raises:
+        FrcnnError: another process uses it; the message gives its number.
+        OSError: the folder cannot be written to.
+    """
+    file = os.open(folder / OWNER_FILE, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o644)
+    try:
+        if HAS_LOCKS:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno in _HELD_ELSEWHERE:
+                    owner = os.read(file, 20).decode("ascii", "replace").strip() or "unknown"
+                    raise FrcnnError(
+                        f"{folder} is in use by process {owner}", "wait until it ends, or stop it"
+                    ) from None
+        os.ftruncate(file, 0)
+        os.write(file, f"{os.getpid()}\n".encode())
+        yield
+    finally:
+        os.close(file)

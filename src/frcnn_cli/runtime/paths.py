@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 from pathlib import Path
 
 from ..errors import DataError, WeightsError, unknown_name
@@ -28,8 +29,18 @@ def home() -> Path:
     from_environment = os.environ.get("FRCNN_HOME")
     if from_environment:
         return Path(os.path.expanduser(from_environment))
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "frcnn"
-    return checkout() or cache
+    return checkout() or _user_cache() / "frcnn"
+
+
+def _user_cache() -> Path:
+    """The folder of the user's cache, which is among the temporary files where there is no home."""
+    named = os.environ.get("XDG_CACHE_HOME")
+    if named:
+        return Path(named)
+    try:
+        return Path.home() / ".cache"
+    except RuntimeError:  # no HOME, and no entry in the list of users
+        return Path(tempfile.gettempdir()) / f"cache-{os.getuid()}"
 
 
 def proposals_dir() -> Path:

@@ -3,9 +3,12 @@ every failure as a DataError."""
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
+import stat
+from io import BufferedReader
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -15,24 +18,45 @@ MAX_JSON_BYTES = 2**30  # COCO's largest file of annotations has 450 MB
 MAX_TEXT_BYTES = 2**28
 _MAX_NUMBER = 1e9  # more than any coordinate or area
 _CHUNK = 2**16
+_FREE_CONTAINERS, _BYTES_PER_CONTAINER = 100_000, 8  # of JSON; a box [0,0,9,9] has nine letters
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """Open a file for reading.
+
+    Raises:
+        OSError: it cannot be opened, or is no regular file: a pipe could make a reader wait for
+            ever, and a device such as /dev/zero has no end.
+        ValueError: there is a NUL in the path.
+    """
+    # without O_NONBLOCK, opening a pipe waits for somebody who writes to it
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+    handle = os.open(path, flags | getattr(os, "O_BINARY", 0))
+    mode = os.fstat(handle).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(handle)
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        raise OSError("it is a pipe or a device, not a regular file")
+    return open(handle, "rb")
 
 
 def read_bytes(path: Path, hint: str, limit: int) -> bytes:
-    """The content of a file or a pipe.
+    """The content of a regular file.
 
     Args:
         hint: what the user can do about an error. limit: largest size, in bytes.
     Raises:
-        DataError: the file cannot be read, or is larger than `limit`.
+        DataError: the file cannot be read, is not a regular one, or is larger than `limit`.
     """
     content = b""
     try:
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size  # 0 where the file is a pipe
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size  # 0 for files in /proc
             while size <= limit and (chunk := file.read(size + _CHUNK)):
                 content += chunk
                 size = len(content)
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+    except (OSError, ValueError) as error:
         raise DataError(f"cannot read {path}: {reason(error)}", hint) from None
     if size > limit:
         raise DataError(f"{path} is too large: expected at most {limit} bytes", hint)
@@ -47,8 +71,12 @@ def read_text(path: Path, hint: str, limit: int = MAX_TEXT_BYTES) -> str:
     Raises:
         DataError: see `read_bytes`; or the file is not UTF-8.
     """
+    return _text(path, read_bytes(path, hint, limit), hint)
+
+
+def _text(path: Path, content: bytes, hint: str) -> str:
     try:
-        text = read_bytes(path, hint, limit).decode("utf-8-sig")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"cannot read {path}: {reason(error)}", hint) from None
     return text.replace("\r\n", "\n").replace("\r", "\n")
@@ -60,9 +88,24 @@ def read_json(path: Path, hint: str) -> Any:
     Args:
         hint: see `read_bytes`.
     Raises:
-        DataError: see `read_text`; or the file is not JSON, cut off, or nested too deeply.
+        DataError: see `read_bytes` and `parse_json`.
     """
-    text = read_text(path, hint, MAX_JSON_BYTES)
+    return parse_json(path, read_bytes(path, hint, MAX_JSON_BYTES), hint)
+
+
+def parse_json(path: Path, content: bytes, hint: str) -> Any:
+    """The value in the content of a JSON file.
+
+    Args:
+        path, hint: for the error; see `read_bytes`.
+    Raises:
+        DataError: it is not UTF-8 or JSON, is cut off or nested too deeply, or would take far more
+            memory than the file: an empty list of two letters takes 64 bytes.
+    """
+    containers = content.count(b"{") + content.count(b"[")
+    if containers > _FREE_CONTAINERS + len(content) // _BYTES_PER_CONTAINER:
+        raise DataError(f"{path} holds little but brackets", hint)
+    text = _text(path, content, hint)
     try:
         return json.loads(text)
     except RecursionError:

@@ -26,8 +26,12 @@ from ..data.dataset import Dataset
 from ..errors import FrcnnError, reason
 from ..proposers.cache import ProposalSource
 from ..structures import Batch, PixelStatistics
+from .interruption import STOPPING
 from .roi_sampling import SamplingConfig, hflip, preprocess_training
+from .shared_memory import affordable_workers
 from .statistics import DatasetStatistics, read_sample
+
+_TIMEOUT = 1800  # seconds; a batch that takes longer is lost, as when others fill /dev/shm
 
 
 def epoch_order(
@@ -193,6 +197,8 @@ class BatchMaker(TorchDataset[Batch | FrcnnError]):
             pin_memory: put them where a GPU can copy them from without waiting.
         """
         can_fork = sys.platform == "linux"
+        if can_fork and workers:
+            workers = affordable_workers(self.config, workers)
         return DataLoader(
             self,
             batch_size=None,
@@ -200,17 +206,18 @@ class BatchMaker(TorchDataset[Batch | FrcnnError]):
             num_workers=workers if can_fork else 0,
             multiprocessing_context="fork" if can_fork and workers else None,
             pin_memory=pin_memory,
+            timeout=_TIMEOUT if can_fork and workers else 0,
             worker_init_fn=_ignore_stop_signals,
         )
 
 
 def _ignore_stop_signals(worker: int) -> None:
-    """Leave SIGINT and SIGTERM, which often reach a whole group, to the process that trains.
+    """Leave signals that stop a run, which often reach a whole group, to the process that trains.
 
     That process finishes its iteration, saves, and ends the workers.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager
@@ -222,9 +229,10 @@ def explain_killed_workers() -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError) as error:
-        if "DataLoader worker (pid" not in str(error) and not isinstance(error, ConnectionError):
+        known = ("DataLoader worker (pid", "DataLoader timed out")
+        if not isinstance(error, ConnectionError) and not any(each in str(error) for each in known):
             raise
         raise FrcnnError(
-            "a process that makes batches was killed",
+            "a process that makes batches was killed, or its batch was lost",
             "it needs more memory, or space in /dev/shm; --resume continues at the last checkpoint",
         ) from None

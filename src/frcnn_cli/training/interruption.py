@@ -1,10 +1,14 @@
-"""Stopping a run on SIGINT or SIGTERM without losing what it has done."""
+"""Stopping a run on SIGINT, SIGTERM or SIGHUP without losing what it has done."""
 
 from __future__ import annotations
 
 import signal
 import threading
 from types import FrameType
+
+STOPPING = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
 
 
 class InterruptedRun(Exception):  # noqa: N818 - a request, not an error
@@ -21,7 +25,7 @@ class InterruptedRun(Exception):  # noqa: N818 - a request, not an error
 
 
 class StopSignal:
-    """A context manager in which SIGINT and SIGTERM set `requested` instead of ending the program.
+    """A context manager in which STOPPING signals set `requested` instead of ending the program.
 
     A second signal has its usual effect. Outside the main thread, where Python allows no handlers,
     nothing is changed.
@@ -33,7 +37,9 @@ class StopSignal:
 
     def __enter__(self) -> None:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in STOPPING:
+                if signal.getsignal(number) == signal.SIG_IGN:  # by nohup
+                    continue
                 self._earlier_handlers[number] = signal.signal(number, self._request)
 
     def _request(self, number: int, frame: FrameType | None) -> None:

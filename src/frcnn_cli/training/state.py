@@ -6,13 +6,16 @@ training state keeps that layer as it is trained.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from ..checkpoints.torch_file import read_torch_file
 from ..checkpoints.weights import WeightsHeader, save_weights
 from ..errors import ConfigError, DataError, FrcnnError, reason
 from ..runtime.files import write_atomically
@@ -22,10 +25,22 @@ from .target_normalization import denormalised
 WEIGHTS_FILE = "last.safetensors"
 BEST_FILE = "best.safetensors"  # the weights with the best validation so far
 STATE_FILE = "state.pt"
-STATE_KEYS = {
-    "iteration", "validated", "best", "images", "classes", "pixels", "provenance", "ranks",
-    "deltas", "model", "optimizer",
-}  # fmt: skip
+# key -> what it must be; files may come from anybody
+STATE_TYPES: dict[str, Callable[[Any], bool]] = {
+    "iteration": lambda value: type(value) is int and value >= 0,
+    "validated": lambda value: type(value) is int and value >= 0,
+    "best": lambda value: isinstance(value, int | float) and not isinstance(value, bool),
+    "images": lambda value: isinstance(value, str),
+    "classes": lambda value: isinstance(value, list) and all(isinstance(n, str) for n in value),
+    "pixels": lambda value: len(value) == 2 and all(map(_is_colour, value)),
+    "provenance": lambda value: isinstance(value, dict) and "init" in value,
+    "ranks": lambda value: isinstance(value, dict) and all(type(n) is int for n in value.values()),
+    "deltas": lambda value: isinstance(value, Tensor),
+    "model": lambda value: (
+        isinstance(value, dict) and all(isinstance(tensor, Tensor) for tensor in value.values())
+    ),
+    "optimizer": lambda value: value.keys() >= {"state", "param_groups"},
+}
 RESUME_HINT = "start again without --resume"
 
 
@@ -79,7 +94,7 @@ def save_checkpoint(folder: Path, learner: Learner, *, validated: int, best: flo
         "model": network.state_dict(),
         "optimizer": learner.optimizer.state_dict(),
     }
-    write_atomically(folder / STATE_FILE, lambda part: torch.save(state, part))
+    write_atomically(folder / STATE_FILE, lambda part: torch.save(state, part), durable=True)
 
 
 def read_state(folder: Path) -> dict[str, Any]:
@@ -92,12 +107,27 @@ def read_state(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise DataError(f"no training state {path}", RESUME_HINT)
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises errors of many types
+        state = read_torch_file(path)
+    except Exception as error:  # of many types
         raise DataError(f"{path} cannot be resumed: {reason(error)}", RESUME_HINT) from None
-    if not isinstance(state, dict) or not state.keys() >= STATE_KEYS:
+    if not isinstance(state, dict) or not state.keys() >= STATE_TYPES.keys():
         raise DataError(f"{path} is not a training state", RESUME_HINT)
+    for key, is_right in STATE_TYPES.items():
+        if not _holds(is_right, state[key]):
+            raise DataError(f"{path} is damaged: `{key}` is something else", RESUME_HINT)
     return state
+
+
+def _is_colour(value: Any) -> bool:
+    """Whether a value is one number for each of red, green and blue."""
+    return len(value) == 3 and all(isinstance(each, int | float) for each in value)
+
+
+def _holds(is_right: Callable[[Any], bool], value: Any) -> bool:
+    try:
+        return is_right(value)
+    except (TypeError, AttributeError, KeyError):  # of a value of quite another type
+        return False
 
 
 def restore(learner: Learner, state: dict[str, Any]) -> None:
@@ -123,7 +153,7 @@ def restore(learner: Learner, state: dict[str, Any]) -> None:
     try:
         learner.network.load_state_dict(state["model"])
         learner.optimizer.load_state_dict(state["optimizer"])
-    except (RuntimeError, ValueError, KeyError) as error:
+    except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
         message = f"the state is of another network: {reason(error)}"
         raise DataError(message, RESUME_HINT) from None
     learner.iteration = state["iteration"]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from ..config import TrainConfig, TrainRuntimeConfig
 from ..data.dataset import Dataset
 from ..proposers.cache import ProposalSource
 from ..proposers.registry import proposal_source
+from ..runtime.locks import sole_process
 from ..runtime.progress import Progress, silent
 from . import runs
 from .distributed import World, join_processes
@@ -79,7 +81,7 @@ def train(
     Returns:
         What the run left; None after a dry run.
     Raises:
-        InterruptedRun: SIGINT or SIGTERM came; the run can be resumed.
+        InterruptedRun: SIGINT, SIGTERM or SIGHUP came; the run can be resumed.
         FrcnnError: settings, data or weights cannot be trained with, or the run cannot go on.
     """
     runtime = runtime or TrainRuntimeConfig()
@@ -93,7 +95,7 @@ def train(
                 "validation says little; train on --split train"
             )
     state = None if resume is None else read_state(resume)
-    with join_processes(runtime.device) as (world, device):
+    with join_processes(runtime.device) as (world, device), ExitStack() as stack:
         with progress("reading the images", len(dataset), "images") as advance:
             learner = set_up(
                 config,
@@ -111,7 +113,7 @@ def train(
             return None
         if settings is None:
             settings = {**asdict(config), **asdict(runtime)}
-        folder = open_folder(world, resume, folder, settings)
+        folder = stack.enter_context(open_folder(world, resume, folder, settings))
         validate = None
         if validation is not None:
             validate = make_validator(learner, validation, threads=threads, progress=progress)
@@ -125,18 +127,24 @@ def train(
         return run(trainer, progress, on_step)
 
 
+@contextmanager
 def open_folder(
     world: World, resume: Path | None, folder: Path, settings: Mapping[str, object]
-) -> Path:
+) -> Iterator[Path]:
     """The folder of a run, with its settings written: `resume`, or a new one (see `runs.create`).
+
+    No other run can be in the folder until the block ends.
 
     Raises:
         DataError: it cannot be made, or see `runs.write_settings`.
+        FrcnnError: another process trains in it.
     """
-    if world.first:
-        folder = resume or runs.create(folder)
-        runs.write_settings(folder, settings)
-    return Path(world.of_first(str(folder)))
+    with ExitStack() as stack:
+        if world.first:
+            folder = resume or runs.create(folder)
+            stack.enter_context(sole_process(folder))
+            runs.write_settings(folder, settings)
+        yield Path(world.of_first(str(folder)))
 
 
 def run(

@@ -66,7 +66,7 @@ class Trainer:
         Checkpoints are written on the way and at the end.
 
         Raises:
-            InterruptedRun: SIGINT or SIGTERM came, and a checkpoint was written.
+            InterruptedRun: SIGINT, SIGTERM or SIGHUP came, and a checkpoint was written.
             FrcnnError: the loss is not finite, an image is missing, the memory or the disk is
                 full; the last checkpoint is intact.
         """

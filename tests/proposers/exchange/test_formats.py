@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from frcnn_cli.errors import ConfigError, DataError
-from frcnn_cli.proposers.exchange import formats
+from frcnn_cli.proposers.exchange import matlab
 from frcnn_cli.proposers.exchange.formats import WRITERS, read_boxes
 
 SUFFIX = {
@@ -32,8 +32,6 @@ def write(folder, name, content):
 
 @pytest.mark.parametrize("name", WRITERS)
 def test_what_is_written_is_read(tmp_path, name):
-    if name == "mat":
-        pytest.importorskip("scipy")
     path = write(tmp_path, f"x{SUFFIX[name]}", WRITERS[name](NAMES, BOXES))
     file = read_boxes(path)
     assert file.names == (None if name == "mmdetection" else NAMES)
@@ -90,12 +88,6 @@ def npz(**arrays):
     return make
 
 
-def bomb(folder):
-    with zipfile.ZipFile(folder / "x.npz", "w") as archive:
-        archive.writestr("boxes.npy", b"0" * 2**21, zipfile.ZIP_DEFLATED)
-    return folder / "x.npz"
-
-
 def boastful(folder):
     """A file that claims to hold an array of ten trillion rows."""
     header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (10000000000000, 4), }"
@@ -130,8 +122,16 @@ def content(name, data):
         (npz(boxes=BOXES[0], counts=[3, -1], image_ids=["a", "b"]), "boxes by `counts`"),
         (npz(boxes=BOXES[0], counts=[2], image_ids=["a", "b"]), "2 names of images, 1 sets"),
         (npz(boxes=np.array([{}], dtype=object)), "cannot read the proposals"),
-        (content("x.json", b"{"), "cannot read the proposals"),
-        (content("x.json", b"[" * 100_000), "cannot read"),
+        (content("x.json", b"{"), "is cut off"),
+        (content("x.json", b"[" * 100_000), "nested too deeply"),
+        (content("x.json", b'{"images": []}'), "holds no images"),
+        (content("x.json", b'{"images": [{"image": [], "boxes": []}]}'), "is no text"),
+        (content("x.pkl", pickle.dumps({"boxes": []})), "holds no images"),
+        (content("x.pkl", pickle.dumps([])), "holds no images"),
+        (
+            npz(boxes=BOXES[1], counts=np.zeros(0, np.int64), image_ids=np.zeros(0, "U1")),
+            "no images",
+        ),
         (content("x.json", b'{"images": [{"image": "a"}]}'), "cannot read the proposals"),
         (content("x.json", b'{"images": 3}'), "cannot read the proposals"),
         (content("x.pkl", pickle.dumps({"a": 1})), "expected a list of arrays or a dict"),
@@ -151,7 +151,6 @@ def test_wrong_files_give_one_line(tmp_path, make, message):
 
 @pytest.mark.parametrize("data", [b"", b"x" * 300, b"MATLAB 5.0" + bytes(200)])
 def test_wrong_mat_files_give_one_line(tmp_path, data):
-    pytest.importorskip("scipy")
     with pytest.raises(DataError, match=r"x\.mat"):
         read_boxes(write(tmp_path, "x.mat", data))
 
@@ -163,10 +162,28 @@ def test_a_mat_file_without_boxes(tmp_path):
         read_boxes(tmp_path / "x.mat")
 
 
-def test_an_archive_is_not_expanded_beyond_the_limit(tmp_path, monkeypatch):
-    monkeypatch.setattr(formats, "MAX_BYTES", 2**20)
+def test_an_archive_expands_to_a_multiple_of_its_size(tmp_path):
+    np.savez_compressed(tmp_path / "x.npz", boxes=np.zeros((4_000_000, 4), np.float32))
     with pytest.raises(DataError, match="expands to more than"):
-        read_boxes(bomb(tmp_path))
+        read_boxes(tmp_path / "x.npz")
+
+
+def test_a_compressed_matlab_file_expands_to_a_multiple_of_its_size(tmp_path):
+    content = matlab.write_variables({"boxes": np.zeros((4_000_000, 4))})
+    with pytest.raises(DataError, match="expands to more than"):
+        read_boxes(write(tmp_path, "x.mat", content))
+
+
+def test_one_array_cannot_be_the_boxes_of_ten_thousand_images(tmp_path):
+    array = np.zeros((250, 250, 4), np.float32).reshape(-1, 4)
+    with pytest.raises(DataError, match="more than a file of"):
+        read_boxes(write(tmp_path, "x.pkl", pickle.dumps([array] * 10_000)))
+
+
+def test_one_id_cannot_be_that_of_ten_thousand_images(tmp_path):
+    boxes = {"boxes": [np.zeros((4, 4), np.float32)] * 100, "ids": ["x" * 1000] * 100}
+    with pytest.raises(DataError, match="longer ids than it can hold"):
+        read_boxes(write(tmp_path, "x.pkl", pickle.dumps(boxes)))
 
 
 def test_an_unknown_suffix(tmp_path):

@@ -59,8 +59,6 @@ def kept(proposals):
     ],
 )
 def test_every_format_arrives_in_the_cache(tmp_path, images, name, suffix):
-    if name == "mat":
-        pytest.importorskip("scipy")
     content = WRITERS[name](list(BOXES), list(BOXES.values()))
     result, proposals = import_proposals(tmp_path, images, f"x.{suffix}", content)
     assert result.layout == LAYOUTS["yxyx1" if name == "mat" else "xyxy"]

@@ -2,6 +2,8 @@ import contextlib
 import io
 import pickle
 import subprocess
+import time
+import tracemalloc
 from collections import OrderedDict
 
 import numpy as np
@@ -20,7 +22,7 @@ ARRAYS = [
 
 
 def read(content):
-    return load(io.BytesIO(content), "x.pkl")
+    return load(io.BytesIO(content), len(content), "x.pkl")
 
 
 @pytest.mark.parametrize("protocol", range(6))
@@ -87,6 +89,39 @@ def test_an_allowed_function_cannot_be_changed():
     # GLOBAL numpy.dtype, an empty dict, BUILD
     with pytest.raises(DataError, match="changes a function"):
         read(b"cnumpy\ndtype\n}b.")
+
+
+BOMBS = {
+    "a place in the memo": b"N" + b"r\xff\xff\xff\x7f" + b".",
+    "a frame": b"\x80\x04\x95" + b"\xff" * 7 + b"\x0fN.",
+    "a string": b"\x8e" + b"\xff" * 7 + b"\x0f.",
+    "lists of one list": b"](K\x01K\x01eq\x00"
+    + b"".join(b"](" + bytes([104, i]) * 10 + b"eq" + bytes([i + 1]) for i in range(40))
+    + b".",
+    "a list that is filled when it is in another": b"]q\x00]q\x01(h\x00h\x00h\x00e0h\x00(h\x01e.",
+    "a key that is a tuple": b"}(K\x01K\x02\x86K\x03u.",
+    "instructions": b"N0" * 1_000_000 + b"N.",
+    "marks": b"(" * 1_000_000,
+    "an array without bytes": pickle.dumps(np.zeros((2, 2)))[:-20] + b".",
+}
+
+
+@pytest.mark.parametrize("content", BOMBS.values(), ids=BOMBS)
+def test_small_files_take_little_memory_and_time(content):
+    tracemalloc.start()
+    begun = time.monotonic()
+    with contextlib.suppress(DataError):
+        assert read(content) is None
+    assert time.monotonic() - begun < 8
+    assert tracemalloc.get_traced_memory()[1] < 200 * 2**20
+    tracemalloc.stop()
+
+
+def test_a_flat_list_may_be_used_twice_but_not_changed_then():
+    shared = [1, 2]
+    assert read(pickle.dumps([shared, shared])) == [shared, shared]
+    with pytest.raises(DataError, match="used twice"):
+        read(b"]q\x00h\x00K\x01a.")
 
 
 @pytest.mark.parametrize("seed", range(60))

@@ -6,8 +6,8 @@
     .json  {"images": [{"image": "000004", "boxes": [[x1, y1, x2, y2], …]}, …]}
 
 Boxes come best first; where a pickle has scores, they give the order and are then dropped. Files
-are not trusted: no code in them is run, the expanded size is checked before anything is expanded,
-and every array is checked.
+are not trusted: no code in them is run, what they may expand to is bounded by their size, and every
+array is checked.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Sequence
@@ -25,18 +26,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import ConfigError, DataError, reason
+from ...errors import ConfigError, DataError, reason, short_list
+from ...runtime.safe_read import MAX_JSON_BYTES, parse_json, read_bytes
+from . import matlab, numpy_archive
 from .layouts import HALF_OPEN, LAYOUTS, Layout
 from .unpickle import load
 
 Boxes = NDArray[np.float32]
-MAX_BYTES = 8 * 2**30  # of an expanded file
+MAX_BYTES = 2**32  # of a file
+# What a file may expand to, by its size. Boxes in MATLAB's and numpy's archives take a tenth to a
+# third of their expanded size, and an image has a few boxes of some bytes each.
+_FREE_BYTES, _BYTES_PER_BYTE = 2**25, 32
+_FREE_IMAGES, _BYTES_PER_IMAGE = 1000, 16
 MAT_LAYOUT = LAYOUTS["yxyx1"]  # of the files that Girshick published
 
-# What numpy, SciPy, zipfile and zlib raise for files that are damaged or give false sizes.
+# What the parsers raise for files that are damaged or give false sizes.
 _DAMAGE = (
-    OSError, ValueError, KeyError, TypeError, EOFError, MemoryError, RuntimeError, zlib.error,
-    zipfile.BadZipFile,
+    OSError, ValueError, LookupError, TypeError, EOFError, MemoryError, RuntimeError,
+    NotImplementedError, ArithmeticError, AttributeError, struct.error, zlib.error,
+    zipfile.BadZipFile, matlab.MatlabError, numpy_archive.ArchiveError,
 )  # fmt: skip
 
 
@@ -59,8 +67,11 @@ def read_boxes(path: Path) -> BoxFile:
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise ConfigError(f"{path}: unknown file format", f"expected {', '.join(READERS)}")
+    content = read_bytes(
+        path, "check the path", MAX_JSON_BYTES if reader is _read_json else MAX_BYTES
+    )
     try:
-        file = reader(path)
+        file = reader(path, content)
     except DataError:
         raise
     except _DAMAGE as error:
@@ -72,7 +83,30 @@ def read_boxes(path: Path) -> BoxFile:
             f"{path}: {len(file.names)} names of images, {len(file.boxes)} sets of boxes",
             "check the file",
         )
+    if not file.boxes:
+        raise DataError(f"{path} holds no images", "check the file")
     return file
+
+
+def _most_bytes(content: bytes) -> int:
+    """What the content of a file may expand to, in bytes."""
+    return _FREE_BYTES + _BYTES_PER_BYTE * len(content)
+
+
+def _most_images(content: bytes) -> int:
+    return _FREE_IMAGES + len(content) // _BYTES_PER_IMAGE
+
+
+def _as_each(arrays: Sequence[Any], path: Path, content: bytes) -> list[Boxes]:
+    """The boxes of each image, which together are no more than the file can hold."""
+    numbers = sum(np.size(own) for own in arrays)
+    if len(arrays) > _most_images(content) or 4 * numbers > _most_bytes(content):
+        raise DataError(
+            f"{path}: {len(arrays)} images with {numbers} numbers are more than a file of "
+            f"{len(content)} bytes can hold",
+            "check the file",
+        )
+    return [_as_boxes(own, f"{path}, image {i}") for i, own in enumerate(arrays, start=1)]
 
 
 def _as_boxes(boxes: Any, where: str) -> Boxes:
@@ -102,86 +136,116 @@ def _ranked(boxes: Boxes, scores: Any, where: str) -> Boxes:
     return boxes[np.argsort(-values, kind="stable")]
 
 
-def _read_mat(path: Path) -> BoxFile:
-    try:
-        from scipy.io import loadmat, matlab, whosmat
-    except ImportError:
-        raise DataError(f"reading {path} needs SciPy", "pip install scipy") from None
-    try:
-        shapes = {name: shape for name, shape, _ in whosmat(path)}
-        if "boxes" not in shapes:
-            variables = ", ".join(shapes) or "nothing"
-            raise DataError(f"{path} holds no variable `boxes`, but {variables}", "check the file")
-        content = loadmat(path, variable_names=["boxes", "images"])
-    except (NotImplementedError, matlab.MatReadError, MemoryError, IndexError) as error:
-        raise DataError(
-            f"cannot read {path}: {reason(error)}", "expected MATLAB 5 to 7, not 7.3"
-        ) from None
-    boxes, names = content["boxes"], None
-    if boxes.dtype != object:
-        return _box_file("MATLAB, one image", None, [_as_boxes(boxes, str(path))], MAT_LAYOUT)
-    if "images" in content:
-        names = [np.asarray(name).item() for name in content["images"].ravel()]
-    each = [_as_boxes(own, f"{path}, image {i}") for i, own in enumerate(boxes.ravel(), start=1)]
-    return _box_file("MATLAB, a data set", names, each, MAT_LAYOUT)
+def _ranked_each(boxes: Sequence[Boxes], scores: Any, path: Path) -> list[Boxes]:
+    """The boxes of each image in falling order of their scores, where it has any."""
+    return [
+        own if score is None else _ranked(own, score, f"{path}, image {i}")
+        for i, (own, score) in enumerate(zip(boxes, scores, strict=True), start=1)
+    ]
 
 
-def _read_pickle(path: Path) -> BoxFile:
-    with path.open("rb") as file:
-        content = load(file, str(path))
-    if isinstance(content, list):
-        boxes = []
-        for i, own in enumerate(content, start=1):
-            where = f"{path}, image {i}"
-            unscored = _as_boxes(own, where)
-            scored = len(unscored) and np.ndim(own) == 2 and np.shape(own)[1] == 5
-            boxes.append(_ranked(unscored, own[:, 4], where) if scored else unscored)
+def _read_mat(path: Path, content: bytes) -> BoxFile:
+    variables = matlab.read_variables(
+        content, ("boxes", "images"), _most_bytes(content), _most_images(content)
+    )
+    boxes, names = variables.get("boxes"), variables.get("images")
+    if boxes is None:
+        held = short_list(variables) or "nothing"
+        raise DataError(f"{path} holds no variable `boxes`, but {held}", "check the file")
+    if isinstance(boxes, np.ndarray):
+        return _box_file("MATLAB, one image", None, _as_each([boxes], path, content), MAT_LAYOUT)
+    if names is not None:
+        names = [_only_row(name) for name in names]
+    return _box_file("MATLAB, a data set", names, _as_each(boxes, path, content), MAT_LAYOUT)
+
+
+def _only_row(name: Any) -> str:
+    """The name of an image: a row of a text, or a cell with one."""
+    rows = [name] if isinstance(name, str) else name
+    if len(rows) != 1 or not isinstance(rows[0], str):
+        raise ValueError("the name of an image is no text")
+    return rows[0]
+
+
+def _read_pickle(path: Path, content: bytes) -> BoxFile:
+    value = load(io.BytesIO(content), len(content), str(path))
+    if isinstance(value, list):
+        _check_arrays(value, path)
+        scored = [own.ndim == 2 and own.shape[1:] == (5,) for own in value]
+        last = [own[:, 4] if has else None for own, has in zip(value, scored, strict=True)]
+        boxes = _ranked_each(_as_each(value, path, content), last, path)
         return _box_file("mmdetection", None, boxes)
-    if not isinstance(content, dict) or "boxes" not in content:
+    if not isinstance(value, dict) or not isinstance(value.get("boxes"), list | tuple):
         raise DataError(
             f"{path}: expected a list of arrays or a dict with `boxes`",
             "docs/proposals.md describes the formats",
         )
-    if content.get("bbox_mode", 0) != 0:
-        raise DataError(f"{path}: bbox_mode {content['bbox_mode']}", "expected 0, XYXY_ABS")
-    names = content.get("ids", content.get("indexes"))
-    scores = content.get("objectness_logits", content.get("scores"))
-    boxes = [
-        _as_boxes(own, f"{path}, image {i}") for i, own in enumerate(content["boxes"], start=1)
-    ]
+    if value.get("bbox_mode", 0) != 0:
+        raise DataError(f"{path}: bbox_mode {value['bbox_mode']!r:.20}", "expected 0, XYXY_ABS")
+    _check_arrays(value["boxes"], path)
+    boxes = _as_each(value["boxes"], path, content)
+    scores = value.get("objectness_logits", value.get("scores"))
     if scores is not None:
-        pairs = zip(boxes, scores, strict=True)
-        boxes = [
-            _ranked(own, score, f"{path}, image {i}")
-            for i, (own, score) in enumerate(pairs, start=1)
-        ]
-    return _box_file("detectron2", names, boxes)
+        boxes = _ranked_each(boxes, scores, path)
+    names = value.get("ids", value.get("indexes"))
+    texts = None if names is None else _texts(names, len(content), path)
+    return _box_file("detectron2", texts, boxes)
 
 
-def _read_npz(path: Path) -> BoxFile:
-    with zipfile.ZipFile(path) as archive:
-        if sum(info.file_size for info in archive.infolist()) > MAX_BYTES:
-            raise DataError(f"{path} expands to more than {MAX_BYTES >> 30} GB", "split it")
-    with np.load(path, allow_pickle=False) as content:
-        boxes = _as_boxes(content["boxes"], str(path))
-        if "counts" not in content:
-            return _box_file("NumPy, one image", None, [boxes])
-        counts, names = content["counts"].astype(np.int64), content["image_ids"]
-    if (counts < 0).any() or counts.sum() != len(boxes):
+def _check_arrays(arrays: Sequence[Any], path: Path) -> None:
+    for i, own in enumerate(arrays, start=1):
+        if not isinstance(own, np.ndarray):
+            raise DataError(
+                f"{path}, image {i}: expected an array of boxes, got {type(own).__name__}",
+                "check the file",
+            )
+
+
+def _texts(names: Any, most_letters: int, path: Path) -> list[str | bytes]:
+    """The ids in a file as texts, which together have no more letters than they may."""
+    texts: list[str | bytes] = []
+    letters = 0
+    for name in names.ravel() if isinstance(names, np.ndarray) else names:
+        if not isinstance(name, str | bytes | int | np.integer):
+            raise DataError(f"{path}: an id is no text or whole number", "check the file")
+        texts.append(name if isinstance(name, str | bytes) else str(name))
+        letters += len(texts[-1])
+        if letters > most_letters:
+            raise DataError(f"{path} has longer ids than it can hold", "check the file")
+    return texts
+
+
+def _read_npz(path: Path, content: bytes) -> BoxFile:
+    arrays = numpy_archive.read_arrays(
+        content, ("boxes", "counts", "image_ids"), _most_bytes(content)
+    )
+    boxes = _as_each([arrays["boxes"]], path, content)[0]
+    if "counts" not in arrays:
+        return _box_file("NumPy, one image", None, [boxes])
+    counts, names = arrays["counts"], arrays["image_ids"]
+    if counts.ndim != 1 or counts.dtype.kind not in "iu" or names.dtype.kind not in "iuSU":
         raise DataError(
-            f"{path}: {counts.sum()} boxes by `counts`, {len(boxes)} in `boxes`", "check the file"
+            f"{path}: `counts` are no whole numbers, or `image_ids` no texts", "check the file"
         )
-    each = np.split(boxes, np.cumsum(counts)[:-1]) if len(counts) else []
-    return _box_file("NumPy", names, each)
+    if max(counts.size, names.size) > _most_images(content):
+        raise DataError(f"{path} names more images than it can hold", "check the file")
+    # of Python's whole numbers, since a sum of numpy's may overflow
+    each_count = counts.tolist()
+    if any(count < 0 for count in each_count) or sum(each_count) != len(boxes):
+        raise DataError(
+            f"{path}: {sum(each_count)} boxes by `counts`, {len(boxes)} in `boxes`",
+            "check the file",
+        )
+    each = np.split(boxes, np.cumsum(each_count)[:-1]) if each_count else []
+    return _box_file("NumPy", _texts(names, _most_bytes(content), path), each)
 
 
-def _read_json(path: Path) -> BoxFile:
-    try:
-        images = json.loads(path.read_text(encoding="utf-8"))["images"]
-        names = [image["image"] for image in images]
-        boxes = [_as_boxes(image["boxes"], f"{path}, {image['image']}") for image in images]
-    except RecursionError as error:
-        raise DataError(f"cannot read {path}: {reason(error)}", "check the file") from None
+def _read_json(path: Path, content: bytes) -> BoxFile:
+    images = parse_json(path, content, "check the file")["images"]
+    names = [image["image"] for image in images]
+    if not all(isinstance(name, str | int) for name in names):
+        raise DataError(f"{path}: the name of an image is no text", "check the file")
+    boxes = [_as_boxes(image["boxes"], f"{path}, {image['image']}") for image in images]
     return _box_file("JSON", names, boxes)
 
 
@@ -201,8 +265,8 @@ def _stem(name: object) -> str:
     return Path(text).stem
 
 
-# By the suffix of the file.
-READERS: dict[str, Callable[[Path], BoxFile]] = {
+# By the suffix of the file; a reader takes its path, for messages, and its content.
+READERS: dict[str, Callable[[Path, bytes], BoxFile]] = {
     ".mat": _read_mat,
     ".pkl": _read_pickle,
     ".npz": _read_npz,
@@ -211,18 +275,9 @@ READERS: dict[str, Callable[[Path], BoxFile]] = {
 
 
 def _write_mat(names: Sequence[str], boxes: Sequence[Boxes]) -> bytes:
-    try:
-        from scipy.io import savemat
-    except ImportError:
-        raise DataError("writing .mat needs SciPy", "pip install scipy") from None
-    cells = np.empty((1, len(boxes)), object)
-    images = np.empty((len(names), 1), object)
-    for i, (name, own) in enumerate(zip(names, boxes, strict=True)):
-        cells[0, i] = MAT_LAYOUT.encode(own).astype(np.float64)
-        images[i, 0] = name
-    out = io.BytesIO()
-    savemat(out, {"boxes": cells, "images": images}, do_compression=True)
-    return out.getvalue()
+    return matlab.write_variables(
+        {"boxes": [MAT_LAYOUT.encode(own) for own in boxes], "images": [[name] for name in names]}
+    )
 
 
 def _write_detectron2(names: Sequence[str], boxes: Sequence[Boxes]) -> bytes:

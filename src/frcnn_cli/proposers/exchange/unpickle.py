@@ -1,70 +1,70 @@
-"""Reading pickles of numpy arrays without running the code that a pickle may contain.
+"""Reading pickles of numpy arrays; see `runtime.pickles`, which runs no code of theirs.
 
-A pickle is a program. This reader accepts numbers, strings, lists, tuples, dicts and the few
-functions that numpy's arrays need; it stops at any other name before that is imported or called.
+A pickle may hold numbers, strings, lists, tuples, dicts, and the few functions that numpy's arrays
+need, each of which is replaced by one here that checks what it is given.
 """
 
 from __future__ import annotations
 
-import _codecs
-import pickle
-from collections.abc import Callable
-from typing import IO, Any
+import re
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DataError, reason
+from ...runtime import pickles
+from ...runtime.pickles import Functions, PickleError, Unfinished
 
-
-class _Allowed:
-    """A function that a pickle may call, but not change."""
-
-    __slots__ = ("_function",)
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self._function = function
-
-    def __call__(self, *arguments: Any) -> Any:
-        return self._function(*arguments)
-
-    def __setstate__(self, state: object) -> None:
-        raise pickle.UnpicklingError("it changes a function")
+_DTYPE = re.compile(r"[<>|=]?[biufSU]\d{1,9}")
+_BYTE_ORDERS = ("<", ">", "|", "=")
 
 
 def _ndarray(*arguments: object) -> None:
     """In place of numpy.ndarray, which would allocate an array of any size."""
-    raise pickle.UnpicklingError("it calls numpy.ndarray")
+    raise PickleError("it calls numpy.ndarray")
 
 
-def _reconstruct(array_type: object, shape: tuple[int, ...], code: bytes) -> NDArray[Any]:
-    """An empty array; the next instruction gives its content, which numpy checks."""
-    return np.empty(0, np.int8)
+def _reconstruct(*arguments: object) -> Unfinished:
+    """An array of which the next instruction gives the content."""
+    return Unfinished(_array)
 
 
-def _frombuffer(
-    buffer: bytes, dtype: np.dtype[Any], shape: tuple[int, ...], order: str
-) -> NDArray[Any]:
-    return np.frombuffer(buffer, dtype).reshape(shape, order="F" if order == "F" else "C")
+def _array(state: tuple[Any, ...]) -> NDArray[Any]:
+    shape, dtype, by_columns, data = state[-4:]
+    if isinstance(data, str):  # a byte string of Python 2
+        data = data.encode("latin1")
+    return _frombuffer(data, dtype, shape, "F" if by_columns else "C")
 
 
-def _dtype(code: object, *_: object) -> np.dtype[Any]:
-    # a copy, since the next instruction sets its byte order, and numpy shares its own dtypes
-    dtype = np.dtype(str(code), copy=True)
-    if dtype.kind not in "biufSU":
-        raise pickle.UnpicklingError(f"it holds an array of type {dtype}")
-    return dtype
+def _frombuffer(data: Any, dtype: Any, shape: tuple[int, ...], order: str = "C") -> NDArray[Any]:
+    if not isinstance(data, bytes | bytearray) or not isinstance(dtype, np.dtype):
+        raise PickleError("the content of an array is not of bytes")
+    return np.frombuffer(data, dtype).reshape(shape, order="F" if order == "F" else "C")
 
 
-def _scalar(dtype: np.dtype[Any], value: bytes) -> Any:
-    return np.frombuffer(value, dtype)[0]
+def _dtype(code: Any, *_: object) -> Unfinished:
+    if not isinstance(code, str) or not _DTYPE.fullmatch(code):
+        raise PickleError(f"it holds an array of type {code!r:.20}")
+    dtype = np.dtype(code)
+
+    def with_byte_order(state: tuple[Any, ...]) -> np.dtype[Any]:
+        if state[1] not in _BYTE_ORDERS:
+            raise PickleError("it holds an array of no known byte order")
+        return dtype.newbyteorder(state[1])
+
+    return Unfinished(with_byte_order, dtype)
 
 
-def _encode(text: str, encoding: str = "latin1") -> bytes:
+def _scalar(dtype: Any, value: Any) -> Any:
+    return _frombuffer(value.encode("latin1") if isinstance(value, str) else value, dtype, (1,))[0]
+
+
+def _encode(text: Any, encoding: Any = "latin1") -> bytes:
     """The byte string of a text, as protocols 0 to 2 write byte strings."""
-    if encoding not in ("latin1", "latin-1"):
-        raise pickle.UnpicklingError(f"it holds a string in {encoding}")
-    return _codecs.encode(text, "latin1")
+    if encoding not in ("latin1", "latin-1") or not isinstance(text, str):
+        raise PickleError(f"it holds a string in {encoding!r:.20}")
+    return text.encode("latin1")
 
 
 def _empty_bytes() -> bytes:
@@ -72,36 +72,33 @@ def _empty_bytes() -> bytes:
     return b""
 
 
-_ALLOWED: dict[tuple[str, str], _Allowed] = {
-    ("numpy", "ndarray"): _Allowed(_ndarray),
-    ("numpy", "dtype"): _Allowed(_dtype),
-    ("_codecs", "encode"): _Allowed(_encode),
-    ("__builtin__", "bytes"): _Allowed(_empty_bytes),
+_FUNCTIONS: Functions = {
+    "numpy.ndarray": _ndarray,
+    "numpy.dtype": _dtype,
+    "_codecs.encode": _encode,
+    "__builtin__.bytes": _empty_bytes,
+    **{
+        f"{core}.{name}": function
+        for core in ("numpy.core", "numpy._core")
+        for name, function in (
+            ("multiarray._reconstruct", _reconstruct),
+            ("multiarray.scalar", _scalar),
+            ("numeric._frombuffer", _frombuffer),
+        )
+    },
 }
-for _core in ("numpy.core", "numpy._core"):
-    _ALLOWED[f"{_core}.multiarray", "_reconstruct"] = _Allowed(_reconstruct)
-    _ALLOWED[f"{_core}.multiarray", "scalar"] = _Allowed(_scalar)
-    _ALLOWED[f"{_core}.numeric", "_frombuffer"] = _Allowed(_frombuffer)
 
 
-class _Unpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        try:
-            return _ALLOWED[module, name]
-        except KeyError:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}") from None
-
-
-def load(file: IO[bytes], name: str) -> Any:
+def load(file: BinaryIO, size: int, name: str) -> Any:
     """Read a pickle of numbers, strings, containers and numpy arrays.
 
     Args:
-        name: of the file, for messages.
+        size: of the file in bytes. name: of the file, for messages.
     Raises:
         DataError: the pickle holds anything else, or is damaged.
     """
     try:
-        return _Unpickler(file, encoding="latin1").load()
+        return pickles.load(file, size, _FUNCTIONS)
     except Exception as error:  # a hostile pickle can make nearly every error happen
         raise DataError(
             f"{name} is not a pickle of numpy arrays alone: {reason(error)}",

@@ -6,8 +6,9 @@ H, W: height and width in pixels. Planes are [3, H, W] float32 in 0..255.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from ...ops.kernels import njit
 
 Planes = NDArray[np.float32]
 

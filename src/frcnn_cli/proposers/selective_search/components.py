@@ -16,8 +16,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from ...ops.kernels import njit
 
 BUCKETS = 4096
 # The largest distance of two colours, sqrt(3) * 255, falls in the last bucket.

@@ -14,8 +14,8 @@ The helpers take plain arrays and are inlined: in named tuples these loops run a
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from ...ops.kernels import njit
 from .regions import COLOUR_LENGTH, FIXED_ONE, HISTOGRAM_LENGTH
 
 BLOCK = 64  # regions in a block of the blocked maximum

@@ -6,9 +6,9 @@ N: boxes.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from ...ops.kernels import njit
 from .regions import is_new
 
 

@@ -13,9 +13,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from ...ops.kernels import njit
 from .colour import Planes
 from .segmentation import Segmentation
 

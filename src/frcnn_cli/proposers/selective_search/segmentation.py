@@ -22,9 +22,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from ...ops.kernels import njit
 from .colour import Planes
 from .components import BUCKETS, BUCKETS_PER_UNIT, atoms, common_cells, join_atoms
 

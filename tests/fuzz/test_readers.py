@@ -1,0 +1,40 @@
+"""Mutated files for every reader, in a process with limits; see harness.py."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HARNESS = Path(__file__).with_name("harness.py")
+READERS = {
+    "mat", "pickle", "npz", "proposals in JSON", "picture", "weights", "pth", "training state",
+    "caffemodel", "COCO", "CSV", "VOC", "YAML", "TOML", "cache",
+}  # fmt: skip
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the limits are those of Linux")
+
+
+def fuzz(count: int, seed: int) -> None:
+    command = [sys.executable, str(HARNESS), str(count), str(seed)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr[-2000:]
+    results = json.loads(result.stdout.splitlines()[-1])
+    assert results.keys() == READERS
+    for name, counts in results.items():
+        print(f"{name}: {counts}")
+        assert counts["read"] + counts["refused"] == count
+        assert counts["refused"] or name == "cache"  # whose damaged entries are no error
+        assert counts["longest"] < 10
+        assert counts["bytes"] < 2**30
+
+
+def test_a_hundred_files_for_every_reader() -> None:
+    fuzz(100, 1)
+
+
+@pytest.mark.slow
+def test_fifteen_thousand_files() -> None:
+    fuzz(1000, 2)
