@@ -266,3 +266,12 @@ def test_profile_in_half_precision() -> None:
     picture("a.png")
     about = json.loads(run("a.png --profile --precision bf16 --json").stdout)
     assert all(stage["milliseconds"] > 0 for stage in about["stages"])
+
+
+def test_a_limit_on_detections_that_is_reached_is_told() -> None:
+    picture("a.png")
+    assert (
+        "1 of 1 images have 1 detections, the most of --top"
+        in run("a.png --score 0.01 --top 1").stderr
+    )
+    assert "the most of --top" not in run("a.png --score 0.01 --top 5000").stderr

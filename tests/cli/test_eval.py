@@ -306,3 +306,13 @@ def test_training_images_are_reported(weights, voc_folder, trained_on, seen) -> 
     shutil.copytree(voc_folder, devkit)
     result = run("eval voc2007 --split val --limit 1", f"--data {devkit.parent} -w {weights}")
     assert ("which has these images" in " ".join(result.stderr.split())) == seen
+
+
+def test_a_limit_on_detections_that_is_reached_is_told(weights, voc_folder) -> None:
+    command = f"--data {voc_folder} --split val --weights {weights}"
+    few = run("eval", command, "--top 1")
+    assert "4 of 4 images have as many detections as --top allows" in few.stdout
+    saved = answer(f"{command} --json --top 1")
+    assert saved["full_images"] == 4
+    assert answer(f"--from {saved['detections']} --json")["full_images"] == 4
+    assert "full_images" not in answer(f"{command} --json --top 5000")

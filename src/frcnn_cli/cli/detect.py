@@ -116,7 +116,7 @@ def detect(
 
     output = None if out is None else Output(out, format_names, detector.classes, image_names)
     begun = time.perf_counter()
-    done, failures = _detect_all(detector, opened, image_names, output, batch, json, quiet)
+    done, full, failures = _detect_all(detector, opened, image_names, output, batch, json, quiet)
     if not quiet:
         seconds = time.perf_counter() - begun
         where = f"; wrote {', '.join(format_names)} to {out}" if output and done else ""
@@ -124,6 +124,9 @@ def detect(
             f"{done} of {done + len(failures)} images in {seconds:.2f} s "
             f"with {file.stem} on {detector.device}{where}"
         )
+        if full:
+            most = settings.max_detections
+            stderr.print(f"{full} of {done} images have {most} detections, the most of --top")
     _raise_failures(failures, done)
 
 
@@ -143,16 +146,17 @@ def _detect_all(
     batch: int,
     json: bool,
     quiet: bool,
-) -> tuple[int, list[Failure]]:
+) -> tuple[int, int, list[Failure]]:
     """Detect in every source, show the results and write them to `output`.
 
     Returns:
-        The number of images that were done, and the failures of the others.
+        The number of images that were done, the number of these that have as many detections as
+        is allowed, and the failures of the others.
     """
     from ..data.sources import is_video
     from ..inference.result import Failure
 
-    done, failures = 0, []
+    done, full, failures = 0, 0, []
     shown: JsonLines | Table = JsonLines() if json else Table(names, detector.classes)
     total = None if any(map(is_video, names)) else len(names)
     progress = ProgressLine("detecting", total, "images", quiet)
@@ -162,6 +166,7 @@ def _detect_all(
                 failures.append(result)
             else:
                 shown.add(result, progress)
+                full += len(result) == detector.config.max_detections
                 try:
                     if output is not None:
                         output.add(result)
@@ -169,7 +174,7 @@ def _detect_all(
                 except ImageError as error:
                     failures.append(Failure(result.name, error))
             progress.advance()
-    return done, failures
+    return done, full, failures
 
 
 def _raise_failures(failures: list[Failure], done: int) -> None:
