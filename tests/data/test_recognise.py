@@ -13,7 +13,7 @@ from frcnn_cli.data.images import SUFFIXES
 from frcnn_cli.data.recognise import fits_any_format, recognise
 from frcnn_cli.data.registry import dataset_format, names_dataset, open_dataset
 from frcnn_cli.data.sources import find_files
-from frcnn_cli.errors import ConfigError, DataError
+from frcnn_cli.errors import ConfigError, DataError, SplitError
 
 DEFAULTS = ("trainval", "train")
 CASES = Path(__file__).parents[3] / "shared" / "cases"
@@ -149,7 +149,7 @@ def test_lists_go_before_a_split_by_content(voc_folder: Path) -> None:
 def test_train_and_val_of_a_coco_file(folders: dict[str, Path], stem: str) -> None:
     path = folders["coco"] / "annotations" / "instances_val.json"
     assert open_dataset(f"coco:{path}", None, "val", ()).split == "instances_val"
-    with pytest.raises(ConfigError, match="is one split"):
+    with pytest.raises(SplitError, match="is one split"):
         open_dataset(f"coco:{path}", None, "train", ())
     path = path.rename(path.with_name(f"{stem}.json"))
     found = open_dataset(f"coco:{path}", folders["coco"] / "val", "train", ())

@@ -19,6 +19,7 @@ from ..runtime.launcher import is_first_process
 from ..training.interruption import InterruptedRun
 from .compress import compress
 from .console import say_error
+from .data import data
 from .detect import detect
 from .eval import evaluate
 from .propose import propose
@@ -100,6 +101,7 @@ app.command("train", cls=TrainCommand)(train)
 app.command("compress")(compress)
 app.command("detect")(detect)
 app.command("eval")(evaluate)
+app.add_typer(data, name="data")
 app.add_typer(weights, name="weights")
 
 

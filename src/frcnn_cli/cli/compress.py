@@ -23,6 +23,7 @@ from .options import (
     Json,
     Limit,
     Quiet,
+    SkipDamaged,
     Split,
     Weights,
     open_named,
@@ -69,6 +70,7 @@ def compress(
     data: Data = None,
     split: Split = None,
     limit: Limit = None,
+    skip_damaged: SkipDamaged = False,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -104,7 +106,9 @@ def compress(
     target = None if dry_run else out or default_target(find_weights(weights), settings)
     measured_on = None
     if curve is not None:
-        measured_on = open_named(curve, data, split, ("val", "test"), limit, quiet=quiet)
+        measured_on = open_named(
+            curve, data, split, ("val", "test"), limit, quiet=quiet, skip_damaged=skip_damaged
+        )
     result = run(
         weights,
         settings,

@@ -30,6 +30,7 @@ from .options import (
     Limit,
     Method,
     Quiet,
+    SkipDamaged,
     Split,
     Weights,
     check_images,
@@ -58,6 +59,7 @@ def evaluate(
     data: Data = None,
     split: Split = None,
     limit: Limit = None,
+    skip_damaged: SkipDamaged = False,
     metric: Annotated[
         Literal["voc07", "voc", "coco"] | None,
         typer.Option(
@@ -134,7 +136,10 @@ def evaluate(
         raise ConfigError("--compare does not support --metric coco", "take voc07 or voc")
     class_names = parse_list(classes, "classes", tuple[str, ...])
     whole = reference.open(stderr.print)
-    check_images(whole.limited(limit), quiet=quiet, need_pixels=not files)
+    if skip_damaged:  # before --limit, which counts the images that are left
+        whole = check_images(whole, quiet=quiet, skip_damaged=True)
+    else:
+        check_images(whole.limited(limit), quiet=quiet, need_pixels=not files)
     if compare is not None:
         sets = [_from_file(path, whole, limit, class_names, quiet) for path in compare]
         _compare(sets, compare, metric, resamples, json)

@@ -72,6 +72,9 @@ Split = Annotated[
     str | None,
     typer.Option("--split", help="Split of the data set; in VOC layout a list in ImageSets/Main."),
 ]
+SkipDamaged = Annotated[
+    bool, typer.Option("--skip-damaged", help="Leave out images that cannot be read.")
+]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only the first N images.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but results and errors.")]
 Json = Annotated[bool, typer.Option("--json", help="Results as JSON on stdout.")]
@@ -148,6 +151,7 @@ def open_named(
     limit: int | None,
     *,
     quiet: bool = False,
+    skip_damaged: bool = False,
 ) -> Dataset:
     """Open the first `limit` images of a data set, and look at each image file.
 
@@ -155,24 +159,27 @@ def open_named(
 
     Args:
         name, data, split, default_splits: see `open_dataset`. quiet: print no notes.
+        skip_damaged: see `check_dataset`.
     Raises:
         ConfigError, DataError: see `open_dataset` and `check_dataset`.
     """
     dataset = open_dataset(name, data, split, default_splits, stderr.print).limited(limit)
-    return check_images(dataset, quiet=quiet)
+    return check_images(dataset, quiet=quiet, skip_damaged=skip_damaged)
 
 
-def check_images(dataset: Dataset, *, quiet: bool, need_pixels: bool = True) -> Dataset:
+def check_images(
+    dataset: Dataset, *, quiet: bool, need_pixels: bool = True, skip_damaged: bool = False
+) -> Dataset:
     """Look at each image file of a data set, and print the notes of the data set on stderr.
 
     Args:
-        quiet: print no notes. need_pixels: see `check_dataset`.
+        quiet: print no notes. need_pixels, skip_damaged: see `check_dataset`.
     Raises:
         DataError: see `check_dataset`.
     """
     from ..data.checks import check_dataset
 
-    checked = check_dataset(dataset, need_pixels)
+    checked = check_dataset(dataset, need_pixels, skip_damaged)
     for note in () if quiet else checked.notes:
         stderr.print(f"{checked.name} {checked.split}: {note}")
     return checked

@@ -18,6 +18,7 @@ from ..runtime.launcher import is_first_process
 from ..runtime.paths import find_weights
 from .config_options import FromConfig, options_of
 from .console import progress_lines, stderr
+from .data_tables import show_check
 from .options import (
     Config,
     Data,
@@ -26,6 +27,7 @@ from .options import (
     Limit,
     Method,
     Quiet,
+    SkipDamaged,
     Split,
     load_config,
     open_named,
@@ -33,6 +35,7 @@ from .options import (
 )
 
 if TYPE_CHECKING:
+    from ..data.dataset import Dataset
     from ..training.initialisation import Initialisation
     from ..training.learner import Learner
     from ..training.train import TrainResult
@@ -80,6 +83,7 @@ def train(
     data: Data = None,
     split: Split = None,
     limit: Limit = None,
+    skip_damaged: SkipDamaged = False,
     init: Annotated[
         Path | None,
         typer.Option(
@@ -146,10 +150,13 @@ def train(
             f"--name {name} is not the name of a folder", f"give the name of a folder in {RUNS}"
         )
     shown = is_first_process() and not quiet
-    images = open_named(dataset, data, split, ("trainval", "train"), limit, quiet=not shown)
+    checks = {"quiet": not shown, "skip_damaged": skip_damaged}
+    images = open_named(dataset, data, split, ("trainval", "train"), limit, **checks)
     validation = None
     if runtime.eval_every:
-        validation = open_named(dataset, data, eval_split, (), eval_limit, quiet=not shown)
+        validation = open_named(dataset, data, eval_split, (), eval_limit, **checks)
+    if dry_run and shown and not json:
+        _show_data(images, validation, jobs)
     from ..runtime.device import keep_freed_memory
     from ..training.train import train as run
 
@@ -182,6 +189,7 @@ def train(
             "data": data and data.resolve(),
             "split": split,
             "limit": limit,
+            "skip_damaged": skip_damaged,
             "init": init if init == Path("random") else init and init.resolve(),
             "pixels": pixels,
             "weights": find_weights(weights).resolve() if weights and further else weights,
@@ -231,6 +239,14 @@ def _as_options(config: Any, without: tuple[str, ...] = ()) -> dict[str, Any]:
         for name, flag in named.items()
         if flag and name not in without
     }
+
+
+def _show_data(images: Dataset, validation: Dataset | None, jobs: int | None) -> None:
+    """Print what `frcnn data check` finds in the images of the run."""
+    from ..data.check_data import check_data
+
+    splits = [images] if validation is None else [images, validation]
+    show_check(check_data(splits, threads=jobs, progress=progress_lines(False)), stderr)
 
 
 def _show_plan(learner: Learner, seconds: float, memory: int) -> None:

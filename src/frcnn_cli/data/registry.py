@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -9,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import ConfigError, DataError, unknown_name
+from ..errors import ConfigError, DataError, SplitError, unknown_name
 from ..runtime.paths import data_dir, home
 
 # The modules that read data sets import numpy. They are imported where they are used, so that
@@ -49,7 +50,7 @@ def _load_coco(
     if split is None or canonical_split(split) == own:
         return load_coco(path, images)
     if own in SPLITS or canonical_split(split) not in ("train", "val"):
-        raise ConfigError("a COCO file is one split", "leave out --split, or name another file")
+        raise SplitError("a COCO file is one split", "leave out --split, or name another file")
     return hash_split(load_coco(path, images), canonical_split(split))
 
 
@@ -86,7 +87,7 @@ def _with_split(
 
     try:
         return load(split, default_splits)
-    except DataError:
+    except SplitError:
         if split is None or canonical_split(split) not in ("train", "val"):
             raise
         try:
@@ -254,6 +255,27 @@ def open_dataset(
     return _with_split(lambda *splits: load_voc(root, name, *splits), split, default_splits)
 
 
+def open_splits(
+    name: str,
+    data: Path | None = None,
+    on_message: Callable[[str], None] = lambda message: None,
+) -> list[Dataset]:
+    """Open every split of a data set: train (else trainval), val and test, or all it has.
+
+    Args:
+        name, data, on_message: see `open_dataset`.
+    Raises:
+        ConfigError, DataError: see `open_dataset`.
+    """
+    splits: list[Dataset] = []
+    for split in ("train", "trainval", "val", "test"):
+        if split == "trainval" and splits:
+            continue
+        with contextlib.suppress(SplitError):
+            splits.append(open_dataset(name, data, split, (), on_message))
+    return splits or [open_dataset(name, data, None, on_message=on_message)]
+
+
 def _open_path(
     path: Path, data: Path | None, split: str | None, default_splits: Sequence[str]
 ) -> Dataset:
@@ -287,7 +309,7 @@ def _download(
     public = [each for each in default_splits if (year, each) != ("2012", "test")]
     split = split or public[0]
     if (year, split) == ("2012", "test"):
-        raise ConfigError("VOC2012's test images have no public annotations", "take val")
+        raise SplitError("VOC2012's test images have no public annotations", "take val")
     if split not in VOC_SPLITS:  # checked before gigabytes are downloaded
         raise unknown_name("split", split, VOC_SPLITS)
     from .download import fetch_voc

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ..errors import DataError, short_list
+from ..errors import DataError, SplitError, short_list
 from .dataset import Dataset
 from .folders import is_hidden
 
@@ -79,7 +79,7 @@ def choose_file(
         name: of the data set, for messages. files: from `find_split_files`.
         split: None takes the first of `default_splits` that there is, or the only file.
     Raises:
-        DataError: there is no such split, or it has several files.
+        SplitError: there is no such split. DataError: it has several files.
     """
     known = short_list(files)
     asked = None if split is None else canonical_split(split)
@@ -89,7 +89,7 @@ def choose_file(
     if asked in ("train", "val") and only is not None and only not in SPLITS:
         chosen, by_content = only, asked
     if chosen not in files:
-        raise DataError(
+        raise SplitError(
             f"{name} has no split {chosen or ' or '.join(default_splits)}",
             f"choose one with --split: {known}" if known else "name a file of annotations",
         )
@@ -117,7 +117,7 @@ def hash_split(dataset: Dataset, name: str, val_fraction: float = 0.2) -> Datase
     Args:
         name: train or val. val_fraction: fraction of the images that are in val.
     Raises:
-        DataError: the images are too few to be split.
+        SplitError: the images are too few to be split.
     """
     digests = [_digest(path) for path in dataset.paths]
     val: set[bytes] = set()
@@ -128,7 +128,7 @@ def hash_split(dataset: Dataset, name: str, val_fraction: float = 0.2) -> Datase
         val.add(digest)
         count += digests.count(digest)
     if count >= len(digests):
-        raise DataError(
+        raise SplitError(
             f"{dataset.name} has no splits, and too few images for a split of its own",
             "leave out --split",
         )
