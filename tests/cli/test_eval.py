@@ -14,6 +14,7 @@ import pytest
 from commands import failure, run
 from formats import write_coco, write_yolo
 from frcnn_cli.checkpoints.weights import load_weights, save_weights
+from frcnn_cli.cli.options import class_names, parse_map
 from frcnn_cli.data.voc import load_voc
 from frcnn_cli.evaluation.detection_log import DetectionLog, Header
 from frcnn_cli.inference.detector import Detector
@@ -316,3 +317,31 @@ def test_a_limit_on_detections_that_is_reached_is_told(weights, voc_folder) -> N
     assert saved["full_images"] == 4
     assert answer(f"--from {saved['detections']} --json")["full_images"] == 4
     assert "full_images" not in answer(f"{command} --json --top 5000")
+
+
+def test_classes_of_the_data_set_can_be_renamed(saved, voc_folder) -> None:
+    first = answer(f"--from {saved} --json")
+    for path in (voc_folder / "Annotations").glob("*.xml"):
+        path.write_text(path.read_text().replace("<name>ball", "<name>sphere"))
+    assert answer(f"--from {saved} --json")["ap"]["sphere"] == 0
+    mapped = answer(f"--from {saved} --json --map sphere=ball")
+    assert figures(mapped) == figures(first)
+    assert "is not understood" in failure(run(f"eval --from {saved} --map sphere"))
+    assert "unknown class 'shpere'" in failure(run(f"eval --from {saved} --map shpere=ball"))
+
+
+def test_classes_may_be_given_several_times(saved) -> None:
+    once = answer(f"--from {saved} --json --classes tile,ball")
+    assert answer(f"--from {saved} --json --classes tile --classes ball")["ap"] == once["ap"]
+    assert class_names(["a,b", "a", "c, d"], ("a,b", "a")) == ("a,b", "a", "c", "d")
+    assert parse_map(["a=b=c", "d = e"], ("a=b", "d")) == {"a=b": "c", "d": "e"}
+
+
+def test_words_for_one_class_are_told(weights, voc_folder) -> None:
+    for path in (voc_folder / "Annotations").glob("*.xml"):
+        path.write_text(path.read_text().replace("<name>ball", "<name>couch"))
+    network, header = load_weights(weights)
+    save_weights(weights, network, replace(header, classes=("sofa", *header.classes[1:])))
+    result = run(f"eval --data {voc_folder} -w {weights} --split val --json")
+    assert "class couch of voc is taken for sofa of w" in result.stderr
+    assert json.loads(result.stdout)["objects"] == 8

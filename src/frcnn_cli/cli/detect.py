@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,12 +20,14 @@ from .config_options import FromConfig, options_of, parse_list
 from .console import ProgressLine, stderr
 from .detect_output import JsonLines, Table, show_profile
 from .options import (
+    Classes,
     Config,
     Device,
     Json,
     Method,
     Quiet,
     Weights,
+    class_names,
     import_proposals,
     no_notes,
     proposal_source,
@@ -40,7 +43,9 @@ if TYPE_CHECKING:
 
 @options_of(
     settings=FromConfig(
-        DetectConfig, defaults={"score_threshold": SHOWN_SCORE, "precision": "auto"}
+        DetectConfig,
+        defaults={"score_threshold": SHOWN_SCORE, "precision": "auto"},
+        without=("classes",),
     )
 )
 def detect(
@@ -71,6 +76,7 @@ def detect(
         str, typer.Option(help="Distance between frames of a video: frames (10) or seconds (0.5s).")
     ] = "1s",
     settings: DetectConfig,
+    classes: Classes = None,
     proposals: Method = "fast",
     batch: Annotated[
         int, typer.Option(min=1, help="Images in a pass, if of one size; more are faster on a GPU.")
@@ -87,6 +93,7 @@ def detect(
 
     Example: frcnn detect photo.jpg --out found
     """
+    from ..checkpoints.weights import read_header
     from ..data.sources import list_sources, open_sources
     from ..data.video import parse_frame_stride
 
@@ -104,6 +111,7 @@ def detect(
     file = find_weights(weights)
     threads = os.cpu_count() or 1 if len(image_names) == 1 else 1
     source = proposal_source(quiet, proposals, threads)
+    settings = replace(settings, classes=class_names(classes, read_header(file).classes))
     detector = _load(file, source, settings, device)
     _import_proposals(Path(os.path.expanduser(proposals)), image_names, source, quiet)
     opened = open_sources(image_names, stride)

@@ -12,7 +12,7 @@ from ..config import DetectConfig, check
 from ..data.registry import HELP
 from ..errors import ConfigError, FrcnnError
 from ..runtime.paths import DEFAULT_WEIGHTS, find_weights
-from .config_options import FromConfig, options_of, parse_list
+from .config_options import FromConfig, options_of
 from .console import ProgressLine, say_error, stderr
 from .eval_tables import (
     class_table,
@@ -22,18 +22,22 @@ from .eval_tables import (
     show_evaluation,
 )
 from .options import (
+    Classes,
     Config,
     Data,
     Device,
     Jobs,
     Json,
     Limit,
+    Map,
     Method,
     Quiet,
     SkipDamaged,
     Split,
     Weights,
     check_images,
+    class_names,
+    parse_map,
 )
 from .options import proposal_source as open_proposals
 
@@ -68,9 +72,8 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
-    classes: Annotated[
-        str, typer.Option(help="Classes to evaluate: cat,dog [default: all].", show_default=False)
-    ] = "",
+    classes: Classes = None,
+    renamed: Map = None,
     score: Annotated[
         float, typer.Option(help="Least score of detections that recall and precision count.")
     ] = 0.5,
@@ -134,23 +137,24 @@ def evaluate(
     metric = metric or usual_metric(dataset_format(reference.name), comparing=compare is not None)
     if compare is not None and metric == "coco":
         raise ConfigError("--compare does not support --metric coco", "take voc07 or voc")
-    class_names = parse_list(classes, "classes", tuple[str, ...])
     whole = reference.open(stderr.print)
+    whole = whole.renamed(parse_map(renamed, whole.classes))
     if skip_damaged:  # before --limit, which counts the images that are left
         whole = check_images(whole, quiet=quiet, skip_damaged=True)
     else:
         check_images(whole.limited(limit), quiet=quiet, need_pixels=not files)
     if compare is not None:
-        sets = [_from_file(path, whole, limit, class_names, quiet) for path in compare]
+        sets = [_from_file(path, whole, limit, classes, quiet) for path in compare]
         _compare(sets, compare, metric, resamples, json)
         return
     if detections is not None:
-        detected = _from_file(detections, whole, limit, class_names, quiet)
+        detected = _from_file(detections, whole, limit, classes, quiet)
     else:
         detected = _from_network(
             find_weights(weights), settings, whole, limit, reference, save=save,
             proposals=proposals, device=device, workers=jobs, batch=batch, quiet=quiet,
-        ).select_classes(class_names)  # fmt: skip
+        )  # fmt: skip
+        detected = detected.select_classes(class_names(classes, detected.dataset.classes))
     result = detected.evaluate(metric, score)
     answer = evaluation_json(result, detected)
     if report is not None:
@@ -179,7 +183,7 @@ def evaluate(
 
 
 def _from_file(
-    path: Path, whole: Dataset, limit: int | None, classes: Sequence[str], quiet: bool
+    path: Path, whole: Dataset, limit: int | None, classes: Sequence[str] | None, quiet: bool
 ) -> DetectionSet:
     """Read the detections in a file, and print the classes that only it or the data set has."""
     from ..evaluation.detection_log import read_header
@@ -189,7 +193,8 @@ def _from_file(
     if header is not None and not quiet:
         _show_unmatched_classes(whole, header.classes, str(header.source.get("weights")))
     on_message = (lambda message: None) if quiet else stderr.print
-    return load_detection_set(path, whole, limit, on_message).select_classes(classes)
+    loaded = load_detection_set(path, whole, limit, on_message)
+    return loaded.select_classes(class_names(classes, loaded.dataset.classes))
 
 
 def _from_network(
@@ -248,6 +253,8 @@ def _show_unmatched_classes(whole: Dataset, classes: Sequence[str], owner: str) 
     from ..data.dataset import match_classes
 
     match = match_classes(whole.classes, classes)
+    for name, other in match.synonyms.items():
+        stderr.print(f"class {name} of {whole.name} is taken for {other} of {owner}")
     if match.unmatched or match.unmatched_others:
         stderr.print(class_table(match.unmatched_others, match.unmatched, owner, whole.name))
 

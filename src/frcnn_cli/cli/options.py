@@ -16,6 +16,8 @@ from ..runtime.safe_read import read_text
 from .console import ProgressLine, stderr
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ..data.dataset import Dataset
     from ..proposers.cache import ProposalSource
     from ..proposers.exchange.layouts import Layout
@@ -50,13 +52,17 @@ def load_config(ctx: typer.Context, value: Path | None) -> Path | None:
             raise ConfigError(
                 f"unknown setting {key!r} in {value}", f"{hint}known: {', '.join(known)}"
             )
-    single = [p.name for p in ctx.command.params if p.nargs == 1 and not p.multiple]
-    joined = {
-        key: ",".join(map(str, value)) if isinstance(value, list) and key in single else value
-        for key, value in settings.items()
-    }
-    ctx.default_map = {**(ctx.default_map or {}), **joined}
+    repeated = {p.name: p.multiple or p.nargs != 1 for p in ctx.command.params}
+    fitting = {key: _fitting(each, repeated[key]) for key, each in settings.items()}
+    ctx.default_map = {**(ctx.default_map or {}), **fitting}
     return value
+
+
+def _fitting(value: Any, is_repeated: bool) -> Any:
+    """A setting in the form that its option takes: a list, or values joined by commas."""
+    if is_repeated:
+        return [value] if isinstance(value, str) else value
+    return ",".join(map(str, value)) if isinstance(value, list) else value
 
 
 Config = Annotated[
@@ -71,6 +77,24 @@ Data = Annotated[
 Split = Annotated[
     str | None,
     typer.Option("--split", help="Split of the data set; in VOC layout a list in ImageSets/Main."),
+]
+Classes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--classes",
+        help="Only these classes: cat,dog; or one each time that the option is given "
+        "[default: all].",
+        show_default=False,
+    ),
+]
+Map = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--map",
+        metavar="A=B",
+        help="Call class A of the data set B; may be given several times.",
+        show_default=False,
+    ),
 ]
 SkipDamaged = Annotated[
     bool, typer.Option("--skip-damaged", help="Leave out images that cannot be read.")
@@ -152,6 +176,7 @@ def open_named(
     *,
     quiet: bool = False,
     skip_damaged: bool = False,
+    renamed: Sequence[str] | None = None,
 ) -> Dataset:
     """Open the first `limit` images of a data set, and look at each image file.
 
@@ -159,11 +184,12 @@ def open_named(
 
     Args:
         name, data, split, default_splits: see `open_dataset`. quiet: print no notes.
-        skip_damaged: see `check_dataset`.
+        skip_damaged: see `check_dataset`. renamed: the values of --map.
     Raises:
         ConfigError, DataError: see `open_dataset` and `check_dataset`.
     """
     dataset = open_dataset(name, data, split, default_splits, stderr.print).limited(limit)
+    dataset = dataset.renamed(parse_map(renamed, dataset.classes))
     return check_images(dataset, quiet=quiet, skip_damaged=skip_damaged)
 
 
@@ -183,6 +209,37 @@ def check_images(
     for note in () if quiet else checked.notes:
         stderr.print(f"{checked.name} {checked.split}: {note}")
     return checked
+
+
+def class_names(given: Sequence[str] | None, known: Sequence[str]) -> tuple[str, ...]:
+    """The classes that --classes names; a value that is no class is split at its commas.
+
+    Args:
+        given: the values of the option. known: all classes.
+    """
+    names: list[str] = []
+    for value in given or ():
+        parts = [part.strip() for part in value.split(",")]
+        names += [value] if value in known else filter(None, parts)
+    return tuple(dict.fromkeys(names))
+
+
+def parse_map(given: Sequence[str] | None, known: Sequence[str]) -> dict[str, str]:
+    """The new names of classes that --map gives; class names may hold = themselves.
+
+    Args:
+        given: the values of the option. known: all classes of the data set.
+    Raises:
+        ConfigError: a value has no =, or no class before it.
+    """
+    names = {}
+    for text in given or ():
+        places = [place for place, letter in enumerate(text) if letter == "="]
+        if not places or not text[places[-1] + 1 :].strip():
+            raise ConfigError(f"--map {text!r} is not understood", "expected A=B: couch=sofa")
+        own = next((place for place in places if text[:place].strip() in known), places[0])
+        names[text[:own].strip()] = text[own + 1 :].strip()
+    return names
 
 
 def no_notes(note: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from functools import partial
 from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -25,6 +26,7 @@ from .options import (
     Jobs,
     Json,
     Limit,
+    Map,
     Method,
     Quiet,
     SkipDamaged,
@@ -84,6 +86,7 @@ def train(
     split: Split = None,
     limit: Limit = None,
     skip_damaged: SkipDamaged = False,
+    renamed: Map = None,
     init: Annotated[
         Path | None,
         typer.Option(
@@ -150,11 +153,11 @@ def train(
             f"--name {name} is not the name of a folder", f"give the name of a folder in {RUNS}"
         )
     shown = is_first_process() and not quiet
-    checks = {"quiet": not shown, "skip_damaged": skip_damaged}
-    images = open_named(dataset, data, split, ("trainval", "train"), limit, **checks)
-    validation = None
-    if runtime.eval_every:
-        validation = open_named(dataset, data, eval_split, (), eval_limit, **checks)
+    opened = partial(
+        open_named, dataset, data, quiet=not shown, skip_damaged=skip_damaged, renamed=renamed
+    )
+    images = opened(split, ("trainval", "train"), limit)
+    validation = opened(eval_split, (), eval_limit) if runtime.eval_every else None
     if dry_run and shown and not json:
         _show_data(images, validation, jobs)
     from ..runtime.device import keep_freed_memory
@@ -190,6 +193,7 @@ def train(
             "split": split,
             "limit": limit,
             "skip_damaged": skip_damaged,
+            "renamed": renamed or None,
             "init": init if init == Path("random") else init and init.resolve(),
             "pixels": pixels,
             "weights": find_weights(weights).resolve() if weights and further else weights,

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from ..config import TrainConfig, TrainRuntimeConfig
-from ..data.dataset import Dataset
+from ..data.dataset import Dataset, match_classes
 from ..proposers.cache import ProposalSource
 from ..proposers.registry import proposal_source
 from ..runtime.progress import Progress, silent
@@ -92,6 +92,8 @@ def train(
                 f"{shared} of the {len(validation)} validation images are trained on, so the "
                 "validation says little; train on --split train"
             )
+    for name, known in _synonyms(dataset, initialisation).items():
+        on_message(f"class {name} of {dataset.name} is taken for {known} of the weights")
     state = None if resume is None else read_state(resume)
     with join_processes(runtime.device) as (world, device):
         with progress("reading the images", len(dataset), "images") as advance:
@@ -123,6 +125,13 @@ def train(
             state=state,
         )
         return run(trainer, progress, on_step)
+
+
+def _synonyms(dataset: Dataset, initialisation: Initialisation | None) -> Mapping[str, str]:
+    """The classes of a data set that the detector to train further knows by another word."""
+    if initialisation is None or initialisation.detector is None:
+        return {}
+    return match_classes(dataset.classes, initialisation.detector[1].classes).synonyms
 
 
 def open_folder(
