@@ -12,10 +12,11 @@ import torch
 
 from frcnn_cli.checkpoints.weights import load_weights
 from frcnn_cli.errors import FrcnnError, ImageError
+from frcnn_cli.runtime.paths import BEST_FILE, WEIGHTS_FILE
 from frcnn_cli.training import batches as batches_module
 from frcnn_cli.training import state as state_module
 from frcnn_cli.training.interruption import InterruptedRun
-from frcnn_cli.training.state import BEST_FILE, STATE_FILE, WEIGHTS_FILE, read_state
+from frcnn_cli.training.state import STATE_FILE, read_state
 from frcnn_cli.training.validation import mean_average_precision
 from tiny import add_tiny_backbone
 from tiny_training import CONFIG, RUNTIME, assert_same_weights, make_trainer

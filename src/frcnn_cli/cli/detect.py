@@ -15,7 +15,6 @@ import typer
 
 from ..config import SHOWN_SCORE, DetectConfig, check
 from ..errors import ConfigError, DataError, FrcnnError, ImageError
-from ..runtime.paths import DEFAULT_WEIGHTS, find_weights
 from .config_options import FromConfig, options_of, parse_list
 from .console import ProgressLine, stderr
 from .detect_output import JsonLines, Table, show_profile
@@ -27,6 +26,7 @@ from .options import (
     Method,
     Quiet,
     Weights,
+    choose_weights,
     class_names,
     import_proposals,
     no_notes,
@@ -56,7 +56,7 @@ def detect(
         ),
     ],
     *,
-    weights: Weights = DEFAULT_WEIGHTS,
+    weights: Weights = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder for the files of --format.")
     ] = None,
@@ -108,7 +108,7 @@ def detect(
         raise ConfigError(
             "--profile writes nothing and takes images one by one", "leave out --out and --batch"
         )
-    file = find_weights(weights)
+    file = choose_weights(weights, quiet)
     threads = os.cpu_count() or 1 if len(image_names) == 1 else 1
     source = proposal_source(quiet, proposals, threads)
     settings = replace(settings, classes=class_names(classes, read_header(file).classes))

@@ -11,7 +11,6 @@ import typer
 from ..config import DetectConfig, check
 from ..data.registry import HELP
 from ..errors import ConfigError, FrcnnError
-from ..runtime.paths import DEFAULT_WEIGHTS, find_weights
 from .config_options import FromConfig, options_of
 from .console import ProgressLine, say_error, stderr
 from .eval_tables import (
@@ -36,7 +35,9 @@ from .options import (
     Split,
     Weights,
     check_images,
+    choose_weights,
     class_names,
+    data_of_run,
     parse_map,
 )
 from .options import proposal_source as open_proposals
@@ -59,7 +60,7 @@ def evaluate(
         ),
     ] = None,
     *,
-    weights: Weights = DEFAULT_WEIGHTS,
+    weights: Weights = None,
     data: Data = None,
     split: Split = None,
     limit: Limit = None,
@@ -133,6 +134,11 @@ def evaluate(
             "evaluate each file by itself for these",
         )
     files = list(compare) if compare is not None else [detections] if detections else []
+    weights_file = None if files else choose_weights(weights, quiet)
+    if weights_file is not None and dataset is None and data is None:
+        dataset, data = data_of_run(weights_file)
+        if dataset is not None and not quiet:
+            stderr.print(f"data: {dataset}{f' in {data}' if data else ''}, of that run")
     reference = find_reference(files, dataset, data, split)
     metric = metric or usual_metric(dataset_format(reference.name), comparing=compare is not None)
     if compare is not None and metric == "coco":
@@ -147,11 +153,12 @@ def evaluate(
         sets = [_from_file(path, whole, limit, classes, quiet) for path in compare]
         _compare(sets, compare, metric, resamples, json)
         return
-    if detections is not None:
+    if weights_file is None:
+        assert detections is not None
         detected = _from_file(detections, whole, limit, classes, quiet)
     else:
         detected = _from_network(
-            find_weights(weights), settings, whole, limit, reference, save=save,
+            weights_file, settings, whole, limit, reference, save=save,
             proposals=proposals, device=device, workers=jobs, batch=batch, quiet=quiet,
         )  # fmt: skip
         detected = detected.select_classes(class_names(classes, detected.dataset.classes))

@@ -12,6 +12,7 @@ import typer
 
 from ..data.registry import open_dataset
 from ..errors import ConfigError
+from ..runtime.paths import DEFAULT_WEIGHTS, RUNS, find_weights, last_run, run_weights
 from ..runtime.safe_read import read_text
 from .console import ProgressLine, stderr
 
@@ -115,7 +116,16 @@ Method = Annotated[
         "boxes that `frcnn propose` or `frcnn detect` imports.",
     ),
 ]
-Weights = Annotated[str, typer.Option("--weights", "-w", help="Name or path of a weights file.")]
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        "--weights",
+        "-w",
+        help="Name or path of a weights file; last, best or the name of a run in "
+        f"{RUNS} [default: the last run, else {DEFAULT_WEIGHTS}].",
+        show_default=False,
+    ),
+]
 
 
 def proposal_source(quiet: bool, proposals: str = "fast", threads: int = 1) -> ProposalSource:
@@ -175,6 +185,7 @@ def open_named(
     limit: int | None,
     *,
     quiet: bool = False,
+    divide: bool = False,
     skip_damaged: bool = False,
     renamed: Sequence[str] | None = None,
 ) -> Dataset:
@@ -184,12 +195,17 @@ def open_named(
 
     Args:
         name, data, split, default_splits: see `open_dataset`. quiet: print no notes.
+        divide: of a data set without splits, take the part train that `hash_split` makes.
         skip_damaged: see `check_dataset`. renamed: the values of --map.
     Raises:
         ConfigError, DataError: see `open_dataset` and `check_dataset`.
     """
-    dataset = open_dataset(name, data, split, default_splits, stderr.print).limited(limit)
-    dataset = dataset.renamed(parse_map(renamed, dataset.classes))
+    from ..data.splits import own_part
+
+    dataset = open_dataset(name, data, split, default_splits, stderr.print)
+    if divide:
+        dataset = own_part(dataset, "train")
+    dataset = dataset.limited(limit).renamed(parse_map(renamed, dataset.classes))
     return check_images(dataset, quiet=quiet, skip_damaged=skip_damaged)
 
 
@@ -209,6 +225,33 @@ def check_images(
     for note in () if quiet else checked.notes:
         stderr.print(f"{checked.name} {checked.split}: {note}")
     return checked
+
+
+def choose_weights(weights: str | None, quiet: bool) -> Path:
+    """The file that --weights names, else that of the last run, which is told, else the default's.
+
+    Raises:
+        ConfigError, WeightsError: see `find_weights`.
+    """
+    run = last_run() if weights is None else None
+    if run is None:
+        return find_weights(weights or DEFAULT_WEIGHTS)
+    if not quiet:
+        stderr.print(f"weights: {run_weights(run)}, of the last run (--weights takes others)")
+    return run_weights(run)
+
+
+def data_of_run(weights: Path) -> tuple[str | None, Path | None]:
+    """The data set and its folder that the run of a weights file was trained on.
+
+    Returns:
+        None for both where the file is in no folder of a run.
+    """
+    from ..training.runs import SETTINGS_FILE, read_settings
+
+    settings = read_settings(weights.parent) if (weights.parent / SETTINGS_FILE).is_file() else {}
+    name, data = settings.get("dataset"), settings.get("data")
+    return (name, Path(str(data)) if data else None) if isinstance(name, str) else (None, None)
 
 
 def class_names(given: Sequence[str] | None, known: Sequence[str]) -> tuple[str, ...]:

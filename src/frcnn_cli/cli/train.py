@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperCommand
 
-from ..config import RECIPES, TrainConfig, TrainRuntimeConfig, check, flag_of
+from ..config import AUTO, RECIPES, TrainConfig, TrainRuntimeConfig, check, flag_of
 from ..config import recipe as recipe_settings
-from ..data.registry import HELP, absolute_name
+from ..data.registry import HELP, absolute_name, is_voc_challenge
 from ..errors import ConfigError
 from ..runtime.launcher import is_first_process
-from ..runtime.paths import find_weights
+from ..runtime.paths import RUNS, find_weights
 from .config_options import FromConfig, options_of
 from .console import progress_lines, stderr
 from .data_tables import show_check
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from ..training.learner import Learner
     from ..training.train import TrainResult
 
-RUNS = Path("runs/train")
 LATEST = "latest"
 
 
@@ -110,7 +109,13 @@ def train(
             help="A detector to train further; classes that it lacks get new outputs.",
         ),
     ] = None,
-    recipe: Annotated[str, typer.Option(help=f"{', '.join(RECIPES)}.")] = "paper",
+    recipe: Annotated[
+        str,
+        typer.Option(
+            help=f"{', '.join(RECIPES)}; auto is the paper's for VOC2007, VOC2012 and COCO, else "
+            "modern's with iterations that fit the number of images."
+        ),
+    ] = AUTO,
     chosen: dict[str, Any],
     eval_split: Annotated[str, typer.Option(help="Split to validate on.")] = "val",
     eval_limit: Annotated[
@@ -135,12 +140,12 @@ def train(
     quiet: Quiet = False,
     config: Config = None,
 ) -> None:
-    """Train a network on a data set; the defaults are the paper's.
+    """Train a network on a data set.
 
     Writes runs/train/NAME: last.safetensors (the weights), metrics.csv, losses.svg, config.toml,
     environment.json, the state for --resume, and TensorBoard's events where it is installed.
 
-    Example: frcnn train --data BCCD --recipe modern --iterations 500
+    Example: frcnn train photos --iterations 500
     """
     settings = replace(recipe_settings(recipe, dataset), **chosen)
     further = weights is not None and resume is None
@@ -156,7 +161,8 @@ def train(
     opened = partial(
         open_named, dataset, data, quiet=not shown, skip_damaged=skip_damaged, renamed=renamed
     )
-    images = opened(split, ("trainval", "train"), limit)
+    images = opened(split, ("trainval", "train"), limit, divide=split is None)
+    settings = replace(recipe_settings(recipe, dataset, len(images)), **chosen)
     validation = opened(eval_split, (), eval_limit) if runtime.eval_every else None
     if dry_run and shown and not json:
         _show_data(images, validation, jobs)
@@ -164,6 +170,9 @@ def train(
     from ..training.train import train as run
 
     keep_freed_memory()
+    if weights is None and init is None and resume is None and not is_voc_challenge(dataset):
+        weights = _included_start(settings, shown)
+        further = weights is not None
     initialisation, settings = _initialisation(
         weights if further else None, init, pixels, settings, chosen
     )
@@ -211,6 +220,19 @@ def train(
     )
     if result is not None and is_first_process():
         _show_result(result, eval_split, json, quiet)
+
+
+def _included_start(settings: TrainConfig, shown: bool) -> str | None:
+    """The name of the included detector, if training has to start from it without a network."""
+    from ..training.initialisation import included_detector
+
+    name = included_detector(settings)
+    if name is not None and shown:
+        stderr.print(
+            f"torchvision's ImageNet weights cannot be downloaded, so training starts from {name}, "
+            "a detector that is included (--init FILE for others)"
+        )
+    return name
 
 
 def _initialisation(
@@ -296,3 +318,7 @@ def _show_result(result: TrainResult, eval_split: str, json: bool, quiet: bool) 
                 f"best on {eval_split}: mAP {result.best_mean_ap:.1%}, {result.best_weights}"
             )
         stderr.print(f"weights: {result.weights}")
+        stderr.print(
+            "next: frcnn eval measures them, frcnn compress makes them smaller, "
+            "frcnn detect PHOTO uses them"
+        )

@@ -221,12 +221,15 @@ def open_dataset(
             these joined by +, which become one data set.
         data: the folder of the data set; for coco:FILE and csv:FILE, the folder of its images.
         split: a split of the data set; None takes the first of `default_splits` that it has. Where
-            it has none at all, train and val are made by `hash_split`.
+            it has none at all, None and "all" take every image, and train and val are made by
+            `hash_split`.
         on_message: called with a line on what is downloaded, and then on the progress.
     Raises:
         ConfigError: unknown name; or `data` or `split` where the name decides it already.
         DataError: the data set is not found, or has no images or no objects.
     """
+    if split == "all":
+        split, default_splits = None, ()
     names = _split_names(name)
     if len(names) > 1:
         from .dataset import concatenate_datasets

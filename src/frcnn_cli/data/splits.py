@@ -50,6 +50,12 @@ def split_of_file(path: Path) -> str:
     return own or path.stem
 
 
+def own_split(path: Path) -> str:
+    """The split of a file of annotations in a folder; ALL where it has none."""
+    split = split_of_file(path)
+    return split if split in SPLITS else ALL
+
+
 def find_split_files(
     folder: Path, suffix: str, accepts: Callable[[Path], bool]
 ) -> dict[str, list[Path]]:
@@ -138,6 +144,16 @@ def hash_split(dataset: Dataset, name: str, val_fraction: float = 0.2) -> Datase
         f"training and {count} for validation, by their contents"
     )
     return replace(dataset.select(chosen), split=name).with_notes(note)
+
+
+def own_part(dataset: Dataset, part: str) -> Dataset:
+    """The part train or val of a data set without splits; others, and very small ones, as whole."""
+    if dataset.split != ALL:
+        return dataset
+    try:
+        return hash_split(dataset, part)
+    except SplitError:
+        return dataset
 
 
 def _digest(path: Path) -> bytes:

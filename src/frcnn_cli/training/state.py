@@ -16,11 +16,10 @@ import torch
 from ..checkpoints.weights import WeightsHeader, save_weights
 from ..errors import ConfigError, DataError, FrcnnError, reason
 from ..runtime.files import write_atomically
+from ..runtime.paths import WEIGHTS_FILE
 from .learner import Learner
 from .target_normalization import denormalised
 
-WEIGHTS_FILE = "last.safetensors"
-BEST_FILE = "best.safetensors"  # the weights with the best validation so far
 STATE_FILE = "state.pt"
 STATE_KEYS = {
     "iteration", "validated", "best", "images", "classes", "pixels", "provenance", "ranks",

@@ -11,6 +11,7 @@ from ..config import TrainConfig, TrainRuntimeConfig
 from ..data.dataset import Dataset, match_classes
 from ..proposers.cache import ProposalSource
 from ..proposers.registry import proposal_source
+from ..runtime.paths import BEST_FILE, WEIGHTS_FILE
 from ..runtime.progress import Progress, silent
 from . import runs
 from .distributed import World, join_processes
@@ -18,7 +19,7 @@ from .initialisation import Initialisation
 from .learner import Learner
 from .metrics import MetricsSummary, StepMetrics
 from .setup import set_up
-from .state import BEST_FILE, WEIGHTS_FILE, read_state
+from .state import read_state
 from .trainer import Trainer
 from .validation import check_validation_images, make_validator
 

@@ -11,13 +11,14 @@ from typing import Any
 from ..checkpoints.weights import WeightsHeader, save_weights
 from ..errors import FrcnnError
 from ..models.region_network import RegionNetwork
+from ..runtime.paths import BEST_FILE
 from ..structures import Batch
 from .batches import explain_killed_workers
 from .feature_cache import FeatureCache
 from .interruption import InterruptedRun, StopSignal
 from .learner import Learner
 from .metrics import MetricsLog, StepMetrics
-from .state import BEST_FILE, checkpoint_header, save_checkpoint
+from .state import checkpoint_header, save_checkpoint
 from .target_normalization import denormalised
 
 FEATURES_FOLDER = "features"
