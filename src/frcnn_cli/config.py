@@ -305,7 +305,7 @@ def recipe(name: str, dataset: str = "", images: int | None = None) -> TrainConf
 
 @dataclass(frozen=True, kw_only=True)
 class TrainRuntimeConfig:
-    """How training runs on this machine; these settings change its result by rounding at most."""
+    """How training runs; except for `patience` these change its result by rounding at most."""
 
     device: str = setting("auto", "auto, cpu, cuda or cuda:N")
     precision: Precision = setting(
@@ -316,6 +316,9 @@ class TrainRuntimeConfig:
     checkpoint_minutes: float = setting(5.0, "Minutes between checkpoints", Range(0))
     eval_every: int = setting(
         0, "Iterations between validations; the best weights are kept [default: none]", Range(0)
+    )
+    patience: int = setting(
+        0, "End after this many validations that are no better than the best; 0: never", Range(0)
     )
     compiled: bool = setting(False, "Compile the convolutions with torch.compile", flag="compile")
     # in the folder of the run
@@ -343,6 +346,9 @@ class DetectConfig:
     # soft-NMS (Bodla et al. 2017)
     soft_nms: bool = setting(
         False, "Lower the score of a box above --nms by the overlap instead of dropping it"
+    )
+    class_agnostic: bool = setting(
+        False, "Drop the weaker of two boxes whatever their classes are: one object, one class"
     )
     # box voting (Gidaris and Komodakis 2015); only with box_regression
     vote_threshold: float = setting(

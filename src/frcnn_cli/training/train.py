@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..config import TrainConfig, TrainRuntimeConfig
 from ..data.dataset import Dataset, match_classes
+from ..errors import ConfigError
 from ..proposers.cache import ProposalSource
 from ..proposers.registry import proposal_source
 from ..runtime.paths import BEST_FILE, WEIGHTS_FILE
@@ -95,6 +96,8 @@ def train(
             )
     for name, known in _synonyms(dataset, initialisation).items():
         on_message(f"class {name} of {dataset.name} is taken for {known} of the weights")
+    if runtime.patience and (validation is None or not runtime.eval_every):
+        raise ConfigError("--patience counts validations", "add --eval-every")
     state = None if resume is None else read_state(resume)
     with join_processes(runtime.device) as (world, device):
         with progress("reading the images", len(dataset), "images") as advance:
@@ -125,7 +128,13 @@ def train(
             on_validation=lambda at, mean_ap: on_message(f"iteration {at}: mAP {mean_ap:.1%}"),
             state=state,
         )
-        return run(trainer, progress, on_step)
+        result = run(trainer, progress, on_step)
+        if trainer.ended_early:
+            on_message(
+                f"ended after {result.iterations:,} iterations: the last {runtime.patience} "
+                "validations were no better than the best one"
+            )
+        return result
 
 
 def _synonyms(dataset: Dataset, initialisation: Initialisation | None) -> Mapping[str, str]:
