@@ -29,7 +29,8 @@ def postprocess(
 
     A RoI gives a candidate for each of `labels` whose score is above the threshold. The boxes of
     the candidates are decoded and clipped, and empty ones are dropped. Then follow NMS in each
-    class (or of all classes together), a limit on the number of detections of all classes together, and box voting.
+    class (or class-agnostic NMS), a limit on the number of detections of all classes together, and
+    box voting.
 
     Args:
         output: of R RoIs. rois: [R, 4], pixels of the original image.
