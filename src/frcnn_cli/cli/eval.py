@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from json import dumps
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -183,8 +184,9 @@ def evaluate(
     else:
         show_evaluation(result, answer)
     if fail_under is not None and not result.mean_ap >= fail_under:
+        mean_ap = "–, without objects," if isnan(result.mean_ap) else f"{result.mean_ap:.4f}"
         raise FrcnnError(
-            f"the mean AP {result.mean_ap:.4f} is below --fail-under {fail_under:g}",
+            f"the mean AP {mean_ap} is below --fail-under {fail_under:g}",
             "the results are on stdout",
         )
 
