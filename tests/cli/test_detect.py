@@ -211,7 +211,7 @@ def test_profile() -> None:
     assert [line.split()[0] for line in lines[1:11]] == [name.split()[0] for name in names]
     assert "is text, not an image" in run("b.png --profile", status=1).stderr
     assert "--profile writes nothing" in run("a.png --profile --out o", status=1).stderr
-    assert "takes images one by one" in run("a.png --profile --batch 2", status=1).stderr
+    assert "takes whole images one by one" in run("a.png --profile --batch 2", status=1).stderr
 
 
 def test_boxes_of_a_file() -> None:
@@ -275,3 +275,12 @@ def test_a_limit_on_detections_that_is_reached_is_told() -> None:
         in run("a.png --score 0.01 --top 1").stderr
     )
     assert "the most of --top" not in run("a.png --score 0.01 --top 5000").stderr
+
+
+def test_tiles() -> None:
+    picture("large.png")
+    Image.open("large.png").resize((150, 90)).save("large.png")
+    whole, tiled = (json.loads(run(f"large.png --score 0.01 --top 5000 --json {flag}").stdout)[0]
+                    for flag in ("", "--tile 64"))  # fmt: skip
+    assert tiled["proposals"] > whole["proposals"]
+    assert "leave out" in run("large.png --tile 64 --profile", status=1).stderr

@@ -81,6 +81,14 @@ def detect(
     batch: Annotated[
         int, typer.Option(min=1, help="Images in a pass, if of one size; more are faster on a GPU.")
     ] = 1,
+    tile: Annotated[
+        int | None,
+        typer.Option(
+            min=64,
+            help="Detect in overlapping tiles of this side too, pixels: for small objects in large "
+            "images.",
+        ),
+    ] = None,
     profile: Annotated[
         bool, typer.Option("--profile", help="Show the time of each stage instead of detections.")
     ] = False,
@@ -104,9 +112,10 @@ def detect(
     format_names = list(parse_list(formats, "format", tuple[str, ...]))
     if out is None and format_names != ["picture"]:
         raise ConfigError("--format needs a folder", "give one with --out")
-    if profile and (out is not None or batch > 1):
+    if profile and (out is not None or batch > 1 or tile is not None):
         raise ConfigError(
-            "--profile writes nothing and takes images one by one", "leave out --out and --batch"
+            "--profile writes nothing and takes whole images one by one",
+            "leave out --out, --batch and --tile",
         )
     file = choose_weights(weights, quiet)
     threads = os.cpu_count() or 1 if len(image_names) == 1 else 1
@@ -124,7 +133,9 @@ def detect(
 
     output = None if out is None else Output(out, format_names, detector.classes, image_names)
     begun = time.perf_counter()
-    done, full, failures = _detect_all(detector, opened, image_names, output, batch, json, quiet)
+    done, full, failures = _detect_all(
+        detector, opened, image_names, output, batch=batch, tile=tile, json=json, quiet=quiet
+    )
     if not quiet:
         seconds = time.perf_counter() - begun
         where = f"; wrote {', '.join(format_names)} to {out}" if output and done else ""
@@ -151,7 +162,9 @@ def _detect_all(
     sources: Iterable[Source],
     names: list[str],
     output: Output | None,
+    *,
     batch: int,
+    tile: int | None,
     json: bool,
     quiet: bool,
 ) -> tuple[int, int, list[Failure]]:
@@ -163,13 +176,17 @@ def _detect_all(
     """
     from ..data.sources import is_video
     from ..inference.result import Failure
+    from ..inference.tiling import detect_tiled
 
     done, full, failures = 0, 0, []
     shown: JsonLines | Table = JsonLines() if json else Table(names, detector.classes)
     total = None if any(map(is_video, names)) else len(names)
     progress = ProgressLine("detecting", total, "images", quiet)
+    results = detector.run(sources, batch)
+    if tile is not None:
+        results = detect_tiled(detector, sources, tile, batch)
     with output or contextlib.nullcontext(), progress, shown:
-        for result in detector.run(sources, batch):
+        for result in results:
             if isinstance(result, Failure):
                 failures.append(result)
             else:
