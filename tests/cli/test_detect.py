@@ -13,8 +13,12 @@ from typer.testing import CliRunner
 
 from frcnn_cli.checkpoints.weights import WeightsHeader, save_weights
 from frcnn_cli.cli.app import app
+from frcnn_cli.cli.console import ProgressLine
+from frcnn_cli.cli.detect_output import Table
+from frcnn_cli.inference.result import Result
 from frcnn_cli.models.backbones import CAFFE_PIXELS
 from frcnn_cli.models.detectors import build_network
+from frcnn_cli.structures import Detections
 from tiny import CLASSES, NAME, add_tiny_backbone
 
 
@@ -284,3 +288,21 @@ def test_tiles() -> None:
                     for flag in ("", "--tile 64"))  # fmt: skip
     assert tiled["proposals"] > whole["proposals"]
     assert "leave out" in run("large.png --tile 64 --profile", status=1).stderr
+
+
+def test_names_of_frames_and_long_names_keep_the_columns(capsys) -> None:
+    table = Table(["a/clip.mp4", "b.png"], CLASSES)
+    found = Detections(
+        boxes=np.array([[1, 2, 30, 40]], np.float32),
+        scores=np.array([0.5], np.float32),
+        labels=np.array([1]),
+        image_size=(50, 60),
+    )
+    for name in ("a/clip.mp4#0", "a/clip.mp4#123456", "b.png", "x" * 50 + "#7"):
+        result = Result(name=name, stem="", image=np.zeros((50, 60, 3), np.uint8),
+                        detections=found, classes=CLASSES, proposals=1, seconds=0)  # fmt: skip
+        table.add(result, ProgressLine("", 1, "images"))
+    lines = capsys.readouterr().out.splitlines()
+    assert len({len(line) for line in lines}) == 1
+    assert lines[2].startswith("clip.mp4#123456 ")
+    assert lines[4].split()[0].endswith("x#7")

@@ -3,7 +3,9 @@
     .mat   Girshick's: `boxes`, an M×4 array of one image, or a cell of them with a cell `images`
     .pkl   detectron2's dict of `ids`, `boxes`, `objectness_logits`; mmdetection's list of arrays
     .npz   `image_ids`, `counts`, and `boxes` of all images in one array
-    .json  {"images": [{"image": "000004", "boxes": [[x1, y1, x2, y2], …]}, …]}
+    .json  {"images": [{"image": "000004", "boxes": [[x1, y1, x2, y2], …]}, …]}; Segment Anything's
+           masks; a list of COCO's results
+    folder of Segment Anything's output for several images
 
 Boxes come best first; where a pickle has scores, they give the order and are then dropped. Files
 are not trusted: no code in them is run, the expanded size is checked before anything is expanded,
@@ -17,19 +19,17 @@ import json
 import pickle
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...errors import ConfigError, DataError, reason
-from .layouts import HALF_OPEN, LAYOUTS, Layout
+from .box_file import Boxes, BoxFile, as_boxes, box_file, ranked
+from .json_boxes import read_folder, read_json_boxes
+from .layouts import LAYOUTS
 from .unpickle import load
 
-Boxes = NDArray[np.float32]
 MAX_BYTES = 8 * 2**30  # of an expanded file
 MAT_LAYOUT = LAYOUTS["yxyx1"]  # of the files that Girshick published
 
@@ -40,23 +40,13 @@ _DAMAGE = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True)
-class BoxFile:
-    """The boxes of some images, best first, with the columns as the file has them."""
-
-    format: str  # for messages
-    names: tuple[str, ...] | None  # of the images, without suffix; None if the file has no names
-    boxes: tuple[Boxes, ...]  # one N×4 array for each image
-    expected: Layout  # the usual layout of the format
-
-
 def read_boxes(path: Path) -> BoxFile:
     """Read a file of proposals, in the format that its suffix names.
 
     Raises:
         ConfigError: unknown suffix. DataError: the file is missing, damaged, or of another format.
     """
-    reader = READERS.get(path.suffix.lower())
+    reader = read_folder if path.is_dir() else READERS.get(path.suffix.lower())
     if reader is None:
         raise ConfigError(f"{path}: unknown file format", f"expected {', '.join(READERS)}")
     try:
@@ -73,33 +63,6 @@ def read_boxes(path: Path) -> BoxFile:
             "check the file",
         )
     return file
-
-
-def _as_boxes(boxes: Any, where: str) -> Boxes:
-    """The boxes of one image as [N, 4] finite numbers; a fifth column is dropped.
-
-    Args:
-        where: the place in the file, for messages.
-    """
-    array = np.asarray(boxes)
-    if array.size == 0:
-        return np.zeros((0, 4), np.float32)
-    if array.dtype.kind not in "iuf" or array.ndim != 2 or array.shape[1] not in (4, 5):
-        raise DataError(
-            f"{where}: expected N×4 numbers, got {array.dtype} {array.shape}", "check the file"
-        )
-    numbers = array[:, :4].astype(np.float32)
-    if not np.isfinite(numbers).all():
-        raise DataError(f"{where}: expected finite numbers, got NaN or infinity", "check the file")
-    return numbers
-
-
-def _ranked(boxes: Boxes, scores: Any, where: str) -> Boxes:
-    """Boxes in falling order of their scores."""
-    values = np.asarray(scores, dtype=np.float32).ravel()
-    if len(values) != len(boxes):
-        raise DataError(f"{where}: {len(boxes)} boxes, {len(values)} scores", "check the file")
-    return boxes[np.argsort(-values, kind="stable")]
 
 
 def _read_mat(path: Path) -> BoxFile:
@@ -119,11 +82,11 @@ def _read_mat(path: Path) -> BoxFile:
         ) from None
     boxes, names = content["boxes"], None
     if boxes.dtype != object:
-        return _box_file("MATLAB, one image", None, [_as_boxes(boxes, str(path))], MAT_LAYOUT)
+        return box_file("MATLAB, one image", None, [as_boxes(boxes, str(path))], MAT_LAYOUT)
     if "images" in content:
         names = [np.asarray(name).item() for name in content["images"].ravel()]
-    each = [_as_boxes(own, f"{path}, image {i}") for i, own in enumerate(boxes.ravel(), start=1)]
-    return _box_file("MATLAB, a data set", names, each, MAT_LAYOUT)
+    each = [as_boxes(own, f"{path}, image {i}") for i, own in enumerate(boxes.ravel(), start=1)]
+    return box_file("MATLAB, a data set", names, each, MAT_LAYOUT)
 
 
 def _read_pickle(path: Path) -> BoxFile:
@@ -133,10 +96,10 @@ def _read_pickle(path: Path) -> BoxFile:
         boxes = []
         for i, own in enumerate(content, start=1):
             where = f"{path}, image {i}"
-            unscored = _as_boxes(own, where)
+            unscored = as_boxes(own, where)
             scored = len(unscored) and np.ndim(own) == 2 and np.shape(own)[1] == 5
-            boxes.append(_ranked(unscored, own[:, 4], where) if scored else unscored)
-        return _box_file("mmdetection", None, boxes)
+            boxes.append(ranked(unscored, own[:, 4], where) if scored else unscored)
+        return box_file("mmdetection", None, boxes)
     if not isinstance(content, dict) or "boxes" not in content:
         raise DataError(
             f"{path}: expected a list of arrays or a dict with `boxes`",
@@ -146,16 +109,14 @@ def _read_pickle(path: Path) -> BoxFile:
         raise DataError(f"{path}: bbox_mode {content['bbox_mode']}", "expected 0, XYXY_ABS")
     names = content.get("ids", content.get("indexes"))
     scores = content.get("objectness_logits", content.get("scores"))
-    boxes = [
-        _as_boxes(own, f"{path}, image {i}") for i, own in enumerate(content["boxes"], start=1)
-    ]
+    boxes = [as_boxes(own, f"{path}, image {i}") for i, own in enumerate(content["boxes"], start=1)]
     if scores is not None:
         pairs = zip(boxes, scores, strict=True)
         boxes = [
-            _ranked(own, score, f"{path}, image {i}")
+            ranked(own, score, f"{path}, image {i}")
             for i, (own, score) in enumerate(pairs, start=1)
         ]
-    return _box_file("detectron2", names, boxes)
+    return box_file("detectron2", names, boxes)
 
 
 def _read_npz(path: Path) -> BoxFile:
@@ -163,42 +124,16 @@ def _read_npz(path: Path) -> BoxFile:
         if sum(info.file_size for info in archive.infolist()) > MAX_BYTES:
             raise DataError(f"{path} expands to more than {MAX_BYTES >> 30} GB", "split it")
     with np.load(path, allow_pickle=False) as content:
-        boxes = _as_boxes(content["boxes"], str(path))
+        boxes = as_boxes(content["boxes"], str(path))
         if "counts" not in content:
-            return _box_file("NumPy, one image", None, [boxes])
+            return box_file("NumPy, one image", None, [boxes])
         counts, names = content["counts"].astype(np.int64), content["image_ids"]
     if (counts < 0).any() or counts.sum() != len(boxes):
         raise DataError(
             f"{path}: {counts.sum()} boxes by `counts`, {len(boxes)} in `boxes`", "check the file"
         )
     each = np.split(boxes, np.cumsum(counts)[:-1]) if len(counts) else []
-    return _box_file("NumPy", names, each)
-
-
-def _read_json(path: Path) -> BoxFile:
-    try:
-        images = json.loads(path.read_text(encoding="utf-8"))["images"]
-        names = [image["image"] for image in images]
-        boxes = [_as_boxes(image["boxes"], f"{path}, {image['image']}") for image in images]
-    except RecursionError as error:
-        raise DataError(f"cannot read {path}: {reason(error)}", "check the file") from None
-    return _box_file("JSON", names, boxes)
-
-
-def _box_file(
-    format_: str,
-    names: Iterable[object] | None,
-    boxes: Iterable[Boxes],
-    expected: Layout = HALF_OPEN,
-) -> BoxFile:
-    stems = None if names is None else tuple(_stem(name) for name in names)
-    return BoxFile(format=format_, names=stems, boxes=tuple(boxes), expected=expected)
-
-
-def _stem(name: object) -> str:
-    """The name of an image without folder and suffix."""
-    text = name.decode("latin1") if isinstance(name, bytes) else str(name)
-    return Path(text).stem
+    return box_file("NumPy", names, each)
 
 
 # By the suffix of the file.
@@ -206,7 +141,7 @@ READERS: dict[str, Callable[[Path], BoxFile]] = {
     ".mat": _read_mat,
     ".pkl": _read_pickle,
     ".npz": _read_npz,
-    ".json": _read_json,
+    ".json": read_json_boxes,
 }
 
 
