@@ -221,7 +221,7 @@ def test_fail_under_fails_without_objects(saved, voc_folder) -> None:
     for path in (voc_folder / "Annotations").glob("*.xml"):
         path.write_text(path.read_text().replace("<difficult>0", "<difficult>1"))
     result = run(f"eval --from {saved} --json --fail-under 0")
-    assert "the mean AP nan is below" in failure(result)
+    assert "the mean AP –, without objects, is below" in failure(result)
 
 
 def test_compare_two_files(saved) -> None:
@@ -345,3 +345,18 @@ def test_words_for_one_class_are_told(weights, voc_folder) -> None:
     result = run(f"eval --data {voc_folder} -w {weights} --split val --json")
     assert "class couch of voc is taken for sofa of w" in result.stderr
     assert json.loads(result.stdout)["objects"] == 8
+
+
+@pytest.mark.parametrize("name", ["coco", "yolo"])
+def test_a_folder_given_with_data_alone_may_have_any_format(
+    weights, voc_folder, tmp_path, name
+) -> None:
+    write = write_coco if name == "coco" else write_yolo
+    write(voc_folder, tmp_path / name)
+    flags = f"--split val --json --metric voc07 --weights {weights}"
+    first = answer(f"{name}:{tmp_path / name} {flags}")
+    found = answer(f"--data {tmp_path / name} {flags}")
+    assert figures(found) == figures(first)
+    again = answer(f"--from {found['detections']} --data {tmp_path / name} --split val --json")
+    assert again["metric"].startswith("coco" if name == "coco" else "voc07")
+    assert again["images"] == first["images"]

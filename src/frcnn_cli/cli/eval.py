@@ -124,7 +124,6 @@ def evaluate(
 
     Example: frcnn eval voc2007 --split test --report out
     """
-    from ..data.registry import dataset_format
     from ..evaluation.dataset_reference import find_reference
     from ..evaluation.metrics import usual_metric
 
@@ -141,10 +140,10 @@ def evaluate(
         if dataset is not None and not quiet:
             stderr.print(f"data: {dataset}{f' in {data}' if data else ''}, of that run")
     reference = find_reference(files, dataset, data, split)
-    metric = metric or usual_metric(dataset_format(reference.name), comparing=compare is not None)
     if compare is not None and metric == "coco":
         raise ConfigError("--compare does not support --metric coco", "take voc07 or voc")
     whole = reference.open(stderr.print)
+    metric = metric or usual_metric(whole.name, comparing=compare is not None)
     whole = whole.renamed(parse_map(renamed, whole.classes))
     if skip_damaged:  # before --limit, which counts the images that are left
         whole = check_images(whole, quiet=quiet, skip_damaged=True)

@@ -14,7 +14,7 @@ from typer.core import TyperCommand
 from ..config import AUTO, RECIPES, TrainConfig, TrainRuntimeConfig, check, flag_of
 from ..config import recipe as recipe_settings
 from ..data.registry import HELP, absolute_name, is_voc_challenge
-from ..errors import ConfigError
+from ..errors import ConfigError, SplitError
 from ..runtime.launcher import is_first_process
 from ..runtime.paths import RUNS, find_weights
 from .config_options import FromConfig, options_of
@@ -163,7 +163,14 @@ def train(
     )
     images = opened(split, ("trainval", "train"), limit, divide=split is None)
     settings = replace(recipe_settings(recipe, dataset, len(images)), **chosen)
-    validation = opened(eval_split, (), eval_limit) if runtime.eval_every else None
+    validation = None
+    if runtime.eval_every:
+        try:
+            validation = opened(eval_split, (), eval_limit)
+        except SplitError:
+            if split is not None or eval_split != "val":
+                raise
+            images, validation = _held_back(images, eval_limit, shown)
     if dry_run and shown and not json:
         _show_data(images, validation, jobs)
     from ..runtime.device import keep_freed_memory
@@ -220,6 +227,16 @@ def train(
     )
     if result is not None and is_first_process():
         _show_result(result, eval_split, json, quiet)
+
+
+def _held_back(images: Dataset, limit: int | None, shown: bool) -> tuple[Dataset, Dataset]:
+    """The images to train on and those to validate on, by content, of data without a split val."""
+    from ..data.splits import hash_split
+
+    training, validation = hash_split(images, "train"), hash_split(images, "val")
+    if shown:
+        stderr.print(training.notes[-1])
+    return training, validation.limited(limit)
 
 
 def _included_start(settings: TrainConfig, shown: bool) -> str | None:

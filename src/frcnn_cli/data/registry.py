@@ -216,7 +216,7 @@ def open_dataset(
     """Open a data set: at the path in its name, in `data` or FRCNN_DATA, or after a download.
 
     Args:
-        name: a key of DATASETS, where "voc" is any folder in VOC layout; or voc:DIR, coco:FILE,
+        name: a key of DATASETS, where "voc" is the folder `data`; or voc:DIR, coco:FILE,
             yolo:DIR or csv:FILE; or a folder or file, whose format is recognised; or several of
             these joined by +, which become one data set.
         data: the folder of the data set; for coco:FILE and csv:FILE, the folder of its images.
@@ -246,6 +246,7 @@ def open_dataset(
         return _open_path(path, data, split, default_splits)
     if name not in DATASETS:
         raise unknown_name("data set", name, SPECS)
+    from .recognise import fits_any_format
     from .voc import find_root, load_voc
 
     year = DATASETS[name]
@@ -254,7 +255,12 @@ def open_dataset(
         if year is None:
             raise DataError("no data set given", "name one (voc2007), or give a folder with --data")
         folder, split = _download(year, split, default_splits, on_message)
-    root = find_root(folder, year)
+    try:
+        root = find_root(folder, year)
+    except DataError:
+        if year is None and fits_any_format(folder):
+            return _open_path(folder, None, split, default_splits)
+        raise
     return _with_split(lambda *splits: load_voc(root, name, *splits), split, default_splits)
 
 

@@ -115,7 +115,7 @@ def _usual_first(paths: list[Path]) -> list[Path]:
 
 
 def hash_split(dataset: Dataset, name: str, val_fraction: float = 0.2) -> Dataset:
-    """The part train or val of a data set that has no splits, decided by the images' contents.
+    """The part train or val of a data set that has no such splits, by the images' contents.
 
     The split is the same on every machine and whatever the files are called; copies of an image are
     in the same part.
@@ -139,8 +139,9 @@ def hash_split(dataset: Dataset, name: str, val_fraction: float = 0.2) -> Datase
             "leave out --split",
         )
     chosen = [i for i, digest in enumerate(digests) if (digest in val) == (name == "val")]
+    lacking = "split val" if dataset.split in SPLITS else "splits"
     note = (
-        f"{dataset.name} has no splits: {len(digests) - count} of its images are taken for "
+        f"{dataset.name} has no {lacking}: {len(digests) - count} of its images are taken for "
         f"training and {count} for validation, by their contents"
     )
     return replace(dataset.select(chosen), split=name).with_notes(note)
