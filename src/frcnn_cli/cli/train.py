@@ -177,7 +177,8 @@ def train(
     from ..training.train import train as run
 
     keep_freed_memory()
-    if weights is None and init is None and resume is None and not is_voc_challenge(dataset):
+    may_differ = recipe != "paper" and not is_voc_challenge(dataset)  # from the paper's start
+    if weights is None and init is None and resume is None and may_differ:
         weights = _included_start(settings, shown)
         further = weights is not None
     initialisation, settings = _initialisation(
