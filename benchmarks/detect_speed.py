@@ -32,6 +32,7 @@ from torchvision.ops import roi_pool as torchvision_roi_pool
 from frcnn_cli.checkpoints.weights import WeightsHeader
 from frcnn_cli.config import DetectConfig
 from frcnn_cli.data.collate import PreprocessedImage, collate, preprocess
+from frcnn_cli.data.transforms import Normalizer
 from frcnn_cli.inference.detector import Detector
 from frcnn_cli.inference.profile import copy_rate, gemm_rate
 from frcnn_cli.models.backbones import CAFFE_PIXELS
@@ -66,7 +67,7 @@ class Plain:
             for plain_class in (nn.Conv2d, nn.MaxPool2d):
                 if isinstance(module, plain_class):
                     module.__class__ = plain_class
-        self.pixels = pixels
+        self.normalize = Normalizer(pixels, model.device)
         # torchvision's roi_pool gives [R, C, bins, bins]; our fc6 takes the channels last
         fc6 = self.model.fc_layers["fc6"]
         bins, width = model.backbone.pooled_size, fc6.in_features
@@ -77,8 +78,9 @@ class Plain:
     def __call__(self, prepared: PreprocessedImage) -> tuple[Tensor, Tensor, Tensor]:
         """Boxes, scores and labels of the best 100."""
         model = self.model
-        batch = collate([prepared], self.pixels)
-        features = model.features(batch.images.contiguous()) * model.feature_scale
+        batch = collate([prepared])
+        pixels = self.normalize(batch.images, batch.sizes)
+        features = model.features(pixels.contiguous()) * model.feature_scale
         size = (model.backbone.pooled_size, model.backbone.pooled_size)
         x = torchvision_roi_pool(features, batch.rois, size, 1 / model.backbone.stride).flatten(1)
         for layer in model.fc_layers.values():
@@ -180,11 +182,11 @@ def detector(model: RegionNetwork, name: str, precision: str) -> Detector:
     return Detector(model, header, unused, DetectConfig(precision=precision), "cpu")
 
 
-def at_rank(full: Detector) -> Detector:
+def at_rank(full: Detector, device: str = "cpu") -> Detector:
     """Our detector at rank 256, with other random weights, which do not change the time."""
     model = copy.deepcopy(full.network).float()  # Detector casts it again
     model.set_ranks({"fc6": RANK, "fc7": RANK})
-    return Detector(model, full.header, full.proposals, full.config, "cpu")
+    return Detector(model, full.header, full.proposals, full.config, device)
 
 
 def agreement(ours: NDArray[np.floating], theirs: NDArray[np.floating]) -> float:

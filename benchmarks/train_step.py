@@ -28,11 +28,13 @@ from torchvision.ops import roi_pool
 
 from frcnn_cli.config import TrainRuntimeConfig, recipe
 from frcnn_cli.data.registry import open_dataset
+from frcnn_cli.data.transforms import Normalizer
 from frcnn_cli.inference.profile import gemm_rate
 from frcnn_cli.models.region_network import RegionNetwork
 from frcnn_cli.proposers.cache import ProposalSource
 from frcnn_cli.proposers.registry import selective_search
 from frcnn_cli.runtime.device import keep_freed_memory
+from frcnn_cli.structures import Batch
 from frcnn_cli.training.batches import BatchMaker
 from frcnn_cli.training.initialisation import Initialisation
 from frcnn_cli.training.learner import Learner
@@ -49,36 +51,51 @@ SHARED = Path(__file__).parents[2] / "shared"
 
 
 class PlainLoop:
-    """The peer: nothing is overlapped, cached or fused."""
+    """The peer: nothing is overlapped, cached or fused.
 
-    def __init__(self, network: RegionNetwork, batches: BatchMaker) -> None:
+    Args:
+        precision: of the layers, by torch.autocast; None: float32.
+    """
+
+    def __init__(
+        self, network: RegionNetwork, batches: BatchMaker, precision: torch.dtype | None = None
+    ) -> None:
+        self.precision = precision
         self.network = network.to(memory_format=torch.contiguous_format).train()
+        self.normalize = Normalizer(batches.pixels, network.device)
         self.batches, self.config = batches, batches.config
         groups = parameter_groups(self.network, self.config)
         self.optimizer = torch.optim.SGD(groups, lr=self.config.lr, momentum=self.config.momentum)
 
     def step(self, iteration: int) -> float:
+        """Make the batch of an iteration, do the iteration and return its loss."""
+        return self.step_on(self.batches(iteration), iteration)
+
+    def step_on(self, batch: Batch, iteration: int) -> float:
         """Do one iteration and return its loss."""
-        batch = self.batches(iteration)
         network, targets = self.network, batch.targets
         assert targets is not None
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.config, iteration) * group["factor"]
+        images = self.normalize(batch.images, batch.sizes)
         images, rois, labels, target_deltas = (
             each.to(network.device)
-            for each in (batch.images.contiguous(), batch.rois, targets.labels, targets.deltas)
+            for each in (images.contiguous(), batch.rois, targets.labels, targets.deltas)
         )
-        maps = network.features(images) * network.feature_scale
-        bins = network.backbone.pooled_size
-        x = roi_pool(maps, rois, (bins, bins), 1 / network.backbone.stride)
-        x = x.permute(0, 2, 3, 1).flatten(1)  # the order of the weights
-        for layer in network.fc_layers.values():
-            x = F.dropout(layer(x).relu())
-        logits, deltas = network.cls_score(x), network.bbox_pred(x)
-        loss = F.cross_entropy(logits, labels)
-        chosen = deltas.view(len(deltas), -1, 4)[torch.arange(len(deltas)), labels]
-        distance = F.smooth_l1_loss(chosen, target_deltas, reduction="none").sum(1)
-        loss = loss + (distance * (labels > 0)).sum() / len(deltas)
+        with torch.autocast(network.device.type, self.precision, enabled=bool(self.precision)):
+            maps = network.features(images) * network.feature_scale
+            bins = network.backbone.pooled_size
+            x = roi_pool(maps.float(), rois, (bins, bins), 1 / network.backbone.stride)
+            x = x.permute(0, 2, 3, 1).flatten(1)  # the order of the weights
+            for layer in network.fc_layers.values():
+                x = F.dropout(layer(x).relu())
+            logits, deltas = network.cls_score(x), network.bbox_pred(x)
+            loss = F.cross_entropy(logits, labels)
+            chosen = deltas.view(len(deltas), -1, 4)[
+                torch.arange(len(labels), device=labels.device), labels
+            ]
+            distance = F.smooth_l1_loss(chosen, target_deltas, reduction="none").sum(1)
+            loss = loss + (distance * (labels > 0)).sum() / len(deltas)
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
@@ -134,9 +151,9 @@ def stage_times(learner: Learner) -> dict[str, float]:
         times.clear()
         with timed("preparing a batch, not overlapped"):
             learner.batches(iteration)
-        counts = torch.bincount(batch.rois[:, 0].long()).tolist()
+        counts = batch.roi_counts
         network.dropout.reseed(range(len(counts)), counts, device)
-        images = batch.images.to(device, memory_format=torch.channels_last)
+        images = learner.normalize(batch.images, batch.sizes)
         with timed("convolutions"), autocast():
             maps = network.features(images)
         map_leaf = maps.detach().requires_grad_()
@@ -181,7 +198,8 @@ def step_flops(learner: Learner) -> float:
     hooks = [layer.register_forward_hook(count) for layer in layers]
     batch = learner.batches(0)
     with torch.no_grad():
-        network.eval()(batch.images.to(learner.device), batch.rois.to(learner.device))
+        images = learner.normalize(batch.images, batch.sizes)
+        network.eval()(images, batch.rois.to(learner.device))
     network.train()
     for hook in hooks:
         hook.remove()

@@ -230,7 +230,7 @@ def test_add_a_loss_term(folder: Path, voc_folder: Path, monkeypatch: pytest.Mon
     changed = patched_losses(block("Add a loss term", "diff")).fast_rcnn_loss
     logits = torch.randn((5, 4), generator=torch.Generator().manual_seed(0))
     output = HeadOutput(logits, torch.zeros((5, 4, 4)))
-    targets = RoiTargets(torch.tensor([0, 1, 2, 3, 0]), torch.ones((5, 4)))
+    targets = RoiTargets.of(torch.tensor([0, 1, 2, 3, 0]), torch.ones((5, 4)))
     plain, penalised = losses.fast_rcnn_loss(output, targets), changed(output, targets)
     entropy = torch.distributions.Categorical(logits=logits).entropy().mean()
     assert torch.allclose(penalised.cls, plain.cls - 0.1 * entropy)

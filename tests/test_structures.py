@@ -36,11 +36,13 @@ def ground_truth(count=3):
 
 def batch(**changes):
     fields = {
-        "images": torch.zeros(2, 3, 8, 8),
+        "images": torch.zeros(2, 3, 8, 8, dtype=torch.uint8),
+        "sizes": ((8, 8), (8, 8)),
         "rois": torch.zeros(5, 5),
+        "roi_counts": (3, 2),
         "scales": (1.0, 1.0),
         "image_sizes": (SIZE, SIZE),
-        "targets": RoiTargets(torch.zeros(5, dtype=torch.int64), torch.zeros(5, 4)),
+        "targets": RoiTargets.of(torch.zeros(5, dtype=torch.int64), torch.zeros(5, 4)),
     }
     return Batch(**(fields | changes))
 
@@ -122,9 +124,9 @@ def test_boxes_that_are_not_finite(name, make, value):
             ),
             "Detections.labels",
         ),
-        (lambda: RoiTargets(torch.zeros(3, 1), torch.zeros(3, 4)), "RoiTargets.labels"),
-        (lambda: RoiTargets(torch.zeros(3), torch.zeros(2, 4)), "RoiTargets.deltas"),
-        (lambda: RoiTargets(torch.zeros(3), torch.zeros(3, 5)), "RoiTargets.deltas"),
+        (lambda: RoiTargets.of(torch.zeros(3, 1), torch.zeros(3, 4)), "RoiTargets.labels"),
+        (lambda: RoiTargets.of(torch.zeros(3), torch.zeros(2, 4)), "RoiTargets.deltas"),
+        (lambda: RoiTargets.of(torch.zeros(3), torch.zeros(3, 5)), "RoiTargets.deltas"),
         (lambda: HeadOutput(torch.zeros(3, 5), torch.zeros(3, 4, 4)), "HeadOutput.box_deltas"),
         (lambda: HeadOutput(torch.zeros(3, 5), torch.zeros(2, 5, 4)), "HeadOutput.box_deltas"),
         (lambda: HeadOutput(torch.zeros(3, 5), torch.zeros(3, 20)), "HeadOutput.box_deltas"),
@@ -132,7 +134,8 @@ def test_boxes_that_are_not_finite(name, make, value):
         (lambda: batch(images=torch.zeros(2, 1, 8, 8)), "Batch.images"),
         (lambda: batch(images=torch.zeros(3, 8, 8)), "Batch.images"),
         (lambda: batch(rois=torch.zeros(5, 4)), "Batch.rois"),
-        (lambda: batch(rois=torch.zeros(6, 5)), "Batch.targets"),
+        (lambda: batch(rois=torch.zeros(6, 5)), "Batch.rois"),
+        (lambda: batch(rois=torch.zeros(6, 5), roi_counts=(3, 3)), "Batch.targets"),
         (
             lambda: Sample(
                 image_id="a",
@@ -160,7 +163,8 @@ def test_fields_that_do_not_fit_together(make, field):
 
 def test_fields_that_fit_together():
     assert batch().targets is not None
-    assert batch(rois=torch.zeros(9, 5), targets=None).rois.shape == (9, 5)
+    rois = torch.zeros(9, 5)
+    assert batch(rois=rois, roi_counts=(0, 9), targets=None).rois.shape == (9, 5)
     assert (
         Sample(
             image_id="a",

@@ -160,6 +160,10 @@ class TrainConfig:
     )
     # paper 5.2
     max_size: int = setting(1000, "Largest longer side of the images, pixels", Range(1, MAX_SIDE))
+    # the fewer shapes there are, the less often a GPU's library chooses its algorithms anew
+    pad_to: int = setting(
+        1, "Pad the images of a batch to multiples of so many pixels", Range(1, 128)
+    )
     # paper 4.5; None: `first_trained` of the backbone
     train_from: str | None = setting(
         None, "First layer that is trained: conv3_1, fc6, bbox_pred … [default: the backbone's]"
@@ -311,7 +315,7 @@ class TrainRuntimeConfig:
     precision: Precision = setting(
         "auto", "Type of the network's arithmetic; auto is bf16 where that is faster"
     )
-    # processes that make batches ahead of time; None: 1 on the CPU, up to 8 for a GPU
+    # processes that make batches ahead of time; None: 1 on the CPU, all cores but 2 for a GPU
     workers: int | None = setting(None, "Processes that make batches", Range(0), flag="")
     checkpoint_minutes: float = setting(5.0, "Minutes between checkpoints", Range(0))
     eval_every: int = setting(

@@ -9,7 +9,7 @@ half-open. Sizes are (height, width).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from .errors import DataError
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, device
 
 
 def _check_shape(
@@ -110,40 +110,55 @@ class RoiTargets:
 
     labels: Tensor  # R, in 0..K
     deltas: Tensor  # R×4, normalised; those of background RoIs (label 0) are not used
+    foreground: Tensor  # F, the indices of the RoIs with label > 0
 
     def __post_init__(self) -> None:
         _check_shape("RoiTargets", "labels", self.labels, None)
         _check_shape("RoiTargets", "deltas", self.deltas, len(self.labels), 4)
+        _check_shape("RoiTargets", "foreground", self.foreground, None)
+
+    @staticmethod
+    def of(labels: Tensor, deltas: Tensor) -> RoiTargets:
+        """Targets on the CPU; to find the foreground on a GPU, the program would wait for it."""
+        return RoiTargets(labels, deltas, labels.nonzero().squeeze(1))
+
+    def pin_memory(self) -> RoiTargets:
+        """See `Batch.pin_memory`."""
+        return RoiTargets(*(each.pin_memory() for each in self._tensors()))
+
+    def to(self, device: device) -> RoiTargets:
+        """The same targets on a device, without waiting for the copy from page-locked memory."""
+        return RoiTargets(*(each.to(device, non_blocking=True) for each in self._tensors()))
+
+    def _tensors(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self.labels, self.deltas, self.foreground
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
     """The images of one pass of the network, resized and padded to a common size."""
 
-    images: Tensor  # B×3×H×W, normalised
+    images: Tensor  # B×3×H×W, uint8, channels-last in memory; see `data.transforms.Normalizer`
+    sizes: tuple[tuple[int, int], ...]  # B: resized sizes; the rest of H×W is padding
     rois: Tensor  # R×5: index of the image, then x1, y1, x2, y2 in pixels of the resized image
+    roi_counts: tuple[int, ...]  # B: RoIs of each image, which follow each other in `rois`
     scales: tuple[float, ...]  # B: resized size / original size
     image_sizes: tuple[tuple[int, int], ...]  # B: original sizes
     targets: RoiTargets | None  # None when detecting
 
     def __post_init__(self) -> None:
         _check_shape("Batch", "images", self.images, len(self.scales), 3, None, None)
-        _check_shape("Batch", "rois", self.rois, None, 5)
+        _check_shape("Batch", "rois", self.rois, sum(self.roi_counts), 5)
         if self.targets is not None:
             _check_shape("Batch", "targets", self.targets.labels, len(self.rois))
 
     def pin_memory(self) -> Batch:
         """The same batch in page-locked memory, from which a GPU copies asynchronously."""
-        targets = self.targets
-        if targets is not None:
-            targets = RoiTargets(targets.labels.pin_memory(), targets.deltas.pin_memory())
-        images, rois = self.images.pin_memory(), self.rois.pin_memory()
-        return Batch(
-            images=images,
-            rois=rois,
-            scales=self.scales,
-            image_sizes=self.image_sizes,
-            targets=targets,
+        return replace(
+            self,
+            images=self.images.pin_memory(),
+            rois=self.rois.pin_memory(),
+            targets=None if self.targets is None else self.targets.pin_memory(),
         )
 
 

@@ -14,6 +14,7 @@ from frcnn_cli.checkpoints.convert import VOC_CLASSES, import_weights
 from frcnn_cli.checkpoints.pretrained import initialise, load_state_dict
 from frcnn_cli.checkpoints.weights import load_weights
 from frcnn_cli.data.collate import collate, preprocess
+from frcnn_cli.data.transforms import Normalizer
 from frcnn_cli.errors import ConfigError, WeightsError
 from frcnn_cli.models import backbones
 from frcnn_cli.models.backbones import CAFFE_PIXELS
@@ -114,9 +115,10 @@ def test_a_caffe_model_gives_what_caffe_gives(tmp_path, old, rank) -> None:
     image = rng.integers(0, 256, (100, 140, 3), dtype=np.uint8)
     rois = np.array([[0, 0, 139, 99], [20, 10, 90, 70], [64, 33, 65, 34], [100, 50, 139, 99]])
     rois = rois.astype(np.float32)
-    batch = collate([preprocess(image, rois, 100, 160)], CAFFE_PIXELS)
+    batch = collate([preprocess(image, rois, 100, 160)])
+    normalize = Normalizer(CAFFE_PIXELS, model.device)
     with torch.inference_mode():
-        output = model(batch.images, batch.rois)
+        output = model(normalize(batch.images, batch.sizes), batch.rois)
     scores, deltas = as_caffe(layers, image, rois)
     assert np.abs(scores).max() > 1
     np.testing.assert_allclose(output.class_logits, scores, rtol=1e-3, atol=1e-3)

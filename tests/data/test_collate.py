@@ -7,9 +7,6 @@ import torch
 from frcnn_cli.data import collate
 from frcnn_cli.data.collate import PreprocessedImage
 from frcnn_cli.errors import DataError
-from frcnn_cli.structures import PixelStatistics
-
-PLAIN = PixelStatistics((0, 0, 0), (1, 1, 1))
 
 
 def prepared(
@@ -39,31 +36,28 @@ def test_preprocess_scales_the_image_and_keeps_the_rois() -> None:
 
 
 def test_collate_pads_to_what_the_convolutions_need() -> None:
-    batch = collate.collate([prepared(4, 90, [[0, 0, 1, 1]])], PLAIN)
+    batch = collate.collate([prepared(4, 90, [[0, 0, 1, 1]])])
     assert batch.images.shape == (1, 3, collate.MIN_SIDE, 90)
     assert (batch.images[:, :, 4:] == 0).all()
 
 
 def test_collate_pads_right_and_bottom_with_zeros(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(collate, "MIN_SIDE", 1)
-    batch = collate.collate([prepared(4, 9, [[0, 0, 1, 1]]), prepared(6, 5, [[0, 0, 1, 1]])], PLAIN)
+    batch = collate.collate([prepared(4, 9, [[0, 0, 1, 1]]), prepared(6, 5, [[0, 0, 1, 1]])])
     assert batch.images.shape == (2, 3, 6, 9)
     assert (batch.images[0, :, :4] == 7).all()
     assert (batch.images[0, :, 4:] == 0).all()
     assert (batch.images[1, :, :, :5] == 7).all()
     assert (batch.images[1, :, :, 5:] == 0).all()
-
-
-def test_collate_pads_with_the_mean_pixel() -> None:
-    items = [prepared(4, 4, [[0, 0, 1, 1]]), prepared(8, 8, [[0, 0, 1, 1]])]
-    batch = collate.collate(items, PixelStatistics((7, 7, 7), (2, 2, 2)))
-    assert (batch.images == 0).all()
+    assert batch.images.dtype == torch.uint8
+    assert batch.images.is_contiguous(memory_format=torch.channels_last)
+    assert batch.sizes == ((4, 9), (6, 5))
 
 
 def test_collate_scales_rois_and_names_their_image() -> None:
     first = prepared(8, 8, [[1, 2, 3, 4], [0, 0, 4, 4]], scale=2.0)
     second = prepared(6, 9, [[2, 2, 9, 10]], scale=0.5)
-    batch = collate.collate([first, second], PLAIN)
+    batch = collate.collate([first, second])
     assert batch.rois.dtype == torch.float32
     assert batch.rois.tolist() == [[0, 2, 4, 6, 8], [0, 0, 0, 8, 8], [1, 1, 1, 4.5, 5]]
     assert batch.scales == (2.0, 0.5)
@@ -79,10 +73,10 @@ def test_collate_joins_targets_in_order() -> None:
             prepared(4, 4, [[0, 0, 1, 1], [0, 0, 2, 2]], **one),
             prepared(4, 4, [[0, 0, 3, 3]], **two),
         ],
-        PLAIN,
     )
     assert batch.targets is not None
     assert batch.targets.labels.tolist() == [2, 0, 1]
+    assert batch.targets.foreground.tolist() == [0, 2]
     assert batch.targets.deltas.tolist() == [[0, 1, 2, 3], [4, 5, 6, 7], [9, 9, 9, 9]]
     assert batch.rois[:, 0].tolist() == [0, 0, 1]
 
@@ -94,8 +88,9 @@ def test_collate_takes_an_image_without_rois() -> None:
         original_size=(4, 4),
         rois=np.zeros((0, 4), np.float32),
     )
-    batch = collate.collate([nothing, prepared(4, 4, [[0, 0, 1, 1]])], PLAIN)
+    batch = collate.collate([nothing, prepared(4, 4, [[0, 0, 1, 1]])])
     assert batch.rois.tolist() == [[1, 0, 0, 1, 1]]
+    assert batch.roi_counts == (0, 1)
 
 
 def test_collate_refuses_a_mix_of_training_and_detection() -> None:
@@ -103,7 +98,7 @@ def test_collate_refuses_a_mix_of_training_and_detection() -> None:
         4, 4, [[0, 0, 1, 1]], labels=np.array([1]), deltas=np.zeros((1, 4), np.float32)
     )
     with pytest.raises(DataError):
-        collate.collate([trained, prepared(4, 4, [[0, 0, 1, 1]])], PLAIN)
+        collate.collate([trained, prepared(4, 4, [[0, 0, 1, 1]])])
 
 
 def test_every_box_goes_to_the_scale_that_brings_it_nearest_to_224_pixels() -> None:

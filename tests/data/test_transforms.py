@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from frcnn_cli.data import transforms
+from frcnn_cli.structures import PixelStatistics
 
 
 @pytest.mark.parametrize(
@@ -72,18 +73,17 @@ def test_resize_takes_a_mirrored_view() -> None:
     np.testing.assert_array_equal(view, transforms.resize(image[:, ::-1].copy(), 2))
 
 
-def test_to_tensor_normalises_by_channel() -> None:
-    image = np.zeros((2, 3, 3), np.uint8)
-    image[0, 1] = (10, 20, 30)
-    tensor = transforms.to_tensor(image, (1, 2, 3), (1, 2, 10))
-    assert tensor.shape == (3, 2, 3)
-    assert tensor.dtype == torch.float32
-    torch.testing.assert_close(tensor[:, 0, 1], torch.tensor([9.0, 9.0, 2.7]))
-    torch.testing.assert_close(tensor[:, 1, 2], torch.tensor([-1.0, -1.0, -0.3]))
-
-
-def test_to_tensor_leaves_the_image_alone() -> None:
-    image = np.full((2, 2, 3), 9, np.uint8)
-    image.flags.writeable = False
-    transforms.to_tensor(image[:, ::-1], (1, 1, 1), (1, 1, 1))
-    assert (image == 9).all()
+def test_normalizer_normalises_by_channel_and_pads_with_zeros() -> None:
+    images = torch.zeros((2, 3, 4, 5), dtype=torch.uint8)
+    images[0, :, 0, 1] = torch.tensor([10, 20, 30])
+    normalize = transforms.Normalizer(PixelStatistics((1, 2, 3), (1, 2, 10)), torch.device("cpu"))
+    result = normalize(images, [(2, 3), (4, 5)])
+    assert result.dtype == torch.float32
+    assert result.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(result[0, :, 0, 1], torch.tensor([9.0, 9.0, 2.7]))
+    background = torch.tensor([-1.0, -1.0, -0.3])
+    for place in ((0, slice(None), 1, 2), (1, slice(None), 3, 4)):
+        torch.testing.assert_close(result[place], background)
+    assert (result[0, :, 2:] == 0).all()
+    assert (result[0, :, :, 3:] == 0).all()
+    assert images[0, :, 0, 1].tolist() == [10, 20, 30]

@@ -9,6 +9,7 @@ import torch
 
 from frcnn_cli.config import DetectConfig
 from frcnn_cli.data.collate import collate
+from frcnn_cli.data.transforms import Normalizer
 from frcnn_cli.data.voc import load_voc
 from frcnn_cli.errors import ConfigError, ImageError
 from frcnn_cli.evaluation.detect_dataset import detect_all
@@ -32,9 +33,10 @@ def test_equal_rois_are_scored_once_with_the_same_result(detector, voc_folder) -
     found = next(detector.run([path]))
     content = path.read_bytes()
     prepared = detector.preprocess(content, found.image)
-    batch = collate([prepared], detector.header.pixels)
+    batch = collate([prepared])
+    normalize = Normalizer(detector.header.pixels, detector.device)
     with torch.inference_mode():
-        output = detector.network(batch.images, batch.rois)
+        output = detector.network(normalize(batch.images, batch.sizes), batch.rois)
     size, labels = prepared.original_size, (1, 2, 3)
     plain = postprocess(
         output,
@@ -153,14 +155,14 @@ def test_images_of_one_size_in_a_pass_give_the_same(detector, voc_folder) -> Non
     seen: list[int] = []
     passes: list[int] = []
     alone = detect_all(detector, dataset, workers=1)
-    detect_batch = detector.detect_batch
+    launch = detector.launch
 
     def counted(images):
         passes.append(len(images))
-        return detect_batch(images)
+        return launch(images)
 
-    detector.detect_batch = counted
-    # the folder's images have three sizes in turn, so each is alone unless two are put together
+    detector.launch = counted
+    # the folder's images have three sizes in turn; those of a size wait for each other
     twice = replace(
         dataset,
         ids=tuple(f"{name}{part}" for name in dataset.ids for part in "ab"),
@@ -168,7 +170,7 @@ def test_images_of_one_size_in_a_pass_give_the_same(detector, voc_folder) -> Non
         annotations=tuple(each for each in dataset.annotations for _ in "ab"),
     )
     together = detect_all(detector, twice, workers=1, on_image=lambda: seen.append(1), batch=4)
-    assert passes == [2] * len(dataset)
+    assert passes == [4, 4, 4, 2, 2]
     assert len(seen) == len(together) == 2 * len(dataset)
     for index, found in enumerate(together):
         np.testing.assert_array_equal(found.labels, alone[index // 2].labels)

@@ -18,14 +18,14 @@ def random_case(labels, seed=0):
     deltas = 2 * torch.randn(count, CLASSES + 1, 4, generator=generator)
     targets = torch.randn(count, 4, generator=generator)
     output = HeadOutput(logits.requires_grad_(), deltas.requires_grad_())
-    return output, RoiTargets(torch.tensor(labels, dtype=torch.int64), targets)
+    return output, RoiTargets.of(torch.tensor(labels, dtype=torch.int64), targets)
 
 
 def one_foreground(difference):
     deltas = torch.zeros(1, 2, 4)
     deltas[0, 1] = torch.tensor(difference)
     output = HeadOutput(torch.zeros(1, 2), deltas)
-    return fast_rcnn_loss(output, RoiTargets(torch.tensor([1]), torch.zeros(1, 4)))
+    return fast_rcnn_loss(output, RoiTargets.of(torch.tensor([1]), torch.zeros(1, 4)))
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_localisation_is_over_all_rois():
     deltas = torch.zeros(4, 2, 4)
     deltas[0, 1, 0] = 2.5
     output = HeadOutput(torch.zeros(4, 2), deltas)
-    losses = fast_rcnn_loss(output, RoiTargets(torch.tensor([1, 0, 0, 0]), torch.zeros(4, 4)))
+    losses = fast_rcnn_loss(output, RoiTargets.of(torch.tensor([1, 0, 0, 0]), torch.zeros(4, 4)))
     assert losses.loc.item() == 0.5
     assert losses.cls.item() == pytest.approx(math.log(2))
 
@@ -104,7 +104,7 @@ def test_the_background_targets_do_not_matter():
     output, targets = random_case([0, 2])
     changed = targets.deltas.clone()
     changed[0] = 1e6
-    other = fast_rcnn_loss(output, RoiTargets(targets.labels, changed))
+    other = fast_rcnn_loss(output, RoiTargets.of(targets.labels, changed))
     assert other.total().item() == fast_rcnn_loss(output, targets).total().item()
 
 
@@ -121,8 +121,8 @@ def test_computed_in_float32(dtype):
 def test_huge_logits_stay_finite():
     logits = torch.tensor([[1e4, -1e4], [-1e4, 1e4]])
     output = HeadOutput(logits, torch.zeros(2, 2, 4))
-    right = fast_rcnn_loss(output, RoiTargets(torch.tensor([0, 1]), torch.zeros(2, 4)))
-    wrong = fast_rcnn_loss(output, RoiTargets(torch.tensor([1, 0]), torch.zeros(2, 4)))
+    right = fast_rcnn_loss(output, RoiTargets.of(torch.tensor([0, 1]), torch.zeros(2, 4)))
+    wrong = fast_rcnn_loss(output, RoiTargets.of(torch.tensor([1, 0]), torch.zeros(2, 4)))
     assert right.cls.item() == 0
     assert np.isclose(wrong.cls.item(), 2e4)
 

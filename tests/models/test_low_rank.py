@@ -136,7 +136,7 @@ def inputs_of(kind, count, width, seed=5):
 
 
 def moments_of(layer, x, parts=3):
-    moments = OutputMoments(len(layer.bias))
+    moments = OutputMoments(len(layer.bias), torch.device("cpu"))
     for part in x.chunk(parts):
         moments.add(part @ layer.weight.detach().T)
     return moments

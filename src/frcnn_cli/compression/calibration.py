@@ -61,7 +61,7 @@ def calibrate(
 
     network = detector.network
     moments = {
-        name: OutputMoments(len(layer.bias))
+        name: OutputMoments(len(layer.bias), network.device)
         for name, layer in network.compressible_layers().items()
     }
     stored: dict[bool, list[Tensor]] = {False: [], True: []}  # by whether the image is held out

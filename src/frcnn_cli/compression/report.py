@@ -46,8 +46,8 @@ class CompressionReport:
 @torch.no_grad()
 def weight_error(layer: nn.Linear, pair: nn.Sequential) -> float:
     """‖W − W'‖² / ‖W‖² of a layer and the pair that replaces it."""
-    first, second, _ = (each.double().cpu() for each in pair.parameters())
-    weight = layer.weight.double().cpu()
+    first, second, _ = (each.double() for each in pair.parameters())
+    weight = layer.weight.double()
     size = weight.square().sum().clamp(min=1e-300)
     return float((weight - second @ first).square().sum() / size)
 

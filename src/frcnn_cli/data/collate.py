@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..ops import boxes as box_ops
-from ..structures import Batch, PixelStatistics, RoiTargets
+from ..structures import Batch, RoiTargets
 from . import transforms
 
 MIN_SIDE = 32  # pixels; the convolutions of some backbones reduce smaller images to nothing
@@ -32,9 +32,14 @@ class PreprocessedImage:
     other_scales: tuple[PreprocessedImage, ...] = ()  # the same image, with RoIs of their own
 
     @property
+    def scales(self) -> tuple[PreprocessedImage, ...]:
+        """The image at all its scales, with this one first."""
+        return (self, *self.other_scales)
+
+    @property
     def roi_count(self) -> int:
         """The number of RoIs at all scales together."""
-        return len(self.rois) + sum(len(other.rois) for other in self.other_scales)
+        return sum(len(each.rois) for each in self.scales)
 
 
 def preprocess(
@@ -82,39 +87,32 @@ def preprocess_scales(
     return replace(first, other_scales=tuple(others))
 
 
-def collate(
-    images: Sequence[PreprocessedImage],
-    pixels: PixelStatistics,
-    size: tuple[int, int] = (1, 1),
-) -> Batch:
-    """Make a batch of images, padded at the right and bottom with zeros, which are the mean colour.
+def collate(images: Sequence[PreprocessedImage], size: tuple[int, int] = (1, 1)) -> Batch:
+    """Make a batch of images, padded at the right and bottom.
 
     Args:
         images: B images, all with targets or all without.
-        pixels: mean and standard deviation that normalise the images.
         size: (height, width) that the batch has at least.
-    Returns:
-        Images [B, 3, H, W], normalised; RoIs [R, 5], (index of the image, x1, y1, x2, y2) in
-        pixels of the resized image.
     """
-    tensors = [transforms.to_tensor(item.image, pixels.mean, pixels.std) for item in images]
-    height = max(MIN_SIDE, size[0], *(tensor.shape[1] for tensor in tensors))
-    width = max(MIN_SIDE, size[1], *(tensor.shape[2] for tensor in tensors))
-    padded = torch.zeros((len(tensors), 3, height, width)).to(memory_format=torch.channels_last)
+    sizes = tuple(item.image.shape[:2] for item in images)
+    height, width = (max(MIN_SIDE, *sides) for sides in zip(size, *sizes, strict=True))
+    padded = torch.zeros((len(images), height, width, 3), dtype=torch.uint8)
     rois = []
-    for index, (tensor, item) in enumerate(zip(tensors, images, strict=True)):
-        padded[index, :, : tensor.shape[1], : tensor.shape[2]] = tensor
+    for index, (item, own) in enumerate(zip(images, sizes, strict=True)):
+        padded.numpy()[index, : own[0], : own[1]] = item.image
         scaled = box_ops.scale(item.rois, item.scale)
         rois.append(np.insert(scaled, 0, index, axis=1))
     labels = [item.labels for item in images if item.labels is not None]
     deltas = [item.deltas for item in images if item.deltas is not None]
     targets = None
     if labels:
-        targets = RoiTargets(
+        targets = RoiTargets.of(
             torch.from_numpy(np.concatenate(labels)), torch.from_numpy(np.concatenate(deltas))
         )
     return Batch(
-        images=padded,
+        images=padded.permute(0, 3, 1, 2),
+        sizes=sizes,
+        roi_counts=tuple(len(item.rois) for item in images),
         rois=torch.from_numpy(np.concatenate(rois)),
         scales=tuple(item.scale for item in images),
         image_sizes=tuple(item.original_size for item in images),

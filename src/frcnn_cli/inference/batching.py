@@ -13,6 +13,9 @@ from ..data.collate import PreprocessedImage
 from ..errors import FrcnnError
 
 Item = TypeVar("Item")  # what identifies an image for the caller: an index, a path, a Source
+Outcome = TypeVar("Outcome")
+
+WINDOW = 4  # groups' worth of images that wait for others of their shape
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,32 +36,42 @@ class ReadFailure(Generic[Item]):
     error: FrcnnError
 
 
+Group = list[tuple[int, ReadImage[Item]]]  # images of one shape, with their numbers
+
+
 def group_by_shape(
     images: Iterable[ReadImage[Item] | ReadFailure[Item]], size: int
-) -> Iterator[list[ReadImage[Item]] | ReadFailure[Item]]:
-    """Group successive images of the same resized shape; failures are passed on in their place.
+) -> Iterator[Group[Item] | tuple[int, ReadFailure[Item]]]:
+    """Number the images, and group those of the same resized shape among the next few.
 
     In a group of several shapes, images would be padded, and then the detections in an image would
     depend on the other images of its group.
 
     Args:
-        size: largest number of images in a group.
+        size: largest number of images in a group; WINDOW times as many images are looked at.
+    Yields:
+        Groups, and failures with their numbers; see `in_order`.
     """
-    group: list[ReadImage[Item]] = []
-    for image in images:
-        if group and (isinstance(image, ReadFailure) or not _same_shape(group[0], image)):
-            yield group
-            group = []
+    waiting: dict[object, Group[Item]] = {}  # by shape; the first has waited longest
+    for number, image in enumerate(images):
         if isinstance(image, ReadFailure):
-            yield image
+            yield number, image
             continue
-        group.append(image)
-        if len(group) == size:
-            yield group
-            group = []
-    if group:
-        yield group
+        shape = tuple(scaled.image.shape for scaled in image.preprocessed.scales)
+        waiting.setdefault(shape, []).append((number, image))
+        if len(waiting[shape]) == size:
+            yield waiting.pop(shape)
+        elif sum(map(len, waiting.values())) > WINDOW * size:
+            yield waiting.pop(next(iter(waiting)))
+    yield from waiting.values()
 
 
-def _same_shape(a: ReadImage[Item], b: ReadImage[Item]) -> bool:
-    return a.preprocessed.image.shape == b.preprocessed.image.shape
+def in_order(numbered: Iterable[tuple[int, Outcome]]) -> Iterator[Outcome]:
+    """The outcomes with the numbers 0, 1, 2 …, each as soon as those before it are there."""
+    early: dict[int, Outcome] = {}
+    following = 0
+    for number, outcome in numbered:
+        early[number] = outcome
+        while following in early:
+            yield early.pop(following)
+            following += 1

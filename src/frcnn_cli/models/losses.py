@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch.nn import functional as F
 
 from ..structures import HeadOutput, Losses, RoiTargets
@@ -27,8 +26,9 @@ def fast_rcnn_loss(output: HeadOutput, targets: RoiTargets, count: float | None 
     logits, deltas = output.class_logits.float(), output.box_deltas.float()
     count = max(len(targets.labels), 1) if count is None else count
     cls = F.cross_entropy(logits, targets.labels, reduction="sum") / count
-    foreground = torch.nonzero(targets.labels).squeeze(1)
-    predicted = deltas[foreground, targets.labels[foreground]]  # [foreground, 4]
+    foreground = targets.foreground
+    rows = foreground * deltas.shape[1] + targets.labels[foreground]  # of deltas as [R (K+1), 4]
+    predicted = deltas.flatten(0, 1).index_select(0, rows)  # [foreground, 4]
     expected = targets.deltas[foreground].float()
     loc = F.smooth_l1_loss(predicted, expected, reduction="sum", beta=1.0)
     return Losses(cls, loc / count)

@@ -30,26 +30,29 @@ SHRINKAGE = 1e-3
 
 @dataclass(frozen=True)
 class Basis:
-    """Orthonormal directions of a layer's output, the most important first; m = min(u, v)."""
+    """Orthonormal directions of a layer's output, the most important first; m = min(u, v).
+
+    The vectors and the mean are on the device of the layer.
+    """
 
     vectors: Tensor  # [u, m], float64, columns
-    energy: Tensor  # [m], the squared error that leaving out each direction adds
+    energy: Tensor  # [m], on the CPU, the squared error that leaving out each direction adds
     mean: Tensor  # [u], the mean of W x; zeros where only the weights are known
 
 
 class OutputMoments:
     """Running mean and second moment of W x, in memory that does not grow with the number of x."""
 
-    def __init__(self, outputs: int) -> None:
+    def __init__(self, outputs: int, device: torch.device) -> None:
         self.count = 0
-        self._sum = torch.zeros(outputs, dtype=torch.float64)
-        self._second = torch.zeros((outputs, outputs), dtype=torch.float64)
+        self._sum = torch.zeros(outputs, dtype=torch.float64, device=device)
+        self._second = torch.zeros((outputs, outputs), dtype=torch.float64, device=device)
 
     def add(self, y: Tensor) -> None:
         """Add outputs W x of N inputs, [N, u], without the bias."""
         self.count += len(y)
-        self._sum += y.sum(dim=0, dtype=torch.float64).cpu()
-        self._second += (y.T @ y).double().cpu()
+        self._sum += y.sum(dim=0, dtype=torch.float64)
+        self._second += (y.T @ y).double()
 
     @property
     def mean(self) -> Tensor:
@@ -76,7 +79,7 @@ def singular_basis(layer: nn.Linear) -> Basis:
         WeightsError: a weight is not finite.
     """
     gram = _gram(layer)
-    return _principal(layer, gram, torch.zeros(len(gram), dtype=torch.float64))
+    return _principal(layer, gram, torch.zeros_like(gram[0]))
 
 
 def output_basis(layer: nn.Linear, moments: OutputMoments) -> Basis:
@@ -92,7 +95,7 @@ def output_basis(layer: nn.Linear, moments: OutputMoments) -> Basis:
 
 
 def _gram(layer: nn.Linear) -> Tensor:
-    weight = layer.weight.detach().double().cpu()
+    weight = layer.weight.detach().double()
     if not weight.isfinite().all():
         raise WeightsError("a weight is NaN or infinite", "these weights are damaged: train again")
     return weight @ weight.T
@@ -105,7 +108,7 @@ def _principal(layer: nn.Linear, moment: Tensor, mean: Tensor) -> Basis:
         )
     energy, vectors = torch.linalg.eigh(moment)  # ascending
     full = min(layer.weight.shape)
-    return Basis(vectors.flip(1)[:, :full], energy.flip(0)[:full].clamp(min=0), mean)
+    return Basis(vectors.flip(1)[:, :full], energy.flip(0)[:full].clamp(min=0).cpu(), mean)
 
 
 def low_rank_layer(inputs: int, outputs: int, rank: int) -> nn.Sequential:
@@ -138,7 +141,7 @@ def truncate(layer: nn.Linear, basis: Basis, rank: int) -> nn.Sequential:
     Raises:
         WeightsError: the rank is out of range.
     """
-    weight, bias = layer.weight.detach().double().cpu(), layer.bias.detach().double().cpu()
+    weight, bias = layer.weight.detach().double(), layer.bias.detach().double()
     directions = _first_directions(layer, basis, rank)
     return _pair(directions.T @ weight, directions, bias + _residual(basis.mean, directions))
 
@@ -154,7 +157,7 @@ def truncate_outputs(layer: nn.Linear, basis: Basis, rank: int) -> nn.Sequential
         WeightsError: the rank is out of range.
     """
     directions = _first_directions(layer, basis, rank)
-    centre = basis.mean + layer.bias.detach().double().cpu()
+    centre = basis.mean + layer.bias.detach().double()
     return _pair(directions.T, directions, _residual(centre, directions))
 
 
@@ -164,8 +167,8 @@ def onto_inputs(layer: nn.Linear, pair: nn.Sequential) -> nn.Sequential:
     Args:
         layer: u×v weights and a bias. pair: takes the layer's outputs W x + b.
     """
-    weight, bias = layer.weight.detach().double().cpu(), layer.bias.detach().double().cpu()
-    first, second, offset = (parameter.detach().double().cpu() for parameter in pair.parameters())
+    weight, bias = layer.weight.detach().double(), layer.bias.detach().double()
+    first, second, offset = (parameter.detach().double() for parameter in pair.parameters())
     return _pair(first @ weight, second, offset + second @ (first @ bias))
 
 
@@ -187,6 +190,6 @@ def _residual(vector: Tensor, directions: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _pair(first: Tensor, second: Tensor, bias: Tensor) -> nn.Sequential:
-    pair = low_rank_layer(first.shape[1], len(second), len(first))
+    pair = low_rank_layer(first.shape[1], len(second), len(first)).to(first.device)
     pair.load_state_dict({"0.weight": first, "1.weight": second, "1.bias": bias})
     return pair

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..ops import roi_pool_gpu
 from ..ops.roi_pool import distinct_cells, roi_pool, roi_pool_into
 from ..ops.window_roi_pool import levels_for, window_roi_pool
 from .backbones import BackboneSpec
@@ -102,6 +103,10 @@ class RoIMaxPool:
 
     def in_chunks(self, maps: Tensor, size: int, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
         """See `RegionOperator`; on the CPU, all chunks use the same memory, which stays cached."""
+        if maps.device.type == "cuda" and roi_pool_gpu.is_available(maps.device):
+            cells = maps.permute(0, 2, 3, 1).to(dtype, memory_format=torch.contiguous_format)
+            arguments = (self.side, 1 / self.stride)
+            return lambda rois: roi_pool_gpu.roi_pool_bins(cells, rois, *arguments).flatten(1)
         if maps.device.type != "cpu":
             return lambda rois: self(maps, rois).to(dtype)
         maps = maps.to(dtype).contiguous(memory_format=torch.channels_last)

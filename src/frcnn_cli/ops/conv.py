@@ -1,4 +1,4 @@
-"""Convolution and max pooling that are faster on the CPU than torch's.
+"""Convolution and max pooling that are faster than torch's.
 
 B images, C channels, H×W cells of a feature map.
 """
@@ -38,8 +38,18 @@ class Conv2d(nn.Conv2d):
     channels, is torch's, but gives contiguous maps, which NNPACK needs in the next layer.
     """
 
-    def forward(self, x: Tensor) -> Tensor:
-        """From [B, in_channels, H, W] to [B, out_channels, H', W']."""
+    def forward(self, x: Tensor, relu: bool = False) -> Tensor:
+        """From [B, in_channels, H, W] to [B, out_channels, H', W'].
+
+        Args:
+            relu: apply a ReLU to the result; a GPU does that in the same pass over the memory.
+        """
+        if relu and x.device.type == "cuda" and not torch.compiler.is_compiling():
+            return _convolve_with_relu(self, x)
+        maps = self._convolve(x)
+        return maps.relu_() if relu else maps
+
+    def _convolve(self, x: Tensor) -> Tensor:
         if not self._is_special(x):
             return super().forward(x)
         if self.in_channels == 3:  # the first layer
@@ -64,6 +74,63 @@ class Conv2d(nn.Conv2d):
             and self.groups == 1
             and _nnpack()
         )
+
+
+def conv_relu(layer: nn.Module, x: Tensor) -> Tensor:
+    """A convolution and a ReLU, in one if the layer is ours."""
+    result: Tensor = layer(x, relu=True) if isinstance(layer, Conv2d) else layer(x).relu_()
+    return result
+
+
+class Layers(nn.Sequential):
+    """Layers in a row, of which a convolution and the ReLU after it are one."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """From images or maps to maps."""
+        layers = list(self)
+        while layers:
+            layer = layers.pop(0)
+            if isinstance(layer, nn.Conv2d) and layers and isinstance(layers[0], nn.ReLU):
+                x = conv_relu(layer, x)
+                layers.pop(0)
+            else:
+                x = layer(x)
+        return x
+
+
+def _convolve_with_relu(layer: Conv2d, x: Tensor) -> Tensor:
+    """A convolution, its bias and a ReLU in one on a GPU; under autocast in its type."""
+    assert layer.bias is not None
+    tensors: Any = (x, layer.weight, layer.bias)
+    if torch.is_autocast_enabled("cuda"):
+        tensors = [each.to(torch.get_autocast_dtype("cuda")) for each in tensors]
+    settings: Any = (layer.stride, layer.padding, layer.dilation, layer.groups)
+    if torch.is_grad_enabled() and any(each.requires_grad for each in tensors):
+        with torch.autocast("cuda", enabled=False):
+            return _ConvolutionWithReLU.apply(*tensors, *settings)
+    return torch.cudnn_convolution_relu(*tensors, *settings)
+
+
+class _ConvolutionWithReLU(torch.autograd.Function):
+    """`torch.cudnn_convolution_relu` with gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, *settings: Any) -> Tensor:
+        out = torch.cudnn_convolution_relu(x, weight, bias, *settings)
+        ctx.save_for_backward(x, weight, out)
+        ctx.settings = settings
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, out = ctx.saved_tensors
+        stride, padding, dilation, groups = ctx.settings
+        gradients = torch.ops.aten.convolution_backward(
+            torch.ops.aten.threshold_backward(gradient, out, 0), x, weight, [len(weight)],
+            stride, padding, dilation, False, (0, 0), groups, ctx.needs_input_grad[:3],
+        )  # fmt: skip
+        return (*gradients, None, None, None, None)
 
 
 def _winograd(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -116,7 +183,7 @@ class _WideConvolution(torch.autograd.Function):
 
 
 class MaxPool2d(nn.MaxPool2d):
-    """Max pooling that is faster where 2×2 windows tile the map and no gradient is needed.
+    """Max pooling that is faster on the CPU where 2×2 windows tile the map without a gradient.
 
     It then skips the indices of the maxima; the values are those of torch.
     """
@@ -125,7 +192,8 @@ class MaxPool2d(nn.MaxPool2d):
         """From [B, C, H, W] to [B, C, H', W']."""
         tiles = (self.kernel_size, self.stride, self.padding, self.dilation) == (2, 2, 0, 1)
         needs_gradient = torch.is_grad_enabled() and x.requires_grad
-        if needs_gradient or not tiles or self.ceil_mode or torch.compiler.is_compiling():
+        plain = needs_gradient or not tiles or self.ceil_mode or torch.compiler.is_compiling()
+        if plain or x.device.type != "cpu":
             return super().forward(x)
         height, width = x.shape[2] // 2 * 2, x.shape[3] // 2 * 2
         rows = torch.maximum(x[:, :, 0:height:2], x[:, :, 1:height:2])

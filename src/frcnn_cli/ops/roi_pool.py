@@ -241,11 +241,14 @@ def roi_pool(features: Tensor, rois: Tensor, size: tuple[int, int], spatial_scal
     Returns:
         [R, C, P, Q]; channels-last in memory on the CPU.
     Raises:
-        ValueError: a RoI names an image that is not in the batch.
+        ValueError: a RoI names an image that is not in the batch. On a GPU this is not checked, as
+            the program would have to wait for it; `data.collate` makes RoIs that are right.
     """
-    if len(rois) and not 0 <= int(rois[:, 0].min()) <= int(rois[:, 0].max()) < len(features):
-        raise ValueError(f"roi_pool: the first column of rois must be in 0..{len(features) - 1}")
     if features.device.type == "cpu":
+        if len(rois) and not 0 <= int(rois[:, 0].min()) <= int(rois[:, 0].max()) < len(features):
+            raise ValueError(
+                f"roi_pool: the first column of rois must be in 0..{len(features) - 1}"
+            )
         return _RoIPoolCPU.apply(features, rois, size, spatial_scale)
     from torchvision.ops import roi_pool as torchvision_roi_pool
 

@@ -1,14 +1,29 @@
-"""Runs numba kernels on as many threads as torch uses."""
+"""Threads of torch and of numba kernels."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 from itertools import pairwise
 from typing import Any
 
 import torch
+
+
+@contextmanager
+def single_threaded(enabled: bool = True) -> Iterator[None]:
+    """Let torch use one thread for what this thread computes on the CPU in the block.
+
+    Beside a GPU that is little. To divide it among threads while others read images takes longer.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1 if enabled else threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @cache

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from ..config import PRECISIONS
 from ..errors import ConfigError, unknown_name
@@ -18,11 +19,14 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 def pick_device(name: str) -> torch.device:
     """The device of that name: cpu, cuda, cuda:N, or auto, which is cuda if a GPU is available.
 
+    On a GPU, float32 then means float32 in the whole process: by default torch rounds the inputs of
+    convolutions to 10 bits (TF32).
+
     Raises:
         ConfigError: unknown name, or this machine has no such device.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -31,8 +35,10 @@ def pick_device(name: str) -> torch.device:
         ) from None
     if device.type not in ("cpu", "cuda"):
         raise ConfigError(f"device {name!r} is not supported", "expected auto, cpu, cuda or cuda:N")
-    if device.type == "cuda" and not 0 <= (device.index or 0) < torch.cuda.device_count():
-        raise ConfigError(f"this machine has no device {name!r}", "use --device cpu")
+    if device.type == "cuda":
+        if not 0 <= (device.index or 0) < torch.cuda.device_count():
+            raise ConfigError(f"this machine has no device {name!r}", "use --device cpu")
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     return device
 
 
@@ -58,6 +64,35 @@ def pick_precision(name: str, device: torch.device) -> torch.dtype:
         features = torch.cpu.get_capabilities()
         fast = bool(features.get("avx512_bf16") or features.get("amx_bf16"))
     return torch.bfloat16 if fast else torch.float32
+
+
+def upload(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy a tensor from the CPU to a device, without waiting for the copy."""
+    if device.type == "cuda":  # copies from other than page-locked memory make the program wait
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
+
+class Download:
+    """A copy of a tensor to the CPU that runs while the program goes on.
+
+    Args:
+        tensor: on any device; it must not change any more.
+    """
+
+    def __init__(self, tensor: Tensor) -> None:
+        self._copy, self._done = tensor, None
+        if tensor.device.type == "cuda":
+            self._copy = torch.empty_like(tensor, device="cpu", pin_memory=True)
+            self._copy.copy_(tensor, non_blocking=True)
+            self._done = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._done.record()
+
+    def wait(self) -> Tensor:
+        """The copy, when it is complete; of a tensor on the CPU the tensor itself."""
+        if self._done is not None:
+            self._done.synchronize()
+        return self._copy
 
 
 def keep_freed_memory() -> None:

@@ -6,6 +6,7 @@ N: usable images. A batch has `images_per_batch` slots, one for each of its imag
 from __future__ import annotations
 
 import hashlib
+import math
 import signal
 import sys
 import traceback
@@ -124,7 +125,10 @@ class BatchMaker(TorchDataset[Batch | FrcnnError]):
                 self.entries(iteration), self.scales(iteration), strict=True
             )
         ]
-        height, width = (max(MIN_SIDE, *sides) for sides in zip(*sizes, strict=True))
+        step = self.config.pad_to
+        height, width = (
+            math.ceil(max(MIN_SIDE, *sides) / step) * step for sides in zip(*sizes, strict=True)
+        )
         return height, width
 
     @property
@@ -176,7 +180,7 @@ class BatchMaker(TorchDataset[Batch | FrcnnError]):
                     rng=np.random.default_rng([config.seed, iteration, slot]),
                 )
             )
-        return collate(prepared, self.pixels, self.padded_size(iteration))
+        return collate(prepared, self.padded_size(iteration))
 
     def loader(
         self, first: int, workers: int, *, pin_memory: bool

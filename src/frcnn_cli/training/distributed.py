@@ -53,12 +53,16 @@ class World:
             distributed.all_reduce(values)
         return values
 
+    def total(self, number: float) -> float:
+        """The sum of a number over the processes."""
+        if self.size == 1:
+            return number
+        device = torch.device("cuda" if distributed.get_backend() == "nccl" else "cpu")
+        return self.sum(torch.tensor([number], device=device)).item()
+
     def any(self, flag: bool) -> bool:
         """Whether the flag is set in any of the processes."""
-        if self.size == 1:
-            return flag
-        device = torch.device("cuda" if distributed.get_backend() == "nccl" else "cpu")
-        return self.sum(torch.tensor([float(flag)], device=device)).item() > 0
+        return self.total(float(flag)) > 0
 
     def of_first(self, text: str) -> str:
         """The text that the first process passed."""

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..data.collate import MIN_SIDE
-from ..data.transforms import resized_size
+from ..data.transforms import Normalizer
 from ..models.region_network import RegionNetwork
 from ..runtime.files import write_atomically
 from ..structures import Batch
@@ -28,10 +28,11 @@ class FeatureCache:
 
     Args:
         folder: of this run alone, since the names of the files do not depend on the weights.
+        normalize: the images of a batch.
     """
 
-    def __init__(self, folder: Path, network: RegionNetwork) -> None:
-        self.folder, self.device = folder, network.device
+    def __init__(self, folder: Path, network: RegionNetwork, normalize: Normalizer) -> None:
+        self.folder, self.device, self._normalize = folder, network.device, normalize
         self.frozen, self.trained = network.split_features()
 
     def __call__(self, batch: Batch, entries: NDArray[np.intp]) -> Tensor:
@@ -61,10 +62,9 @@ class FeatureCache:
             return torch.from_numpy(np.load(path, allow_pickle=False)).float()
         except (OSError, ValueError, EOFError):
             pass  # not written yet, or damaged
-        size = resized_size(batch.image_sizes[slot], batch.scales[slot])
-        height, width = (max(side, MIN_SIDE) for side in size)
+        height, width = (max(side, MIN_SIDE) for side in batch.sizes[slot])
         image = batch.images[slot : slot + 1, :, :height, :width]
-        features = self.frozen(image.to(self.device, memory_format=torch.channels_last))[0]
+        features = self.frozen(self._normalize(image, batch.sizes[slot : slot + 1]))[0]
         array = features.to("cpu", torch.float16).numpy()
 
         def write(part: Path) -> None:

@@ -22,10 +22,11 @@ from torch.utils.data import DataLoader
 
 from ..checkpoints.weights import WeightsHeader
 from ..config import TrainRuntimeConfig
+from ..data.transforms import Normalizer
 from ..errors import ConfigError, FrcnnError, out_of_memory
 from ..models.losses import fast_rcnn_loss
 from ..models.region_network import RegionNetwork
-from ..runtime.device import peak_bytes, pick_device, pick_precision
+from ..runtime.device import Download, peak_bytes, pick_device, pick_precision, upload
 from ..structures import Batch, HeadOutput, Losses, RoiTargets
 from .batches import BatchMaker
 from .distributed import World
@@ -76,6 +77,7 @@ class Learner:
         self.device, self.precision = pick_hardware(runtime)
         self.network = network.to(self.device).to(memory_format=torch.channels_last).train()
         self.network.dropout.p = self.config.dropout
+        self.normalize = Normalizer(batches.pixels, self.device)
         self.batches, self.header = batches, header
         self.runtime, self.world, self.batch_workers = runtime, world, batch_workers
         self.optimizer = make_optimizer(self.network, self.config)
@@ -112,18 +114,21 @@ class Learner:
             group["lr"] = lr * group["factor"]
         with self._explain_out_of_memory():
             output, targets, losses = self.forward(batch, cache)
-            cls, loc, correct, fg, bg = self._sums(output, targets, losses).tolist()
-            if not math.isfinite(cls + loc):
-                raise FrcnnError(
-                    f"the loss is not finite in iteration {self.iteration + 1}, images "
-                    f"{', '.join(self.batches.image_ids(self.iteration))}",
-                    "try a smaller --lr; an earlier checkpoint in the run's folder is intact",
-                )
+            sums = Download(self._sums(output, targets, losses))
             self.optimizer.zero_grad()
             torch.autograd.backward(losses.total(config.loc_weight))
             if config.clip_norm:
                 torch.nn.utils.clip_grad_norm_(self.network.parameters(), config.clip_norm)
             self.optimizer.step()
+            # The only wait for a GPU in a step: until its forward pass is done. So the next step
+            # is queued while the backward pass still runs.
+            cls, loc, correct, fg, bg = sums.wait().tolist()
+        if not math.isfinite(cls + loc):
+            raise FrcnnError(
+                f"the loss is not finite in iteration {self.iteration + 1}, images "
+                f"{', '.join(self.batches.image_ids(self.iteration))}",
+                "try a smaller --lr; an earlier checkpoint in the run's folder is intact",
+            )
         self.iteration += 1
         seconds = time.monotonic() - begun
         return StepMetrics(
@@ -149,13 +154,10 @@ class Learner:
             the loss of the whole batch.
         """
         assert batch.targets is not None
-        rois = batch.rois.to(self.device, non_blocking=True)
-        targets = RoiTargets(
-            batch.targets.labels.to(self.device, non_blocking=True),
-            batch.targets.deltas.to(self.device, non_blocking=True),
-        )
+        rois = upload(batch.rois, self.device)
+        targets = batch.targets.to(self.device)
         self._reseed_dropout(batch)
-        roi_count = float(self.world.sum(torch.tensor([float(len(rois))], device=self.device)))
+        roi_count = self.world.total(len(rois))
         low_precision = self.precision != torch.float32
         with torch.autocast(self.device.type, self.precision, enabled=low_precision):
             if cache is not None:
@@ -163,9 +165,7 @@ class Learner:
                 maps = self.network.scale_features(maps)
                 output = self.network.heads(self.network.region_features(maps, rois))
             else:
-                images = batch.images.to(
-                    self.device, non_blocking=True, memory_format=torch.channels_last
-                )
+                images = self.normalize(batch.images, batch.sizes)
                 output = self._parallel_network(images, rois)
         divisor = max(roi_count, 1) / self.world.size
         return output, targets, fast_rcnn_loss(output, targets, divisor)
@@ -174,8 +174,7 @@ class Learner:
         """Give every image's dropout mask a seed made of the run's seed, iteration and slot."""
         slot_0 = (self.config.seed * 1_000_003 + self.iteration) * self.config.images_per_batch
         seeds = [slot_0 + slot for slot in self.batches.slots]
-        rois_by_image = torch.bincount(batch.rois[:, 0].long(), minlength=len(seeds)).tolist()
-        self.network.dropout.reseed(seeds, rois_by_image, self.device)
+        self.network.dropout.reseed(seeds, batch.roi_counts, self.device)
 
     def _sums(self, output: HeadOutput, targets: RoiTargets, losses: Losses) -> Tensor:
         """Five sums over the batch of all processes, [5].
@@ -226,7 +225,7 @@ class Learner:
         seconds = []
         with TemporaryDirectory() as folder:
             cached = self.runtime.cache_features
-            cache = FeatureCache(Path(folder), self.network) if cached else None
+            cache = FeatureCache(Path(folder), self.network, self.normalize) if cached else None
             for _ in range(2):  # the first pass allocates buffers and compiles kernels
                 begun = time.monotonic()
                 with self._explain_out_of_memory():

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..checkpoints.weights import IMAGE_SKETCH, WeightsHeader
 from ..config import TrainConfig, TrainRuntimeConfig, check
 from ..data.dataset import Dataset
+from ..data.transforms import Normalizer
 from ..errors import ConfigError, DataError
 from ..models.region_network import RegionNetwork
 from ..proposers.cache import ProposalSource
@@ -25,7 +26,6 @@ from .statistics import DatasetStatistics, compute_statistics
 from .target_normalization import normalise_predictor
 
 MIN_RECALL = 0.5  # at IoU 0.5; proposals that cover less of the objects must be wrong
-MAX_GPU_WORKERS = 8  # processes that make batches; more keep no GPU busier
 PAPER_SCALE = TrainConfig().scales[0]  # pixels
 
 
@@ -60,8 +60,8 @@ def set_up(
     torch.manual_seed(config.seed)
     start = initial_network(config, dataset.classes, initialisation, state)
     network = start.network
-    first = network.layer_names()[0] if start.random_backbone else None
-    network.freeze_before(config.train_from or first)
+    lowest = network.layer_names()[0] if start.random_backbone else None
+    network.freeze_before(config.train_from or lowest)
     check_runtime(network, runtime, world)  # before the statistics, which may take long
     statistics = compute_statistics(
         dataset,
@@ -98,7 +98,9 @@ def set_up(
         )
 
     if start.random_head:  # from the whole batch, so that all processes choose the same scale
-        network.fit_feature_scale(batch_maker(range(config.images_per_batch))(0).images)
+        first = batch_maker(range(config.images_per_batch))(0)
+        normalize = Normalizer(start.pixels, network.device)
+        network.fit_feature_scale(normalize(first.images, first.sizes))
     if start.is_finished:
         normalise_predictor(network, statistics.deltas)
     learner = Learner(
@@ -181,11 +183,15 @@ def describe_shrunken_objects(dataset: Dataset, source: ProposalSource) -> str |
 
 
 def pick_batch_workers(runtime: TrainRuntimeConfig, threads: int) -> int:
-    """The number of processes that make batches; on the CPU one, since training needs the cores."""
+    """The number of processes that make batches.
+
+    With a GPU all cores but two, which are for the process that trains and for copying; on the CPU
+    one, since training needs the cores.
+    """
     if runtime.workers is not None:
         return runtime.workers
     device, _ = pick_hardware(runtime)
-    return min(threads, MAX_GPU_WORKERS) if device.type == "cuda" else 1
+    return max(1, threads - 2) if device.type == "cuda" else 1
 
 
 def detection_scale(scales: tuple[int, ...]) -> int:

@@ -60,7 +60,7 @@ class Trainer:
         self.ended_early = False
         self._cache: FeatureCache | None = None
         if learner.runtime.cache_features:
-            self._cache = FeatureCache(folder / FEATURES_FOLDER, learner.network)
+            self._cache = FeatureCache(folder / FEATURES_FOLDER, learner.network, learner.normalize)
         self._saved_at = time.monotonic()
 
     def steps(self) -> Iterator[StepMetrics]:
