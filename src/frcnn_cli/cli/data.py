@@ -83,7 +83,7 @@ def check(
         )
 
 
-def check_json(found: DataCheck, drawn: Path | None) -> dict[str, Any]:
+def check_json(found: DataCheck, drawn: Path) -> dict[str, Any]:
     """The JSON object that --json prints."""
     splits = []
     for each in found.splits:
@@ -96,7 +96,7 @@ def check_json(found: DataCheck, drawn: Path | None) -> dict[str, Any]:
         "splits": splits,
         "problems": list(found.problems),
         "remarks": list(found.remarks),
-        "picture": None if drawn is None else str(drawn),
+        "picture": str(drawn),
     }
 
 
