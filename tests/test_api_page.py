@@ -34,7 +34,7 @@ def test_the_examples(
 
     names: dict[str, object] = {}
     blocks = re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.DOTALL | re.M)
-    assert len(blocks) == 6
+    assert len(blocks) == 7
     for number, block in enumerate(blocks, start=1):
         small = "iterations=2, scales=(160,), max_size=240, backbone='tiny'"
         code = block.replace("iterations=2000", small).replace("rank=256", "rank=4")

@@ -147,3 +147,30 @@ def test_detection_caps() -> None:
     assert detect.classes == ()
     assert not detect.soft_nms
     assert detect.vote_threshold == 0.5  # not the paper's: 0 is
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        ("voc2007", "paper"),
+        ("voc2007+voc2012", "paper"),
+        ("coco:data/annotations/instances_train2017.json", "paper"),
+        ("voc", "modern"),
+        ("photos", "modern"),
+        ("voc:VOC2007", "modern"),
+        ("coco:mine.json", "modern"),
+        ("voc2007+photos", "modern"),
+    ],
+)
+def test_recipe_auto_is_the_papers_for_its_data(data: str, name: str) -> None:
+    assert config.recipe("auto", data) == config.recipe(name, data)
+
+
+@pytest.mark.parametrize(
+    ("images", "iterations"),
+    [(1, 500), (50, 500), (160, 1600), (600, 6000), (2500, 6000), (5000, 12_000), (10**6, 240_000)],
+)
+def test_recipe_auto_lasts_as_long_as_the_images_need(images: int, iterations: int) -> None:
+    assert config.recipe("auto", "photos", images).iterations == iterations
+    assert config.recipe("auto", "voc2007", images).iterations == 40_000
+    assert config.recipe("modern", "photos", images) == config.recipe("modern")

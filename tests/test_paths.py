@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -161,3 +162,55 @@ def test_data_dir_that_is_not_a_folder(
     with pytest.raises(DataError, match=re.escape(str(path))) as error:
         paths.data_dir(path if source == "flag" else None)
     assert "--data" in error.value.hint
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def make_run(name: str, written: int, *, best: bool = False) -> Path:
+    folder = Path("runs/train") / name
+    folder.mkdir(parents=True)
+    for file in (paths.WEIGHTS_FILE, *([paths.BEST_FILE] if best else [])):
+        (folder / file).touch()
+        os.utime(folder / file, (written, written))
+    return folder
+
+
+def test_the_last_run_is_the_one_whose_weights_are_the_newest(here: Path) -> None:
+    assert paths.last_run() is None
+    Path("runs/train/empty").mkdir(parents=True)
+    assert paths.last_run() is None
+    old, new = make_run("z", 100, best=True), make_run("a", 200)
+    assert paths.last_run() == new
+    assert (paths.run_weights(old), paths.run_weights(new)) == (
+        old / paths.BEST_FILE,
+        new / paths.WEIGHTS_FILE,
+    )
+
+
+def test_names_for_the_weights_of_runs(here: Path) -> None:
+    with pytest.raises(WeightsError, match="no run in runs/train has weights"):
+        paths.find_weights("last")
+    old = make_run("old", 100, best=True)
+    assert paths.find_weights("last") == old / paths.WEIGHTS_FILE
+    assert paths.find_weights("best") == old / paths.BEST_FILE
+    new = make_run("new", 200)
+    assert paths.find_weights("last") == new / paths.WEIGHTS_FILE
+    with pytest.raises(WeightsError, match="runs/train/new was not validated"):
+        paths.find_weights("best")
+    assert (paths.find_weights("old"), paths.find_weights("new")) == (
+        old / paths.BEST_FILE,
+        new / paths.WEIGHTS_FILE,
+    )
+    with pytest.raises(ConfigError, match="unknown weights 'odl'") as error:
+        paths.find_weights("odl")
+    assert "did you mean 'old'" in error.value.hint
+
+
+def test_a_file_comes_before_the_names(here: Path) -> None:
+    make_run("x", 100)
+    Path("last").touch()
+    assert paths.find_weights("last") == Path("last")

@@ -10,10 +10,11 @@ from frcnn_cli.checkpoints.weights import load_weights
 from frcnn_cli.config import TrainConfig, TrainRuntimeConfig
 from frcnn_cli.data.dataset import Dataset
 from frcnn_cli.proposers.cache import ProposalSource
+from frcnn_cli.runtime.paths import WEIGHTS_FILE
 from frcnn_cli.training.initialisation import Initialisation
 from frcnn_cli.training.learner import Learner
 from frcnn_cli.training.setup import set_up
-from frcnn_cli.training.state import WEIGHTS_FILE, read_state
+from frcnn_cli.training.state import read_state
 from frcnn_cli.training.trainer import Trainer, Validator
 from tiny import NAME
 

@@ -5,8 +5,8 @@ From Python, on a photograph:
     from frcnn_cli import Detector
     result = Detector.load()("photo.jpg")
 
-The commands `propose`, `train`, `compress` and `eval` are functions too: `propose`, `train`,
-`compress` and `evaluate`. docs/api.md has an example of each.
+The commands `data check`, `propose`, `train`, `compress` and `eval` are functions too:
+`check_data`, `propose`, `train`, `compress` and `evaluate`. docs/api.md has an example of each.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .compression.compress import compress
     from .config import CompressConfig, DetectConfig, TrainConfig, TrainRuntimeConfig, recipe
-    from .data.registry import open_dataset
+    from .data.check_data import check_data
+    from .data.registry import open_dataset, open_splits
     from .evaluation.evaluate import evaluate
     from .inference.detector import Detector
     from .inference.result import Result
@@ -36,9 +37,11 @@ _MODULES = {
     "Result": "inference.result",
     "TrainConfig": "config",
     "TrainRuntimeConfig": "config",
+    "check_data": "data.check_data",
     "compress": "compression.compress",
     "evaluate": "evaluation.evaluate",
     "open_dataset": "data.registry",
+    "open_splits": "data.registry",
     "propose": "proposers.propose",
     "recipe": "config",
     "train": "training.train",
@@ -51,9 +54,11 @@ __all__ = [
     "Result",
     "TrainConfig",
     "TrainRuntimeConfig",
+    "check_data",
     "compress",
     "evaluate",
     "open_dataset",
+    "open_splits",
     "propose",
     "recipe",
     "train",

@@ -3,6 +3,7 @@
 FrcnnError
 ├── ConfigError    a setting, a flag, a name
 ├── DataError      a data set, an annotation, a proposal
+│   └── SplitError     a split that a data set lacks
 ├── ImageError     an image that cannot be read
 └── WeightsError   a weights file or checkpoint
 """
@@ -34,6 +35,10 @@ class ConfigError(FrcnnError):
 
 class DataError(FrcnnError):
     """A data set, an annotation or a set of proposals is missing or wrong."""
+
+
+class SplitError(DataError):
+    """A data set lacks the split that is asked for."""
 
 
 class ImageError(FrcnnError):

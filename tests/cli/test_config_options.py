@@ -27,7 +27,7 @@ def options(command: str) -> dict[str, typer.core.TyperOption]:
     [
         ("train", TrainConfig, ()),
         ("train", TrainRuntimeConfig, ()),
-        ("detect", DetectConfig, ()),
+        ("detect", DetectConfig, ("classes",)),
         ("eval", DetectConfig, ("score_threshold", "classes")),
     ],
 )

@@ -13,8 +13,12 @@ from typer.testing import CliRunner
 
 from frcnn_cli.checkpoints.weights import WeightsHeader, save_weights
 from frcnn_cli.cli.app import app
+from frcnn_cli.cli.console import ProgressLine
+from frcnn_cli.cli.detect_output import Table
+from frcnn_cli.inference.result import Result
 from frcnn_cli.models.backbones import CAFFE_PIXELS
 from frcnn_cli.models.detectors import build_network
+from frcnn_cli.structures import Detections
 from tiny import CLASSES, NAME, add_tiny_backbone
 
 
@@ -211,7 +215,7 @@ def test_profile() -> None:
     assert [line.split()[0] for line in lines[1:11]] == [name.split()[0] for name in names]
     assert "is text, not an image" in run("b.png --profile", status=1).stderr
     assert "--profile writes nothing" in run("a.png --profile --out o", status=1).stderr
-    assert "takes images one by one" in run("a.png --profile --batch 2", status=1).stderr
+    assert "takes whole images one by one" in run("a.png --profile --batch 2", status=1).stderr
 
 
 def test_boxes_of_a_file() -> None:
@@ -266,3 +270,39 @@ def test_profile_in_half_precision() -> None:
     picture("a.png")
     about = json.loads(run("a.png --profile --precision bf16 --json").stdout)
     assert all(stage["milliseconds"] > 0 for stage in about["stages"])
+
+
+def test_a_limit_on_detections_that_is_reached_is_told() -> None:
+    picture("a.png")
+    assert (
+        "1 of 1 images have 1 detections, the most of --top"
+        in run("a.png --score 0.01 --top 1").stderr
+    )
+    assert "the most of --top" not in run("a.png --score 0.01 --top 5000").stderr
+
+
+def test_tiles() -> None:
+    picture("large.png")
+    Image.open("large.png").resize((150, 90)).save("large.png")
+    whole, tiled = (json.loads(run(f"large.png --score 0.01 --top 5000 --json {flag}").stdout)[0]
+                    for flag in ("", "--tile 64"))  # fmt: skip
+    assert tiled["proposals"] > whole["proposals"]
+    assert "leave out" in run("large.png --tile 64 --profile", status=1).stderr
+
+
+def test_names_of_frames_and_long_names_keep_the_columns(capsys) -> None:
+    table = Table(["a/clip.mp4", "b.png"], CLASSES)
+    found = Detections(
+        boxes=np.array([[1, 2, 30, 40]], np.float32),
+        scores=np.array([0.5], np.float32),
+        labels=np.array([1]),
+        image_size=(50, 60),
+    )
+    for name in ("a/clip.mp4#0", "a/clip.mp4#123456", "b.png", "x" * 50 + "#7"):
+        result = Result(name=name, stem="", image=np.zeros((50, 60, 3), np.uint8),
+                        detections=found, classes=CLASSES, proposals=1, seconds=0)  # fmt: skip
+        table.add(result, ProgressLine("", 1, "images"))
+    lines = capsys.readouterr().out.splitlines()
+    assert len({len(line) for line in lines}) == 1
+    assert lines[2].startswith("clip.mp4#123456 ")
+    assert lines[4].split()[0].endswith("x#7")

@@ -14,6 +14,7 @@ import pytest
 from commands import failure, run
 from formats import write_coco, write_yolo
 from frcnn_cli.checkpoints.weights import load_weights, save_weights
+from frcnn_cli.cli.options import class_names, parse_map
 from frcnn_cli.data.voc import load_voc
 from frcnn_cli.evaluation.detection_log import DetectionLog, Header
 from frcnn_cli.inference.detector import Detector
@@ -220,7 +221,7 @@ def test_fail_under_fails_without_objects(saved, voc_folder) -> None:
     for path in (voc_folder / "Annotations").glob("*.xml"):
         path.write_text(path.read_text().replace("<difficult>0", "<difficult>1"))
     result = run(f"eval --from {saved} --json --fail-under 0")
-    assert "the mean AP nan is below" in failure(result)
+    assert "the mean AP –, without objects, is below" in failure(result)
 
 
 def test_compare_two_files(saved) -> None:
@@ -306,3 +307,56 @@ def test_training_images_are_reported(weights, voc_folder, trained_on, seen) -> 
     shutil.copytree(voc_folder, devkit)
     result = run("eval voc2007 --split val --limit 1", f"--data {devkit.parent} -w {weights}")
     assert ("which has these images" in " ".join(result.stderr.split())) == seen
+
+
+def test_a_limit_on_detections_that_is_reached_is_told(weights, voc_folder) -> None:
+    command = f"--data {voc_folder} --split val --weights {weights}"
+    few = run("eval", command, "--top 1")
+    assert "4 of 4 images have as many detections as --top allows" in few.stdout
+    saved = answer(f"{command} --json --top 1")
+    assert saved["full_images"] == 4
+    assert answer(f"--from {saved['detections']} --json")["full_images"] == 4
+    assert "full_images" not in answer(f"{command} --json --top 5000")
+
+
+def test_classes_of_the_data_set_can_be_renamed(saved, voc_folder) -> None:
+    first = answer(f"--from {saved} --json")
+    for path in (voc_folder / "Annotations").glob("*.xml"):
+        path.write_text(path.read_text().replace("<name>ball", "<name>sphere"))
+    assert answer(f"--from {saved} --json")["ap"]["sphere"] == 0
+    mapped = answer(f"--from {saved} --json --map sphere=ball")
+    assert figures(mapped) == figures(first)
+    assert "is not understood" in failure(run(f"eval --from {saved} --map sphere"))
+    assert "unknown class 'shpere'" in failure(run(f"eval --from {saved} --map shpere=ball"))
+
+
+def test_classes_may_be_given_several_times(saved) -> None:
+    once = answer(f"--from {saved} --json --classes tile,ball")
+    assert answer(f"--from {saved} --json --classes tile --classes ball")["ap"] == once["ap"]
+    assert class_names(["a,b", "a", "c, d"], ("a,b", "a")) == ("a,b", "a", "c", "d")
+    assert parse_map(["a=b=c", "d = e"], ("a=b", "d")) == {"a=b": "c", "d": "e"}
+
+
+def test_words_for_one_class_are_told(weights, voc_folder) -> None:
+    for path in (voc_folder / "Annotations").glob("*.xml"):
+        path.write_text(path.read_text().replace("<name>ball", "<name>couch"))
+    network, header = load_weights(weights)
+    save_weights(weights, network, replace(header, classes=("sofa", *header.classes[1:])))
+    result = run(f"eval --data {voc_folder} -w {weights} --split val --json")
+    assert "class couch of voc is taken for sofa of w" in result.stderr
+    assert json.loads(result.stdout)["objects"] == 8
+
+
+@pytest.mark.parametrize("name", ["coco", "yolo"])
+def test_a_folder_given_with_data_alone_may_have_any_format(
+    weights, voc_folder, tmp_path, name
+) -> None:
+    write = write_coco if name == "coco" else write_yolo
+    write(voc_folder, tmp_path / name)
+    flags = f"--split val --json --metric voc07 --weights {weights}"
+    first = answer(f"{name}:{tmp_path / name} {flags}")
+    found = answer(f"--data {tmp_path / name} {flags}")
+    assert figures(found) == figures(first)
+    again = answer(f"--from {found['detections']} --data {tmp_path / name} --split val --json")
+    assert again["metric"].startswith("coco" if name == "coco" else "voc07")
+    assert again["images"] == first["images"]

@@ -280,3 +280,17 @@ def test_random_weights_train_from_the_first_layer(init, voc_folder) -> None:
     assert result.exit_code == 0, result.output
     assert tomllib.loads(Path("runs/train/fresh/config.toml").read_text())["init"] == "random"
     assert run("train --resume runs/train/fresh --iterations 3").exit_code == 0
+
+
+def test_data_without_a_split_for_validation_holds_images_back(init, voc_folder) -> None:
+    lists = voc_folder / "ImageSets" / "Main"
+    for name in ("train", "val"):
+        (lists / f"{name}.txt").unlink()
+    flags = f"{voc_folder} --init {init} --eval-every 2"
+    result = run(TRAIN, flags)
+    assert result.exit_code == 0, result.output
+    said = " ".join(result.stderr.split())
+    assert "voc:voc has no split val: 6 of its images are taken for training and 2 for" in said
+    assert "validation images are trained on" not in said
+    assert "has no split 'val'" in failure(run(TRAIN, flags, "--split trainval"))
+    assert run("train --resume --iterations 5").exit_code == 0

@@ -186,3 +186,14 @@ def test_notes_are_kept(tmp_path: Path) -> None:
     assert check_dataset(dataset).notes == ("first",)
     assert dataset.limited(0).notes == ("first",)
     assert checks.check_dataset(dataset.select([0])).ids == ("0",)
+
+
+def test_damaged_images_are_left_out_where_that_is_asked_for(tmp_path: Path) -> None:
+    contents = [WHOLE["PNG"], b"<html>", WHOLE["GIF"], WHOLE["PNG"][:50]]
+    dataset = check_dataset(make(tmp_path, contents), skip_damaged=True)
+    assert dataset.ids == ("0", "2")
+    assert dataset.notes[0].startswith("left out 2 of 4 images that cannot be read: ")
+    assert "1.img is a web page" in dataset.notes[0]
+    assert "3.img is damaged" in dataset.notes[0]
+    with pytest.raises(DataError, match="2 of 2 images cannot be read"):
+        check_dataset(make(tmp_path, [b"", b"<html>"]), skip_damaged=True)

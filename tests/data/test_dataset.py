@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from frcnn_cli.data.dataset import concatenate_datasets, match_classes
+from frcnn_cli.data.registry import open_dataset
 from frcnn_cli.data.voc import load_voc
-from frcnn_cli.errors import DataError
+from frcnn_cli.errors import ConfigError, DataError
 
 
 @pytest.mark.parametrize(
@@ -95,3 +96,32 @@ def test_objects_that_are_all_difficult_do_not_count(voc_folder: Path) -> None:
     )
     with pytest.raises(DataError, match="no object that counts"):
         replace(dataset, annotations=difficult).require_objects()
+
+
+def test_words_for_one_class_are_matched_after_equal_names() -> None:
+    match = match_classes(("airplane", "dining table", "TV", "cat", "couch"), ("Aeroplane", "sofa",
+                          "diningtable", "cat", "tvmonitor", "cow"))  # fmt: skip
+    assert match.mapping == {
+        "airplane": "Aeroplane",
+        "dining table": "diningtable",
+        "TV": "tvmonitor",
+        "cat": "cat",
+        "couch": "sofa",
+    }
+    assert match.synonyms == {"airplane": "Aeroplane", "TV": "tvmonitor", "couch": "sofa"}
+    assert match.unmatched_others == ("cow",)
+    both = match_classes(("couch", "sofa"), ("sofa", "bed"))
+    assert (both.mapping, both.unmatched) == ({"sofa": "sofa"}, ("couch",))
+    assert match_classes(("tv", "television"), ("tvmonitor",)).unmatched == ("television",)
+
+
+def test_renamed_classes_may_become_one(voc_folder: Path) -> None:
+    dataset = open_dataset(f"voc:{voc_folder}", None, "trainval")
+    counts = [
+        (each.labels == 1).sum() + (each.labels == 3).sum() for each in dataset.ground_truths()
+    ]
+    joined = dataset.renamed({"tile": "ball", "box": "crate"})
+    assert joined.classes == ("ball", "crate")
+    assert [(each.labels == 1).sum() for each in joined.ground_truths()] == counts
+    with pytest.raises(ConfigError, match="unknown class 'bal'"):
+        dataset.renamed({"bal": "x"})

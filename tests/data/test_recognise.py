@@ -4,12 +4,16 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from formats import write_coco, write_yolo
+from frcnn_cli.data.checks import check_dataset
+from frcnn_cli.data.images import SUFFIXES
 from frcnn_cli.data.recognise import fits_any_format, recognise
 from frcnn_cli.data.registry import dataset_format, names_dataset, open_dataset
-from frcnn_cli.errors import ConfigError, DataError
+from frcnn_cli.data.sources import find_files
+from frcnn_cli.errors import ConfigError, DataError, SplitError
 
 DEFAULTS = ("trainval", "train")
 CASES = Path(__file__).parents[3] / "shared" / "cases"
@@ -145,31 +149,89 @@ def test_lists_go_before_a_split_by_content(voc_folder: Path) -> None:
 def test_train_and_val_of_a_coco_file(folders: dict[str, Path], stem: str) -> None:
     path = folders["coco"] / "annotations" / "instances_val.json"
     assert open_dataset(f"coco:{path}", None, "val", ()).split == "instances_val"
-    with pytest.raises(ConfigError, match="is one split"):
+    with pytest.raises(SplitError, match="is one split"):
         open_dataset(f"coco:{path}", None, "train", ())
     path = path.rename(path.with_name(f"{stem}.json"))
     found = open_dataset(f"coco:{path}", folders["coco"] / "val", "train", ())
     assert (len(found), found.split) == (6, "train")
 
 
-@pytest.mark.skipif(not CASES.is_dir(), reason="needs the shared cases")
+needs_cases = pytest.mark.skipif(not CASES.is_dir(), reason="needs the shared cases")
+
+
+@needs_cases
 @pytest.mark.parametrize(
     ("name", "split", "images", "objects", "classes"),
     [
+        ("base_voc", "train", 12, 22, 2), ("base_voc", "val", 6, 10, 2),
+        ("c01_upper", "val", 6, 10, 2), ("c01b_PNG", "val", 2, 4, 2), ("c01e_jfif", "val", 2, 4, 2),
+        ("c02_blanks", "val", 6, 10, 2), ("c02b_ending", "val", 2, 4, 2),
+        ("c02f_nolists", None, 18, 32, 2),
         ("c03_robo", "valid", 4, 7, 2), ("c03b_samename", "train", 6, 12, 1),
         ("c04_kp3x2", "val", 4, 7, 2), ("c04b_kp1x3", "val", 4, 7, 2),
-        ("c05b_coco", None, 6, 12, 2),
-        ("c06_backslash", None, 6, 12, 2), ("c07_cct", None, 12, 18, 3),
-        ("c09_cfg", "val", 4, 7, 2), ("c34c_yolo_repeat", "train", 3, 5, 2),
-        ("c21_ipynb_yolo", "val", 4, 8, 2), ("c23_labelimg", None, 6, 12, 2),
-        ("c30_cvat_yolo", None, 6, 12, 2), ("c24_many", "val", 4, 6, 1201),
-        ("base_voc", "train", 12, 22, 2), ("c34_repeat", "train", 3, 5, 2),
+        ("c04f_boxes", "val", 4, 7, 2),
+        ("c05_halved", "val", 4, 6, 2), ("c05b_coco", None, 6, 12, 2),
+        ("c05c_onehalved", "train", 8, 16, 2),
+        ("c06_backslash", None, 6, 12, 2), ("c06d_dotslash", None, 6, 12, 2),
+        ("c07_cct", None, 12, 18, 3),
+        ("c08_two/a+c08_two/b", None, 12, 21, 2),
+        ("c09_cfg", "val", 4, 7, 2), ("c09c_cfg", "val", 4, 7, 2),
+        ("c10_dense", "val", 2, 360, 1),
+        ("c11g_ct12", "val", 4, 8, 1), ("c11h_ct16", "val", 4, 8, 1),
+        ("c12_tiny", "val", 1, 12, 1), ("c12b_tiles", "train", 30, 32, 1),
+        ("c13_apple", "val", 4, 7, 2), ("c13c_apple_yolo", "val", 4, 8, 2),
+        ("c14_gb2312", "val", 4, 7, 2), ("c14b_utf8", "val", 4, 7, 2),
+        ("c15_three", "val", 3, 5, 3),
+        ("c17_polygon", "val", 2, 4, 2), ("c17e_namespace", "val", 2, 4, 2),
+        ("c18_flatvoc", "val", 4, 7, 2), ("c21_clean", "val", 4, 8, 2),
+        ("c21_ipynb_yolo", "val", 4, 8, 2), ("c22_nfd", "val", 2, 4, 2),
+        ("c23_labelimg", None, 6, 12, 2), ("c24_many", "val", 4, 6, 1201),
+        ("c26_negatives", "val", 6, 7, 1), ("c30_cvat_yolo", None, 6, 12, 2),
+        ("c34_repeat", "train", 3, 5, 2), ("c34c_yolo_repeat", "train", 3, 5, 2),
+        ("c35_noxml", "val", 9, 10, 2),
+        ("c37_o6_shown", "val", 6, 10, 2), ("c37_o6_stored", "val", 6, 10, 2),
     ],
 )  # fmt: skip
 def test_shared_cases(
     name: str, split: str | None, images: int, objects: int, classes: int
 ) -> None:
-    found = open_dataset(str(CASES / name), None, split, DEFAULTS)
+    whole = "+".join(str(CASES / each) for each in name.split("+"))
+    found = check_dataset(open_dataset(whole, None, split, DEFAULTS))
     truths = found.ground_truths()
     counts = (len(found), sum(len(each.labels) for each in truths), len(found.classes))
     assert counts == (images, objects, classes)
+    assert len(set(found.ids)) == images
+
+
+@needs_cases
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("c11e_hu_float", "4 of 4 images .* has negative values"),
+        ("c27_truncated", "1 of 4 images .* is damaged"),
+        ("c27d_html", "1 of 4 images .* is a web page"),
+    ],
+)
+def test_shared_cases_that_are_refused(name: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        check_dataset(open_dataset(str(CASES / name), None, "val", DEFAULTS))
+
+
+@needs_cases
+@pytest.mark.parametrize(
+    ("name", "least", "most"), [("c13d_apple_photos", 3, 3), ("c20_jfif_photos", 8, 10)]
+)  # AVIF and HEIC are read where a library is installed
+def test_shared_folders_of_photographs(name: str, least: int, most: int) -> None:
+    notes: list[str] = []
+    found = find_files([str(CASES / name)], SUFFIXES, on_note=notes.append)
+    assert least <= len(found) <= most
+    assert len(notes) == 1
+
+
+@needs_cases
+def test_shared_phone_pictures_agree_in_either_frame() -> None:
+    shown, stored = (
+        open_dataset(str(CASES / name), None, "val") for name in ("c37_o6_shown", "c37_o6_stored")
+    )
+    for a, b in zip(shown.ground_truths(), stored.ground_truths(), strict=True):
+        np.testing.assert_array_equal(a.boxes, b.boxes)

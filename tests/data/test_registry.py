@@ -6,7 +6,7 @@ import pytest
 
 from frcnn_cli.data import download
 from frcnn_cli.data import registry as datasets
-from frcnn_cli.errors import ConfigError, DataError
+from frcnn_cli.errors import ConfigError, DataError, SplitError
 from synthetic import write_voc
 
 DEFAULTS = ("trainval", "train")
@@ -139,7 +139,7 @@ def test_default_split_decides_the_archive(downloads: list[tuple]) -> None:
 
 
 def test_no_test_images_of_2012(downloads: list[tuple]) -> None:
-    with pytest.raises(ConfigError, match="no public annotations"):
+    with pytest.raises(SplitError, match="no public annotations"):
         datasets.open_dataset("voc2012", None, "test", DEFAULTS, refuse)
     assert downloads == []
 

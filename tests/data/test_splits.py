@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 
 from frcnn_cli.data.dataset import Dataset
-from frcnn_cli.data.splits import canonical_split, hash_split, split_in_name, split_of_file
+from frcnn_cli.data.splits import (
+    canonical_split,
+    hash_split,
+    own_part,
+    split_in_name,
+    split_of_file,
+)
 from frcnn_cli.data.voc import load_voc
 from frcnn_cli.errors import DataError
 
@@ -73,3 +79,11 @@ def test_missing_images_are_split_by_their_names(dataset: Dataset) -> None:
     for path in dataset.paths:
         path.unlink()
     assert len(hash_split(dataset, "val")) == 2
+
+
+def test_the_part_of_data_without_splits_alone(dataset: Dataset) -> None:
+    whole = replace(dataset, split="all")
+    parts = [own_part(whole, part) for part in ("train", "val")]
+    assert sorted(parts[0].ids + parts[1].ids) == sorted(whole.ids)
+    assert own_part(replace(dataset, split="test"), "val").ids == dataset.ids
+    assert own_part(whole.select([0]), "val").ids == whole.ids[:1]

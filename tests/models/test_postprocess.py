@@ -219,3 +219,18 @@ def test_without_box_regression_the_rois_are_the_boxes():
     deltas = torch.full((2, 2, 4), 0.3)
     detections = run(logits, rois, deltas, box_regression=False, vote_threshold=0.5)
     np.testing.assert_allclose(detections.boxes, [[0, 0, 20, 10]], atol=1e-4)
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_class_agnostic_nms_leaves_one_class_for_an_object(soft):
+    scores = torch.tensor([[0.1, 0.5, 0.4], [0.2, 0.2, 0.6], [0.1, 0.6, 0.3]])
+    rois = [(0, 0, 40, 40), (1, 0, 40, 40), (100, 0, 150, 40)]
+    settings = {"score_threshold": 0.25, "soft_nms": soft}
+    by_class = run(scores.log(), rois, **settings)
+    together = run(scores.log(), rois, class_agnostic=True, **settings)
+    assert sorted(by_class.labels[by_class.boxes[:, 0] == 100].tolist()) == [1, 2]
+    assert together.boxes[:, 0].tolist() == [100, 1] or together.boxes[:, 0].tolist() == [1, 100]
+    assert dict(zip(together.boxes[:, 0].tolist(), together.labels.tolist(), strict=True)) == {
+        100: 1,
+        1: 2,
+    }

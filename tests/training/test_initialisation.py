@@ -9,8 +9,8 @@ import torch
 from frcnn_cli.checkpoints.weights import WeightsHeader, load_weights, save_weights
 from frcnn_cli.errors import ConfigError
 from frcnn_cli.models.backbones import BACKBONES
+from frcnn_cli.runtime.paths import WEIGHTS_FILE
 from frcnn_cli.training.initialisation import continue_from
-from frcnn_cli.training.state import WEIGHTS_FILE
 from tiny import NAME, tiny_detector
 from tiny_training import CONFIG, make_trainer
 

@@ -10,7 +10,8 @@ import torch
 from frcnn_cli.checkpoints.weights import load_weights
 from frcnn_cli.data.voc import load_voc
 from frcnn_cli.errors import ConfigError, DataError, FrcnnError
-from frcnn_cli.training.state import STATE_FILE, STATE_TYPES, WEIGHTS_FILE, read_state
+from frcnn_cli.runtime.paths import WEIGHTS_FILE
+from frcnn_cli.training.state import STATE_FILE, STATE_TYPES, read_state
 from tiny_training import CONFIG, make_trainer
 
 

@@ -12,10 +12,11 @@ import torch
 
 from frcnn_cli.checkpoints.weights import load_weights
 from frcnn_cli.errors import FrcnnError, ImageError
+from frcnn_cli.runtime.paths import BEST_FILE, WEIGHTS_FILE
 from frcnn_cli.training import batches as batches_module
 from frcnn_cli.training import state as state_module
 from frcnn_cli.training.interruption import InterruptedRun
-from frcnn_cli.training.state import BEST_FILE, STATE_FILE, WEIGHTS_FILE, read_state
+from frcnn_cli.training.state import STATE_FILE, read_state
 from frcnn_cli.training.validation import mean_average_precision
 from tiny import add_tiny_backbone
 from tiny_training import CONFIG, RUNTIME, assert_same_weights, make_trainer
@@ -254,3 +255,24 @@ def test_four_images_can_be_learned_by_heart(dataset, source, init, tmp_path) ->
         model, header, source, four, device="cpu", precision="fp32", threads=1
     )
     assert mean_ap == 1.0
+
+
+@pytest.mark.parametrize(
+    ("patience", "mean_aps", "last"),
+    [
+        (0, [0.5, 0.4, 0.3, 0.2, 0.1, 0.0], 6),
+        (2, [0.1, 0.5, 0.4, 0.5, 0.9, 0.9], 4),  # an equal one is no better
+        (2, [0.1, 0.5, 0.4, 0.6, 0.3, 0.2], 6),
+        (1, [0.1, 0.2, 0.1, 0.9, 0.9, 0.9], 3),
+    ],
+)
+def test_patience_ends_a_run(dataset, source, init, tmp_path, patience, mean_aps, last) -> None:
+    values = iter(mean_aps)
+    runtime = replace(RUNTIME, eval_every=1, patience=patience)
+    trainer = make_trainer(
+        dataset, source, init, tmp_path, runtime=runtime, validate=lambda *_: next(values)
+    )
+    assert [step.iteration for step in trainer.steps()][-1] == last
+    assert trainer.ended_early == (last < 6)
+    assert trainer.best == max(mean_aps[:last])
+    assert read_state(tmp_path)["iteration"] == last

@@ -62,7 +62,7 @@ def start_from_imagenet(
             f"torchvision has no weights of {spec.name}",
             "give a file with --init, or --init random",
         )
-    filled = initialise(network, _download(spec.imagenet_weights))
+    filled = initialise(network, download_imagenet(spec.imagenet_weights))
     return spec.pixels, filled, _description(spec.imagenet_weights, network, filled)
 
 
@@ -90,7 +90,12 @@ def _file_in_package(name: str) -> Path:
     return files[0]
 
 
-def _download(name: str) -> dict[str, Tensor]:
+def download_imagenet(name: str) -> dict[str, Tensor]:
+    """Torchvision's weights of that name, downloaded unless they are in its cache.
+
+    Raises:
+        WeightsError: they cannot be downloaded.
+    """
     from torch.hub import get_dir
     from torchvision.models import get_weight
 

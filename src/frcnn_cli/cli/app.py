@@ -18,8 +18,10 @@ from .. import __version__
 from ..errors import FrcnnError, out_of_memory, printable, reason
 from ..runtime.launcher import is_first_process
 from ..training.interruption import STOPPING, InterruptedRun
+from . import other_tools
 from .compress import compress
 from .console import say_error
+from .data import data
 from .detect import detect
 from .eval import evaluate
 from .propose import propose
@@ -30,10 +32,26 @@ from .weights import weights
 class Group(TyperGroup):
     """Prints an error as one line and exits with status 1; FRCNN_DEBUG=1 shows its traceback."""
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find a command; the names that other tools have for it get a hint."""
+        if args and args[0] not in self.commands and args[0] in other_tools.COMMANDS:
+            ctx.fail(f"No such command {args[0]!r}; here: {other_tools.COMMANDS[args[0]]}")
+        return super().resolve_command(ctx, args)
+
+    def _run(self, ctx: Any) -> Any:
+        """Run the command; a hint is added to the error about an option that there is not."""
+        try:
+            return super().invoke(ctx)
+        except Exception as error:  # typer does not export the type
+            if type(error).__name__ == "NoSuchOption":
+                name, message = (getattr(error, key) for key in ("option_name", "message"))
+                error.message = message + other_tools.hint(name)  # type: ignore[attr-defined]
+            raise
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command that `ctx` names."""
         try:
-            return super().invoke(ctx)
+            return self._run(ctx)
         except FrcnnError as error:
             if os.environ.get("FRCNN_DEBUG"):
                 raise
@@ -103,6 +121,7 @@ app.command("train", cls=TrainCommand)(train)
 app.command("compress")(compress)
 app.command("detect")(detect)
 app.command("eval")(evaluate)
+app.add_typer(data, name="data")
 app.add_typer(weights, name="weights")
 
 

@@ -10,9 +10,10 @@ from typing import Annotated, Any
 import typer
 
 from ..config import COMPRESSION_RANK, CompressConfig
-from ..errors import ConfigError
+from ..data.registry import DATASETS, names_dataset
+from ..errors import ConfigError, WeightsError
 from ..runtime.files import check_absent
-from ..runtime.paths import find_weights
+from ..runtime.paths import RUNS, known_weights, last_run
 from .compress_tables import show_costs, show_points, show_report
 from .config_options import FromConfig, options_of
 from .console import progress_lines, stderr, stdout
@@ -25,8 +26,11 @@ from .options import (
     Limit,
     Overwrite,
     Quiet,
+    SkipDamaged,
     Split,
     Weights,
+    choose_weights,
+    data_of_run,
     open_named,
     proposal_source,
 )
@@ -35,7 +39,7 @@ from .options import (
 @options_of(size=FromConfig(CompressConfig, only_given=True))
 def compress(
     *,
-    weights: Weights,
+    weights: Weights = None,
     rank: Annotated[
         str | None,
         typer.Option(
@@ -48,7 +52,8 @@ def compress(
         str | None,
         typer.Option(
             help="Data set or photographs on which the outputs of the layers are kept; none: SVD "
-            "of the weights [default: the weights' own data set, with --data or FRCNN_DATA].",
+            "of the weights [default: the data of the run, else the weights' own data set with "
+            "--data or FRCNN_DATA].",
             show_default=False,
         ),
     ] = None,
@@ -71,6 +76,7 @@ def compress(
     data: Data = None,
     split: Split = None,
     limit: Limit = None,
+    skip_damaged: SkipDamaged = False,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -94,24 +100,36 @@ def compress(
     weights, and are then trained to give the outputs of the full network. --split and --limit apply
     to the data set of --curve.
 
-    Example: frcnn compress --weights runs/train/run/last.safetensors --rank 256
+    Example: frcnn compress --weights last --rank 256
     """
     settings = CompressConfig.parse(rank, **size)
+    is_default = weights is None and rank is None and not size
     if curve is None and (split is not None or limit is not None):
         raise ConfigError("--split and --limit apply to --curve", "add --curve voc2007")
+    from ..checkpoints.weights import read_header
     from ..compression.compress import compress as run
     from ..compression.compress import default_target
     from ..runtime.device import keep_freed_memory
 
     keep_freed_memory()
-    target = None if dry_run else out or default_target(find_weights(weights), settings)
+    source = _source(weights, quiet)
+    if is_default and (ranks := read_header(source).ranks):
+        of_rank = ", ".join(f"{name} of rank {rank}" for name, rank in ranks.items())
+        stderr.print(f"nothing to do: these weights are small from the start ({of_rank})")
+        stdout.print(str(source), soft_wrap=True)
+        return
+    target = None if dry_run else out or default_target(source, settings)
     if target is not None:
         check_absent(target, overwrite)
     measured_on = None
     if curve is not None:
-        measured_on = open_named(curve, data, split, ("val", "test"), limit, quiet=quiet)
+        measured_on = open_named(
+            curve, data, split, ("val", "test"), limit, quiet=quiet, skip_damaged=skip_damaged
+        )
+    if calibrate is None and data is None:
+        calibrate, data = _calibration_of_run(source, quiet)
     result = run(
-        weights,
+        source,
         settings,
         calibrate=calibrate or "auto",
         images=images,
@@ -143,3 +161,31 @@ def compress(
         show_report(result.report, keep_full, finetune)
         show_costs(result.before, result.after)
     stdout.print("nothing written (--dry-run)" if target is None else str(target), soft_wrap=True)
+    if target is not None and not quiet:
+        stderr.print(f"next: frcnn detect PHOTO --weights {target}")
+
+
+def _calibration_of_run(weights: Path, quiet: bool) -> tuple[str | None, Path | None]:
+    """The data set and its folder to calibrate on: those of the run, if they are still there."""
+    name, folder = data_of_run(weights)
+    is_there = name is not None and (
+        folder.is_dir() if folder is not None else name not in DATASETS and names_dataset(name)
+    )
+    if name is None or not is_there:
+        return None, None
+    if not quiet:
+        where = f" in {folder}" if folder is not None else ""
+        stderr.print(
+            f"calibrating on {name}{where}, the data of the run (--calibrate none: on none)"
+        )
+    return name, folder
+
+
+def _source(weights: str | None, quiet: bool) -> Path:
+    """The weights to compress: those of --weights, else of the last run."""
+    if weights is None and last_run() is None:
+        raise WeightsError(
+            f"no run in {RUNS} to compress",
+            f"name weights: --weights {' or '.join(known_weights())}",
+        )
+    return choose_weights(weights, quiet)

@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,11 +15,11 @@ import typer
 
 from ..config import SHOWN_SCORE, DetectConfig, check
 from ..errors import ConfigError, DataError, FrcnnError, ImageError
-from ..runtime.paths import DEFAULT_WEIGHTS, find_weights
 from .config_options import FromConfig, options_of, parse_list
 from .console import ProgressLine, stderr
 from .detect_output import JsonLines, Table, show_profile
 from .options import (
+    Classes,
     Config,
     Device,
     Json,
@@ -26,6 +27,8 @@ from .options import (
     Overwrite,
     Quiet,
     Weights,
+    choose_weights,
+    class_names,
     import_proposals,
     no_notes,
     proposal_source,
@@ -41,7 +44,9 @@ if TYPE_CHECKING:
 
 @options_of(
     settings=FromConfig(
-        DetectConfig, defaults={"score_threshold": SHOWN_SCORE, "precision": "auto"}
+        DetectConfig,
+        defaults={"score_threshold": SHOWN_SCORE, "precision": "auto"},
+        without=("classes",),
     )
 )
 def detect(
@@ -52,7 +57,7 @@ def detect(
         ),
     ],
     *,
-    weights: Weights = DEFAULT_WEIGHTS,
+    weights: Weights = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder for the files of --format.")
     ] = None,
@@ -73,10 +78,19 @@ def detect(
         str, typer.Option(help="Distance between frames of a video: frames (10) or seconds (0.5s).")
     ] = "1s",
     settings: DetectConfig,
+    classes: Classes = None,
     proposals: Method = "fast",
     batch: Annotated[
         int, typer.Option(min=1, help="Images in a pass, if of one size; more are faster on a GPU.")
     ] = 1,
+    tile: Annotated[
+        int | None,
+        typer.Option(
+            min=64,
+            help="Detect in overlapping tiles of this side too, pixels: for small objects in large "
+            "images.",
+        ),
+    ] = None,
     profile: Annotated[
         bool, typer.Option("--profile", help="Show the time of each stage instead of detections.")
     ] = False,
@@ -89,6 +103,7 @@ def detect(
 
     Example: frcnn detect photo.jpg --out found
     """
+    from ..checkpoints.weights import read_header
     from ..data.sources import list_sources, open_sources
     from ..data.video import parse_frame_stride
 
@@ -99,13 +114,15 @@ def detect(
     format_names = list(parse_list(formats, "format", tuple[str, ...]))
     if out is None and format_names != ["picture"]:
         raise ConfigError("--format needs a folder", "give one with --out")
-    if profile and (out is not None or batch > 1):
+    if profile and (out is not None or batch > 1 or tile is not None):
         raise ConfigError(
-            "--profile writes nothing and takes images one by one", "leave out --out and --batch"
+            "--profile writes nothing and takes whole images one by one",
+            "leave out --out, --batch and --tile",
         )
-    file = find_weights(weights)
+    file = choose_weights(weights, quiet)
     threads = os.cpu_count() or 1 if len(image_names) == 1 else 1
     source = proposal_source(quiet, proposals, threads)
+    settings = replace(settings, classes=class_names(classes, read_header(file).classes))
     detector = _load(file, source, settings, device)
     _import_proposals(Path(os.path.expanduser(proposals)), image_names, source, quiet)
     opened = open_sources(image_names, stride)
@@ -120,7 +137,9 @@ def detect(
     if out is not None:
         output = Output(out, format_names, detector.classes, image_names, overwrite)
     begun = time.perf_counter()
-    done, failures = _detect_all(detector, opened, image_names, output, batch, json, quiet)
+    done, full, failures = _detect_all(
+        detector, opened, image_names, output, batch=batch, tile=tile, json=json, quiet=quiet
+    )
     if not quiet:
         seconds = time.perf_counter() - begun
         where = f"; wrote {', '.join(format_names)} to {out}" if output and done else ""
@@ -128,6 +147,9 @@ def detect(
             f"{done} of {done + len(failures)} images in {seconds:.2f} s "
             f"with {file.stem} on {detector.device}{where}"
         )
+        if full:
+            most = settings.max_detections
+            stderr.print(f"{full} of {done} images have {most} detections, the most of --top")
     _raise_failures(failures, done)
 
 
@@ -144,28 +166,36 @@ def _detect_all(
     sources: Iterable[Source],
     names: list[str],
     output: Output | None,
+    *,
     batch: int,
+    tile: int | None,
     json: bool,
     quiet: bool,
-) -> tuple[int, list[Failure]]:
+) -> tuple[int, int, list[Failure]]:
     """Detect in every source, show the results and write them to `output`.
 
     Returns:
-        The number of images that were done, and the failures of the others.
+        The number of images that were done, the number of these that have as many detections as
+        is allowed, and the failures of the others.
     """
     from ..data.sources import is_video
     from ..inference.result import Failure
+    from ..inference.tiling import detect_tiled
 
-    done, failures = 0, []
+    done, full, failures = 0, 0, []
     shown: JsonLines | Table = JsonLines() if json else Table(names, detector.classes)
     total = None if any(map(is_video, names)) else len(names)
     progress = ProgressLine("detecting", total, "images", quiet)
+    results = detector.run(sources, batch)
+    if tile is not None:
+        results = detect_tiled(detector, sources, tile, batch)
     with output or contextlib.nullcontext(), progress, shown:
-        for result in detector.run(sources, batch):
+        for result in results:
             if isinstance(result, Failure):
                 failures.append(result)
             else:
                 shown.add(result, progress)
+                full += len(result) == detector.config.max_detections
                 try:
                     if output is not None:
                         output.add(result)
@@ -173,7 +203,7 @@ def _detect_all(
                 except ImageError as error:
                     failures.append(Failure(result.name, error))
             progress.advance()
-    return done, failures
+    return done, full, failures
 
 
 def _raise_failures(failures: list[Failure], done: int) -> None:

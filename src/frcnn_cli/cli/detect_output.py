@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..inference.result import Result
 
 _NAME_COLUMNS = 40  # largest width of the image names, in characters
+_FRAME = len("#000000")  # what follows the name of a video
 
 
 class JsonLines:
@@ -40,7 +41,9 @@ class Table:
     """Prints a table with a line for each detection, while images are processed."""
 
     def __init__(self, names: list[str], classes: tuple[str, ...]) -> None:
-        longest = max(len(Path(name).name) for name in names)
+        from ..data.sources import is_video
+
+        longest = max(len(Path(name).name) + (_FRAME if is_video(name) else 0) for name in names)
         self._image_width = min(max(longest, len("image")), _NAME_COLUMNS)
         self._label_width = max(len("nothing found"), *(len(name) for name in classes))
         self._has_header = False
@@ -51,6 +54,8 @@ class Table:
             self._has_header = True
             progress.result(self._line("image", "class", "score", "x1", "y1", "x2", "y2"))
         name = "".join(c if c.isprintable() else "?" for c in Path(result.name).name)
+        if len(name) > self._image_width:  # its end tells frames of a video apart
+            name = f"…{name[1 - self._image_width :]}"
         if not len(result):
             progress.result(self._line(name, "nothing found").rstrip())
         for label, score, box in result:

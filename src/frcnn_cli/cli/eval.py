@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from json import dumps
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,8 +12,7 @@ import typer
 from ..config import DetectConfig, check
 from ..data.registry import HELP
 from ..errors import ConfigError, FrcnnError
-from ..runtime.paths import DEFAULT_WEIGHTS, find_weights
-from .config_options import FromConfig, options_of, parse_list
+from .config_options import FromConfig, options_of
 from .console import ProgressLine, say_error, stderr
 from .eval_tables import (
     class_table,
@@ -22,17 +22,24 @@ from .eval_tables import (
     show_evaluation,
 )
 from .options import (
+    Classes,
     Config,
     Data,
     Device,
     Jobs,
     Json,
     Limit,
+    Map,
     Method,
     Quiet,
+    SkipDamaged,
     Split,
     Weights,
     check_images,
+    choose_weights,
+    class_names,
+    data_of_run,
+    parse_map,
 )
 from .options import proposal_source as open_proposals
 
@@ -54,10 +61,11 @@ def evaluate(
         ),
     ] = None,
     *,
-    weights: Weights = DEFAULT_WEIGHTS,
+    weights: Weights = None,
     data: Data = None,
     split: Split = None,
     limit: Limit = None,
+    skip_damaged: SkipDamaged = False,
     metric: Annotated[
         Literal["voc07", "voc", "coco"] | None,
         typer.Option(
@@ -66,9 +74,8 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
-    classes: Annotated[
-        str, typer.Option(help="Classes to evaluate: cat,dog [default: all].", show_default=False)
-    ] = "",
+    classes: Classes = None,
+    renamed: Map = None,
     score: Annotated[
         float, typer.Option(help="Least score of detections that recall and precision count.")
     ] = 0.5,
@@ -117,7 +124,6 @@ def evaluate(
 
     Example: frcnn eval voc2007 --split test --report out
     """
-    from ..data.registry import dataset_format
     from ..evaluation.dataset_reference import find_reference
     from ..evaluation.metrics import usual_metric
 
@@ -128,24 +134,34 @@ def evaluate(
             "evaluate each file by itself for these",
         )
     files = list(compare) if compare is not None else [detections] if detections else []
+    weights_file = None if files else choose_weights(weights, quiet)
+    if weights_file is not None and dataset is None and data is None:
+        dataset, data = data_of_run(weights_file)
+        if dataset is not None and not quiet:
+            stderr.print(f"data: {dataset}{f' in {data}' if data else ''}, of that run")
     reference = find_reference(files, dataset, data, split)
-    metric = metric or usual_metric(dataset_format(reference.name), comparing=compare is not None)
     if compare is not None and metric == "coco":
         raise ConfigError("--compare does not support --metric coco", "take voc07 or voc")
-    class_names = parse_list(classes, "classes", tuple[str, ...])
     whole = reference.open(stderr.print)
-    check_images(whole.limited(limit), quiet=quiet, need_pixels=not files)
+    metric = metric or usual_metric(whole.name, comparing=compare is not None)
+    whole = whole.renamed(parse_map(renamed, whole.classes))
+    if skip_damaged:  # before --limit, which counts the images that are left
+        whole = check_images(whole, quiet=quiet, skip_damaged=True)
+    else:
+        check_images(whole.limited(limit), quiet=quiet, need_pixels=not files)
     if compare is not None:
-        sets = [_from_file(path, whole, limit, class_names, quiet) for path in compare]
+        sets = [_from_file(path, whole, limit, classes, quiet) for path in compare]
         _compare(sets, compare, metric, resamples, json)
         return
-    if detections is not None:
-        detected = _from_file(detections, whole, limit, class_names, quiet)
+    if weights_file is None:
+        assert detections is not None
+        detected = _from_file(detections, whole, limit, classes, quiet)
     else:
         detected = _from_network(
-            find_weights(weights), settings, whole, limit, reference, save=save,
+            weights_file, settings, whole, limit, reference, save=save,
             proposals=proposals, device=device, workers=jobs, batch=batch, quiet=quiet,
-        ).select_classes(class_names)  # fmt: skip
+        )  # fmt: skip
+        detected = detected.select_classes(class_names(classes, detected.dataset.classes))
     result = detected.evaluate(metric, score)
     answer = evaluation_json(result, detected)
     if report is not None:
@@ -167,14 +183,15 @@ def evaluate(
     else:
         show_evaluation(result, answer)
     if fail_under is not None and not result.mean_ap >= fail_under:
+        mean_ap = "–, without objects," if isnan(result.mean_ap) else f"{result.mean_ap:.4f}"
         raise FrcnnError(
-            f"the mean AP {result.mean_ap:.4f} is below --fail-under {fail_under:g}",
+            f"the mean AP {mean_ap} is below --fail-under {fail_under:g}",
             "the results are on stdout",
         )
 
 
 def _from_file(
-    path: Path, whole: Dataset, limit: int | None, classes: Sequence[str], quiet: bool
+    path: Path, whole: Dataset, limit: int | None, classes: Sequence[str] | None, quiet: bool
 ) -> DetectionSet:
     """Read the detections in a file, and print the classes that only it or the data set has."""
     from ..evaluation.detection_log import read_header
@@ -184,7 +201,8 @@ def _from_file(
     if header is not None and not quiet:
         _show_unmatched_classes(whole, header.classes, str(header.source.get("weights")))
     on_message = (lambda message: None) if quiet else stderr.print
-    return load_detection_set(path, whole, limit, on_message).select_classes(classes)
+    loaded = load_detection_set(path, whole, limit, on_message)
+    return loaded.select_classes(class_names(classes, loaded.dataset.classes))
 
 
 def _from_network(
@@ -243,6 +261,8 @@ def _show_unmatched_classes(whole: Dataset, classes: Sequence[str], owner: str) 
     from ..data.dataset import match_classes
 
     match = match_classes(whole.classes, classes)
+    for name, other in match.synonyms.items():
+        stderr.print(f"class {name} of {whole.name} is taken for {other} of {owner}")
     if match.unmatched or match.unmatched_others:
         stderr.print(class_table(match.unmatched_others, match.unmatched, owner, whole.name))
 

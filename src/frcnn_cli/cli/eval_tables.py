@@ -40,6 +40,8 @@ def evaluation_json(result: Evaluation, detected: DetectionSet) -> dict[str, Any
         answer["weights"] = detected.weights
     if result.coco_metrics:
         answer["coco"] = {key: _json_number(value) for key, value in result.coco_metrics.items()}
+    if detected.full_images:
+        answer["full_images"] = detected.full_images
     if detected.new_images:
         answer["images_per_second"] = round(detected.new_images / detected.seconds, 2)
     return answer
@@ -101,6 +103,12 @@ def show_evaluation(result: Evaluation, answer: dict[str, Any]) -> None:
         f"recall and precision from score {result.score:g} on{pace}",
         soft_wrap=True,
     )
+    if "full_images" in answer:
+        stdout.print(
+            f"{answer['full_images']} of {answer['images']} images have as many detections as "
+            "--top allows: with a larger --top more objects may be found",
+            soft_wrap=True,
+        )
     if "detections" in answer:
         stdout.print(f"detections: {answer['detections']}", soft_wrap=True)
     if "report" in answer:

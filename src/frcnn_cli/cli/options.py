@@ -12,10 +12,13 @@ import typer
 
 from ..data.registry import open_dataset
 from ..errors import ConfigError, reason
+from ..runtime.paths import DEFAULT_WEIGHTS, RUNS, find_weights, last_run, run_weights
 from ..runtime.safe_read import read_text
 from .console import ProgressLine, stderr
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ..data.dataset import Dataset
     from ..proposers.cache import ProposalSource
     from ..proposers.exchange.layouts import Layout
@@ -58,13 +61,17 @@ def load_config(ctx: typer.Context, value: Path | None) -> Path | None:
             raise ConfigError(
                 f"unknown setting {key!r:.80} in {value}", f"{hint}known: {', '.join(known)}"
             )
-    single = [p.name for p in ctx.command.params if p.nargs == 1 and not p.multiple]
-    joined = {
-        key: ",".join(map(str, value)) if isinstance(value, list) and key in single else value
-        for key, value in settings.items()
-    }
-    ctx.default_map = {**(ctx.default_map or {}), **joined}
+    repeated = {p.name: p.multiple or p.nargs != 1 for p in ctx.command.params}
+    fitting = {key: _fitting(each, repeated[key]) for key, each in settings.items()}
+    ctx.default_map = {**(ctx.default_map or {}), **fitting}
     return value
+
+
+def _fitting(value: Any, is_repeated: bool) -> Any:
+    """A setting in the form that its option takes: a list, or values joined by commas."""
+    if is_repeated:
+        return [value] if isinstance(value, str) else value
+    return ",".join(map(str, value)) if isinstance(value, list) else value
 
 
 Config = Annotated[
@@ -79,6 +86,27 @@ Data = Annotated[
 Split = Annotated[
     str | None,
     typer.Option("--split", help="Split of the data set; in VOC layout a list in ImageSets/Main."),
+]
+Classes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--classes",
+        help="Only these classes: cat,dog; or one each time that the option is given "
+        "[default: all].",
+        show_default=False,
+    ),
+]
+Map = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--map",
+        metavar="A=B",
+        help="Call class A of the data set B; may be given several times.",
+        show_default=False,
+    ),
+]
+SkipDamaged = Annotated[
+    bool, typer.Option("--skip-damaged", help="Leave out images that cannot be read.")
 ]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only the first N images.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but results and errors.")]
@@ -97,7 +125,16 @@ Method = Annotated[
         "boxes that `frcnn propose` or `frcnn detect` imports.",
     ),
 ]
-Weights = Annotated[str, typer.Option("--weights", "-w", help="Name or path of a weights file.")]
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        "--weights",
+        "-w",
+        help="Name or path of a weights file; last, best or the name of a run in "
+        f"{RUNS} [default: the last run, else {DEFAULT_WEIGHTS}].",
+        show_default=False,
+    ),
+]
 
 
 def proposal_source(quiet: bool, proposals: str = "fast", threads: int = 1) -> ProposalSource:
@@ -157,6 +194,9 @@ def open_named(
     limit: int | None,
     *,
     quiet: bool = False,
+    divide: bool = False,
+    skip_damaged: bool = False,
+    renamed: Sequence[str] | None = None,
 ) -> Dataset:
     """Open the first `limit` images of a data set, and look at each image file.
 
@@ -164,27 +204,94 @@ def open_named(
 
     Args:
         name, data, split, default_splits: see `open_dataset`. quiet: print no notes.
+        divide: of a data set without splits, take the part train that `hash_split` makes.
+        skip_damaged: see `check_dataset`. renamed: the values of --map.
     Raises:
         ConfigError, DataError: see `open_dataset` and `check_dataset`.
     """
-    dataset = open_dataset(name, data, split, default_splits, stderr.print).limited(limit)
-    return check_images(dataset, quiet=quiet)
+    from ..data.splits import own_part
+
+    dataset = open_dataset(name, data, split, default_splits, stderr.print)
+    if divide:
+        dataset = own_part(dataset, "train")
+    dataset = dataset.limited(limit).renamed(parse_map(renamed, dataset.classes))
+    return check_images(dataset, quiet=quiet, skip_damaged=skip_damaged)
 
 
-def check_images(dataset: Dataset, *, quiet: bool, need_pixels: bool = True) -> Dataset:
+def check_images(
+    dataset: Dataset, *, quiet: bool, need_pixels: bool = True, skip_damaged: bool = False
+) -> Dataset:
     """Look at each image file of a data set, and print the notes of the data set on stderr.
 
     Args:
-        quiet: print no notes. need_pixels: see `check_dataset`.
+        quiet: print no notes. need_pixels, skip_damaged: see `check_dataset`.
     Raises:
         DataError: see `check_dataset`.
     """
     from ..data.checks import check_dataset
 
-    checked = check_dataset(dataset, need_pixels)
+    checked = check_dataset(dataset, need_pixels, skip_damaged)
     for note in () if quiet else checked.notes:
         stderr.print(f"{checked.name} {checked.split}: {note}")
     return checked
+
+
+def choose_weights(weights: str | None, quiet: bool) -> Path:
+    """The file that --weights names, else that of the last run, which is told, else the default's.
+
+    Raises:
+        ConfigError, WeightsError: see `find_weights`.
+    """
+    run = last_run() if weights is None else None
+    if run is None:
+        return find_weights(weights or DEFAULT_WEIGHTS)
+    if not quiet:
+        stderr.print(f"weights: {run_weights(run)}, of the last run (--weights takes others)")
+    return run_weights(run)
+
+
+def data_of_run(weights: Path) -> tuple[str | None, Path | None]:
+    """The data set and its folder that the run of a weights file was trained on.
+
+    Returns:
+        None for both where the file is in no folder of a run.
+    """
+    from ..training.runs import SETTINGS_FILE, read_settings
+
+    settings = read_settings(weights.parent) if (weights.parent / SETTINGS_FILE).is_file() else {}
+    name, data = settings.get("dataset"), settings.get("data")
+    return (name, Path(str(data)) if data else None) if isinstance(name, str) else (None, None)
+
+
+def class_names(given: Sequence[str] | None, known: Sequence[str]) -> tuple[str, ...]:
+    """The classes that --classes names; a value that is no class is split at its commas.
+
+    Args:
+        given: the values of the option. known: all classes.
+    """
+    names: list[str] = []
+    for value in given or ():
+        parts = [part.strip() for part in value.split(",")]
+        names += [value] if value in known else filter(None, parts)
+    return tuple(dict.fromkeys(names))
+
+
+def parse_map(given: Sequence[str] | None, known: Sequence[str]) -> dict[str, str]:
+    """The new names of classes that --map gives; class names may hold = themselves.
+
+    Args:
+        given: the values of the option. known: all classes of the data set.
+    Raises:
+        ConfigError: a value has no =, or no class before it.
+    """
+    names = {}
+    for text in given or ():
+        places = [place for place, letter in enumerate(text) if letter == "="]
+        if not places or not text[places[-1] + 1 :].strip():
+            raise ConfigError(f"--map {text!r} is not understood", "expected A=B: couch=sofa")
+        own = next((place for place in places if text[:place].strip() in known), places[0])
+        names[text[:own].strip()] = text[own + 1 :].strip()
+    return names
 
 
 def no_notes(note: str) -> None:

@@ -27,6 +27,7 @@ from .options import (
     Method,
     Overwrite,
     Quiet,
+    SkipDamaged,
     Split,
     image_files,
     import_proposals,
@@ -50,6 +51,7 @@ def propose(
     data: Data = None,
     split: Split = None,
     limit: Limit = None,
+    skip_damaged: SkipDamaged = False,
     proposals: Method = "fast",
     layout: Annotated[
         str | None,
@@ -101,7 +103,7 @@ def propose(
     from ..proposers.registry import FILE
     from ..proposers.registry import proposal_source as find_source
 
-    dataset, paths = _images(sources or [], data, split, limit, quiet)
+    dataset, paths = _images(sources or [], data, split, limit, quiet, skip_damaged)
     if not sources and not (status or verify or clean):
         raise ConfigError("no images given", "name images, folders or a data set")
     if dataset is None and (recall or plot):
@@ -158,11 +160,19 @@ def propose(
 
 
 def _images(
-    sources: list[str], data: Path | None, split: str | None, limit: int | None, quiet: bool
+    sources: list[str],
+    data: Path | None,
+    split: str | None,
+    limit: int | None,
+    quiet: bool,
+    skip_damaged: bool,
 ) -> tuple[Dataset | None, list[Path]]:
     """The data set, if `sources` names one, and the image files."""
     if len(sources) == 1 and names_dataset(sources[0]):
-        dataset = open_named(sources[0], data, split, ("trainval", "train"), limit, quiet=quiet)
+        splits = ("trainval", "train")
+        dataset = open_named(
+            sources[0], data, split, splits, limit, quiet=quiet, skip_damaged=skip_damaged
+        )
         return dataset, list(dataset.paths)
     return None, image_files(sources, quiet)[:limit] if sources else []
 

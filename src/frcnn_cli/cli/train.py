@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from functools import partial
 from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -10,22 +11,25 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperCommand
 
-from ..config import RECIPES, TrainConfig, TrainRuntimeConfig, check, flag_of
+from ..config import AUTO, RECIPES, TrainConfig, TrainRuntimeConfig, check, flag_of
 from ..config import recipe as recipe_settings
-from ..data.registry import HELP, absolute_name
-from ..errors import ConfigError
+from ..data.registry import HELP, absolute_name, is_voc_challenge
+from ..errors import ConfigError, SplitError
 from ..runtime.launcher import is_first_process
-from ..runtime.paths import find_weights
+from ..runtime.paths import RUNS, find_weights
 from .config_options import FromConfig, options_of
 from .console import progress_lines, stderr
+from .data_tables import show_check
 from .options import (
     Config,
     Data,
     Jobs,
     Json,
     Limit,
+    Map,
     Method,
     Quiet,
+    SkipDamaged,
     Split,
     load_config,
     open_named,
@@ -33,11 +37,11 @@ from .options import (
 )
 
 if TYPE_CHECKING:
+    from ..data.dataset import Dataset
     from ..training.initialisation import Initialisation
     from ..training.learner import Learner
     from ..training.train import TrainResult
 
-RUNS = Path("runs/train")
 LATEST = "latest"
 
 
@@ -80,6 +84,8 @@ def train(
     data: Data = None,
     split: Split = None,
     limit: Limit = None,
+    skip_damaged: SkipDamaged = False,
+    renamed: Map = None,
     init: Annotated[
         Path | None,
         typer.Option(
@@ -103,7 +109,13 @@ def train(
             help="A detector to train further; classes that it lacks get new outputs.",
         ),
     ] = None,
-    recipe: Annotated[str, typer.Option(help=f"{', '.join(RECIPES)}.")] = "paper",
+    recipe: Annotated[
+        str,
+        typer.Option(
+            help=f"{', '.join(RECIPES)}; auto is the paper's for VOC2007, VOC2012 and COCO, else "
+            "modern's with iterations that fit the number of images."
+        ),
+    ] = AUTO,
     chosen: dict[str, Any],
     eval_split: Annotated[str, typer.Option(help="Split to validate on.")] = "val",
     eval_limit: Annotated[
@@ -128,12 +140,12 @@ def train(
     quiet: Quiet = False,
     config: Config = None,
 ) -> None:
-    """Train a network on a data set; the defaults are the paper's.
+    """Train a network on a data set.
 
     Writes runs/train/NAME: last.safetensors (the weights), metrics.csv, losses.svg, config.toml,
     environment.json, the state for --resume, and TensorBoard's events where it is installed.
 
-    Example: frcnn train --data BCCD --recipe modern --iterations 500
+    Example: frcnn train photos --iterations 500
     """
     settings = replace(recipe_settings(recipe, dataset), **chosen)
     further = weights is not None and resume is None
@@ -146,14 +158,29 @@ def train(
             f"--name {name} is not the name of a folder", f"give the name of a folder in {RUNS}"
         )
     shown = is_first_process() and not quiet
-    images = open_named(dataset, data, split, ("trainval", "train"), limit, quiet=not shown)
+    opened = partial(
+        open_named, dataset, data, quiet=not shown, skip_damaged=skip_damaged, renamed=renamed
+    )
+    images = opened(split, ("trainval", "train"), limit, divide=split is None)
+    settings = replace(recipe_settings(recipe, dataset, len(images)), **chosen)
     validation = None
     if runtime.eval_every:
-        validation = open_named(dataset, data, eval_split, (), eval_limit, quiet=not shown)
+        try:
+            validation = opened(eval_split, (), eval_limit)
+        except SplitError:
+            if split is not None or eval_split != "val":
+                raise
+            images, validation = _held_back(images, eval_limit, shown)
+    if dry_run and shown and not json:
+        _show_data(images, validation, jobs)
     from ..runtime.device import keep_freed_memory
     from ..training.train import train as run
 
     keep_freed_memory()
+    may_differ = recipe != "paper" and not is_voc_challenge(dataset)  # from the paper's start
+    if weights is None and init is None and resume is None and may_differ:
+        weights = _included_start(settings, shown)
+        further = weights is not None
     initialisation, settings = _initialisation(
         weights if further else None, init, pixels, settings, chosen
     )
@@ -182,6 +209,8 @@ def train(
             "data": data and data.resolve(),
             "split": split,
             "limit": limit,
+            "skip_damaged": skip_damaged,
+            "renamed": renamed or None,
             "init": init if init == Path("random") else init and init.resolve(),
             "pixels": pixels,
             "weights": find_weights(weights).resolve() if weights and further else weights,
@@ -199,6 +228,29 @@ def train(
     )
     if result is not None and is_first_process():
         _show_result(result, eval_split, json, quiet)
+
+
+def _held_back(images: Dataset, limit: int | None, shown: bool) -> tuple[Dataset, Dataset]:
+    """The images to train on and those to validate on, by content, of data without a split val."""
+    from ..data.splits import hash_split
+
+    training, validation = hash_split(images, "train"), hash_split(images, "val")
+    if shown:
+        stderr.print(training.notes[-1])
+    return training, validation.limited(limit)
+
+
+def _included_start(settings: TrainConfig, shown: bool) -> str | None:
+    """The name of the included detector, if training has to start from it without a network."""
+    from ..training.initialisation import included_detector
+
+    name = included_detector(settings)
+    if name is not None and shown:
+        stderr.print(
+            f"torchvision's ImageNet weights cannot be downloaded, so training starts from {name}, "
+            "a detector that is included (--init FILE for others)"
+        )
+    return name
 
 
 def _initialisation(
@@ -231,6 +283,14 @@ def _as_options(config: Any, without: tuple[str, ...] = ()) -> dict[str, Any]:
         for name, flag in named.items()
         if flag and name not in without
     }
+
+
+def _show_data(images: Dataset, validation: Dataset | None, jobs: int | None) -> None:
+    """Print what `frcnn data check` finds in the images of the run."""
+    from ..data.check_data import check_data
+
+    splits = [images] if validation is None else [images, validation]
+    show_check(check_data(splits, threads=jobs, progress=progress_lines(False)), stderr)
 
 
 def _show_plan(learner: Learner, seconds: float, memory: int) -> None:
@@ -276,3 +336,7 @@ def _show_result(result: TrainResult, eval_split: str, json: bool, quiet: bool) 
                 f"best on {eval_split}: mAP {result.best_mean_ap:.1%}, {result.best_weights}"
             )
         stderr.print(f"weights: {result.weights}")
+        stderr.print(
+            "next: frcnn eval measures them, frcnn compress makes them smaller, "
+            "frcnn detect PHOTO uses them"
+        )

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..checkpoints.weights import WeightsHeader
 from ..data.dataset import Dataset
 from ..data.images import SUFFIXES
-from ..data.registry import is_dataset_name, is_voc_challenge, open_dataset
+from ..data.registry import is_dataset_name, is_voc_challenge, names_dataset, open_dataset
 from ..data.sources import find_files
 from ..runtime.paths import data_dir
 
@@ -34,6 +34,11 @@ class CalibrationImages:
         return CalibrationImages(tuple(chosen), self.source)
 
 
+def is_data(images: object) -> bool:
+    """Whether what is calibrated on is the name or the path of a data set, not of photographs."""
+    return isinstance(images, str) and (is_dataset_name(images) or names_dataset(images))
+
+
 def open_calibration_images(
     images: str | Dataset | Sequence[Path],
     data: Path | None,
@@ -48,7 +53,8 @@ def open_calibration_images(
     Raises:
         ConfigError, DataError, ImageError: see `open_dataset` and `find_files`.
     """
-    if isinstance(images, str) and is_dataset_name(images):
+    if is_data(images):
+        assert isinstance(images, str)
         images = open_dataset(images, data, None, TRAIN_SPLITS, on_message)
     if isinstance(images, Dataset):
         return CalibrationImages(tuple(images.paths), f"{images.name} {images.split}")

@@ -15,7 +15,7 @@ from pathlib import Path
 from ..checkpoints.weights import WeightsHeader, load_weights, save_weights
 from ..config import COMPRESSION_RANK, CompressConfig, DetectConfig
 from ..data.dataset import Dataset
-from ..data.registry import SPECS, is_dataset_name
+from ..data.registry import SPECS
 from ..errors import ConfigError
 from ..inference.detector import Detector
 from ..models.region_network import RegionNetwork
@@ -31,6 +31,7 @@ from .calibration_data import (
     CalibrationImages,
     default_calibration,
     folder_of,
+    is_data,
     open_calibration_images,
 )
 from .compressor import Compressor, check_compressible, with_costs
@@ -188,7 +189,7 @@ def check_options(
     """Raise a ConfigError where settings of `compress` do not go together."""
     if config.map_drop is not None and curve is None:
         raise ConfigError("--map-drop needs a data set to measure on", "add --curve voc2007")
-    is_dataset = isinstance(calibrate, str) and is_dataset_name(calibrate)
+    is_dataset = is_data(calibrate)
     if finetune and (not is_dataset or out is None):
         raise ConfigError(
             "--finetune needs a data set to train on, and weights to write",

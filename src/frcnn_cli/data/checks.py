@@ -57,23 +57,32 @@ def _ends_well(path: Path, header: images.Header) -> bool:
     return header.format == "GIF" and tail.endswith(b";")
 
 
-def check_dataset(dataset: Dataset, need_pixels: bool = True) -> Dataset:
+def check_dataset(
+    dataset: Dataset, need_pixels: bool = True, skip_damaged: bool = False
+) -> Dataset:
     """Look at every image file; return the data set with notes on what is unusual in it.
 
     Args:
         need_pixels: refuse images that are missing or damaged.
+        skip_damaged: leave these out instead, and name all of them in a note.
     Raises:
         DataError: images are missing or damaged, or have another aspect than their annotations
             say; the first of them are named, and all are counted.
     """
     checks = [check_file(path) for path in dataset.paths]
     problems = [check.problem for check in checks if check.problem is not None]
-    if problems and need_pixels:
-        messages = [problem.message for problem in problems]
+    if problems and skip_damaged and len(problems) < len(dataset):
+        messages = "; ".join(problem.message for problem in problems)
+        note = f"left out {len(problems)} of {len(dataset)} images that cannot be read: {messages}"
+        readable = [index for index, check in enumerate(checks) if check.problem is None]
+        dataset = dataset.select(readable).with_notes(note)
+        checks = [checks[index] for index in readable]
+    elif problems and need_pixels:
+        messages = _name_some([problem.message for problem in problems])
         hints = dict.fromkeys(problem.hint for problem in problems)
         raise DataError(
-            f"{len(problems)} of {len(dataset)} images cannot be read: {_name_some(messages)}",
-            "; ".join([*hints][:3]),
+            f"{len(problems)} of {len(dataset)} images cannot be read: {messages}",
+            "; ".join([*[*hints][:3], "or go on without them: --skip-damaged"]),
         )
     return dataset.with_notes(
         *_size_notes(dataset, checks),

@@ -22,7 +22,13 @@ from ..runtime.safe_read import is_inside, number, numbers, read_json
 from .dataset import Annotation, Dataset
 from .locate import locate_images
 from .rle import enclosing_box
-from .splits import choose_file, find_split_files, hash_split, split_of_file
+from .splits import (
+    choose_file,
+    find_split_files,
+    hash_split,
+    own_split,
+    split_of_file,
+)
 
 HINT = "expected COCO's images, categories and annotations"
 _MIN_SIDE = 1e-3  # pixels; COCO counts the smallest objects too
@@ -99,7 +105,7 @@ def load_coco_folder(
     """
     name = f"coco:{folder.resolve().name}"
     path, by_content = choose_file(name, find_coco_files(folder), split, default_splits)
-    dataset = replace(load_coco(path, image_folder), name=name, split=split_of_file(path))
+    dataset = replace(load_coco(path, image_folder), name=name, split=own_split(path))
     return dataset if by_content is None else hash_split(dataset, by_content)
 
 

@@ -21,7 +21,7 @@ from ..runtime.safe_read import read_text
 from . import images
 from .dataset import Annotation, Dataset
 from .locate import locate_images
-from .splits import choose_file, find_split_files, hash_split, split_of_file
+from .splits import choose_file, find_split_files, hash_split, own_split, split_of_file
 
 HINT = "expected the columns filename, class, xmin, ymin, xmax, ymax"
 # column -> its spellings, without capitals, blanks and _
@@ -121,7 +121,7 @@ def load_csv(
     stems = [Path(each.replace("\\", "/")).stem for each in names]
     dataset = Dataset(
         name=name,
-        split=split_of_file(path) if is_folder else "all",
+        split=own_split(path) if is_folder else "all",
         classes=tuple(sorted(classes)),
         ids=tuple(stems if len(set(stems)) == len(stems) else names),
         paths=tuple(paths),

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError
+from ..errors import DataError, unknown_name
 from ..ops import boxes as box_ops
 from ..structures import GroundTruth
 from . import images
@@ -27,6 +27,17 @@ SIMILAR_IN_VOC = (
     ("bird", "cat", "cow", "dog", "horse", "person", "sheep"),
     ("chair", "diningtable", "sofa"),
     ("aeroplane", "bird"),
+)
+
+
+# Names of one class in VOC, in COCO and in everyday use.
+SYNONYMS = (
+    ("aeroplane", "airplane"),
+    ("diningtable", "dining table"),
+    ("motorbike", "motorcycle"),
+    ("pottedplant", "potted plant"),
+    ("sofa", "couch"),
+    ("tvmonitor", "tv", "television"),
 )
 
 
@@ -50,17 +61,25 @@ class ClassMatch:
     unmatched: tuple[str, ...]  # classes that only the first list has
     unmatched_others: tuple[str, ...]  # classes that only the second list has
 
+    @property
+    def synonyms(self) -> dict[str, str]:
+        """The part of `mapping` whose two names are different words."""
+        pairs = self.mapping.items()
+        return {a: b for a, b in pairs if _normalize(a) != _normalize(b)}
+
 
 def match_classes(own: Sequence[str], others: Sequence[str]) -> ClassMatch:
     """Pair the classes of two lists by name; capitals, spaces, hyphens and underscores may differ.
 
-    Identical names are paired first.
+    Identical names are paired first, SYNONYMS last.
     """
     mapping = {name: name for name in own if name in others}
-    free = {_normalize(name): name for name in others if name not in mapping}
-    for name in own:
-        if name not in mapping and _normalize(name) in free:
-            mapping[name] = free.pop(_normalize(name))
+    for key in (_normalize, _meaning):
+        taken = set(mapping.values())
+        free = {key(name): name for name in reversed(others) if name not in taken}
+        for name in own:
+            if name not in mapping and key(name) in free:
+                mapping[name] = free.pop(key(name))
     matched = set(mapping.values())
     return ClassMatch(
         mapping=mapping,
@@ -71,6 +90,12 @@ def match_classes(own: Sequence[str], others: Sequence[str]) -> ClassMatch:
 
 def _normalize(name: str) -> str:
     return re.sub(r"[\s_-]+", "", name).casefold()
+
+
+def _meaning(name: str) -> str:
+    """The first of the class's SYNONYMS, else its normalised name."""
+    normal = _normalize(name)
+    return next((group[0] for group in SYNONYMS if normal in map(_normalize, group)), normal)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +168,29 @@ class Dataset:
                 for name, number in self.category_ids.items()
                 if name in mapping
             },
+        )
+
+    def renamed(self, names: Mapping[str, str]) -> Dataset:
+        """The same images with other names of classes; several may become one.
+
+        Args:
+            names: class -> its new name.
+        Raises:
+            ConfigError: there is no such class.
+        """
+        for name in names:
+            if name not in self.classes:
+                raise unknown_name("class", name, self.classes)
+
+        def rename(old: Sequence[str]) -> tuple[str, ...]:
+            return tuple(names.get(name, name) for name in old)
+
+        return replace(
+            self,
+            classes=tuple(dict.fromkeys(rename(self.classes))),
+            annotations=tuple(replace(each, names=rename(each.names)) for each in self.annotations),
+            similar=tuple(map(rename, self.similar)),
+            category_ids={names.get(name, name): id_ for name, id_ in self.category_ids.items()},
         )
 
     def require_objects(self) -> None:

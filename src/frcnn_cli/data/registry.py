@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -9,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import ConfigError, DataError, unknown_name
+from ..errors import ConfigError, DataError, SplitError, unknown_name
 from ..runtime.paths import data_dir, home
 
 # The modules that read data sets import numpy. They are imported where they are used, so that
@@ -49,7 +50,7 @@ def _load_coco(
     if split is None or canonical_split(split) == own:
         return load_coco(path, images)
     if own in SPLITS or canonical_split(split) not in ("train", "val"):
-        raise ConfigError("a COCO file is one split", "leave out --split, or name another file")
+        raise SplitError("a COCO file is one split", "leave out --split, or name another file")
     return hash_split(load_coco(path, images), canonical_split(split))
 
 
@@ -86,7 +87,7 @@ def _with_split(
 
     try:
         return load(split, default_splits)
-    except DataError:
+    except SplitError:
         if split is None or canonical_split(split) not in ("train", "val"):
             raise
         try:
@@ -215,17 +216,20 @@ def open_dataset(
     """Open a data set: at the path in its name, in `data` or FRCNN_DATA, or after a download.
 
     Args:
-        name: a key of DATASETS, where "voc" is any folder in VOC layout; or voc:DIR, coco:FILE,
+        name: a key of DATASETS, where "voc" is the folder `data`; or voc:DIR, coco:FILE,
             yolo:DIR or csv:FILE; or a folder or file, whose format is recognised; or several of
             these joined by +, which become one data set.
         data: the folder of the data set; for coco:FILE and csv:FILE, the folder of its images.
         split: a split of the data set; None takes the first of `default_splits` that it has. Where
-            it has none at all, train and val are made by `hash_split`.
+            it has none at all, None and "all" take every image, and train and val are made by
+            `hash_split`.
         on_message: called with a line on what is downloaded, and then on the progress.
     Raises:
         ConfigError: unknown name; or `data` or `split` where the name decides it already.
         DataError: the data set is not found, or has no images or no objects.
     """
+    if split == "all":
+        split, default_splits = None, ()
     names = _split_names(name)
     if len(names) > 1:
         from .dataset import concatenate_datasets
@@ -242,6 +246,7 @@ def open_dataset(
         return _open_path(path, data, split, default_splits)
     if name not in DATASETS:
         raise unknown_name("data set", name, SPECS)
+    from .recognise import fits_any_format
     from .voc import find_root, load_voc
 
     year = DATASETS[name]
@@ -250,8 +255,34 @@ def open_dataset(
         if year is None:
             raise DataError("no data set given", "name one (voc2007), or give a folder with --data")
         folder, split = _download(year, split, default_splits, on_message)
-    root = find_root(folder, year)
+    try:
+        root = find_root(folder, year)
+    except DataError:
+        if year is None and fits_any_format(folder):
+            return _open_path(folder, None, split, default_splits)
+        raise
     return _with_split(lambda *splits: load_voc(root, name, *splits), split, default_splits)
+
+
+def open_splits(
+    name: str,
+    data: Path | None = None,
+    on_message: Callable[[str], None] = lambda message: None,
+) -> list[Dataset]:
+    """Open every split of a data set: train (else trainval), val and test, or all it has.
+
+    Args:
+        name, data, on_message: see `open_dataset`.
+    Raises:
+        ConfigError, DataError: see `open_dataset`.
+    """
+    splits: list[Dataset] = []
+    for split in ("train", "trainval", "val", "test"):
+        if split == "trainval" and splits:
+            continue
+        with contextlib.suppress(SplitError):
+            splits.append(open_dataset(name, data, split, (), on_message))
+    return splits or [open_dataset(name, data, None, on_message=on_message)]
 
 
 def _open_path(
@@ -287,7 +318,7 @@ def _download(
     public = [each for each in default_splits if (year, each) != ("2012", "test")]
     split = split or public[0]
     if (year, split) == ("2012", "test"):
-        raise ConfigError("VOC2012's test images have no public annotations", "take val")
+        raise SplitError("VOC2012's test images have no public annotations", "take val")
     if split not in VOC_SPLITS:  # checked before gigabytes are downloaded
         raise unknown_name("split", split, VOC_SPLITS)
     from .download import fetch_voc

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ..errors import DataError, short_list
+from ..errors import DataError, SplitError, short_list
 from .dataset import Dataset
 from .folders import is_hidden
 
@@ -50,6 +50,12 @@ def split_of_file(path: Path) -> str:
     return own or path.stem
 
 
+def own_split(path: Path) -> str:
+    """The split of a file of annotations in a folder; ALL where it has none."""
+    split = split_of_file(path)
+    return split if split in SPLITS else ALL
+
+
 def find_split_files(
     folder: Path, suffix: str, accepts: Callable[[Path], bool]
 ) -> dict[str, list[Path]]:
@@ -79,7 +85,7 @@ def choose_file(
         name: of the data set, for messages. files: from `find_split_files`.
         split: None takes the first of `default_splits` that there is, or the only file.
     Raises:
-        DataError: there is no such split, or it has several files.
+        SplitError: there is no such split. DataError: it has several files.
     """
     known = short_list(files)
     asked = None if split is None else canonical_split(split)
@@ -89,7 +95,7 @@ def choose_file(
     if asked in ("train", "val") and only is not None and only not in SPLITS:
         chosen, by_content = only, asked
     if chosen not in files:
-        raise DataError(
+        raise SplitError(
             f"{name} has no split {chosen or ' or '.join(default_splits)}",
             f"choose one with --split: {known}" if known else "name a file of annotations",
         )
@@ -109,7 +115,7 @@ def _usual_first(paths: list[Path]) -> list[Path]:
 
 
 def hash_split(dataset: Dataset, name: str, val_fraction: float = 0.2) -> Dataset:
-    """The part train or val of a data set that has no splits, decided by the images' contents.
+    """The part train or val of a data set that has no such splits, by the images' contents.
 
     The split is the same on every machine and whatever the files are called; copies of an image are
     in the same part.
@@ -117,7 +123,7 @@ def hash_split(dataset: Dataset, name: str, val_fraction: float = 0.2) -> Datase
     Args:
         name: train or val. val_fraction: fraction of the images that are in val.
     Raises:
-        DataError: the images are too few to be split.
+        SplitError: the images are too few to be split.
     """
     digests = [_digest(path) for path in dataset.paths]
     val: set[bytes] = set()
@@ -128,16 +134,27 @@ def hash_split(dataset: Dataset, name: str, val_fraction: float = 0.2) -> Datase
         val.add(digest)
         count += digests.count(digest)
     if count >= len(digests):
-        raise DataError(
+        raise SplitError(
             f"{dataset.name} has no splits, and too few images for a split of its own",
             "leave out --split",
         )
     chosen = [i for i, digest in enumerate(digests) if (digest in val) == (name == "val")]
+    lacking = "split val" if dataset.split in SPLITS else "splits"
     note = (
-        f"{dataset.name} has no splits: {len(digests) - count} of its images are taken for "
+        f"{dataset.name} has no {lacking}: {len(digests) - count} of its images are taken for "
         f"training and {count} for validation, by their contents"
     )
     return replace(dataset.select(chosen), split=name).with_notes(note)
+
+
+def own_part(dataset: Dataset, part: str) -> Dataset:
+    """The part train or val of a data set without splits; others, and very small ones, as whole."""
+    if dataset.split != ALL:
+        return dataset
+    try:
+        return hash_split(dataset, part)
+    except SplitError:
+        return dataset
 
 
 def _digest(path: Path) -> bytes:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..errors import DataError
+from ..errors import DataError, SplitError
 from ..runtime.safe_read import is_inside, read_text
 from . import images
 from .dataset import Annotation, Dataset
@@ -155,14 +155,14 @@ def _choose_split(
     if split is None:
         split = next((each for each in default_splits if each in lists), None)
     if split is None and lists:
-        raise DataError(
+        raise SplitError(
             f"{name} has no list {' or '.join(default_splits)}",
             f"choose one with --split: {', '.join(lists)}",
         )
     if split is None:
         return "all", files.annotations.names, []
     if split not in lists:
-        raise DataError(
+        raise SplitError(
             f"{name} has no split {split!r}", f"there are: {', '.join(lists) or 'none at all'}"
         )
     lines = read_text(lists[split], "expected a list of image ids").splitlines()

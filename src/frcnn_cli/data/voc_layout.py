@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import DataError
+from ..errors import DataError, SplitError
 from .file_types import SUFFIXES
 from .folders import is_hidden
 
@@ -106,12 +106,12 @@ def choose_folder(
     """The split to load where each has a folder: `split`, else the first default one there is.
 
     Raises:
-        DataError: there is none of these.
+        SplitError: there is none of these.
     """
     wanted = [_SPELLINGS.get(each, each) for each in ([split] if split else default_splits)]
     chosen = next((each for each in wanted if each in available), None)
     if chosen is None:
-        raise DataError(
+        raise SplitError(
             f"{name} has no split {' or '.join(wanted)}", f"there are: {', '.join(available)}"
         )
     return chosen

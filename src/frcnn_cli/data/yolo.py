@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import DataError, ImageError, counted
+from ..errors import DataError, ImageError, SplitError, counted
 from ..runtime.safe_read import read_text
 from . import images
 from .dataset import Annotation, Dataset
@@ -51,7 +51,7 @@ def load_yolo(root: Path, name: str, split: str | None, default_splits: Sequence
         chosen = canonical_split(split)
     if chosen is None or chosen not in available:
         hint = f"there are: {', '.join(available)}" if available else HINT
-        raise DataError(f"{name} has no split {chosen or ' or '.join(default_splits)}", hint)
+        raise SplitError(f"{name} has no split {chosen or ' or '.join(default_splits)}", hint)
     paths = list(dict.fromkeys(available[chosen]))
     labels = [_label_file(path) for path in paths]
     missing = sum(not path.is_file() for path in labels)

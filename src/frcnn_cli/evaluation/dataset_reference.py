@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..data.dataset import Dataset
 from ..data.registry import FORMATS, absolute_name, open_dataset
-from ..data.splits import ALL
+from ..data.splits import ALL, own_part
 from .detection_log import read_header
 
 DEFAULT_DATASET = "voc"
@@ -24,12 +24,13 @@ class DatasetReference:
     split: str | None = None  # None: the first of DEFAULT_SPLITS that it has
 
     def open(self, on_message: Callable[[str], None]) -> Dataset:
-        """Open the whole data set; downloads are announced with `on_message`.
+        """Open the data set, of one without splits the part val; `on_message` tells of downloads.
 
         Raises:
             ConfigError, DataError: see `open_dataset`.
         """
-        return open_dataset(self.name, self.data, self.split, DEFAULT_SPLITS, on_message)
+        dataset = open_dataset(self.name, self.data, self.split, DEFAULT_SPLITS, on_message)
+        return dataset if self.split is not None else own_part(dataset, "val")
 
     def describe(self, dataset: Dataset) -> dict[str, str | None]:
         """For a log's header: the opened data set by absolute paths; `find_reference` reads it."""

@@ -160,7 +160,8 @@ class _EntryClasses:
         by_id = {id_: self._labels[name] for name, id_ in dataset.category_ids.items()}
         self._by_id = by_id or {label: label for label in self._labels.values()}
         names = {name for entry in entries if (name := _text(entry, "category_name"))}
-        self._names = match_classes(sorted(names), dataset.classes).mapping
+        match = match_classes(sorted(names), dataset.classes)
+        self._names, self._synonyms = match.mapping, match.synonyms
         if names and not self._names:
             raise DataError(
                 f"{path} has none of the data set's classes, but {short_list(sorted(names), 6)}",
@@ -185,7 +186,7 @@ class _EntryClasses:
         return label
 
     def messages(self) -> list[str]:
-        messages = []
+        messages = [f"class {a} is taken for {b}" for a, b in self._synonyms.items()]
         if self._others:
             text = "classes were matched by category_name: category_id has other numbers"
             messages.append(text)

@@ -41,6 +41,7 @@ class DetectionSet:
     proposals: ProposalSource | None = None
     new_images: int = 0  # that were not in the log before
     seconds: float = 0.0  # that detection in the new images took
+    full_images: int = 0  # that have as many detections as the detector was allowed to give
 
     @property
     def title(self) -> str:
@@ -66,6 +67,11 @@ class DetectionSet:
         """Measure the detections; for the arguments and errors see `evaluate_detections`."""
         truths = self.dataset.ground_truths()
         return evaluate_detections(self.detections, truths, self.dataset.classes, metric, score)
+
+
+def count_full(detections: Sequence[Detections], most: object) -> int:
+    """How many images have `most` detections, so that further ones may have been cut off."""
+    return sum(len(each) == most for each in detections)
 
 
 def class_labels(names: Sequence[str], classes: Sequence[str]) -> list[int]:
@@ -95,10 +101,13 @@ def load_detection_set(
     """
     header = None if path.is_dir() else read_header(path)
     source = {} if header is None else header.source
-    weights = source.get("weights")
+    weights, settings = source.get("weights"), source.get("settings")
+    detections = load_detections(path, dataset, limit, on_message)
+    most = settings.get("max_detections") if isinstance(settings, dict) else None
     return DetectionSet(
         dataset=dataset.limited(limit),
-        detections=load_detections(path, dataset, limit, on_message),
+        detections=detections,
+        full_images=count_full(detections, most),
         file=path,
         weights=weights if isinstance(weights, str) else None,
         proposals=proposals_by_digest(source.get("proposals")),
@@ -136,6 +145,7 @@ def detect_set(
         proposals=detector.proposals,
         new_images=len(dataset) - known,
         seconds=time.perf_counter() - start,
+        full_images=count_full(detections, detector.config.max_detections),
     )
 
 

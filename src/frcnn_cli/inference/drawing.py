@@ -31,29 +31,46 @@ def class_colour(label: int) -> Colour:
 def draw(image: NDArray[np.uint8], detections: Detections, classes: Sequence[str]) -> Image.Image:
     """Draw boxes with class names and scores on a copy of an image, the best ones on top.
 
-    Lines and letters grow with the image. A label is placed where it covers as little as possible
-    of the labels of better detections.
-
     Args:
         image: uint8 [H, W, 3], RGB. classes: the names of the labels 1..K.
+    """
+    texts = [
+        f"{classes[label - 1]} {score:.2f}"
+        for label, score in zip(detections.labels, detections.scores.tolist(), strict=True)
+    ]
+    return _draw_labelled(image, detections.boxes, detections.labels.tolist(), texts)
+
+
+def draw_objects(
+    image: NDArray[np.uint8], truth: GroundTruth, classes: Sequence[str]
+) -> Image.Image:
+    """Draw the boxes of objects with class names on a copy of an image; see `draw`."""
+    texts = [classes[label - 1] for label in truth.labels]
+    return _draw_labelled(image, truth.boxes, truth.labels.tolist(), texts)
+
+
+def _draw_labelled(
+    image: NDArray[np.uint8], boxes: box_ops.Boxes, labels: Sequence[int], texts: Sequence[str]
+) -> Image.Image:
+    """Draw boxes with texts on a copy of an image, the first ones on top.
+
+    Lines and letters grow with the image. A text is placed where it covers as little as possible
+    of the texts before it.
     """
     drawing = Image.fromarray(image)
     canvas = ImageDraw.Draw(drawing)
     unit = max(drawing.size) / 500
     line = max(2, round(2 * unit))
-    font = _font(max(11, round(13 * unit)), classes)
-    labelled = list(zip(detections.labels.tolist(), detections.scores.tolist(), strict=True))
-    for (label, _), box in reversed(list(zip(labelled, detections.boxes, strict=True))):
+    font = _font(max(11, round(13 * unit)), texts)
+    for label, box in reversed(list(zip(labels, boxes, strict=True))):
         _outline(canvas, box, class_colour(label), line)
     areas: list[Area] = []
-    for (label, score), box in zip(labelled, detections.boxes.tolist(), strict=True):
-        text = f"{classes[label - 1]} {score:.2f}"
+    for text, box in zip(texts, boxes.tolist(), strict=True):
         left, top, right, bottom = canvas.textbbox((0, 0), text, font=font)
         size = right - left + 2 * line, bottom - top + 2 * line
-        area = _free_area(box, size, drawing.size, areas)
-        areas.append(area)
-    for (label, score), area in reversed(list(zip(labelled, areas, strict=True))):
-        text, colour = f"{classes[label - 1]} {score:.2f}", class_colour(label)
+        areas.append(_free_area(box, size, drawing.size, areas))
+    for label, text, area in reversed(list(zip(labels, texts, areas, strict=True))):
+        colour = class_colour(label)
         left, top, _, _ = canvas.textbbox((0, 0), text, font=font)
         canvas.rectangle(area, fill=colour)
         light = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] > 140

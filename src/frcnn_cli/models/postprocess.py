@@ -29,7 +29,8 @@ def postprocess(
 
     A RoI gives a candidate for each of `labels` whose score is above the threshold. The boxes of
     the candidates are decoded and clipped, and empty ones are dropped. Then follow NMS in each
-    class, a limit on the number of detections of all classes together, and box voting.
+    class (or class-agnostic NMS), a limit on the number of detections of all classes together, and
+    box voting.
 
     Args:
         output: of R RoIs. rois: [R, 4], pixels of the original image.
@@ -53,12 +54,13 @@ def postprocess(
 
     nonempty = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
     boxes, candidates = boxes[nonempty], (candidate_scores[nonempty], candidate_labels[nonempty])
+    groups = np.zeros_like(candidates[1]) if config.class_agnostic else candidates[1]
     if config.soft_nms:
         kept, kept_scores = soft_nms(
-            boxes, *candidates, config.nms_threshold, config.score_threshold
+            boxes, candidates[0], groups, config.nms_threshold, config.score_threshold
         )
     else:
-        kept = nms(boxes, *candidates, config.nms_threshold)
+        kept = nms(boxes, candidates[0], groups, config.nms_threshold)
         kept_scores = candidates[0][kept]
     kept, kept_scores = kept[: config.max_detections], kept_scores[: config.max_detections]
     votes = config.vote_threshold > 0 and config.box_regression and not config.soft_nms

@@ -24,6 +24,7 @@ from ..structures import Proposals
 from . import dense as windows
 from . import selective_search as search
 from .cache import ProposalSource
+from .exchange.json_boxes import amg_files
 from .method import Method
 
 DEFAULT = "fast"
@@ -50,17 +51,22 @@ def dense(threads: int = 1) -> Method:
 
 
 def from_file(path: Path) -> Method:
-    """The boxes of a file, for the images that they were imported for.
+    """The boxes of a file, or of a folder (see `read_folder`), for the images of their import.
 
     Raises:
         DataError: the file cannot be read.
     """
+    digests = []
     try:
-        with open_regular(path) as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        for each in amg_files(path) if path.is_dir() else [path]:
+            with open_regular(each) as file:
+                digests.append(hashlib.file_digest(file, "sha256").hexdigest())
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read {path}: {reason(error)}", "check the path") from None
-    return Method(FILE, _NotImported(path), {"sha256": digest})
+    whole = (
+        digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+    )
+    return Method(FILE, _NotImported(path), {"sha256": whole})
 
 
 @dataclass(frozen=True)

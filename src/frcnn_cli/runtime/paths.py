@@ -16,6 +16,9 @@ from ..errors import DataError, WeightsError, unknown_name
 PACKAGE = Path(__file__).parent.parent
 DEFAULT_WEIGHTS = "squeezenet1_1-voc07"
 WEIGHTS_SUFFIX = ".safetensors"
+RUNS = Path("runs/train")  # of the working folder; each run has a folder in it
+WEIGHTS_FILE = f"last{WEIGHTS_SUFFIX}"
+BEST_FILE = f"best{WEIGHTS_SUFFIX}"  # with the best validation so far
 
 
 def checkout() -> Path | None:
@@ -57,9 +60,51 @@ def weights_dirs() -> list[Path]:
     return folders
 
 
-def find_weights(name_or_path: str) -> Path:
-    """The path of a weights file that is given by path or by name (`squeezenet1_1-voc07`).
+def known_weights() -> dict[str, Path]:
+    """The weights that can be given by name, in the folders of weights."""
+    known: dict[str, Path] = {}
+    for folder in reversed(weights_dirs()):
+        known |= {file.stem: file for file in sorted(folder.glob(f"*{WEIGHTS_SUFFIX}"))}
+    return known
 
+
+def last_run() -> Path | None:
+    """The folder in RUNS whose weights are the newest; None if there is none."""
+    files = sorted(RUNS.glob(f"*/{WEIGHTS_FILE}"), key=lambda path: path.stat().st_mtime)
+    return files[-1].parent if files else None
+
+
+def run_weights(folder: Path) -> Path:
+    """The weights of a run: the best ones where it was validated, else the last ones."""
+    best = folder / BEST_FILE
+    return best if best.is_file() else folder / WEIGHTS_FILE
+
+
+def _weights_of_run(name: str) -> Path | None:
+    """The file that "last", "best" or the name of a run stands for; None if it is none of these.
+
+    Raises:
+        WeightsError: there is no run, or it has no best weights.
+    """
+    if name in ("last", "best"):
+        run = last_run()
+        if run is None:
+            raise WeightsError(f"no run in {RUNS} has weights", "train one: frcnn train FOLDER")
+        path = run / (WEIGHTS_FILE if name == "last" else BEST_FILE)
+        if not path.is_file():
+            raise WeightsError(f"{run} was not validated", "take last, or train with --eval-every")
+        return path
+    if Path(name).name == name and (RUNS / name / WEIGHTS_FILE).is_file():
+        return run_weights(RUNS / name)
+    return None
+
+
+def find_weights(name_or_path: str) -> Path:
+    """The path of a weights file.
+
+    Args:
+        name_or_path: a path; a name (`squeezenet1_1-voc07`); `last` or `best`, of the last run in
+            RUNS; or the name of a run there.
     Raises:
         WeightsError: there is no such file. ConfigError: there are no weights of that name.
     """
@@ -67,14 +112,16 @@ def find_weights(name_or_path: str) -> Path:
     with contextlib.suppress(OSError):  # too long for a file name
         if path.is_file():
             return path
-    known: dict[str, Path] = {}
-    for folder in reversed(weights_dirs()):
-        known |= {file.stem: file for file in sorted(folder.glob(f"*{WEIGHTS_SUFFIX}"))}
+    known = known_weights()
     if name_or_path in known:
         return known[name_or_path]
+    of_run = _weights_of_run(name_or_path)
+    if of_run is not None:
+        return of_run
     if path.suffix or len(path.parts) > 1:
         raise WeightsError(f"no weights file {path}", "give the path of a .safetensors file")
-    raise unknown_name("weights", name_or_path, known)
+    runs = [file.parent.name for file in sorted(RUNS.glob(f"*/{WEIGHTS_FILE}"))]
+    raise unknown_name("weights", name_or_path, [*known, *runs])
 
 
 def data_dir(folder: Path | None) -> Path | None:

@@ -7,13 +7,20 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..checkpoints.pretrained import RANDOM, RANDOM_WEIGHTS, start_from_imagenet
+from ..checkpoints.pretrained import (
+    RANDOM,
+    RANDOM_WEIGHTS,
+    download_imagenet,
+    start_from_imagenet,
+)
 from ..checkpoints.weights import WeightsHeader, load_weights
 from ..config import TrainConfig
-from ..errors import ConfigError
+from ..errors import ConfigError, WeightsError
+from ..models.backbones import BACKBONES
 from ..models.detectors import DETECTORS, DetectorSpec, build_network
 from ..models.low_rank import break_even_rank, random_pair
 from ..models.region_network import RegionNetwork
+from ..runtime.paths import known_weights
 from ..structures import PixelStatistics
 from .transfer import has_new_classes, replace_classes
 
@@ -44,6 +51,27 @@ class InitialNetwork:
     random_head: bool = False  # fc6 has random weights
     random_backbone: bool = False  # the convolutions start from random too, so all of them train
     is_finished: bool = False  # bbox_pred predicts true deltas, as in a weights file
+
+
+# backbone -> the detector that is included in the package
+_INCLUDED = {"squeezenet1_1": "squeezenet1_1-voc07", "vgg16": "vgg16-voc07"}
+
+
+def included_detector(config: TrainConfig) -> str | None:
+    """The included detector to start from where torchvision's weights cannot be downloaded.
+
+    Returns:
+        Its name; None if they can, or no detector of that kind is included.
+    """
+    name = _INCLUDED.get(config.backbone)
+    is_usual = config.detector == TrainConfig.detector and config.rank is None
+    if name not in known_weights() or not is_usual:
+        return None
+    try:
+        download_imagenet(str(BACKBONES[config.backbone].imagenet_weights))
+    except WeightsError:
+        return name
+    return None
 
 
 def continue_from(

@@ -120,6 +120,12 @@ class MetricsLog:
         if self._events is not None:
             self._events.add_scalar("val/mean_ap", mean_ap, iteration)
 
+    @property
+    def validations_since_best(self) -> int:
+        """The number of validations after the first one with the highest mean average precision."""
+        values = [row[1] for row in self._validations]
+        return len(values) - 1 - values.index(max(values)) if values else 0
+
     def flush(self) -> None:
         """Write the buffered rows to metrics.csv."""
         self._file.flush()

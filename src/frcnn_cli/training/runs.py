@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import platform
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -50,6 +51,14 @@ def latest(parent: Path) -> Path:
     if not states:
         raise DataError(f"no run to continue in {parent}", "name its folder: --resume FOLDER")
     return states[-1].parent
+
+
+def read_settings(folder: Path) -> dict[str, object]:
+    """The settings in the folder of a run; empty if they cannot be read."""
+    try:
+        return tomllib.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
 
 
 def write_settings(folder: Path, settings: Mapping[str, object]) -> None:

@@ -19,11 +19,10 @@ from ..checkpoints.torch_file import read_torch_file
 from ..checkpoints.weights import WeightsHeader, save_weights
 from ..errors import ConfigError, DataError, FrcnnError, reason
 from ..runtime.files import write_atomically
+from ..runtime.paths import WEIGHTS_FILE
 from .learner import Learner
 from .target_normalization import denormalised
 
-WEIGHTS_FILE = "last.safetensors"
-BEST_FILE = "best.safetensors"  # the weights with the best validation so far
 STATE_FILE = "state.pt"
 # key -> what it must be; files may come from anybody
 STATE_TYPES: dict[str, Callable[[Any], bool]] = {

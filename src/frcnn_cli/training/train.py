@@ -9,10 +9,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from ..config import TrainConfig, TrainRuntimeConfig
-from ..data.dataset import Dataset
+from ..data.dataset import Dataset, match_classes
+from ..errors import ConfigError
 from ..proposers.cache import ProposalSource
 from ..proposers.registry import proposal_source
 from ..runtime.locks import sole_process
+from ..runtime.paths import BEST_FILE, WEIGHTS_FILE
 from ..runtime.progress import Progress, silent
 from . import runs
 from .distributed import World, join_processes
@@ -20,7 +22,7 @@ from .initialisation import Initialisation
 from .learner import Learner
 from .metrics import MetricsSummary, StepMetrics
 from .setup import set_up
-from .state import BEST_FILE, WEIGHTS_FILE, read_state
+from .state import read_state
 from .trainer import Trainer
 from .validation import check_validation_images, make_validator
 
@@ -94,6 +96,10 @@ def train(
                 f"{shared} of the {len(validation)} validation images are trained on, so the "
                 "validation says little; train on --split train"
             )
+    for name, known in _synonyms(dataset, initialisation).items():
+        on_message(f"class {name} of {dataset.name} is taken for {known} of the weights")
+    if runtime.patience and (validation is None or not runtime.eval_every):
+        raise ConfigError("--patience counts validations", "add --eval-every")
     state = None if resume is None else read_state(resume)
     with join_processes(runtime.device) as (world, device), ExitStack() as stack:
         with progress("reading the images", len(dataset), "images") as advance:
@@ -124,7 +130,20 @@ def train(
             on_validation=lambda at, mean_ap: on_message(f"iteration {at}: mAP {mean_ap:.1%}"),
             state=state,
         )
-        return run(trainer, progress, on_step)
+        result = run(trainer, progress, on_step)
+        if trainer.ended_early:
+            on_message(
+                f"ended after {result.iterations:,} iterations: the last {runtime.patience} "
+                "validations were no better than the best one"
+            )
+        return result
+
+
+def _synonyms(dataset: Dataset, initialisation: Initialisation | None) -> Mapping[str, str]:
+    """The classes of a data set that the detector to train further knows by another word."""
+    if initialisation is None or initialisation.detector is None:
+        return {}
+    return match_classes(dataset.classes, initialisation.detector[1].classes).synonyms
 
 
 @contextmanager

@@ -11,13 +11,14 @@ from typing import Any
 from ..checkpoints.weights import WeightsHeader, save_weights
 from ..errors import FrcnnError
 from ..models.region_network import RegionNetwork
+from ..runtime.paths import BEST_FILE
 from ..structures import Batch
 from .batches import explain_killed_workers
 from .feature_cache import FeatureCache
 from .interruption import InterruptedRun, StopSignal
 from .learner import Learner
 from .metrics import MetricsLog, StepMetrics
-from .state import BEST_FILE, checkpoint_header, save_checkpoint
+from .state import checkpoint_header, save_checkpoint
 from .target_normalization import denormalised
 
 FEATURES_FOLDER = "features"
@@ -40,6 +41,7 @@ class Trainer:
     Attributes:
         validated: the iteration of the last validation, 0 before the first.
         best: the highest mean average precision of a validation, -1 before the first.
+        ended_early: whether `runtime.patience` was used up, which ends the run.
     """
 
     def __init__(
@@ -55,13 +57,14 @@ class Trainer:
         self.validate, self.on_validation = validate, on_validation
         self.validated: int = 0 if state is None else state["validated"]
         self.best: float = -1.0 if state is None else state["best"]
+        self.ended_early = False
         self._cache: FeatureCache | None = None
         if learner.runtime.cache_features:
             self._cache = FeatureCache(folder / FEATURES_FOLDER, learner.network, learner.normalize)
         self._saved_at = time.monotonic()
 
     def steps(self) -> Iterator[StepMetrics]:
-        """Train to the end, yielding after every iteration.
+        """Train to the end or until `runtime.patience` is used up, yielding after every iteration.
 
         Checkpoints are written on the way and at the end.
 
@@ -90,6 +93,8 @@ class Trainer:
                         log.write(metrics)
                     yield metrics
                     self._finish_iteration(log, stop)
+                    if self.ended_early:
+                        break
                     begun = time.monotonic()
             finally:
                 del loader  # ends its processes here, not when the program ends
@@ -122,6 +127,9 @@ class Trainer:
             raise self._interruption()
         if self._validation_is_due:
             self._run_validation(log, stop)
+            patience = learner.runtime.patience
+            lost = log is not None and 0 < patience <= log.validations_since_best
+            self.ended_early = learner.world.any(lost) and not ended
 
     def _interruption(self) -> InterruptedRun:
         learner = self.learner

@@ -16,7 +16,7 @@ import pytest
 from frcnn_cli.data.voc import load_voc
 from frcnn_cli.errors import FrcnnError
 from frcnn_cli.evaluation.metrics import evaluate_detections
-from frcnn_cli.evaluation.report.report import write_report
+from frcnn_cli.evaluation.report.report import _confusion, write_report
 from frcnn_cli.proposers.cache import ProposalSource
 from frcnn_cli.proposers.registry import DEFAULT, PROPOSERS, dense
 from frcnn_cli.structures import Detections, Proposals
@@ -308,3 +308,32 @@ def test_clicking_through_the_page(tmp_path: Path, dataset, width: int) -> None:
     assert log["grew"]
     assert log["back"]
     assert log["described"]
+
+
+def test_confusions_and_the_worst_images(dataset, tmp_path) -> None:
+    page, evaluation = write(tmp_path, dataset)
+    text = page.read_text()
+    lines = (tmp_path / "images.csv").read_text().splitlines()
+    assert lines[0] == "image,found,false,missed"
+    assert sorted(line.split(",")[0] for line in lines[1:]) == sorted(dataset.ids)
+    counts = np.array([line.split(",")[1:] for line in lines[1:]], int)
+    assert counts[:, [0, 2]].sum() == evaluation.object_counts.sum()
+    errors = counts[:, 1] + counts[:, 2]
+    assert (np.diff(errors) <= 0).all()
+    worst = re.search(r'<section id="images">(.*?)</section>', text, re.DOTALL)[1]
+    assert re.findall(r"<tr><td>(\d+)</td>", worst) == [
+        line.split(",")[0] for line, count in zip(lines[1:], errors, strict=True) if count
+    ]
+    matrix = re.search(r'<section id="confusion">(.*?)</section>', text, re.DOTALL)[1]
+    cells = [int(cell or 0) for cell in re.findall(r'class="heat"[^>]*>(\d*)<', matrix)]
+    assert cells == [count for row in _confusion(evaluation).counts for count in row]
+    assert sum(cells) > evaluation.object_counts.sum()
+
+
+def test_no_objects_is_a_dash_everywhere(dataset, tmp_path) -> None:
+    empty = dataset.select([2]).with_classes(("ball", "box", "tile"))
+    truths = [truth[np.zeros(len(truth.labels), bool)] for truth in empty.ground_truths()]
+    evaluation = evaluate_detections(detections_of(empty, truths), truths, empty.classes, "voc07")
+    page = write_report(tmp_path, empty, evaluation, title="tiny")
+    assert "<div><b>–</b>mean AP</div>" in page.read_text()
+    assert ">nan<" not in page.read_text()

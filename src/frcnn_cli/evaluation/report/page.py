@@ -36,6 +36,25 @@ class ErrorRow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Confusion:
+    """Objects of K classes by what they were detected as; class 0 is the background."""
+
+    names: Sequence[str]  # of the classes that are shown, the background last
+    counts: Sequence[Sequence[int]]  # row annotated, column detected
+    pairs: Sequence[tuple[str, str, int]]  # annotated, detected, count: the most frequent ones
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageRow:
+    """What was found in one image."""
+
+    name: str
+    found: int
+    false: int
+    missed: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class ErrorExample:
     """An image that shows an error."""
 
@@ -60,6 +79,8 @@ class Page:
     curves: Sequence[str]  # SVG, one for each class
     curve_note: str  # how AP follows from the curves
     errors: Sequence[ErrorRow]
+    confusion: Confusion
+    worst: Sequence[ImageRow]
     sizes: Sequence[tuple[str, float, int]]  # (name, mean AP, number of objects)
     histogram: str  # SVG
     recall: Sequence[tuple[str, Sequence[float]]]  # (proposals, (recall at 0.5, at 0.7, MABO))
@@ -72,6 +93,8 @@ class Page:
             "classes": ("Classes", self._classes()),
             "curves": ("Precision and recall", self._curves()),
             "errors": ("Types of error", self._errors()),
+            "confusion": ("Confusions", self._confusion()),
+            "images": ("The worst images", self._images()),
             "sizes": ("Size of the objects", self._sizes()),
             "scores": ("Scores", self._scores()),
             "proposals": ("Proposals", self._proposals()),
@@ -140,6 +163,41 @@ class Page:
         )
         headings = ("type", f"score ≥ {self.score:g}", "all", "mean AP gained")
         return _note(note) + _table(headings, rows)
+
+    def _confusion(self) -> str:
+        note = (
+            f"What the objects were detected as, by detections with a score of {self.score:g} or "
+            "more at IoU 0.5: rows are annotated, columns detected. The last row are detections "
+            "without an object, the last column objects without a detection."
+        )
+        pairs = "".join(
+            f"<tr><td>{escape(a)}</td><td>{escape(b)}</td><td>{count:,}</td></tr>"
+            for a, b, count in self.confusion.pairs
+        )
+        names = self.confusion.names
+        matrix = ""
+        if names:
+            rows = "".join(
+                f"<tr><td>{escape(name)}</td>{_heat_row(counts)}</tr>"
+                for name, counts in zip(names, self.confusion.counts, strict=True)
+            )
+            matrix = _table(("", *map(escape, names)), rows)
+        listed = _table(("annotated", "detected as", "objects"), pairs) if pairs else ""
+        return _note(note) + matrix + listed
+
+    def _images(self) -> str:
+        if not self.worst:
+            return _note("There are no errors.")
+        rows = "".join(
+            f"<tr><td>{escape(row.name)}</td><td>{row.found}</td><td>{row.false}</td>"
+            f"<td>{row.missed}</td></tr>"
+            for row in self.worst
+        )
+        note = (
+            f"The images with the most errors at score {self.score:g} and IoU 0.5. All images are "
+            "in images.csv beside this page."
+        )
+        return _note(note) + _table(("image", "found", "false", "missed"), rows)
 
     def _sizes(self) -> str:
         rows = "".join(
@@ -222,6 +280,15 @@ def _table(headings: Sequence[str], rows: str) -> str:
 def _cell(shown: str, value: str) -> str:
     """A cell that page.js sorts by `value`."""
     return f'<td data-value="{escape(value)}">{shown}</td>'
+
+
+def _heat_row(counts: Sequence[int]) -> str:
+    """Cells that are the darker the larger their fraction of the row is."""
+    total = max(sum(counts), 1)
+    return "".join(
+        f'<td class="heat" style="--fraction:{100 * count / total:.0f}%">{count or ""}</td>'
+        for count in counts
+    )
 
 
 def _number(value: float) -> str:

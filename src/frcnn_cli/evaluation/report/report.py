@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -13,15 +15,19 @@ import numpy as np
 from ...data.dataset import Dataset
 from ...proposers.cache import ProposalSource
 from ...runtime.files import write_text
+from ..confusion import ImageCounts, confusion_matrix, image_counts
 from ..diagnosis import ERROR_TYPES, MISSED, Diagnosis, by_size, diagnose, score_histogram
 from ..matching import Floats
 from ..metrics import METRICS, Evaluation, Metric
 from . import charts
 from .gallery import error_examples
-from .page import ClassRow, ErrorRow, Page
+from .page import ClassRow, Confusion, ErrorRow, ImageRow, Page
 from .proposal_recall import proposal_recall
 
 EXAMPLES_PER_TYPE = 12
+WORST_IMAGES = 20
+MATRIX_CLASSES = 31  # the most, background included, of which the matrix is shown
+CONFUSED_PAIRS = 15
 BINS = 20  # of the histogram of scores
 SHEET_COLUMNS = 5  # of curves/all.svg
 ERROR_DESCRIPTIONS = {
@@ -61,7 +67,7 @@ def write_report(
     images_per_second: float | None = None,
     on_image: Callable[[], None] | None = None,
 ) -> Path:
-    """Write index.html and curves/*.svg.
+    """Write index.html, images.csv and curves/*.svg.
 
     Args:
         folder: made if it does not exist.
@@ -82,6 +88,7 @@ def write_report(
     diagnosis = diagnose(evaluation.matched, _similar_labels(dataset), evaluation.rule)
     curves = _curves(evaluation)
     paper = PAPER_AP if dataset.name == "voc2007" else {}
+    rows = _image_rows(image_counts(evaluation.matched, evaluation.score), dataset)
     sizes = by_size(evaluation.matched, evaluation.rule)
     page = Page(
         title=f"{title} on {dataset.name} {dataset.split}",
@@ -94,6 +101,8 @@ def write_report(
         curves=curves,
         curve_note=CURVE_NOTES[evaluation.metric],
         errors=_error_rows(evaluation, diagnosis),
+        confusion=_confusion(evaluation),
+        worst=[row for row in rows if row.false + row.missed][:WORST_IMAGES],
         sizes=[(name, ap, count) for name, (ap, count) in sizes.items()],
         histogram=charts.histogram_chart(*score_histogram(evaluation.matched, BINS)),
         recall=recall,
@@ -101,6 +110,7 @@ def write_report(
         examples=error_examples(evaluation.matched, diagnosis, dataset, EXAMPLES_PER_TYPE),
     )
     write_text(folder / "index.html", page.html())
+    write_text(folder / "images.csv", _images_csv(rows))
     write_text(folder / "curves" / "all.svg", charts.curve_sheet(curves, SHEET_COLUMNS))
     for name, curve in zip(_file_names(evaluation.classes), curves, strict=True):
         write_text(folder / "curves" / f"{name}.svg", charts.with_style(curve))
@@ -126,7 +136,7 @@ def _tiles(
     evaluation: Evaluation, image_count: int, images_per_second: float | None
 ) -> list[tuple[str, str]]:
     tiles = [
-        (f"{evaluation.mean_ap:.3f}", "mean AP"),
+        (_shown(evaluation.mean_ap), "mean AP"),
         (f"{image_count:,}", "images"),
         (f"{int(evaluation.object_counts.sum()):,}", "objects"),
         (f"{len(evaluation.matched.detections):,}", "detections"),
@@ -134,8 +144,54 @@ def _tiles(
     if images_per_second is not None:
         tiles.append((f"{images_per_second:g}", "images/s"))
     return tiles + [
-        (f"{value:.3f}", name) for name, value in evaluation.coco_metrics.items() if name != "AP"
+        (_shown(value), name) for name, value in evaluation.coco_metrics.items() if name != "AP"
     ]
+
+
+def _shown(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.3f}"
+
+
+def _confusion(evaluation: Evaluation) -> Confusion:
+    """The confusions of all classes, as a matrix if they are few, and the most frequent ones."""
+    counts = confusion_matrix(evaluation.matched, evaluation.score)
+    names = ["background", *evaluation.classes]
+    order = [*range(1, len(names)), 0]
+    rows, columns = np.nonzero(counts * (1 - np.eye(len(names), dtype=np.int64)))
+    of_classes = (rows > 0) & (columns > 0)
+    pairs = sorted(
+        zip(rows[of_classes].tolist(), columns[of_classes].tolist(), strict=True),
+        key=lambda pair: -counts[pair],
+    )
+    is_small = len(names) <= MATRIX_CLASSES
+    return Confusion(
+        names=[names[label] for label in order] if is_small else [],
+        counts=counts[np.ix_(order, order)].tolist() if is_small else [],
+        pairs=[(names[a], names[b], int(counts[a, b])) for a, b in pairs[:CONFUSED_PAIRS]],
+    )
+
+
+def _image_rows(counts: ImageCounts, dataset: Dataset) -> list[ImageRow]:
+    """A row for each image, those with the most errors first."""
+    order = np.argsort(-(counts.false + counts.missed), kind="stable")
+    return [
+        ImageRow(
+            name=dataset.image_id(index),
+            found=int(counts.found[index]),
+            false=int(counts.false[index]),
+            missed=int(counts.missed[index]),
+        )
+        for index in order.tolist()
+    ]
+
+
+def _images_csv(rows: Sequence[ImageRow]) -> str:
+    """A table of all images."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["image", "found", "false", "missed"])
+    writer.writerows([row.name, row.found, row.false, row.missed] for row in rows)
+    return text.getvalue()
 
 
 def _class_rows(evaluation: Evaluation, paper: dict[str, float]) -> list[ClassRow]:

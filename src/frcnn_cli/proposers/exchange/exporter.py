@@ -9,7 +9,8 @@ import numpy as np
 
 from ...errors import unknown_name
 from ...runtime.files import write_bytes
-from .formats import WRITERS, Boxes
+from .box_file import Boxes
+from .formats import WRITERS
 
 
 def export_format(path: Path, name: str | None = None) -> str:

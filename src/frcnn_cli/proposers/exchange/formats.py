@@ -3,7 +3,9 @@
     .mat   Girshick's: `boxes`, an M×4 array of one image, or a cell of them with a cell `images`
     .pkl   detectron2's dict of `ids`, `boxes`, `objectness_logits`; mmdetection's list of arrays
     .npz   `image_ids`, `counts`, and `boxes` of all images in one array
-    .json  {"images": [{"image": "000004", "boxes": [[x1, y1, x2, y2], …]}, …]}
+    .json  {"images": [{"image": "000004", "boxes": [[x1, y1, x2, y2], …]}, …]}; Segment Anything's
+           masks; a list of COCO's results
+    folder of Segment Anything's output for several images
 
 Boxes come best first; where a pickle has scores, they give the order and are then dropped. Files
 are not trusted: no code in them is run, what they may expand to is bounded by their size, and every
@@ -12,27 +14,27 @@ array is checked.
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import pickle
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...errors import ConfigError, DataError, reason, short_list
-from ...runtime.safe_read import MAX_JSON_BYTES, parse_json, read_bytes
+from ...runtime.safe_read import MAX_JSON_BYTES, read_bytes
 from . import matlab, numpy_archive
-from .layouts import HALF_OPEN, LAYOUTS, Layout
+from .box_file import Boxes, BoxFile, as_boxes, box_file, ranked
+from .json_boxes import read_folder, read_json_boxes
+from .layouts import LAYOUTS
 from .unpickle import load
 
-Boxes = NDArray[np.float32]
 MAX_BYTES = 2**32  # of a file
 # What a file may expand to, by its size. Boxes in MATLAB's and numpy's archives take a tenth to a
 # third of their expanded size, and an image has a few boxes of some bytes each.
@@ -44,18 +46,8 @@ MAT_LAYOUT = LAYOUTS["yxyx1"]  # of the files that Girshick published
 _DAMAGE = (
     OSError, ValueError, LookupError, TypeError, EOFError, MemoryError, RuntimeError,
     NotImplementedError, ArithmeticError, AttributeError, struct.error, zlib.error,
-    zipfile.BadZipFile, matlab.MatlabError, numpy_archive.ArchiveError,
+    zipfile.BadZipFile, csv.Error, matlab.MatlabError, numpy_archive.ArchiveError,
 )  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
-class BoxFile:
-    """The boxes of some images, best first, with the columns as the file has them."""
-
-    format: str  # for messages
-    names: tuple[str, ...] | None  # of the images, without suffix; None if the file has no names
-    boxes: tuple[Boxes, ...]  # one N×4 array for each image
-    expected: Layout  # the usual layout of the format
 
 
 def read_boxes(path: Path) -> BoxFile:
@@ -64,14 +56,11 @@ def read_boxes(path: Path) -> BoxFile:
     Raises:
         ConfigError: unknown suffix. DataError: the file is missing, damaged, or of another format.
     """
-    reader = READERS.get(path.suffix.lower())
-    if reader is None:
+    suffix = path.suffix.lower()
+    if suffix not in READERS and not path.is_dir():
         raise ConfigError(f"{path}: unknown file format", f"expected {', '.join(READERS)}")
-    content = read_bytes(
-        path, "check the path", MAX_JSON_BYTES if reader is _read_json else MAX_BYTES
-    )
     try:
-        file = reader(path, content)
+        file = read_folder(path) if path.is_dir() else _read_file(path, READERS[suffix])
     except DataError:
         raise
     except _DAMAGE as error:
@@ -86,6 +75,11 @@ def read_boxes(path: Path) -> BoxFile:
     if not file.boxes:
         raise DataError(f"{path} holds no images", "check the file")
     return file
+
+
+def _read_file(path: Path, reader: Callable[[Path, bytes], BoxFile]) -> BoxFile:
+    most = MAX_JSON_BYTES if reader is read_json_boxes else MAX_BYTES
+    return reader(path, read_bytes(path, "check the path", most))
 
 
 def _most_bytes(content: bytes) -> int:
@@ -106,40 +100,13 @@ def _as_each(arrays: Sequence[Any], path: Path, content: bytes) -> list[Boxes]:
             f"{len(content)} bytes can hold",
             "check the file",
         )
-    return [_as_boxes(own, f"{path}, image {i}") for i, own in enumerate(arrays, start=1)]
-
-
-def _as_boxes(boxes: Any, where: str) -> Boxes:
-    """The boxes of one image as [N, 4] finite numbers; a fifth column is dropped.
-
-    Args:
-        where: the place in the file, for messages.
-    """
-    array = np.asarray(boxes)
-    if array.size == 0:
-        return np.zeros((0, 4), np.float32)
-    if array.dtype.kind not in "iuf" or array.ndim != 2 or array.shape[1] not in (4, 5):
-        raise DataError(
-            f"{where}: expected N×4 numbers, got {array.dtype} {array.shape}", "check the file"
-        )
-    numbers = array[:, :4].astype(np.float32)
-    if not np.isfinite(numbers).all():
-        raise DataError(f"{where}: expected finite numbers, got NaN or infinity", "check the file")
-    return numbers
-
-
-def _ranked(boxes: Boxes, scores: Any, where: str) -> Boxes:
-    """Boxes in falling order of their scores."""
-    values = np.asarray(scores, dtype=np.float32).ravel()
-    if len(values) != len(boxes):
-        raise DataError(f"{where}: {len(boxes)} boxes, {len(values)} scores", "check the file")
-    return boxes[np.argsort(-values, kind="stable")]
+    return [as_boxes(own, f"{path}, image {i}") for i, own in enumerate(arrays, start=1)]
 
 
 def _ranked_each(boxes: Sequence[Boxes], scores: Any, path: Path) -> list[Boxes]:
     """The boxes of each image in falling order of their scores, where it has any."""
     return [
-        own if score is None else _ranked(own, score, f"{path}, image {i}")
+        own if score is None else ranked(own, score, f"{path}, image {i}")
         for i, (own, score) in enumerate(zip(boxes, scores, strict=True), start=1)
     ]
 
@@ -153,10 +120,10 @@ def _read_mat(path: Path, content: bytes) -> BoxFile:
         held = short_list(variables) or "nothing"
         raise DataError(f"{path} holds no variable `boxes`, but {held}", "check the file")
     if isinstance(boxes, np.ndarray):
-        return _box_file("MATLAB, one image", None, _as_each([boxes], path, content), MAT_LAYOUT)
+        return box_file("MATLAB, one image", None, _as_each([boxes], path, content), MAT_LAYOUT)
     if names is not None:
         names = [_only_row(name) for name in names]
-    return _box_file("MATLAB, a data set", names, _as_each(boxes, path, content), MAT_LAYOUT)
+    return box_file("MATLAB, a data set", names, _as_each(boxes, path, content), MAT_LAYOUT)
 
 
 def _only_row(name: Any) -> str:
@@ -174,7 +141,7 @@ def _read_pickle(path: Path, content: bytes) -> BoxFile:
         scored = [own.ndim == 2 and own.shape[1:] == (5,) for own in value]
         last = [own[:, 4] if has else None for own, has in zip(value, scored, strict=True)]
         boxes = _ranked_each(_as_each(value, path, content), last, path)
-        return _box_file("mmdetection", None, boxes)
+        return box_file("mmdetection", None, boxes)
     if not isinstance(value, dict) or not isinstance(value.get("boxes"), list | tuple):
         raise DataError(
             f"{path}: expected a list of arrays or a dict with `boxes`",
@@ -189,7 +156,7 @@ def _read_pickle(path: Path, content: bytes) -> BoxFile:
         boxes = _ranked_each(boxes, scores, path)
     names = value.get("ids", value.get("indexes"))
     texts = None if names is None else _texts(names, len(content), path)
-    return _box_file("detectron2", texts, boxes)
+    return box_file("detectron2", texts, boxes)
 
 
 def _check_arrays(arrays: Sequence[Any], path: Path) -> None:
@@ -221,7 +188,7 @@ def _read_npz(path: Path, content: bytes) -> BoxFile:
     )
     boxes = _as_each([arrays["boxes"]], path, content)[0]
     if "counts" not in arrays:
-        return _box_file("NumPy, one image", None, [boxes])
+        return box_file("NumPy, one image", None, [boxes])
     counts, names = arrays["counts"], arrays["image_ids"]
     if counts.ndim != 1 or counts.dtype.kind not in "iu" or names.dtype.kind not in "iuSU":
         raise DataError(
@@ -237,32 +204,7 @@ def _read_npz(path: Path, content: bytes) -> BoxFile:
             "check the file",
         )
     each = np.split(boxes, np.cumsum(each_count)[:-1]) if each_count else []
-    return _box_file("NumPy", _texts(names, _most_bytes(content), path), each)
-
-
-def _read_json(path: Path, content: bytes) -> BoxFile:
-    images = parse_json(path, content, "check the file")["images"]
-    names = [image["image"] for image in images]
-    if not all(isinstance(name, str | int) for name in names):
-        raise DataError(f"{path}: the name of an image is no text", "check the file")
-    boxes = [_as_boxes(image["boxes"], f"{path}, {image['image']}") for image in images]
-    return _box_file("JSON", names, boxes)
-
-
-def _box_file(
-    format_: str,
-    names: Iterable[object] | None,
-    boxes: Iterable[Boxes],
-    expected: Layout = HALF_OPEN,
-) -> BoxFile:
-    stems = None if names is None else tuple(_stem(name) for name in names)
-    return BoxFile(format=format_, names=stems, boxes=tuple(boxes), expected=expected)
-
-
-def _stem(name: object) -> str:
-    """The name of an image without folder and suffix."""
-    text = name.decode("latin1") if isinstance(name, bytes) else str(name)
-    return Path(text).stem
+    return box_file("NumPy", _texts(names, _most_bytes(content), path), each)
 
 
 # By the suffix of the file; a reader takes its path, for messages, and its content.
@@ -270,7 +212,7 @@ READERS: dict[str, Callable[[Path, bytes], BoxFile]] = {
     ".mat": _read_mat,
     ".pkl": _read_pickle,
     ".npz": _read_npz,
-    ".json": _read_json,
+    ".json": read_json_boxes,
 }
 
 

@@ -12,7 +12,8 @@ from ...data import images as image_files
 from ...errors import DataError
 from ...structures import Proposals
 from ..cache import ProposalSource
-from .formats import Boxes, BoxFile, read_boxes
+from .box_file import Boxes, BoxFile
+from .formats import read_boxes
 from .layouts import Layout, detect
 
 

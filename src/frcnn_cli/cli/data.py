@@ -1,0 +1,114 @@
+"""The command `frcnn data`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from json import dumps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..data.registry import HELP, open_dataset, open_splits
+from ..errors import DataError
+from .console import progress_lines, stderr, stdout
+from .data_tables import show_check
+from .options import Config, Data, Jobs, Json, Limit, Quiet, Split
+
+if TYPE_CHECKING:
+    from ..data.check_data import DataCheck
+    from ..data.dataset import Dataset
+
+data = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+FOLDER = Path("runs/data")
+
+
+@data.callback()
+def explain() -> None:
+    """Look at data sets.
+
+    Example: frcnn data check photos
+    """
+
+
+@data.command("check")
+def check(
+    dataset: Annotated[str, typer.Argument(help=HELP)],
+    *,
+    data: Data = None,
+    split: Split = None,
+    limit: Limit = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option(
+            help="JPEG file for a picture of sample annotations [default: a file in runs/data].",
+            show_default=False,
+        ),
+    ] = None,
+    jobs: Jobs = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    config: Config = None,
+) -> None:
+    """Look at every image and object of a data set, and exit with 1 if training would suffer.
+
+    All splits are looked at, unless --split names one. Images that cannot be read, objects outside
+    of their images, repeated or too small for the search, and splits that share images are counted;
+    and some of the annotations are drawn.
+
+    Example: frcnn data check photos
+    """
+    from ..data.check_data import check_data
+
+    if split is None:
+        splits = open_splits(dataset, data, stderr.print)
+    else:
+        splits = [open_dataset(dataset, data, split, on_message=stderr.print)]
+    splits = [each.limited(limit) for each in splits]
+    found = check_data(splits, threads=jobs, progress=progress_lines(quiet))
+    drawn = _draw(splits[0], picture)
+    if json:
+        print(dumps(check_json(found, drawn)))
+    else:
+        for note in () if quiet else dict.fromkeys(note for each in splits for note in each.notes):
+            stderr.print(note)
+        show_check(found)
+        stdout.print(f"sample annotations: {drawn}", soft_wrap=True)
+    if found.problems:
+        rest = len(found.problems) - 1
+        damaged = any("damaged" in each.flaws for each in found.splits)
+        raise DataError(
+            f"training would suffer: {found.problems[0]}" + (f"; and {rest} more" if rest else ""),
+            "--skip-damaged leaves out images that cannot be read" if damaged else "mend the data",
+        )
+
+
+def check_json(found: DataCheck, drawn: Path) -> dict[str, Any]:
+    """The JSON object that --json prints."""
+    splits = []
+    for each in found.splits:
+        row = asdict(each)
+        for key in ("sizes", "sides", "hashes", "classes"):
+            del row[key]
+        row["objects"] = dict(zip(each.classes, each.objects, strict=True))
+        splits.append(row)
+    return {
+        "splits": splits,
+        "problems": list(found.problems),
+        "remarks": list(found.remarks),
+        "picture": str(drawn),
+    }
+
+
+def _draw(dataset: Dataset, picture: Path | None) -> Path:
+    """Write the picture of sample annotations."""
+    from ..inference.annotation_grid import annotation_grid
+    from ..runtime.files import write_atomically
+
+    name = f"{dataset.name}-{dataset.split}.jpg".replace(":", "-").replace("/", "-")
+    path = picture or FOLDER / name
+    if path.resolve() in {each.resolve() for each in dataset.paths}:
+        raise DataError(f"{path} is one of the images", "choose another --picture")
+    grid = annotation_grid(dataset)
+    write_atomically(path, lambda part: grid.save(part, format="JPEG", quality=90))
+    return path

@@ -1,0 +1,107 @@
+"""frcnn train FOLDER, eval, compress, detect in an empty folder, with no other argument."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from commands import failure, run
+from frcnn_cli.checkpoints import pretrained
+from frcnn_cli.checkpoints.weights import load_weights, read_header
+from frcnn_cli.compression import cost
+from frcnn_cli.errors import WeightsError
+from frcnn_cli.training import initialisation
+
+TINY = "--iterations 4 --backbone tiny --scales 100 --max-size 160 --rois-per-batch 16"
+
+
+@pytest.fixture(autouse=True)
+def measured_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new process would not know the backbone `tiny`."""
+    monkeypatch.setattr(
+        cost, "measure_weights", lambda path, device: cost.measure_here(path, device, 2)
+    )
+
+
+@pytest.fixture
+def photos(voc_folder: Path, init: Path) -> Path:
+    """A folder without splits."""
+    shutil.rmtree(voc_folder / "ImageSets")
+    return voc_folder.rename(voc_folder.with_name("photos"))
+
+
+def said(result) -> str:
+    assert result.exit_code == 0, result.output
+    return " ".join(result.stderr.split())
+
+
+def test_every_command_finds_what_the_one_before_it_left(photos: Path, init: Path) -> None:
+    text = said(run("train", photos, TINY, f"--init {init}"))
+    assert "6 of its images are taken for training and 2 for validation" in text
+    assert "next: frcnn eval measures them" in text
+
+    result = run("eval --json")
+    assert "weights: runs/train/run/last.safetensors, of the last run" in said(result)
+    assert f"data: {photos}, of that run" in said(result)
+    answer = json.loads(result.stdout)
+    assert (answer["images"], answer["split"]) == (2, "val")
+    assert "trained on" not in said(result)
+    assert json.loads(run("eval --split all --json").stdout)["images"] == 8
+
+    result = run("compress --rank 4")
+    assert f"calibrating on {photos}, the data of the run" in said(result)
+    small = result.stdout.splitlines()[-1]
+    assert f"next: frcnn detect PHOTO --weights {small}" in said(result)
+    calibration = read_header(Path(small)).provenance["compression"]["calibration"]
+    assert calibration.startswith("8 images of voc:photos")
+
+    photo = next((photos / "JPEGImages").iterdir())
+    for flags in ("", f"--weights {small}", "--weights last", "--weights run"):
+        assert "1 of 1 images" in said(run("detect", photo, flags))
+    assert "was not validated" in failure(run("detect", photo, "--weights best"))
+
+
+def test_what_is_gone_is_not_calibrated_on(photos: Path, init: Path) -> None:
+    said(run("train", photos, TINY, f"--init {init}"))
+    photos.rename(photos.with_name("elsewhere"))
+    assert "calibrating on" not in said(run("compress --rank 4 --dry-run"))
+
+
+def test_nothing_to_compress(init: Path) -> None:
+    result = run("compress")
+    assert "no run in runs/train to compress" in failure(result)
+    assert "vgg16-voc07" in result.stderr
+
+
+def test_weights_that_are_small_already(photos: Path, init: Path) -> None:
+    said(run("train", photos, TINY, f"--init {init} --rank 4"))
+    result = run("compress")
+    assert "nothing to do" in said(result)
+    assert result.stdout.strip() == "runs/train/run/last.safetensors"
+    assert "compressed already" in failure(run("compress --rank 2"))
+
+
+def test_without_a_network_training_starts_from_an_included_detector(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(name: str) -> None:
+        raise WeightsError(f"cannot download {name}", "")
+
+    monkeypatch.setattr(pretrained, "download_imagenet", refuse)
+    monkeypatch.setattr(initialisation, "download_imagenet", refuse)
+    flags = "--iterations 1 --limit 2 --scales 100 --max-size 160 --rois-per-batch 16"
+    text = said(run("train", photos, flags))
+    assert "training starts from squeezenet1_1-voc07, a detector that is included" in text
+    assert re.search(r"new outputs for ball, box, tile", text)
+    network, header = load_weights(Path("runs/train/run/last.safetensors"))
+    assert header.ranks == {"fc6": 128, "fc7": 128}
+    assert header.classes == ("ball", "box", "tile")
+    assert np.isfinite(network.cls_score.weight.detach().numpy()).all()
+    assert 'weights = "' in Path("runs/train/run/config.toml").read_text()
+    for other in ("--recipe paper --detector fast_rcnn --rank 9", "--backbone resnet18"):
+        assert "cannot download" in failure(run("train", photos, flags, other))
