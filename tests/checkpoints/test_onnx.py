@@ -104,7 +104,11 @@ def test_boxes_are_those_of_the_box_coder(weights) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["squeezenet1_1-voc07", pytest.param("vgg16-voc07", marks=pytest.mark.slow)],
+    [
+        "squeezenet1_1-voc07",
+        pytest.param("efficientnet_lite0-voc07-train", marks=pytest.mark.slow),
+        pytest.param("vgg16-voc07", marks=pytest.mark.slow),
+    ],
 )
 def test_the_shipped_files(name: str, tmp_path: Path) -> None:
     """At other image sizes and numbers of RoIs than those that the export traced."""

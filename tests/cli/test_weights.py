@@ -167,6 +167,7 @@ def test_a_state_dict_of_odd_things(here, odd) -> None:
         ("export b", "unknown weights 'b'"),
         ("export a --out a.pb", "a.pb has the wrong ending"),
         ("export a --out there.onnx", "there.onnx exists"),
+        ("export a --scale 300", "--scale and --max-size are for a copy"),
         ("export a --out mine.safetensors", "mine.safetensors exists"),
     ],
 )
@@ -187,6 +188,17 @@ def test_export_without_the_exporter(monkeypatch) -> None:
     result = run("export a", status=1)
     assert "onnx is not installed" in result.stderr
     assert "pip install onnx onnxscript" in result.stderr
+
+
+def test_a_copy_may_detect_at_another_scale() -> None:
+    run("export a --out b.safetensors --scale 123 --max-size 456")
+    network, header = load_weights(Path("b.safetensors"))
+    assert (header.scale, header.max_size) == (123, 456)
+    run("export a --out c.safetensors")
+    same, before = load_weights(Path("c.safetensors"))
+    assert (before.scale, before.max_size) != (123, 456)
+    for one, other in zip(network.parameters(), same.parameters(), strict=True):
+        assert torch.equal(one, other)
 
 
 def test_export_in_half_precision() -> None:

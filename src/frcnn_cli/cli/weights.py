@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from json import dumps
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from ..config import TrainConfig
+from ..config import MAX_SIDE, TrainConfig
 from ..errors import ConfigError, FrcnnError
 from ..runtime.paths import WEIGHTS_SUFFIX, find_weights, home, weights_dirs
 from .console import stdout
@@ -24,7 +25,7 @@ Name = Annotated[str, typer.Argument(help="Name or path of a weights file.")]
 def explain() -> None:
     """List, show, import and export weights files.
 
-    Example: frcnn weights show squeezenet1_1-voc07
+    Example: frcnn weights show vgg16-voc07
     """
 
 
@@ -70,7 +71,7 @@ def _ranks(ranks: dict[str, int]) -> str:
 def show(name: Name, json: Json = False) -> None:
     """Show what a weights file holds, where it comes from, and what it costs.
 
-    Example: frcnn weights show squeezenet1_1-voc07 --json
+    Example: frcnn weights show vgg16-voc07 --json
     """
     path = find_weights(name)
     from ..checkpoints.summary import describe
@@ -185,13 +186,26 @@ def export(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="File to write [default: NAME.onnx].")
     ] = None,
+    scale: Annotated[
+        int | None,
+        typer.Option(
+            help="Shorter side at which the copy detects, pixels [default: as now].",
+            min=1,
+            max=MAX_SIDE,
+        ),
+    ] = None,
+    max_size: Annotated[
+        int | None,
+        typer.Option(help="Its largest longer side [default: as now].", min=1, max=MAX_SIDE),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Write an ONNX model, from (image, rois) to (probabilities, boxes); or a half-precision copy.
 
-    The ending of --out decides: .onnx, or .safetensors for the copy.
+    The ending of --out decides: .onnx, or .safetensors for the copy, which may detect at another
+    scale.
 
-    Example: frcnn weights export squeezenet1_1-voc07 --out detector.onnx
+    Example: frcnn weights export vgg16-voc07 --out detector.onnx
     """
     path = find_weights(name)
     target = out or Path(f"{path.stem}.onnx")
@@ -199,9 +213,15 @@ def export(
         _check_target(target, WEIGHTS_SUFFIX, path)
         from ..checkpoints.weights import load_weights, save_weights
 
-        save_weights(target, *load_weights(path), half=True)
+        network, header = load_weights(path)
+        header = replace(header, scale=scale or header.scale, max_size=max_size or header.max_size)
+        save_weights(target, network, header, half=True)
     else:
         _check_target(target, ".onnx", path)
+        if scale or max_size:
+            raise ConfigError(
+                "--scale and --max-size are for a copy", f"name a {WEIGHTS_SUFFIX} file with --out"
+            )
         from ..checkpoints.onnx import export_onnx
 
         export_onnx(path, target)

@@ -2,7 +2,7 @@
 
 From Python:
 
-    detector = Detector.load("squeezenet1_1-voc07")
+    detector = Detector.load("vgg16-voc07")
     evaluation = evaluate(detector, dataset)
     print(evaluation.mean_ap, evaluation.ap_by_class)
     write_report(Path("out"), dataset, evaluation, title="mine", proposals=detector.proposals)

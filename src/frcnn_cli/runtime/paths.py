@@ -14,7 +14,7 @@ from pathlib import Path
 from ..errors import DataError, WeightsError, unknown_name
 
 PACKAGE = Path(__file__).parent.parent
-DEFAULT_WEIGHTS = "squeezenet1_1-voc07"
+DEFAULT_WEIGHTS = "efficientnet_lite0-voc07-train"
 WEIGHTS_SUFFIX = ".safetensors"
 RUNS = Path("runs/train")  # of the working folder; each run has a folder in it
 WEIGHTS_FILE = f"last{WEIGHTS_SUFFIX}"

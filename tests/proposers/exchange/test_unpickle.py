@@ -109,10 +109,10 @@ BOMBS = {
 @pytest.mark.parametrize("content", BOMBS.values(), ids=BOMBS)
 def test_small_files_take_little_memory_and_time(content):
     tracemalloc.start()
-    begun = time.monotonic()
+    begun = time.process_time()
     with contextlib.suppress(DataError):
         assert read(content) is None
-    assert time.monotonic() - begun < 8
+    assert time.process_time() - begun < 8
     assert tracemalloc.get_traced_memory()[1] < 200 * 2**20
     tracemalloc.stop()
 
