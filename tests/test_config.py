@@ -7,6 +7,7 @@ import pytest
 from frcnn_cli import config
 from frcnn_cli.config import DetectConfig, TrainConfig
 from frcnn_cli.errors import ConfigError
+from frcnn_cli.models.detectors import DETECTORS
 
 PAPER = {
     "iterations": 40_000,
@@ -147,3 +148,15 @@ def test_detection_caps() -> None:
     assert detect.classes == ()
     assert not detect.soft_nms
     assert detect.vote_threshold == 0.5  # not the paper's: 0 is
+
+
+def test_settings_of_a_detector_replace_the_recipes() -> None:
+    assert config.DETECTOR_SETTINGS.keys() <= DETECTORS.keys()
+    for name, own in config.DETECTOR_SETTINGS.items():
+        expected = {**asdict(config.recipe("paper")), "detector": name, **own}
+        assert asdict(config.recipe("paper", detector=name)) == expected
+        config.check(config.recipe("paper", detector=name))
+
+
+def test_sppnet_trains_the_fully_connected_layers_alone() -> None:
+    assert config.recipe("modern", detector="sppnet").train_from == "fc6"

@@ -130,7 +130,9 @@ class TrainConfig:
     backbone: str = setting(
         "squeezenet1_1", "Convolutional network [default: squeezenet1_1, or that of --weights]"
     )
-    detector: str = setting("fast_rcnn", "Detector: how regions are pooled and scored")
+    detector: str = setting(
+        "fast_rcnn", "Detector: fast_rcnn or sppnet [default: fast_rcnn, or that of --weights]"
+    )
     # paper 2.3 and code: 30k at lr and 10k at lr / 10
     iterations: int = setting(40_000, "Batches to train on", COUNT)
     images_per_batch: int = setting(2, "Images in a batch", COUNT)  # paper 2.3: N
@@ -256,6 +258,10 @@ FINETUNE_LR = 1e-4  # of AdamW on the low-rank layers of a compressed network; h
 
 RECIPES: dict[str, TrainConfig] = {"paper": TrainConfig(), "modern": _MODERN}
 
+# Detector -> the settings in which its training differs from the recipe's.
+DETECTOR_SETTINGS: dict[str, dict[str, Any]] = {
+    "sppnet": {"train_from": "fc6"},  # paper 1.1: the convolutions cannot be fine-tuned
+}
 
 # Data set -> its iterations, and the fractions of them after which the rate falls, where these
 # differ from TrainConfig's (paper 5.3 and 5.6; the step for COCO is that of code).
@@ -265,17 +271,19 @@ SCHEDULES: dict[str, tuple[int, tuple[float, ...]]] = {
 }
 
 
-def recipe(name: str, dataset: str = "") -> TrainConfig:
+def recipe(name: str, dataset: str = "", detector: str = TrainConfig.detector) -> TrainConfig:
     """The settings of a recipe.
 
     Args:
         dataset: name of the training set; the paper's schedule depends on it (`SCHEDULES`).
+        detector: what is to be trained; see `DETECTOR_SETTINGS`.
     Raises:
         ConfigError: there is no recipe of that name.
     """
     if name not in RECIPES:
         raise unknown_name("recipe", name, RECIPES)
-    settings = RECIPES[name]
+    own = DETECTOR_SETTINGS.get(detector, {})
+    settings = replace(RECIPES[name], detector=detector, **own)
     trained_on = "+".join(sorted(dataset.partition(":")[0].split("+")))
     if name == "paper" and trained_on in SCHEDULES:
         iterations, steps = SCHEDULES[trained_on]

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from frcnn_cli.checkpoints.onnx import export_onnx
 from frcnn_cli.checkpoints.weights import WeightsHeader, load_weights, save_weights
@@ -22,7 +22,13 @@ from frcnn_cli.inference.profile import profile
 from frcnn_cli.models.backbones import BACKBONES, CAFFE_PIXELS, BackboneSpec, backbone_spec
 from frcnn_cli.models.detectors import DETECTORS, DetectorSpec, build_network
 from frcnn_cli.models.region_network import SCORE_FUNCTIONS
-from frcnn_cli.models.region_operators import REGION_OPERATORS, RegionOperator, RoIMaxPool
+from frcnn_cli.models.region_operators import (
+    REGION_OPERATORS,
+    SPP_SIDES,
+    RegionOperator,
+    RoIMaxPool,
+    spatial_pyramid,
+)
 from frcnn_cli.training.initialisation import Initialisation
 from frcnn_cli.training.train import train
 from synthetic import CLASSES
@@ -31,43 +37,8 @@ from tiny import NAME, add_tiny_backbone
 SPP = "spp"  # the detector that these tests add
 
 
-@dataclass(frozen=True)
-class PyramidMaxPool:
-    """Max pooling of every RoI on several grids, from fine to coarse (He et al. 2014)."""
-
-    levels: tuple[RoIMaxPool, ...]
-
-    @classmethod
-    def of_sides(cls, sides: tuple[int, ...], stride: int) -> PyramidMaxPool:
-        return cls(tuple(RoIMaxPool(side, stride) for side in sides))
-
-    @property
-    def bins(self) -> int:
-        return sum(level.bins for level in self.levels)
-
-    def __call__(self, maps: Tensor, rois: Tensor) -> Tensor:
-        return torch.cat([level(maps, rois) for level in self.levels], dim=1)
-
-    def distinct(self, rois: Tensor) -> tuple[Tensor, Tensor]:
-        return self.levels[0].distinct(rois)
-
-    def in_chunks(self, maps: Tensor, size: int, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
-        pools = [level.in_chunks(maps, size, dtype) for level in self.levels]
-        return lambda rois: torch.cat([pool(rois) for pool in pools], dim=1)
-
-    def for_export(self, max_side: int) -> Callable[[Tensor, Tensor], Tensor]:
-        pools = [level.for_export(max_side) for level in self.levels]
-        return lambda maps, boxes: torch.cat([pool(maps, boxes) for pool in pools], dim=1)
-
-    def from_channels_first(self, weight: Tensor) -> Tensor:
-        channels = weight.shape[1] // self.bins
-        parts = weight.split([channels * level.bins for level in self.levels], dim=1)
-        pairs = zip(self.levels, parts, strict=True)
-        return torch.cat([level.from_channels_first(part) for level, part in pairs], dim=1)
-
-
 def make_pyramid(backbone: BackboneSpec) -> RegionOperator:
-    return PyramidMaxPool.of_sides((3, 1), backbone.stride)
+    return spatial_pyramid(backbone, (3, 1))
 
 
 @pytest.fixture(autouse=True)
@@ -204,14 +175,17 @@ class TestRegionOperator:
         torch.testing.assert_close(exported, operator(maps, rois))
 
     def test_weights_from_channels_first_are_reordered(self, operator) -> None:
-        weight = torch.arange(2.0 * 5 * operator.bins).view(2, -1)
+        side = backbone_spec(NAME).pooled_size
+        weight = 1 + torch.arange(2.0 * 5 * side**2).view(2, -1)
         reordered = operator.from_channels_first(weight)
-        assert torch.equal(reordered.sort(dim=1).values, weight)
+        assert reordered.shape == (2, 5 * operator.bins)
+        torch.testing.assert_close(reordered.sum(dim=1), weight.sum(dim=1))
 
 
 @pytest.mark.parametrize("side", [1, 3, 6])
 def test_a_pyramid_of_one_level_is_roi_max_pooling(maps: Tensor, side: int) -> None:
-    pyramid, pool = PyramidMaxPool.of_sides((side,), 16), RoIMaxPool(side, 16)
+    backbone = replace(backbone_spec(NAME), pooled_size=side)
+    pyramid, pool = spatial_pyramid(backbone, (side,)), RoIMaxPool(side, 16)
     rois = random_rois(30, 2)
     assert pyramid.bins == pool.bins
     assert torch.equal(pyramid(maps, rois), pool(maps, rois))
@@ -219,6 +193,37 @@ def test_a_pyramid_of_one_level_is_roi_max_pooling(maps: Tensor, side: int) -> N
         assert torch.equal(ours, theirs)
     weight = torch.randn(4, 5 * side**2)
     assert torch.equal(pyramid.from_channels_first(weight), pool.from_channels_first(weight))
+
+
+def test_the_pyramid_of_sppnet_has_50_bins() -> None:
+    assert spatial_pyramid(backbone_spec("vgg16")).bins == 50
+
+
+@pytest.mark.parametrize("cells", [1, 2, 3, 5, 6, 7, 11, 13])
+def test_pyramid_pooling_is_adaptive_max_pooling_of_whole_cells(maps: Tensor, cells: int) -> None:
+    """RoIs whose edges are on cells: torch pools the same cells to the same bins."""
+    operator = spatial_pyramid(backbone_spec(NAME))
+    for first in {0, 13 - cells}:
+        corner = 16.0 * (first + cells - 1)  # the last cell belongs to the RoI
+        rois = torch.tensor([[1.0, 16.0 * first, 0.0, corner, 16.0 * (cells - 1)]])
+        part = maps[1, :, :cells, first : first + cells]
+        expected = [
+            F.adaptive_max_pool2d(part, side).permute(1, 2, 0).flatten() for side in SPP_SIDES
+        ]
+        assert torch.equal(operator(maps, rois)[0], torch.cat(expected))
+
+
+@pytest.mark.parametrize("sides", [(3, 2), (6, 3, 2, 1), (2, 1)])
+def test_weights_of_a_layer_are_those_of_the_finest_level(maps: Tensor, sides) -> None:
+    """At 3×3 bins, as the layer was trained, its outputs stay; on other grids their scale does."""
+    backbone = backbone_spec(NAME)
+    pool, pyramid = RoIMaxPool(3, 16), spatial_pyramid(backbone, sides)
+    weight, rois = torch.rand(4, 5 * 9), random_rois(8, 2)
+    weight = weight.mean(dim=1, keepdim=True).expand(4, 45) if sides[0] != 3 else weight
+    maps = torch.ones_like(maps) if sides[0] != 3 else maps
+    expected = pool(maps, rois) @ pool.from_channels_first(weight).T
+    ours = pyramid(maps, rois) @ pyramid.from_channels_first(weight).T
+    torch.testing.assert_close(ours, expected)
 
 
 def test_a_detector_is_added_by_an_entry(

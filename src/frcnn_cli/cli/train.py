@@ -135,8 +135,9 @@ def train(
 
     Example: frcnn train --data BCCD --recipe modern --iterations 500
     """
-    settings = replace(recipe_settings(recipe, dataset), **chosen)
     further = weights is not None and resume is None
+    detector = chosen.get("detector") or _detector_of(weights if further else None)
+    settings = replace(recipe_settings(recipe, dataset, detector), **chosen)
     if not further:
         check(settings)
     elif init is not None or pixels is not None:
@@ -199,6 +200,15 @@ def train(
     )
     if result is not None and is_first_process():
         _show_result(result, eval_split, json, quiet)
+
+
+def _detector_of(weights: str | None) -> str:
+    """The name of the detector in a weights file; without one the default."""
+    if weights is None:
+        return TrainConfig.detector
+    from ..checkpoints.weights import read_header
+
+    return read_header(find_weights(weights)).detector
 
 
 def _initialisation(

@@ -27,6 +27,7 @@ class DetectorSpec:
 
 
 DETECTORS: dict[str, DetectorSpec] = {
+    "sppnet": DetectorSpec(region_operator="spatial_pyramid", score_function="softmax"),
     "fast_rcnn": DetectorSpec(region_operator="roi_max_pool", score_function="softmax"),
 }
 
