@@ -143,6 +143,25 @@ def roi_max_pool(features: NDArray, rois: NDArray, size: tuple[int, int], scale:
     return out
 
 
+def warp(image: NDArray, roi: Box, side: int, context: int) -> NDArray:
+    """R-CNN, appendix A: a RoI of an image [C, H, W], warped to [C, side, side] with context.
+
+    Pixel j covers j to j + 1 and has its colour at j + 0.5; pixels outside of the image are zero.
+    """
+    channels, height, width = image.shape
+    out = np.zeros((channels, side, side))
+    for row in range(side):
+        for column in range(side):
+            x = roi[0] + (column + 0.5 - context) / (side - 2 * context) * (roi[2] - roi[0]) - 0.5
+            y = roi[1] + (row + 0.5 - context) / (side - 2 * context) * (roi[3] - roi[1]) - 0.5
+            for j in (math.floor(y), math.floor(y) + 1):
+                for i in (math.floor(x), math.floor(x) + 1):
+                    if 0 <= i < width and 0 <= j < height:
+                        share = (1 - abs(x - i)) * (1 - abs(y - j))
+                        out[:, row, column] += share * image[:, j, i]
+    return out
+
+
 def smooth_l1(x: float) -> float:
     """Fast R-CNN, equation 3."""
     return 0.5 * x * x if abs(x) < 1 else abs(x) - 0.5

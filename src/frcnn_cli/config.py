@@ -131,7 +131,8 @@ class TrainConfig:
         "squeezenet1_1", "Convolutional network [default: squeezenet1_1, or that of --weights]"
     )
     detector: str = setting(
-        "fast_rcnn", "Detector: fast_rcnn or sppnet [default: fast_rcnn, or that of --weights]"
+        "fast_rcnn",
+        "Detector: fast_rcnn, sppnet or rcnn [default: fast_rcnn, or that of --weights]",
     )
     # paper 2.3 and code: 30k at lr and 10k at lr / 10
     iterations: int = setting(40_000, "Batches to train on", COUNT)
@@ -260,6 +261,9 @@ RECIPES: dict[str, TrainConfig] = {"paper": TrainConfig(), "modern": _MODERN}
 
 # Detector -> the settings in which its training differs from the recipe's.
 DETECTOR_SETTINGS: dict[str, dict[str, Any]] = {
+    # R-CNN 2.3: 32 positive and 96 background windows a batch, here of as many images as positive
+    # ones; windows without any overlap are background too; VOC's images are not scaled
+    "rcnn": {"images_per_batch": 32, "bg_low": 0.0, "scales": (375,)},
     "sppnet": {"train_from": "fc6"},  # paper 1.1: the convolutions cannot be fine-tuned
 }
 

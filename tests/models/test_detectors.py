@@ -29,6 +29,7 @@ from frcnn_cli.models.region_operators import (
     RoIMaxPool,
     spatial_pyramid,
 )
+from frcnn_cli.ops.warp import warp_regions
 from frcnn_cli.training.initialisation import Initialisation
 from frcnn_cli.training.train import train
 from synthetic import CLASSES
@@ -88,7 +89,7 @@ def test_every_detector_maps_images_and_rois_to_outputs(detector: str) -> None:
     assert output.class_logits.shape == scores.shape == (7, 5)
     assert output.box_deltas.shape == (7, 5, 4)
     assert none.class_logits.shape == (0, 5)
-    assert features.shape == (7, maps.shape[1] * network.region_operator.bins)
+    assert features.shape == (7, 16 * network.region_operator.bins)
     assert torch.equal(by_steps.box_deltas, output.box_deltas)
     assert scores.dtype == torch.float32
     assert ((scores >= 0) & (scores <= 1)).all()
@@ -106,6 +107,7 @@ def test_every_detector_is_read_from_its_file(tmp_path: Path, detector: str) -> 
         detector=detector,
         region_operator=spec.region_operator,
         score_function=spec.score_function,
+        warp=spec.warp,
     )
     network = build_network(NAME, 3, detector).eval()
     save_weights(tmp_path / "a.safetensors", network, header)
@@ -131,6 +133,40 @@ def test_an_unknown_detector_offers_the_nearest() -> None:
     with pytest.raises(ConfigError, match="unknown detector 'fast_rcn'") as error:
         build_network(NAME, 3, "fast_rcn")
     assert "fast_rcnn" in error.value.hint
+
+
+@pytest.mark.parametrize("detector", [*DETECTORS, SPP])
+def test_every_detector_gives_the_same_features_in_chunks_and_for_export(detector: str) -> None:
+    torch.manual_seed(0)
+    network = build_network(NAME, 3, detector).eval()
+    images, rois = torch.randn(1, 3, 96, 160), random_rois(40, 1, 96)
+    with torch.inference_mode():
+        maps = network.image_features(images)
+        expected = network.region_features(maps, rois)
+        pool = network.features_in_chunks(maps, 15)
+        parts = [pool(part).clone() for part in rois.split(15)]
+        exported = network.features_for_export(160)(maps, rois[:, 1:])
+        chosen, inverse = network.distinct(torch.cat([rois, rois[:3]]))
+        none = pool(rois[:0])
+    torch.testing.assert_close(torch.cat(parts), expected)
+    torch.testing.assert_close(exported, expected)
+    torch.testing.assert_close(expected[chosen][inverse], torch.cat([expected, expected[:3]]))
+    assert none.shape == (0, expected.shape[1])
+
+
+def test_regions_that_are_warped_do_not_see_each_other() -> None:
+    """What R-CNN is: the features of a region are those of an image that shows it alone."""
+    torch.manual_seed(0)
+    network = build_network(NAME, 3, "rcnn").eval()
+    images, rois = torch.randn(2, 3, 96, 160), random_rois(6, 2, 96)
+    pooled = []
+    for roi in rois:
+        crop = warp_regions(images, roi[None], 224, 16)
+        maps = network.scale_features(network.features(crop))
+        pooled.append(F.adaptive_max_pool2d(maps, 3).permute(0, 2, 3, 1).flatten(1))
+    with torch.inference_mode():
+        ours = network.region_features(network.image_features(images), rois)
+    torch.testing.assert_close(ours, torch.cat(pooled))
 
 
 @pytest.fixture(params=[*REGION_OPERATORS, "pyramid"])
@@ -290,12 +326,13 @@ def test_a_detector_is_added_by_an_entry(
 
 
 @pytest.mark.slow  # an export takes some ten seconds
-def test_an_added_detector_is_exported(tmp_path: Path) -> None:
+@pytest.mark.parametrize("detector", DETECTORS)
+def test_every_detector_is_exported(tmp_path: Path, detector: str) -> None:
     pytest.importorskip("onnx")
     pytest.importorskip("onnxscript")
     pytest.importorskip("onnxruntime")
     torch.manual_seed(0)
-    network = build_network(NAME, 3, SPP)
+    network, spec = build_network(NAME, 3, detector), DETECTORS[detector]
     nn.init.normal_(network.cls_score.weight, std=0.5)
     header = WeightsHeader(
         backbone=NAME,
@@ -303,9 +340,10 @@ def test_an_added_detector_is_exported(tmp_path: Path) -> None:
         pixels=CAFFE_PIXELS,
         scale=96,
         max_size=160,
-        detector=SPP,
-        region_operator="pyramid",
-        score_function="margin",
+        detector=detector,
+        region_operator=spec.region_operator,
+        score_function=spec.score_function,
+        warp=spec.warp,
     )
     save_weights(tmp_path / "a.safetensors", network, header)
     difference = export_onnx(tmp_path / "a.safetensors", tmp_path / "a.onnx")

@@ -14,6 +14,7 @@ from ..errors import ConfigError, unknown_name
 from .backbones import BackboneSpec, backbone_spec
 from .region_network import RegionNetwork
 from .region_operators import REGION_OPERATORS
+from .warp import Warp
 
 DEFAULT_DETECTOR = "fast_rcnn"
 
@@ -24,9 +25,12 @@ class DetectorSpec:
 
     region_operator: str  # key of REGION_OPERATORS
     score_function: str  # key of SCORE_FUNCTIONS
+    # Regions are cut out of the image before the convolutions; None: pooled from their maps.
+    warp: Warp | None = None
 
 
 DETECTORS: dict[str, DetectorSpec] = {
+    "rcnn": DetectorSpec(region_operator="roi_max_pool", score_function="softmax", warp=Warp()),
     "sppnet": DetectorSpec(region_operator="spatial_pyramid", score_function="softmax"),
     "fast_rcnn": DetectorSpec(region_operator="roi_max_pool", score_function="softmax"),
 }
@@ -76,6 +80,7 @@ def build_network(
         cls_score=cls_score,
         bbox_pred=bbox_pred,
         score_function=detector.score_function,
+        warp=detector.warp,
     )
 
 

@@ -82,6 +82,7 @@ def set_up(
         detector=start.detector,
         region_operator=start.detector_spec.region_operator,
         score_function=start.detector_spec.score_function,
+        warp=start.detector_spec.warp,
         ranks=dict(start.ranks),
         provenance={
             **start.history,
@@ -126,8 +127,9 @@ def check_runtime(network: RegionNetwork, runtime: TrainRuntimeConfig, world: Wo
     frozen, _ = network.split_features()
     if runtime.cache_features and (world.size > 1 or not len(frozen)):
         raise ConfigError(
-            "--cache-features needs convolutions that are not trained, and one process",
-            "add --train-from fc6",
+            "--cache-features needs convolutions of the whole image that are not trained, and one "
+            "process",
+            "add --train-from fc6, and leave out a --detector that warps regions",
         )
     if runtime.cache_features and runtime.compiled:
         raise ConfigError("--compile and --cache-features exclude each other", "leave one out")

@@ -1,0 +1,116 @@
+"""R-CNN and SPPnet go through the same functions as Fast R-CNN."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from frcnn_cli.checkpoints.weights import load_weights, read_header
+from frcnn_cli.compression import cost
+from frcnn_cli.compression.compress import compress
+from frcnn_cli.config import CompressConfig, DetectConfig, TrainConfig, TrainRuntimeConfig, recipe
+from frcnn_cli.data.sources import as_source
+from frcnn_cli.data.voc import load_voc
+from frcnn_cli.errors import ConfigError
+from frcnn_cli.evaluation.evaluate import evaluate
+from frcnn_cli.inference.detector import Detector
+from frcnn_cli.inference.profile import profile
+from frcnn_cli.models.detectors import DETECTORS
+from frcnn_cli.models.warp import Warp
+from frcnn_cli.training.initialisation import Initialisation
+from frcnn_cli.training.train import TrainResult, train
+from tiny import NAME, add_tiny_backbone
+
+RUNTIME = TrainRuntimeConfig(device="cpu", workers=0)
+
+
+@pytest.fixture(autouse=True)
+def initial_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    small = replace(DETECTORS["rcnn"], warp=Warp(side=48, context=4))  # to be quick
+    monkeypatch.setitem(DETECTORS, "rcnn", small)
+    return add_tiny_backbone(monkeypatch, tmp_path)
+
+
+def settings(detector: str, **others) -> TrainConfig:
+    return replace(
+        recipe("paper", detector=detector), backbone=NAME, iterations=2, scales=(100,),
+        max_size=160, rois_per_batch=16, images_per_batch=2, **others,
+    )  # fmt: skip
+
+
+def run(
+    config: TrainConfig, voc_folder: Path, weights: Path, folder: Path, **others
+) -> TrainResult:
+    result = train(
+        config,
+        load_voc(voc_folder, "voc", "train", ()),
+        folder=folder,
+        initialisation=Initialisation(imagenet_weights=weights),
+        runtime=RUNTIME,
+        threads=1,
+    )
+    assert result is not None
+    return result
+
+
+@pytest.mark.parametrize("name", ["rcnn", "sppnet"])
+def test_trains_detects_and_compresses(
+    name: str,
+    tmp_path: Path,
+    voc_folder: Path,
+    initial_weights: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(  # a new process would not know the backbone
+        cost, "measure_weights", lambda path, device: cost.measure_here(path, device, 1)
+    )
+    trained = run(settings(name), voc_folder, initial_weights, tmp_path / "run")
+    network, header = load_weights(trained.weights)
+    assert header.detector == name
+    assert header.detector_spec == DETECTORS[name]
+    images = load_voc(voc_folder, "voc", "train", ())
+    detect = DetectConfig(score_threshold=0.1, max_proposals=40)
+    detector = Detector.load(trained.weights, config=detect, device="cpu")
+    assert 0 <= evaluate(detector, images, workers=1).mean_ap <= 1
+    photograph = as_source(voc_folder / "JPEGImages" / "000001.jpg")
+    stages = {each.name for each in profile(detector, [photograph]).stages}
+    assert {"conv", "RoI pool", "fc6", "heads"} <= stages
+    assert ("warp" in stages) == (network.warp is not None)
+    small = compress(
+        trained.weights,
+        CompressConfig(rank=8),
+        calibrate=f"voc:{voc_folder}",
+        out=tmp_path / "small.safetensors",
+        device="cpu",
+        workers=1,
+    )
+    assert small.path is not None
+    assert read_header(small.path).warp == DETECTORS[name].warp
+
+
+def test_the_convolutions_of_sppnet_stay_and_those_of_rcnn_are_fine_tuned(
+    tmp_path: Path, voc_folder: Path, initial_weights: Path
+) -> None:
+    assert recipe("paper", detector="rcnn").images_per_batch == 32  # 32 foreground RoIs of 128
+    initial = torch.load(initial_weights, weights_only=True)
+    for name, stays in (("sppnet", True), ("rcnn", False)):
+        trained = run(settings(name), voc_folder, initial_weights, tmp_path / name)
+        weight = load_weights(trained.weights)[0].features[2].weight
+        assert torch.equal(weight, initial["features.2.weight"]) == stays
+
+
+def test_maps_that_do_not_exist_cannot_be_cached(
+    tmp_path: Path, voc_folder: Path, initial_weights: Path
+) -> None:
+    with pytest.raises(ConfigError, match="--cache-features needs convolutions of the whole image"):
+        train(
+            settings("rcnn", train_from="fc6"),
+            load_voc(voc_folder, "voc", "train", ()),
+            folder=tmp_path / "run",
+            initialisation=Initialisation(imagenet_weights=initial_weights),
+            runtime=replace(RUNTIME, cache_features=True),
+            threads=1,
+        )
