@@ -33,6 +33,9 @@ PAPER = {
     "bias_lr": 2.0,
     "backbone_lr": 1.0,
     "rank": None,
+    "classifier": "softmax",
+    "boxes": "network",
+    "feature_scales": (),
     "seed": 3,
 }
 NOT_IN_THE_PAPER = {"backbone", "detector", "train_from"}  # the last is up to the backbone

@@ -180,6 +180,22 @@ class TrainConfig:
     loc_weight: float = setting(
         1.0, "Weight of the box loss; 0: classification only", Range(0, 100)
     )
+    # paper 5.4; R-CNN 2.3
+    classifier: Literal["softmax", "svm"] = setting(
+        "softmax", "What scores regions: the network's softmax, or linear SVMs trained afterwards"
+    )
+    # R-CNN, appendix C
+    boxes: Literal["network", "ridge"] = setting(
+        "network",
+        "What refines boxes: the layer trained with the network, or ridge regression afterwards",
+    )
+    # SPPnet (He et al. 2014), section 4.1: 480,576,688,864,1200
+    feature_scales: tuple[int, ...] = setting(
+        (),
+        "Shorter side of the images, pixels, for the features of --classifier svm and --boxes "
+        "ridge; use the same with detect --scales [default: one of --scales]",
+        Range(1, MAX_SIDE),
+    )
     optimizer: Literal["sgd", "adamw"] = setting("sgd", "Optimiser")  # the paper's is SGD
     lr: float = setting(0.001, "Learning rate", Range(0, 10, True, True))  # paper 2.3
     # the paper's is "step"; either begins after the warm-up
@@ -259,12 +275,15 @@ FINETUNE_LR = 1e-4  # of AdamW on the low-rank layers of a compressed network; h
 
 RECIPES: dict[str, TrainConfig] = {"paper": TrainConfig(), "modern": _MODERN}
 
+# Classification is fine-tuned alone; then come SVMs and box regressors.
+_IN_STAGES: dict[str, Any] = {"classifier": "svm", "boxes": "ridge", "loc_weight": 0.0}
+
 # Detector -> the settings in which its training differs from the recipe's.
 DETECTOR_SETTINGS: dict[str, dict[str, Any]] = {
     # R-CNN 2.3: 32 positive and 96 background windows a batch, here of as many images as positive
     # ones; windows without any overlap are background too; VOC's images are not scaled
-    "rcnn": {"images_per_batch": 32, "bg_low": 0.0, "scales": (375,)},
-    "sppnet": {"train_from": "fc6"},  # paper 1.1: the convolutions cannot be fine-tuned
+    "rcnn": {"images_per_batch": 32, "bg_low": 0.0, "scales": (375,), **_IN_STAGES},
+    "sppnet": {"train_from": "fc6", **_IN_STAGES},  # paper 1.1: the convolutions stay frozen
 }
 
 # Data set -> its iterations, and the fractions of them after which the rate falls, where these

@@ -35,9 +35,11 @@ def initial_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 def settings(detector: str, **others) -> TrainConfig:
+    """Training in one stage; `test_stages` is about several."""
     return replace(
         recipe("paper", detector=detector), backbone=NAME, iterations=2, scales=(100,),
-        max_size=160, rois_per_batch=16, images_per_batch=2, **others,
+        max_size=160, rois_per_batch=16, images_per_batch=2, classifier="softmax", boxes="network",
+        **others,
     )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -14,6 +14,7 @@ from ..config import RECIPES, TrainConfig, TrainRuntimeConfig, check, flag_of
 from ..config import recipe as recipe_settings
 from ..data.registry import HELP, absolute_name
 from ..errors import ConfigError
+from ..runtime.files import size_text
 from ..runtime.launcher import is_first_process
 from ..runtime.paths import find_weights
 from .config_options import FromConfig, options_of
@@ -119,6 +120,13 @@ def train(
             help="Continue the run in this folder; without a value, the last run.",
         ),
     ] = None,
+    stage: Annotated[
+        Literal["finetune", "features", "svm", "boxes"] | None,
+        typer.Option(
+            help="Run this stage alone, of a training that has several [default: all].",
+            show_default=False,
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be trained, and stop.")
     ] = False,
@@ -193,6 +201,7 @@ def train(
             **_as_options(settings),
             **_as_options(runtime, without=("device",)),
         },
+        stage=stage,
         dry_run=dry_run,
         progress=progress_lines(not shown),
         on_message=lambda message: stderr.print(message, soft_wrap=True) if shown else None,
@@ -264,7 +273,9 @@ def _show_plan(learner: Learner, seconds: float, memory: int) -> None:
 
 
 def _duration(seconds: float) -> str:
-    return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{max(seconds / 60, 1):.0f} min"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.0f} min"
 
 
 def _show_result(result: TrainResult, eval_split: str, json: bool, quiet: bool) -> None:
@@ -277,6 +288,7 @@ def _show_result(result: TrainResult, eval_split: str, json: bool, quiet: bool) 
             "iterations": result.iterations,
             **{key: round(loss, 4) for key, loss in losses.items() if loss is not None},
             "waited": round(result.waited, 4),
+            "stages": [asdict(each) for each in result.stages],
         }
         print(dumps(answer))
     elif not quiet:
@@ -285,4 +297,6 @@ def _show_result(result: TrainResult, eval_split: str, json: bool, quiet: bool) 
             stderr.print(
                 f"best on {eval_split}: mAP {result.best_mean_ap:.1%}, {result.best_weights}"
             )
+        for each in result.stages:
+            stderr.print(f"{each.name}: {_duration(each.seconds)}, {size_text(each.bytes)}")
         stderr.print(f"weights: {result.weights}")

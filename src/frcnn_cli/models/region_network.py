@@ -12,6 +12,7 @@ B: images, R: RoIs, K: classes, C: channels, D: length of a RoI's features, U: o
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -28,9 +29,15 @@ from .low_rank import low_rank_layer
 from .region_operators import RegionOperator
 from .warp import Warp, stack_maps, whole_maps
 
+SVM = "svm"  # the score function of weights whose classes are linear SVMs
+# A margin of -1, from which R-CNN's test code keeps detections, becomes a score of 0.05, which is
+# the default threshold.
+_MARGIN_STEEPNESS = math.log(0.95 / 0.05)
+
 # Name -> function from class logits [R, K + 1] to scores in 0..1; column 0 is the background.
 SCORE_FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "softmax": lambda logits: logits.float().softmax(dim=1),
+    SVM: lambda margins: (_MARGIN_STEEPNESS * margins.float()).sigmoid(),
 }
 
 # Warped RoIs that go through the convolutions together; VGG16's maps of one take 26 MB.

@@ -13,7 +13,7 @@ from ..config import TrainConfig
 from ..errors import ConfigError
 from ..models.detectors import DETECTORS, DetectorSpec, build_network
 from ..models.low_rank import break_even_rank, random_pair
-from ..models.region_network import RegionNetwork
+from ..models.region_network import SVM, RegionNetwork
 from ..structures import PixelStatistics
 from .transfer import has_new_classes, replace_classes
 
@@ -134,6 +134,11 @@ def _from_state(config: TrainConfig, class_count: int, state: Mapping[str, Any])
 def _from_detector(
     network: RegionNetwork, header: WeightsHeader, classes: Sequence[str]
 ) -> InitialNetwork:
+    if header.score_function == SVM:  # the loss is that of a softmax
+        raise ConfigError(
+            "the classes of these weights are linear SVMs, which cannot be trained further",
+            "give the last.safetensors of their run, which is from before the SVMs",
+        )
     description = "a trained detector"
     if tuple(classes) != header.classes:
         new = replace_classes(network, header.classes, classes)
