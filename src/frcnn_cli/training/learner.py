@@ -168,7 +168,8 @@ class Learner:
                 )
                 output = self._parallel_network(images, rois)
         divisor = max(roi_count, 1) / self.world.size
-        return output, targets, fast_rcnn_loss(output, targets, divisor)
+        losses = fast_rcnn_loss(output, targets, divisor, self.config.loc_loss)
+        return output, targets, losses
 
     def _reseed_dropout(self, batch: Batch) -> None:
         """Give every image's dropout mask a seed made of the run's seed, iteration and slot."""

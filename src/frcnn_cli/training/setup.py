@@ -57,6 +57,7 @@ def set_up(
     world, initialisation = world or World(), initialisation or Initialisation()
     slots = world.slots(config.images_per_batch)
     dataset = dataset.with_classes(classes_to_train(dataset.classes, initialisation, state))
+    dataset = dataset.without_difficult() if config.difficult else dataset
     torch.manual_seed(config.seed)
     start = initial_network(config, dataset.classes, initialisation, state)
     network = start.network
