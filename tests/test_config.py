@@ -35,6 +35,7 @@ PAPER = {
     "rank": None,
     "classifier": "softmax",
     "boxes": "network",
+    "class_agnostic": False,
     "feature_scales": (),
     "loc_loss": "smooth_l1",
     "difficult": False,

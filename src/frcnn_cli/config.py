@@ -84,7 +84,8 @@ def check(config: Any) -> None:
 
 def _out_of_range(config: Any, name: str, expected: str) -> ConfigError:
     value, flag = getattr(config, name), flag_of(type(config), name)
-    text = ",".join(f"{one:g}" for one in (value if isinstance(value, tuple) else (value,)))
+    values = value if isinstance(value, tuple) else (value,)
+    text = ",".join(one if isinstance(one, str) else f"{one:g}" for one in values)
     return ConfigError(f"--{flag} {text} is out of range", f"expected {expected}")
 
 
@@ -186,6 +187,10 @@ class TrainConfig:
     classifier: Literal["softmax", "svm"] = setting(
         "softmax", "What scores regions: the network's softmax, or linear SVMs trained afterwards"
     )
+    # paper 2.1: False
+    class_agnostic: bool = setting(
+        False, "Refine a box alike for every class, with four outputs instead of four a class"
+    )
     # R-CNN, appendix C
     boxes: Literal["network", "ridge"] = setting(
         "network",
@@ -248,6 +253,11 @@ def _check_training(config: TrainConfig) -> None:
             "from 1 to --max-size",
         ),
         (config.bg_low < config.bg_high, "bg_low", "less than --bg-high"),
+        (
+            config.boxes == "network" or not config.class_agnostic,
+            "boxes",
+            "network: --class-agnostic has no regressors of classes",
+        ),
         (
             config.lr_schedule == "step" or config.lr_steps == TrainConfig.lr_steps,
             "lr_steps",
@@ -352,6 +362,10 @@ class DetectConfig:
     max_detections: int = setting(
         100, "Largest number of detections in an image", COUNT, flag="top"
     )
+    # code, test.py: 100; see `candidates_only`
+    class_limit: int | None = setting(
+        None, "Largest number of boxes of a class before --nms [default: all]", COUNT, "class-top"
+    )
     max_proposals: int = setting(2000, "Proposals used in each image", COUNT)  # paper 3
     classes: tuple[str, ...] = setting((), "Classes to detect: cat,dog [default: all]")
     # soft-NMS (Bodla et al. 2017)
@@ -388,6 +402,22 @@ class DetectConfig:
     )
     # paper 5.1
     box_regression: bool = setting(True, "Refine the boxes; without it the proposals are the boxes")
+
+
+def candidates_only(settings: DetectConfig) -> DetectConfig:
+    """Settings for the test of the paper's code, whose NMS comes after all images are done.
+
+    The best 100 boxes of each class whatever their score, without NMS; see `evaluation.protocol`.
+    """
+    return replace(
+        settings,
+        score_threshold=0.0,
+        nms_threshold=1.0,
+        class_limit=100,
+        max_detections=1_000_000,
+        vote_threshold=0.0,
+        soft_nms=False,
+    )
 
 
 COMPRESSION_RANK = 256  # of every layer, where no option gives a size
@@ -450,3 +480,23 @@ class CompressConfig:
             )
         ranks = dict(zip(names, map(int, numbers), strict=True))
         return cls(ranks=ranks, **others)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchConfig:
+    """The benchmark of R-CNN, SPPnet and Fast R-CNN."""
+
+    backbone: str = setting("alexnet", "Convolutional network; alexnet and vgg16 are in the paper")
+    images: int = setting(2, "Photographs, at most 4", Range(1, 4))
+    repeats: int = setting(
+        2, "Timed passes of each method over each photograph; the fastest counts", COUNT
+    )
+    max_proposals: int = setting(2000, "Proposals used in each image", COUNT)  # paper 3
+    regions: int = setting(
+        64, "Regions of an image that R-CNN is measured on; the rest is extrapolated", COUNT
+    )
+    precision: Precision = setting(
+        "fp32", "Type of the networks' arithmetic, but for the rows with precision auto"
+    )
+    training: bool = setting(True, "Time a batch of training too")
+    device: str = setting("auto", "auto, cpu, cuda or cuda:N")

@@ -286,6 +286,7 @@ def test_header_lacks_a_field(tmp_path: Path, network: RegionNetwork, field: str
         {"ranks": [1]},
         {"ranks": {"fc6": "many"}},
         {"ranks": {"fc6": None}},
+        {"class_agnostic": 1},
         {"warp": None},
         {"warp": [224, 16]},
         {"warp": {"side": 10**9}},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -20,7 +21,9 @@ from frcnn_cli.inference.detector import Detector
 from frcnn_cli.inference.profile import profile
 from frcnn_cli.models.detectors import DETECTORS
 from frcnn_cli.models.warp import Warp
-from frcnn_cli.training.initialisation import Initialisation
+from frcnn_cli.proposers.registry import proposal_source
+from frcnn_cli.training.initialisation import Initialisation, continue_from
+from frcnn_cli.training.statistics import compute_statistics
 from frcnn_cli.training.train import TrainResult, train
 from tiny import NAME, add_tiny_backbone
 
@@ -116,3 +119,58 @@ def test_maps_that_do_not_exist_cannot_be_cached(
             runtime=replace(RUNTIME, cache_features=True),
             threads=1,
         )
+
+
+def test_class_agnostic_boxes(tmp_path: Path, voc_folder: Path, initial_weights: Path) -> None:
+    """One refinement for every class: trained, normalised, saved, loaded and resumed."""
+    config = settings("fast_rcnn", class_agnostic=True)
+    trained = run(config, voc_folder, initial_weights, tmp_path / "run")
+    network, header = load_weights(trained.weights)
+    assert header.class_agnostic
+    assert network.bbox_pred.out_features == 4
+    with torch.inference_mode():
+        deltas = network.predict(torch.rand(5, 24)).box_deltas
+    assert deltas.shape == (5, 4, 4)
+    assert (deltas == deltas[:, :1]).all()
+    images = load_voc(voc_folder, "voc", "train", ())
+    detect = DetectConfig(score_threshold=0.1, max_proposals=40)
+    detector = Detector.load(trained.weights, config=detect, device="cpu")
+    assert 0 <= evaluate(detector, images, workers=1).mean_ap <= 1
+    further, config = continue_from(trained.weights, config, ())
+    assert config.class_agnostic
+    renamed = replace(
+        images,
+        classes=("cube", *images.classes[1:]),
+        annotations=tuple(
+            replace(each, names=tuple("cube" if name == "ball" else name for name in each.names))
+            for each in images.annotations
+        ),
+    )
+    again = train(
+        config, renamed, folder=tmp_path / "further", initialisation=further, runtime=RUNTIME,
+        threads=1,
+    )  # fmt: skip
+    assert again is not None
+    assert read_header(again.weights).classes[0] == "cube"
+
+
+def test_class_agnostic_targets_have_one_mean_and_deviation(
+    tmp_path: Path, voc_folder: Path, initial_weights: Path
+) -> None:
+    """As one class that stands for all of them."""
+    images, source = load_voc(voc_folder, "voc", "train", ()), proposal_source("fast")
+    one_class = replace(
+        images,
+        classes=("thing",),
+        annotations=tuple(
+            replace(each, names=("thing",) * len(each.names)) for each in images.annotations
+        ),
+    )
+    common = {"max_proposals": 300, "fg_threshold": 0.5, "bg_thresholds": (0.1, 0.5), "threads": 1}
+    agnostic, thing = (
+        compute_statistics(each, source, class_agnostic=flag, on_image=lambda: None, **common)
+        for each, flag in ((images, True), (one_class, False))
+    )
+    for label in (1, 2, 3):
+        assert np.array_equal(agnostic.deltas.mean[label], thing.deltas.mean[1])
+        assert np.array_equal(agnostic.deltas.std[label], thing.deltas.std[1])

@@ -53,6 +53,7 @@ class WeightsHeader:
     region_operator: str = DETECTORS[DEFAULT_DETECTOR].region_operator  # key of REGION_OPERATORS
     score_function: str = DETECTORS[DEFAULT_DETECTOR].score_function  # key of SCORE_FUNCTIONS
     warp: Warp | None = DETECTORS[DEFAULT_DETECTOR].warp  # of regions, before the convolutions
+    class_agnostic: bool = False  # boxes are refined alike for every class
     ranks: dict[str, int] = field(default_factory=dict)  # of the compressed layers
     prefilter: dict[str, int] = field(default_factory=dict)  # ranks of the prefilter's layers
     provenance: dict[str, object] = field(
@@ -62,7 +63,12 @@ class WeightsHeader:
     @property
     def detector_spec(self) -> DetectorSpec:
         """The parts of the network in which detectors differ."""
-        return DetectorSpec(self.region_operator, self.score_function, self.warp)
+        return DetectorSpec(
+            region_operator=self.region_operator,
+            score_function=self.score_function,
+            warp=self.warp,
+            class_agnostic=self.class_agnostic,
+        )
 
 
 def save_weights(
@@ -154,14 +160,16 @@ def _is_finite(tensor: Tensor) -> bool:
 
 
 def _to_json(header: WeightsHeader) -> dict[str, object]:
-    # left out where there is none, so that earlier versions read the file
+    # left out where they say nothing, so that earlier versions read the file
     warp = {} if header.warp is None else {"warp": asdict(header.warp)}
+    agnostic = {"class_agnostic": True} if header.class_agnostic else {}
     return {
         "format": FORMAT,
         "detector": header.detector,
         "region_operator": header.region_operator,
         "score_function": header.score_function,
         **warp,
+        **agnostic,
         "backbone": header.backbone,
         "classes": header.classes,
         "pixel_mean": header.pixels.mean,
@@ -234,6 +242,7 @@ def _is_valid(header: WeightsHeader) -> bool:
         and 1 <= header.scale <= header.max_size <= MAX_SIDE
         and isinstance(header.provenance, dict)
         and (header.warp is None or header.warp.is_valid)
+        and isinstance(header.class_agnostic, bool)
     )
 
 

@@ -27,6 +27,7 @@ class DetectorSpec:
     score_function: str  # key of SCORE_FUNCTIONS
     # Regions are cut out of the image before the convolutions; None: pooled from their maps.
     warp: Warp | None = None
+    class_agnostic: bool = False  # the box of a region is refined alike for every class
 
 
 DETECTORS: dict[str, DetectorSpec] = {
@@ -67,7 +68,7 @@ def build_network(
         fc_layers[name] = layer
         width = size
     cls_score = nn.Linear(width, class_count + 1)
-    bbox_pred = nn.Linear(width, (class_count + 1) * 4)
+    bbox_pred = nn.Linear(width, 4 if detector.class_agnostic else (class_count + 1) * 4)
     nn.init.normal_(cls_score.weight, std=0.01)
     nn.init.normal_(bbox_pred.weight, std=0.001)
     nn.init.zeros_(cls_score.bias)

@@ -94,7 +94,8 @@ class RegionNetwork(nn.Module):
         features: the convolutions of the backbone.
         fc_layers: the layers of the box head by name, in order; each is an nn.Linear, or an
             nn.Sequential of two of low rank.
-        cls_score, bbox_pred: the layers of the predictor, with K + 1 and 4 * (K + 1) outputs.
+        cls_score, bbox_pred: the layers of the predictor, with K + 1 and 4 * (K + 1) outputs;
+            bbox_pred has 4 where boxes are refined alike for every class.
         score_function: a key of SCORE_FUNCTIONS.
         warp: cuts the RoIs out of the image before the convolutions, as in R-CNN; None where the
             convolutions see the whole image.
@@ -253,7 +254,8 @@ class RegionNetwork(nn.Module):
     def predict_boxes(self, h: Tensor) -> Tensor:
         """The box deltas [R, K + 1, 4], from outputs [R, U] of the box head."""
         deltas: Tensor = self.bbox_pred(h)
-        return deltas.view(deltas.shape[0], self.cls_score.out_features, 4)
+        by_class = deltas.view(deltas.shape[0], self.bbox_pred.out_features // 4, 4)
+        return by_class.expand(-1, self.cls_score.out_features, -1)
 
     def heads(self, x: Tensor) -> HeadOutput:
         """Box head and predictor, from RoI features [R, D]."""

@@ -10,7 +10,7 @@ from typing import Any
 from ..checkpoints.pretrained import RANDOM, RANDOM_WEIGHTS, start_from_imagenet
 from ..checkpoints.weights import WeightsHeader, load_weights
 from ..config import TrainConfig
-from ..errors import ConfigError
+from ..errors import ConfigError, unknown_name
 from ..models.detectors import DETECTORS, DetectorSpec, build_network
 from ..models.low_rank import break_even_rank, random_pair
 from ..models.region_network import SVM, RegionNetwork
@@ -70,6 +70,7 @@ def continue_from(
         config,
         backbone=header.backbone,
         detector=header.detector,
+        class_agnostic=header.class_agnostic,
         scales=config.scales if "scales" in chosen else (header.scale,),
         max_size=config.max_size if "max_size" in chosen else header.max_size,
     )
@@ -115,14 +116,22 @@ def initial_network(
     return _from_imagenet(config, len(classes), initialisation)
 
 
+def _new_network(config: TrainConfig, class_count: int) -> tuple[RegionNetwork, DetectorSpec]:
+    """A network with random weights, and its parts."""
+    if config.detector not in DETECTORS:
+        raise unknown_name("detector", config.detector, DETECTORS)
+    spec = replace(DETECTORS[config.detector], class_agnostic=config.class_agnostic)
+    return build_network(config.backbone, class_count, spec), spec
+
+
 def _from_state(config: TrainConfig, class_count: int, state: Mapping[str, Any]) -> InitialNetwork:
-    network = build_network(config.backbone, class_count, config.detector)
+    network, spec = _new_network(config, class_count)
     network.set_ranks(state["ranks"])
     mean, std = state["pixels"]
     return InitialNetwork(
         network=network,
         detector=config.detector,
-        detector_spec=DETECTORS[config.detector],
+        detector_spec=spec,
         pixels=PixelStatistics(tuple(mean), tuple(std)),
         description=str(state["provenance"]["init"]),
         ranks=state["ranks"],
@@ -163,7 +172,7 @@ def _from_detector(
 def _from_imagenet(
     config: TrainConfig, class_count: int, initialisation: Initialisation
 ) -> InitialNetwork:
-    network = build_network(config.backbone, class_count, config.detector)
+    network, spec = _new_network(config, class_count)
     pixels, filled, description = start_from_imagenet(
         network, initialisation.imagenet_weights, initialisation.pixels
     )
@@ -174,7 +183,7 @@ def _from_imagenet(
     return InitialNetwork(
         network=network,
         detector=config.detector,
-        detector_spec=DETECTORS[config.detector],
+        detector_spec=spec,
         pixels=pixels,
         description=description,
         ranks=ranks,

@@ -70,6 +70,7 @@ def set_up(
         max_proposals=config.max_proposals,
         fg_threshold=config.fg_threshold,
         bg_thresholds=(config.bg_low, config.bg_high),
+        class_agnostic=start.detector_spec.class_agnostic,
         threads=threads,
         on_image=on_image,
     )
@@ -84,6 +85,7 @@ def set_up(
         region_operator=start.detector_spec.region_operator,
         score_function=start.detector_spec.score_function,
         warp=start.detector_spec.warp,
+        class_agnostic=start.detector_spec.class_agnostic,
         ranks=dict(start.ranks),
         provenance={
             **start.history,
