@@ -17,6 +17,7 @@ from .. import __version__
 from ..errors import FrcnnError, out_of_memory, reason
 from ..runtime.launcher import is_first_process
 from ..training.interruption import InterruptedRun
+from .bench import bench
 from .compress import compress
 from .console import say_error
 from .detect import detect
@@ -100,6 +101,7 @@ app.command("train", cls=TrainCommand)(train)
 app.command("compress")(compress)
 app.command("detect")(detect)
 app.command("eval")(evaluate)
+app.command("bench")(bench)
 app.add_typer(weights, name="weights")
 
 
