@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import heapq
 import math
 from collections.abc import Sequence
 from fractions import Fraction
@@ -84,6 +85,36 @@ def soft_nms(
             if i != best
         ]
     return taken
+
+
+def fast_rcnn_selection(
+    images: Sequence[Detections], classes: int, per_image: int
+) -> list[set[int]]:
+    """The loop of the paper's test.py: a heap of scores for each class raises its threshold.
+
+    Returns the indices of the boxes that are left in each image.
+    """
+    thresholds = [-math.inf] * (classes + 1)
+    heaps: list[list[float]] = [[] for _ in range(classes + 1)]
+    for image in images:
+        for label in range(1, classes + 1):
+            for score, own in zip(image.scores, image.labels, strict=True):
+                if own == label and score > thresholds[label]:
+                    heapq.heappush(heaps[label], float(score))
+            if len(heaps[label]) > per_image * len(images):
+                while len(heaps[label]) > per_image * len(images):
+                    heapq.heappop(heaps[label])
+                thresholds[label] = heaps[label][0]
+    left = []
+    for image in images:
+        kept: set[int] = set()
+        rows = [i for i in range(len(image)) if image.scores[i] > thresholds[image.labels[i]]]
+        for i in sorted(rows, key=lambda i: -image.scores[i]):
+            near = (j for j in kept if image.labels[j] == image.labels[i])
+            if all(iou(image.boxes[i], image.boxes[j]) < 0.3 for j in near):
+                kept.add(i)
+        left.append(kept)
+    return left
 
 
 def encode(proposal: Box, target: Box) -> list[float]:
