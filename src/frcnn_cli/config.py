@@ -238,6 +238,11 @@ class TrainConfig:
     # RNG_SEED in code
     seed: int = setting(3, "Seed of the random numbers", Range(0, 2**32 - 1))
 
+    @property
+    def trained_loc_weight(self) -> float:
+        """Weight of the box loss: 0 where ridge regression replaces the box layer afterwards."""
+        return 0.0 if self.boxes == "ridge" else self.loc_weight
+
 
 def _check_training(config: TrainConfig) -> None:
     """Check the rules that concern several settings."""
@@ -288,8 +293,7 @@ FINETUNE_LR = 1e-4  # of AdamW on the low-rank layers of a compressed network; h
 
 RECIPES: dict[str, TrainConfig] = {"paper": TrainConfig(), "modern": _MODERN}
 
-# Classification is fine-tuned alone; then come SVMs and box regressors.
-_IN_STAGES: dict[str, Any] = {"classifier": "svm", "boxes": "ridge", "loc_weight": 0.0}
+_IN_STAGES: dict[str, Any] = {"classifier": "svm", "boxes": "ridge"}
 
 # Detector -> the settings in which its training differs from the recipe's.
 DETECTOR_SETTINGS: dict[str, dict[str, Any]] = {

@@ -250,3 +250,10 @@ def test_the_bytes_of_a_region(tmp_path: Path, training: Training) -> None:
     reported = {stage.name: stage.bytes for stage in result.stages}["features"]
     index = (result.folder / "regions" / "index.json").stat().st_size
     assert reported - index == store.rows * region_bytes(HIDDEN)
+
+
+def test_boxes_are_trained_with_the_network_unless_they_are_regressed_afterwards() -> None:
+    config = recipe("paper", detector="rcnn")
+    assert config.trained_loc_weight == 0
+    assert replace(config, boxes="network").trained_loc_weight == 1
+    assert TrainConfig(loc_weight=3.0).trained_loc_weight == 3

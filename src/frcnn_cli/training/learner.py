@@ -120,7 +120,7 @@ class Learner:
                     "try a smaller --lr; an earlier checkpoint in the run's folder is intact",
                 )
             self.optimizer.zero_grad()
-            torch.autograd.backward(losses.total(config.loc_weight))
+            torch.autograd.backward(losses.total(config.trained_loc_weight))
             if config.clip_norm:
                 torch.nn.utils.clip_grad_norm_(self.network.parameters(), config.clip_norm)
             self.optimizer.step()
@@ -232,7 +232,7 @@ class Learner:
                 begun = time.monotonic()
                 with self._explain_out_of_memory():
                     losses = self.forward(batch, cache)[2]
-                    torch.autograd.backward(losses.total(self.config.loc_weight))
+                    torch.autograd.backward(losses.total(self.config.trained_loc_weight))
                     if self.device.type == "cuda":
                         torch.cuda.synchronize(self.device)
                 seconds.append(time.monotonic() - begun)

@@ -144,18 +144,34 @@ def train(
         if world.size > 1:
             on_message(f"the other stages run in one process: frcnn train --resume {folder}")
             return result
-        inputs = StageInputs(
-            folder=folder,
-            config=config,
-            dataset=learner.batches.dataset,
-            source=source,
-            runtime=runtime,
-            threads=threads,
-            progress=progress,
-            on_message=on_message,
-        )
-        weights, reports = run_stages(inputs, stage)
-        return replace(result, weights=weights, stages=tuple(reports))
+        return _later_stages(result, learner, stage, threads, progress, on_message)
+
+
+def _later_stages(
+    result: TrainResult,
+    learner: Learner,
+    stage: str | None,
+    threads: int,
+    progress: Progress,
+    on_message: Callable[[str], None],
+) -> TrainResult:
+    """Run the stages after fine-tuning; for the arguments see `train`.
+
+    Raises:
+        InterruptedRun, FrcnnError: see `run_stages`.
+    """
+    inputs = StageInputs(
+        folder=result.folder,
+        config=learner.config,
+        dataset=learner.batches.dataset,
+        source=learner.batches.source,
+        runtime=learner.runtime,
+        threads=threads,
+        progress=progress,
+        on_message=on_message,
+    )
+    weights, reports = run_stages(inputs, stage)
+    return replace(result, weights=weights, stages=tuple(reports))
 
 
 def open_folder(
