@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import heapq
 import math
 from collections.abc import Sequence
 from fractions import Fraction
@@ -86,6 +87,36 @@ def soft_nms(
     return taken
 
 
+def fast_rcnn_selection(
+    images: Sequence[Detections], classes: int, per_image: int
+) -> list[set[int]]:
+    """The loop of the paper's test.py: a heap of scores for each class raises its threshold.
+
+    Returns the indices of the boxes that are left in each image.
+    """
+    thresholds = [-math.inf] * (classes + 1)
+    heaps: list[list[float]] = [[] for _ in range(classes + 1)]
+    for image in images:
+        for label in range(1, classes + 1):
+            for score, own in zip(image.scores, image.labels, strict=True):
+                if own == label and score > thresholds[label]:
+                    heapq.heappush(heaps[label], float(score))
+            if len(heaps[label]) > per_image * len(images):
+                while len(heaps[label]) > per_image * len(images):
+                    heapq.heappop(heaps[label])
+                thresholds[label] = heaps[label][0]
+    left = []
+    for image in images:
+        kept: set[int] = set()
+        rows = [i for i in range(len(image)) if image.scores[i] > thresholds[image.labels[i]]]
+        for i in sorted(rows, key=lambda i: -image.scores[i]):
+            near = (j for j in kept if image.labels[j] == image.labels[i])
+            if all(iou(image.boxes[i], image.boxes[j]) < 0.3 for j in near):
+                kept.add(i)
+        left.append(kept)
+    return left
+
+
 def encode(proposal: Box, target: Box) -> list[float]:
     """R-CNN (Girshick et al. 2014), appendix C, equations 6 to 9."""
     p_w, p_h = proposal[2] - proposal[0], proposal[3] - proposal[1]
@@ -140,6 +171,25 @@ def roi_max_pool(features: NDArray, rois: NDArray, size: tuple[int, int], scale:
                 ]
                 if cells:
                     out[r, :, p, q] = np.max(cells, axis=0)
+    return out
+
+
+def warp(image: NDArray, roi: Box, side: int, context: int) -> NDArray:
+    """R-CNN, appendix A: a RoI of an image [C, H, W], warped to [C, side, side] with context.
+
+    Pixel j covers j to j + 1 and has its colour at j + 0.5; pixels outside of the image are zero.
+    """
+    channels, height, width = image.shape
+    out = np.zeros((channels, side, side))
+    for row in range(side):
+        for column in range(side):
+            x = roi[0] + (column + 0.5 - context) / (side - 2 * context) * (roi[2] - roi[0]) - 0.5
+            y = roi[1] + (row + 0.5 - context) / (side - 2 * context) * (roi[3] - roi[1]) - 0.5
+            for j in (math.floor(y), math.floor(y) + 1):
+                for i in (math.floor(x), math.floor(x) + 1):
+                    if 0 <= i < width and 0 <= j < height:
+                        share = (1 - abs(x - i)) * (1 - abs(y - j))
+                        out[:, row, column] += share * image[:, j, i]
     return out
 
 

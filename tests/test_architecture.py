@@ -27,9 +27,13 @@ MAY_IMPORT: dict[str, set[str]] = {
         "training", "evaluation", "inference", "proposers", "data", "checkpoints", "models", "ops",
         "runtime",
     },
+    "bench": {
+        "training", "evaluation", "inference", "proposers", "data", "checkpoints", "models", "ops",
+        "runtime",
+    },
     "cli": {
-        "compression", "training", "evaluation", "inference", "proposers", "data", "checkpoints",
-        "models", "ops", "runtime",
+        "bench", "compression", "training", "evaluation", "inference", "proposers", "data",
+        "checkpoints", "models", "ops", "runtime",
     },
 }  # fmt: skip
 MODULES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py"))

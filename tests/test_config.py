@@ -7,6 +7,7 @@ import pytest
 from frcnn_cli import config
 from frcnn_cli.config import DetectConfig, TrainConfig
 from frcnn_cli.errors import ConfigError
+from frcnn_cli.models.detectors import DETECTORS
 
 PAPER = {
     "iterations": 40_000,
@@ -32,6 +33,12 @@ PAPER = {
     "bias_lr": 2.0,
     "backbone_lr": 1.0,
     "rank": None,
+    "classifier": "softmax",
+    "boxes": "network",
+    "class_agnostic": False,
+    "feature_scales": (),
+    "loc_loss": "smooth_l1",
+    "difficult": False,
     "seed": 3,
 }
 NOT_IN_THE_PAPER = {"backbone", "detector", "train_from"}  # the last is up to the backbone
@@ -102,8 +109,7 @@ def test_every_recipe_is_sound(name: str) -> None:
         ({"iterations": -5}, "iterations"),
         ({"images_per_batch": 0}, "images-per-batch"),
         ({"rois_per_batch": 1}, "rois-per-batch"),
-        ({"images_per_batch": 4, "rois_per_batch": 12}, "rois-per-batch"),
-        ({"images_per_batch": 3, "rois_per_batch": 128}, "rois-per-batch"),
+        ({"images_per_batch": 4, "rois_per_batch": 3}, "rois-per-batch"),
         ({"lr": 0.0}, "lr"),
         ({"lr": -0.1}, "lr"),
         ({"lr": float("nan")}, "lr"),
@@ -171,6 +177,18 @@ def test_recipe_auto_is_the_papers_for_its_data(data: str, name: str) -> None:
     [(1, 500), (50, 500), (160, 1600), (600, 6000), (2500, 6000), (5000, 12_000), (10**6, 240_000)],
 )
 def test_recipe_auto_lasts_as_long_as_the_images_need(images: int, iterations: int) -> None:
-    assert config.recipe("auto", "photos", images).iterations == iterations
-    assert config.recipe("auto", "voc2007", images).iterations == 40_000
-    assert config.recipe("modern", "photos", images) == config.recipe("modern")
+    assert config.recipe("auto", "photos", images=images).iterations == iterations
+    assert config.recipe("auto", "voc2007", images=images).iterations == 40_000
+    assert config.recipe("modern", "photos", images=images) == config.recipe("modern")
+
+
+def test_settings_of_a_detector_replace_the_recipes() -> None:
+    assert config.DETECTOR_SETTINGS.keys() <= DETECTORS.keys()
+    for name, own in config.DETECTOR_SETTINGS.items():
+        expected = {**asdict(config.recipe("paper")), "detector": name, **own}
+        assert asdict(config.recipe("paper", detector=name)) == expected
+        config.check(config.recipe("paper", detector=name))
+
+
+def test_sppnet_trains_the_fully_connected_layers_alone() -> None:
+    assert config.recipe("modern", detector="sppnet").train_from == "fc6"

@@ -85,7 +85,8 @@ def check(config: Any) -> None:
 
 def _out_of_range(config: Any, name: str, expected: str) -> ConfigError:
     value, flag = getattr(config, name), flag_of(type(config), name)
-    text = ",".join(f"{one:g}" for one in (value if isinstance(value, tuple) else (value,)))
+    values = value if isinstance(value, tuple) else (value,)
+    text = ",".join(one if isinstance(one, str) else f"{one:g}" for one in values)
     return ConfigError(f"--{flag} {text} is out of range", f"expected {expected}")
 
 
@@ -131,7 +132,10 @@ class TrainConfig:
     backbone: str = setting(
         "squeezenet1_1", "Convolutional network [default: squeezenet1_1, or that of --weights]"
     )
-    detector: str = setting("fast_rcnn", "Detector: how regions are pooled and scored")
+    detector: str = setting(
+        "fast_rcnn",
+        "Detector: fast_rcnn, sppnet or rcnn [default: fast_rcnn, or that of --weights]",
+    )
     # paper 2.3 and code: 30k at lr and 10k at lr / 10
     iterations: int = setting(40_000, "Batches to train on", COUNT)
     images_per_batch: int = setting(2, "Images in a batch", COUNT)  # paper 2.3: N
@@ -150,6 +154,8 @@ class TrainConfig:
     # paper 2.3: [0.1, 0.5) is background
     bg_low: float = setting(0.1, "Least IoU of a background RoI with an object", FRACTION)
     bg_high: float = setting(0.5, "IoU below which a RoI is background", FRACTION)
+    # code: True; without them mAP is higher, paper 5.2: 68.1 against 66.9
+    difficult: bool = setting(False, "Train on objects that are marked difficult too")
     # paper 3: about 2,000; code: all
     max_proposals: int = setting(2000, "Proposals used in each image", COUNT)
     # paper 5.2; the five scales of code are (480, 576, 688, 864, 1200), with a max_size of 2000
@@ -182,6 +188,28 @@ class TrainConfig:
     loc_weight: float = setting(
         1.0, "Weight of the box loss; 0: classification only", Range(0, 100)
     )
+    # paper 5.4; R-CNN 2.3
+    classifier: Literal["softmax", "svm"] = setting(
+        "softmax", "What scores regions: the network's softmax, or linear SVMs trained afterwards"
+    )
+    # paper 2.1: False
+    class_agnostic: bool = setting(
+        False, "Refine a box alike for every class, with four outputs instead of four a class"
+    )
+    # R-CNN, appendix C
+    boxes: Literal["network", "ridge"] = setting(
+        "network",
+        "What refines boxes: the layer trained with the network, or ridge regression afterwards",
+    )
+    # SPPnet (He et al. 2014), section 4.1: 480,576,688,864,1200
+    feature_scales: tuple[int, ...] = setting(
+        (),
+        "Shorter side of the images, pixels, for the features of --classifier svm and --boxes "
+        "ridge; use the same with detect --scales [default: one of --scales]",
+        Range(1, MAX_SIDE),
+    )
+    # paper 2.3 and equation 3; R-CNN and SPPnet have L2
+    loc_loss: Literal["smooth_l1", "l2"] = setting("smooth_l1", "Loss of the boxes")
     optimizer: Literal["sgd", "adamw"] = setting("sgd", "Optimiser")  # the paper's is SGD
     lr: float = setting(0.001, "Learning rate", Range(0, 10, True, True))  # paper 2.3
     # the paper's is "step"; either begins after the warm-up
@@ -215,15 +243,19 @@ class TrainConfig:
     # RNG_SEED in code
     seed: int = setting(3, "Seed of the random numbers", Range(0, 2**32 - 1))
 
+    @property
+    def trained_loc_weight(self) -> float:
+        """Weight of the box loss: 0 where ridge regression replaces the box layer afterwards."""
+        return 0.0 if self.boxes == "ridge" else self.loc_weight
+
 
 def _check_training(config: TrainConfig) -> None:
     """Check the rules that concern several settings."""
     rules = [
         (
-            config.rois_per_batch % config.images_per_batch == 0
-            and config.fg_fraction * config.rois_per_batch >= config.images_per_batch,
+            config.rois_per_batch >= config.images_per_batch,
             "rois_per_batch",
-            "a multiple of --images-per-batch, enough for one foreground RoI in each image",
+            "at least --images-per-batch, a RoI in each image",
         ),
         (
             bool(config.scales) and max(config.scales) <= config.max_size,
@@ -231,6 +263,11 @@ def _check_training(config: TrainConfig) -> None:
             "from 1 to --max-size",
         ),
         (config.bg_low < config.bg_high, "bg_low", "less than --bg-high"),
+        (
+            config.boxes == "network" or not config.class_agnostic,
+            "boxes",
+            "network: --class-agnostic has no regressors of classes",
+        ),
         (
             config.lr_schedule == "step" or config.lr_steps == TrainConfig.lr_steps,
             "lr_steps",
@@ -262,6 +299,15 @@ FINETUNE_LR = 1e-4  # of AdamW on the low-rank layers of a compressed network; h
 AUTO = "auto"  # the paper's recipe for the data of the paper, else modern's in fitting length
 RECIPES: dict[str, TrainConfig] = {AUTO: _MODERN, "paper": TrainConfig(), "modern": _MODERN}
 
+_IN_STAGES: dict[str, Any] = {"classifier": "svm", "boxes": "ridge"}
+
+# Detector -> the settings in which its training differs from the recipe's.
+DETECTOR_SETTINGS: dict[str, dict[str, Any]] = {
+    # R-CNN 2.3: 32 positive and 96 background windows a batch, here of as many images as positive
+    # ones; windows without any overlap are background too; VOC's images are not scaled
+    "rcnn": {"images_per_batch": 32, "bg_low": 0.0, "scales": (375,), **_IN_STAGES},
+    "sppnet": {"train_from": "fc6", **_IN_STAGES},  # paper 1.1: the convolutions stay frozen
+}
 
 # Data set -> its iterations, and the fractions of them after which the rate falls, where these
 # differ from TrainConfig's (paper 5.3 and 5.6; the step for COCO is that of code).
@@ -283,12 +329,18 @@ def auto_iterations(images: int) -> int:
     return min(max(few, many, 500), 240_000)
 
 
-def recipe(name: str, dataset: str = "", images: int | None = None) -> TrainConfig:
+def recipe(
+    name: str,
+    dataset: str = "",
+    detector: str = TrainConfig.detector,
+    images: int | None = None,
+) -> TrainConfig:
     """The settings of a recipe.
 
     Args:
         dataset: name of the training set; the paper's schedule depends on it (`SCHEDULES`), and
             so does recipe auto.
+        detector: what is to be trained; see `DETECTOR_SETTINGS`.
         images: of the training set; the length of recipe auto depends on it.
     Raises:
         ConfigError: there is no recipe of that name.
@@ -297,7 +349,8 @@ def recipe(name: str, dataset: str = "", images: int | None = None) -> TrainConf
         raise unknown_name("recipe", name, RECIPES)
     if name == AUTO and all(map(_OF_THE_PAPER.fullmatch, dataset.split("+"))):
         name = "paper"
-    settings = RECIPES[name]
+    own = DETECTOR_SETTINGS.get(detector, {})
+    settings = replace(RECIPES[name], detector=detector, **own)
     if name == AUTO and images is not None:
         return replace(settings, iterations=auto_iterations(images))
     trained_on = "+".join(sorted(dataset.partition(":")[0].split("+")))
@@ -345,6 +398,10 @@ class DetectConfig:
     max_detections: int = setting(
         100, "Largest number of detections in an image", COUNT, flag="top"
     )
+    # code, test.py: 100; see `candidates_only`
+    class_limit: int | None = setting(
+        None, "Largest number of boxes of a class before --nms [default: all]", COUNT, "class-top"
+    )
     max_proposals: int = setting(2000, "Proposals used in each image", COUNT)  # paper 3
     classes: tuple[str, ...] = setting((), "Classes to detect: cat,dog [default: all]")
     # soft-NMS (Bodla et al. 2017)
@@ -384,6 +441,22 @@ class DetectConfig:
     )
     # paper 5.1
     box_regression: bool = setting(True, "Refine the boxes; without it the proposals are the boxes")
+
+
+def candidates_only(settings: DetectConfig) -> DetectConfig:
+    """Settings for the test of the paper's code, whose NMS comes after all images are done.
+
+    The best 100 boxes of each class whatever their score, without NMS; see `evaluation.protocol`.
+    """
+    return replace(
+        settings,
+        score_threshold=0.0,
+        nms_threshold=1.0,
+        class_limit=100,
+        max_detections=1_000_000,
+        vote_threshold=0.0,
+        soft_nms=False,
+    )
 
 
 COMPRESSION_RANK = 256  # of every layer, where no option gives a size
@@ -446,3 +519,23 @@ class CompressConfig:
             )
         ranks = dict(zip(names, map(int, numbers), strict=True))
         return cls(ranks=ranks, **others)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchConfig:
+    """The benchmark of R-CNN, SPPnet and Fast R-CNN."""
+
+    backbone: str = setting("alexnet", "Convolutional network; alexnet and vgg16 are in the paper")
+    images: int = setting(2, "Photographs, at most 4", Range(1, 4))
+    repeats: int = setting(
+        2, "Timed passes of each method over each photograph; the fastest counts", COUNT
+    )
+    max_proposals: int = setting(2000, "Proposals used in each image", COUNT)  # paper 3
+    regions: int = setting(
+        64, "Regions of an image that R-CNN is measured on; the rest is extrapolated", COUNT
+    )
+    precision: Precision = setting(
+        "fp32", "Type of the networks' arithmetic, but for the rows with precision auto"
+    )
+    training: bool = setting(True, "Time a batch of training too")
+    device: str = setting("auto", "auto, cpu, cuda or cuda:N")

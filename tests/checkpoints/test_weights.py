@@ -286,6 +286,13 @@ def test_header_lacks_a_field(tmp_path: Path, network: RegionNetwork, field: str
         {"ranks": [1]},
         {"ranks": {"fc6": "many"}},
         {"ranks": {"fc6": None}},
+        {"class_agnostic": 1},
+        {"warp": None},
+        {"warp": [224, 16]},
+        {"warp": {"side": 10**9}},
+        {"warp": {"side": "224", "context": 16}},
+        {"warp": {"side": 224, "context": 112}},
+        {"warp": {"side": 224, "colour": 0}},
     ],
     ids=str,
 )

@@ -360,3 +360,22 @@ def test_a_folder_given_with_data_alone_may_have_any_format(
     again = answer(f"--from {found['detections']} --data {tmp_path / name} --split val --json")
     assert again["metric"].startswith("coco" if name == "coco" else "voc07")
     assert again["images"] == first["images"]
+
+
+def test_both_protocols_side_by_side(weights, voc_folder) -> None:
+    common = f"--data {voc_folder} -w {weights}"
+    both = answer(f"{common} {VAL} --protocol both")
+    ours, original = (
+        answer(f"{common} {VAL} --protocol {name}") for name in ("py-faster-rcnn", "fast-rcnn")
+    )
+    assert both["map"] == ours["map"]
+    assert both["protocols"] == {
+        "py-faster-rcnn": pytest.approx(ours["map"], abs=1e-6),
+        "fast-rcnn": pytest.approx(original["map"], abs=1e-6),
+    }
+    shown = run("eval", f"{common} --split val --protocol both").stdout
+    assert re.search(r"mean by protocol: py-faster-rcnn 0\.\d{4}, fast-rcnn 0\.\d{4}", shown)
+
+
+def test_a_protocol_needs_a_detector(saved) -> None:
+    assert "--protocol is for a detector" in failure(run("eval", f"--from {saved} --protocol both"))

@@ -36,7 +36,7 @@ def test_dry_run_prints_the_plan_and_writes_nothing(init, voc_folder) -> None:
         r"proposals cover [\d.]+% at IoU 0.5, [\d.]+% at IoU 0.7; \d+ foreground RoIs an image",
         r"[\d.]+ M parameters trained, 0.00 M frozen; on cpu",
         r"4 iterations of 2 images and 16 RoIs: every image 1.1 times",
-        r"a trial step took [\d.]+ s and [\d.]+ GB: about 1 min for 4 iterations",
+        r"a trial step took [\d.]+ s and [\d.]+ GB: about \d+ s for 4 iterations",
     ):
         assert re.search(pattern, said), (pattern, said)
 
@@ -184,8 +184,7 @@ def test_two_data_sets_as_one(init, voc_folder, tmp_path) -> None:
         ("--eval-every 2 --eval-limit 1", "the 1 images of voc val have no object that counts"),
         ("--weights nothing", "unknown weights 'nothing'"),
         ("--name a/b", "--name a/b is not the name of a folder"),
-        ("--rois-per-batch 6", "--rois-per-batch 6 is out of range"),
-        ("--rois-per-batch 17", "--rois-per-batch 17 is out of range"),
+        ("--rois-per-batch 1", "--rois-per-batch 1 is out of range"),
         ("--eval-every 2 --eval-split nosplit", "voc has no split 'nosplit'"),
     ],
 )

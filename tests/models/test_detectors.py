@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from frcnn_cli.checkpoints.onnx import export_onnx
 from frcnn_cli.checkpoints.weights import WeightsHeader, load_weights, save_weights
@@ -22,7 +22,14 @@ from frcnn_cli.inference.profile import profile
 from frcnn_cli.models.backbones import BACKBONES, CAFFE_PIXELS, BackboneSpec, backbone_spec
 from frcnn_cli.models.detectors import DETECTORS, DetectorSpec, build_network
 from frcnn_cli.models.region_network import SCORE_FUNCTIONS
-from frcnn_cli.models.region_operators import REGION_OPERATORS, RegionOperator, RoIMaxPool
+from frcnn_cli.models.region_operators import (
+    REGION_OPERATORS,
+    SPP_SIDES,
+    RegionOperator,
+    RoIMaxPool,
+    spatial_pyramid,
+)
+from frcnn_cli.ops.warp import warp_regions
 from frcnn_cli.training.initialisation import Initialisation
 from frcnn_cli.training.train import train
 from synthetic import CLASSES
@@ -31,43 +38,8 @@ from tiny import NAME, add_tiny_backbone
 SPP = "spp"  # the detector that these tests add
 
 
-@dataclass(frozen=True)
-class PyramidMaxPool:
-    """Max pooling of every RoI on several grids, from fine to coarse (He et al. 2014)."""
-
-    levels: tuple[RoIMaxPool, ...]
-
-    @classmethod
-    def of_sides(cls, sides: tuple[int, ...], stride: int) -> PyramidMaxPool:
-        return cls(tuple(RoIMaxPool(side, stride) for side in sides))
-
-    @property
-    def bins(self) -> int:
-        return sum(level.bins for level in self.levels)
-
-    def __call__(self, maps: Tensor, rois: Tensor) -> Tensor:
-        return torch.cat([level(maps, rois) for level in self.levels], dim=1)
-
-    def distinct(self, rois: Tensor) -> tuple[Tensor, Tensor]:
-        return self.levels[0].distinct(rois)
-
-    def in_chunks(self, maps: Tensor, size: int, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
-        pools = [level.in_chunks(maps, size, dtype) for level in self.levels]
-        return lambda rois: torch.cat([pool(rois) for pool in pools], dim=1)
-
-    def for_export(self, max_side: int) -> Callable[[Tensor, Tensor], Tensor]:
-        pools = [level.for_export(max_side) for level in self.levels]
-        return lambda maps, boxes: torch.cat([pool(maps, boxes) for pool in pools], dim=1)
-
-    def from_channels_first(self, weight: Tensor) -> Tensor:
-        channels = weight.shape[1] // self.bins
-        parts = weight.split([channels * level.bins for level in self.levels], dim=1)
-        pairs = zip(self.levels, parts, strict=True)
-        return torch.cat([level.from_channels_first(part) for level, part in pairs], dim=1)
-
-
 def make_pyramid(backbone: BackboneSpec) -> RegionOperator:
-    return PyramidMaxPool.of_sides((3, 1), backbone.stride)
+    return spatial_pyramid(backbone, (3, 1))
 
 
 @pytest.fixture(autouse=True)
@@ -117,7 +89,7 @@ def test_every_detector_maps_images_and_rois_to_outputs(detector: str) -> None:
     assert output.class_logits.shape == scores.shape == (7, 5)
     assert output.box_deltas.shape == (7, 5, 4)
     assert none.class_logits.shape == (0, 5)
-    assert features.shape == (7, maps.shape[1] * network.region_operator.bins)
+    assert features.shape == (7, 16 * network.region_operator.bins)
     assert torch.equal(by_steps.box_deltas, output.box_deltas)
     assert scores.dtype == torch.float32
     assert ((scores >= 0) & (scores <= 1)).all()
@@ -135,6 +107,7 @@ def test_every_detector_is_read_from_its_file(tmp_path: Path, detector: str) -> 
         detector=detector,
         region_operator=spec.region_operator,
         score_function=spec.score_function,
+        warp=spec.warp,
     )
     network = build_network(NAME, 3, detector).eval()
     save_weights(tmp_path / "a.safetensors", network, header)
@@ -160,6 +133,40 @@ def test_an_unknown_detector_offers_the_nearest() -> None:
     with pytest.raises(ConfigError, match="unknown detector 'fast_rcn'") as error:
         build_network(NAME, 3, "fast_rcn")
     assert "fast_rcnn" in error.value.hint
+
+
+@pytest.mark.parametrize("detector", [*DETECTORS, SPP])
+def test_every_detector_gives_the_same_features_in_chunks_and_for_export(detector: str) -> None:
+    torch.manual_seed(0)
+    network = build_network(NAME, 3, detector).eval()
+    images, rois = torch.randn(1, 3, 96, 160), random_rois(40, 1, 96)
+    with torch.inference_mode():
+        maps = network.image_features(images)
+        expected = network.region_features(maps, rois)
+        pool = network.features_in_chunks(maps, 15)
+        parts = [pool(part).clone() for part in rois.split(15)]
+        exported = network.features_for_export(160)(maps, rois[:, 1:])
+        chosen, inverse = network.distinct(torch.cat([rois, rois[:3]]))
+        none = pool(rois[:0])
+    torch.testing.assert_close(torch.cat(parts), expected)
+    torch.testing.assert_close(exported, expected)
+    torch.testing.assert_close(expected[chosen][inverse], torch.cat([expected, expected[:3]]))
+    assert none.shape == (0, expected.shape[1])
+
+
+def test_regions_that_are_warped_do_not_see_each_other() -> None:
+    """What R-CNN is: the features of a region are those of an image that shows it alone."""
+    torch.manual_seed(0)
+    network = build_network(NAME, 3, "rcnn").eval()
+    images, rois = torch.randn(2, 3, 96, 160), random_rois(6, 2, 96)
+    pooled = []
+    for roi in rois:
+        crop = warp_regions(images, roi[None], 224, 16)
+        maps = network.scale_features(network.features(crop))
+        pooled.append(F.adaptive_max_pool2d(maps, 3).permute(0, 2, 3, 1).flatten(1))
+    with torch.inference_mode():
+        ours = network.region_features(network.image_features(images), rois)
+    torch.testing.assert_close(ours, torch.cat(pooled))
 
 
 @pytest.fixture(params=[*REGION_OPERATORS, "pyramid"])
@@ -204,14 +211,17 @@ class TestRegionOperator:
         torch.testing.assert_close(exported, operator(maps, rois))
 
     def test_weights_from_channels_first_are_reordered(self, operator) -> None:
-        weight = torch.arange(2.0 * 5 * operator.bins).view(2, -1)
+        side = backbone_spec(NAME).pooled_size
+        weight = 1 + torch.arange(2.0 * 5 * side**2).view(2, -1)
         reordered = operator.from_channels_first(weight)
-        assert torch.equal(reordered.sort(dim=1).values, weight)
+        assert reordered.shape == (2, 5 * operator.bins)
+        torch.testing.assert_close(reordered.sum(dim=1), weight.sum(dim=1))
 
 
 @pytest.mark.parametrize("side", [1, 3, 6])
 def test_a_pyramid_of_one_level_is_roi_max_pooling(maps: Tensor, side: int) -> None:
-    pyramid, pool = PyramidMaxPool.of_sides((side,), 16), RoIMaxPool(side, 16)
+    backbone = replace(backbone_spec(NAME), pooled_size=side)
+    pyramid, pool = spatial_pyramid(backbone, (side,)), RoIMaxPool(side, 16)
     rois = random_rois(30, 2)
     assert pyramid.bins == pool.bins
     assert torch.equal(pyramid(maps, rois), pool(maps, rois))
@@ -219,6 +229,37 @@ def test_a_pyramid_of_one_level_is_roi_max_pooling(maps: Tensor, side: int) -> N
         assert torch.equal(ours, theirs)
     weight = torch.randn(4, 5 * side**2)
     assert torch.equal(pyramid.from_channels_first(weight), pool.from_channels_first(weight))
+
+
+def test_the_pyramid_of_sppnet_has_50_bins() -> None:
+    assert spatial_pyramid(backbone_spec("vgg16")).bins == 50
+
+
+@pytest.mark.parametrize("cells", [1, 2, 3, 5, 6, 7, 11, 13])
+def test_pyramid_pooling_is_adaptive_max_pooling_of_whole_cells(maps: Tensor, cells: int) -> None:
+    """RoIs whose edges are on cells: torch pools the same cells to the same bins."""
+    operator = spatial_pyramid(backbone_spec(NAME))
+    for first in {0, 13 - cells}:
+        corner = 16.0 * (first + cells - 1)  # the last cell belongs to the RoI
+        rois = torch.tensor([[1.0, 16.0 * first, 0.0, corner, 16.0 * (cells - 1)]])
+        part = maps[1, :, :cells, first : first + cells]
+        expected = [
+            F.adaptive_max_pool2d(part, side).permute(1, 2, 0).flatten() for side in SPP_SIDES
+        ]
+        assert torch.equal(operator(maps, rois)[0], torch.cat(expected))
+
+
+@pytest.mark.parametrize("sides", [(3, 2), (6, 3, 2, 1), (2, 1)])
+def test_weights_of_a_layer_are_those_of_the_finest_level(maps: Tensor, sides) -> None:
+    """At 3×3 bins, as the layer was trained, its outputs stay; on other grids their scale does."""
+    backbone = backbone_spec(NAME)
+    pool, pyramid = RoIMaxPool(3, 16), spatial_pyramid(backbone, sides)
+    weight, rois = torch.rand(4, 5 * 9), random_rois(8, 2)
+    weight = weight.mean(dim=1, keepdim=True).expand(4, 45) if sides[0] != 3 else weight
+    maps = torch.ones_like(maps) if sides[0] != 3 else maps
+    expected = pool(maps, rois) @ pool.from_channels_first(weight).T
+    ours = pyramid(maps, rois) @ pyramid.from_channels_first(weight).T
+    torch.testing.assert_close(ours, expected)
 
 
 def test_a_detector_is_added_by_an_entry(
@@ -285,12 +326,13 @@ def test_a_detector_is_added_by_an_entry(
 
 
 @pytest.mark.slow  # an export takes some ten seconds
-def test_an_added_detector_is_exported(tmp_path: Path) -> None:
+@pytest.mark.parametrize("detector", DETECTORS)
+def test_every_detector_is_exported(tmp_path: Path, detector: str) -> None:
     pytest.importorskip("onnx")
     pytest.importorskip("onnxscript")
     pytest.importorskip("onnxruntime")
     torch.manual_seed(0)
-    network = build_network(NAME, 3, SPP)
+    network, spec = build_network(NAME, 3, detector), DETECTORS[detector]
     nn.init.normal_(network.cls_score.weight, std=0.5)
     header = WeightsHeader(
         backbone=NAME,
@@ -298,9 +340,10 @@ def test_an_added_detector_is_exported(tmp_path: Path) -> None:
         pixels=CAFFE_PIXELS,
         scale=96,
         max_size=160,
-        detector=SPP,
-        region_operator="pyramid",
-        score_function="margin",
+        detector=detector,
+        region_operator=spec.region_operator,
+        score_function=spec.score_function,
+        warp=spec.warp,
     )
     save_weights(tmp_path / "a.safetensors", network, header)
     difference = export_onnx(tmp_path / "a.safetensors", tmp_path / "a.onnx")

@@ -39,6 +39,16 @@ def test_foreground_is_at_most_a_quarter(rois_per_image):
         assert fg_count == rois_per_image // 4
 
 
+@pytest.mark.parametrize(("rois_per_image", "fraction"), [(1, 0.25), (2, 0.25), (5, 0.3), (7, 0.5)])
+def test_foreground_is_right_on_average_where_it_is_not_whole(rois_per_image, fraction):
+    rng = np.random.default_rng(3)
+    overlaps = rng.uniform(0.1, 1, 500)
+    counts = [sample(overlaps, rng, rois_per_image, fraction)[1] for _ in range(4000)]
+    expected = rois_per_image * fraction
+    assert set(counts) == {int(expected), int(expected) + 1}
+    assert np.mean(counts) == pytest.approx(expected, abs=0.04)  # five standard errors
+
+
 @pytest.mark.parametrize(
     ("overlap", "foreground", "background"),
     [

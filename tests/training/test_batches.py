@@ -40,3 +40,22 @@ def test_several_scales(dataset, source, init, tmp_path) -> None:
         batch = trainer.learner.batches(iteration)
         assert min(batch.images.shape[2:]) == seen[iteration]
     assert trainer.learner.header.scale == 120
+
+
+def test_one_roi_of_each_image_is_foreground_a_quarter_of_the_time(
+    dataset, source, init, tmp_path
+) -> None:
+    config = replace(CONFIG, images_per_batch=16, rois_per_batch=16, iterations=40)
+    batches = make_trainer(dataset, source, init, tmp_path / "run", config).learner.batches
+    labels = []
+    for iteration in range(25):
+        batch = batches(iteration)
+        assert batch.rois[:, 0].tolist() == list(range(16))
+        labels += batch.targets.labels.tolist()
+    assert abs(np.mean(np.array(labels) > 0) - 0.25) < 0.1  # 400 draws: five standard errors
+
+
+def test_rois_that_cannot_be_divided_evenly(dataset, source, init, tmp_path) -> None:
+    config = replace(CONFIG, images_per_batch=3, rois_per_batch=32)
+    batch = make_trainer(dataset, source, init, tmp_path / "run", config).learner.batches(0)
+    assert batch.rois[:, 0].int().bincount().tolist() == [11, 11, 10]

@@ -88,3 +88,11 @@ def test_the_cpu_makes_batches_in_one_process_unless_told_otherwise() -> None:
 )
 def test_detection_is_at_the_scale_nearest_to_the_papers(scales, scale) -> None:
     assert detection_scale(scales) == scale
+
+
+def test_difficult_objects_are_trained_on_if_asked(dataset, source, init) -> None:
+    difficult = sum(truth.difficult.sum() for truth in dataset.ground_truths())
+    without = make_learner(dataset, source, init)
+    learner = make_learner(dataset, source, init, replace(CONFIG, difficult=True))
+    counts = [each.batches.statistics.object_counts.sum() for each in (without, learner)]
+    assert counts[1] - counts[0] == difficult > 0

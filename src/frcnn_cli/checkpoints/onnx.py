@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError, FrcnnError, reason
 from ..models.region_network import RegionNetwork
-from ..models.region_operators import RegionOperator
 from ..ops.box_coder import MAX_LOG_SCALE
 from ..runtime.files import write_atomically
 from .weights import WeightsHeader, load_weights
@@ -145,8 +144,8 @@ class Exported(nn.Module):
         self.std: Tensor
         self.register_buffer("mean", torch.tensor(header.pixels.mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(header.pixels.std).view(1, 3, 1, 1))
-        operator = model.region_operator
-        self.pool = operator.for_export(header.max_size) if for_export else _of_one_image(operator)
+        exported = model.features_for_export(header.max_size)
+        self.pool = exported if for_export else _of_one_image(model)
 
     def forward(self, image: Tensor, rois: Tensor) -> tuple[Tensor, Tensor]:
         """Scores and boxes; see `export_onnx`."""
@@ -158,11 +157,12 @@ class Exported(nn.Module):
         )
 
 
-def _of_one_image(operator: RegionOperator) -> Callable[[Tensor, Tensor], Tensor]:
-    """A region operator as a function of the maps and the boxes [R, 4] of one image."""
+def _of_one_image(model: RegionNetwork) -> Callable[[Tensor, Tensor], Tensor]:
+    """The region features of a network, from the maps and the boxes [R, 4] of one image."""
 
     def pool(maps: Tensor, boxes: Tensor) -> Tensor:
-        return operator(maps, torch.cat([boxes.new_zeros(len(boxes), 1), boxes], dim=1))
+        rois = torch.cat([boxes.new_zeros(len(boxes), 1), boxes], dim=1)
+        return model.region_features(maps, rois)
 
     return pool
 

@@ -155,8 +155,8 @@ def initialise(network: RegionNetwork, state: Mapping[str, Tensor]) -> list[str]
     """Copy ImageNet weights into a new network.
 
     `state` must hold all convolutions. fc6 and fc7 are copied from the classifier layers that the
-    backbone's spec names, if their sizes fit. The weights of fc6 are reordered to the order in
-    which the region operator lays out the features of a RoI.
+    backbone's spec names, if their sizes fit. The weights of fc6 are arranged for the bins of the
+    region operator.
 
     Args:
         state: tensors by torchvision's names.
@@ -182,11 +182,13 @@ def initialise(network: RegionNetwork, state: Mapping[str, Tensor]) -> list[str]
     for name, source in zip(network.fc_layers, spec.classifier_layers, strict=False):
         weight, bias = state.get(f"{source}.weight"), state.get(f"{source}.bias")
         layer = network.compressible_layers()[name]
-        shapes = [None if value is None else value.shape for value in (weight, bias)]
-        if weight is None or bias is None or shapes != [layer.weight.shape, layer.bias.shape]:
+        if weight is None or bias is None:
             continue
-        if name == next(iter(network.fc_layers)):
+        pooled = spec.channels * spec.pooled_size**2
+        if name == next(iter(network.fc_layers)) and weight.shape[1:] == (pooled,):
             weight = network.region_operator.from_channels_first(weight)
+        if (weight.shape, bias.shape) != (layer.weight.shape, layer.bias.shape):
+            continue
         with torch.no_grad():
             layer.weight.copy_(weight)
             layer.bias.copy_(bias)

@@ -48,7 +48,10 @@ def describe(path: Path) -> dict[str, Any]:
             **{name: _count(layer) for name, layer in network.output_layers().items()},
             **({"prefilter": _count(network.prefilter)} if header.prefilter else {}),
         },
-        "flops": {"features": network.image_flops(size), "roi": network.head_flops()},
+        "flops": {
+            "features": network.image_flops(size),
+            "roi": network.region_flops() + network.head_flops(),
+        },
         "provenance": header.provenance,
     }
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from ..models.backbones import BACKBONES
 from ..models.detectors import DEFAULT_DETECTOR, DETECTORS, DetectorSpec, build_network
 from ..models.region_network import SCORE_FUNCTIONS, RegionNetwork
 from ..models.region_operators import REGION_OPERATORS
+from ..models.warp import Warp
 from ..runtime.files import write_atomically
 from ..structures import PixelStatistics
 
@@ -51,6 +52,8 @@ class WeightsHeader:
     detector: str = DEFAULT_DETECTOR  # a name; the network is built from the next two fields
     region_operator: str = DETECTORS[DEFAULT_DETECTOR].region_operator  # key of REGION_OPERATORS
     score_function: str = DETECTORS[DEFAULT_DETECTOR].score_function  # key of SCORE_FUNCTIONS
+    warp: Warp | None = DETECTORS[DEFAULT_DETECTOR].warp  # of regions, before the convolutions
+    class_agnostic: bool = False  # boxes are refined alike for every class
     ranks: dict[str, int] = field(default_factory=dict)  # of the compressed layers
     prefilter: dict[str, int] = field(default_factory=dict)  # ranks of the prefilter's layers
     provenance: dict[str, object] = field(
@@ -59,8 +62,13 @@ class WeightsHeader:
 
     @property
     def detector_spec(self) -> DetectorSpec:
-        """The region operator and score function of the network."""
-        return DetectorSpec(self.region_operator, self.score_function)
+        """The parts of the network in which detectors differ."""
+        return DetectorSpec(
+            region_operator=self.region_operator,
+            score_function=self.score_function,
+            warp=self.warp,
+            class_agnostic=self.class_agnostic,
+        )
 
 
 def save_weights(
@@ -152,11 +160,16 @@ def _is_finite(tensor: Tensor) -> bool:
 
 
 def _to_json(header: WeightsHeader) -> dict[str, object]:
+    # left out where they say nothing, so that earlier versions read the file
+    warp = {} if header.warp is None else {"warp": asdict(header.warp)}
+    agnostic = {"class_agnostic": True} if header.class_agnostic else {}
     return {
         "format": FORMAT,
         "detector": header.detector,
         "region_operator": header.region_operator,
         "score_function": header.score_function,
+        **warp,
+        **agnostic,
         "backbone": header.backbone,
         "classes": header.classes,
         "pixel_mean": header.pixels.mean,
@@ -202,6 +215,7 @@ def _from_json(data: dict[str, Any]) -> WeightsHeader:
     mean, std = (tuple(map(float, data.pop(f"pixel_{name}"))) for name in ("mean", "std"))
     data["pixels"] = PixelStatistics(mean, std)
     data["classes"] = tuple(data["classes"])
+    data["warp"] = Warp(**data["warp"]) if "warp" in data else None
     data["ranks"] = _ranks(data["ranks"])
     data["prefilter"] = _ranks(data.get("prefilter", {}))
     return WeightsHeader(**data)
@@ -227,6 +241,8 @@ def _is_valid(header: WeightsHeader) -> bool:
         and isinstance(header.max_size, int)
         and 1 <= header.scale <= header.max_size <= MAX_SIDE
         and isinstance(header.provenance, dict)
+        and (header.warp is None or header.warp.is_valid)
+        and isinstance(header.class_agnostic, bool)
     )
 
 

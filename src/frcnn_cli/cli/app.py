@@ -19,6 +19,7 @@ from ..errors import FrcnnError, out_of_memory, printable, reason
 from ..runtime.launcher import is_first_process
 from ..training.interruption import STOPPING, InterruptedRun
 from . import other_tools
+from .bench import bench
 from .compress import compress
 from .console import say_error
 from .data import data
@@ -122,6 +123,7 @@ app.command("compress")(compress)
 app.command("detect")(detect)
 app.command("eval")(evaluate)
 app.add_typer(data, name="data")
+app.command("bench")(bench)
 app.add_typer(weights, name="weights")
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ..config import DetectConfig, check
+from ..config import DetectConfig, candidates_only, check
 from ..data.registry import HELP
 from ..errors import ConfigError, FrcnnError
 from .config_options import FromConfig, options_of
@@ -107,6 +107,14 @@ def evaluate(
         float | None, typer.Option(help="Exit with status 1 if the mean AP is lower.")
     ] = None,
     settings: DetectConfig,
+    protocol: Annotated[
+        Literal["py-faster-rcnn", "fast-rcnn", "both"],
+        typer.Option(
+            help="Which boxes are evaluated: those above a score, at most --top in an image "
+            "(py-faster-rcnn); or those of the paper's code, 40 of a class for each image, chosen "
+            "over all images (fast-rcnn); or both, with the two means side by side."
+        ),
+    ] = "py-faster-rcnn",
     proposals: Method = "fast",
     batch: Annotated[
         int, typer.Option(min=1, help="Images in a pass, if of one size; more are faster on a GPU.")
@@ -142,6 +150,8 @@ def evaluate(
     reference = find_reference(files, dataset, data, split)
     if compare is not None and metric == "coco":
         raise ConfigError("--compare does not support --metric coco", "take voc07 or voc")
+    if protocol == "both" and save is not None:
+        raise ConfigError("--save is one file, and --protocol both two", "leave out --save")
     whole = reference.open(stderr.print)
     metric = metric or usual_metric(whole.name, comparing=compare is not None)
     whole = whole.renamed(parse_map(renamed, whole.classes))
@@ -153,17 +163,32 @@ def evaluate(
         sets = [_from_file(path, whole, limit, classes, quiet) for path in compare]
         _compare(sets, compare, metric, resamples, json)
         return
+    if protocol != "py-faster-rcnn" and files:
+        raise ConfigError(
+            "--protocol is for a detector, not for detections in files", "leave out one of them"
+        )
     if weights_file is None:
         assert detections is not None
         detected = _from_file(detections, whole, limit, classes, quiet)
     else:
-        detected = _from_network(
-            weights_file, settings, whole, limit, reference, save=save,
-            proposals=proposals, device=device, workers=jobs, batch=batch, quiet=quiet,
-        )  # fmt: skip
+
+        def detect(settings: DetectConfig) -> DetectionSet:
+            return _from_network(
+                weights_file, settings, whole, limit, reference, save=save,
+                proposals=proposals, device=device, workers=jobs, batch=batch, quiet=quiet,
+            )  # fmt: skip
+
+        detected = detect(candidates_only(settings) if protocol == "fast-rcnn" else settings)
+        if protocol == "fast-rcnn":
+            detected = detected.selected_over_images()
         detected = detected.select_classes(class_names(classes, detected.dataset.classes))
     result = detected.evaluate(metric, score)
     answer = evaluation_json(result, detected)
+    if protocol == "both":
+        original = detect(candidates_only(settings)).selected_over_images()
+        chosen = class_names(classes, original.dataset.classes)
+        other = original.select_classes(chosen).evaluate(metric, score)
+        answer["protocols"] = {"py-faster-rcnn": result.mean_ap, "fast-rcnn": other.mean_ap}
     if report is not None:
         from ..evaluation.report.report import write_report
 

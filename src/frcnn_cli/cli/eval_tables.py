@@ -109,6 +109,9 @@ def show_evaluation(result: Evaluation, answer: dict[str, Any]) -> None:
             "--top allows: with a larger --top more objects may be found",
             soft_wrap=True,
         )
+    if "protocols" in answer:
+        means = (f"{name} {_fraction(value, 4)}" for name, value in answer["protocols"].items())
+        stdout.print(f"mean by protocol: {', '.join(means)}", soft_wrap=True)
     if "detections" in answer:
         stdout.print(f"detections: {answer['detections']}", soft_wrap=True)
     if "report" in answer:

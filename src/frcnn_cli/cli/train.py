@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from functools import partial
 from json import dumps
 from pathlib import Path
@@ -15,6 +15,7 @@ from ..config import AUTO, RECIPES, TrainConfig, TrainRuntimeConfig, check, flag
 from ..config import recipe as recipe_settings
 from ..data.registry import HELP, absolute_name, is_voc_challenge
 from ..errors import ConfigError, SplitError
+from ..runtime.files import size_text
 from ..runtime.launcher import is_first_process
 from ..runtime.paths import RUNS, find_weights
 from .config_options import FromConfig, options_of
@@ -131,6 +132,13 @@ def train(
             help="Continue the run in this folder; without a value, the last run.",
         ),
     ] = None,
+    stage: Annotated[
+        Literal["finetune", "features", "svm", "boxes"] | None,
+        typer.Option(
+            help="Run this stage alone, of a training that has several [default: all].",
+            show_default=False,
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be trained, and stop.")
     ] = False,
@@ -147,8 +155,9 @@ def train(
 
     Example: frcnn train photos --iterations 500
     """
-    settings = replace(recipe_settings(recipe, dataset), **chosen)
     further = weights is not None and resume is None
+    detector = chosen.get("detector") or _detector_of(weights if further else None)
+    settings = replace(recipe_settings(recipe, dataset, detector), **chosen)
     if not further:
         check(settings)
     elif init is not None or pixels is not None:
@@ -162,7 +171,7 @@ def train(
         open_named, dataset, data, quiet=not shown, skip_damaged=skip_damaged, renamed=renamed
     )
     images = opened(split, ("trainval", "train"), limit, divide=split is None)
-    settings = replace(recipe_settings(recipe, dataset, len(images)), **chosen)
+    settings = replace(recipe_settings(recipe, dataset, detector, len(images)), **chosen)
     validation = None
     if runtime.eval_every:
         try:
@@ -221,6 +230,7 @@ def train(
             **_as_options(settings),
             **_as_options(runtime, without=("device",)),
         },
+        stage=stage,
         dry_run=dry_run,
         progress=progress_lines(not shown),
         on_message=lambda message: stderr.print(message, soft_wrap=True) if shown else None,
@@ -251,6 +261,15 @@ def _included_start(settings: TrainConfig, shown: bool) -> str | None:
             "a detector that is included (--init FILE for others)"
         )
     return name
+
+
+def _detector_of(weights: str | None) -> str:
+    """The name of the detector in a weights file; without one the default."""
+    if weights is None:
+        return TrainConfig.detector
+    from ..checkpoints.weights import read_header
+
+    return read_header(find_weights(weights)).detector
 
 
 def _initialisation(
@@ -314,7 +333,9 @@ def _show_plan(learner: Learner, seconds: float, memory: int) -> None:
 
 
 def _duration(seconds: float) -> str:
-    return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{max(seconds / 60, 1):.0f} min"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.0f} min"
 
 
 def _show_result(result: TrainResult, eval_split: str, json: bool, quiet: bool) -> None:
@@ -327,6 +348,7 @@ def _show_result(result: TrainResult, eval_split: str, json: bool, quiet: bool) 
             "iterations": result.iterations,
             **{key: round(loss, 4) for key, loss in losses.items() if loss is not None},
             "waited": round(result.waited, 4),
+            "stages": [asdict(each) for each in result.stages],
         }
         print(dumps(answer))
     elif not quiet:
@@ -335,6 +357,8 @@ def _show_result(result: TrainResult, eval_split: str, json: bool, quiet: bool) 
             stderr.print(
                 f"best on {eval_split}: mAP {result.best_mean_ap:.1%}, {result.best_weights}"
             )
+        for each in result.stages:
+            stderr.print(f"{each.name}: {_duration(each.seconds)}, {size_text(each.bytes)}")
         stderr.print(f"weights: {result.weights}")
         stderr.print(
             "next: frcnn eval measures them, frcnn compress makes them smaller, "

@@ -135,6 +135,13 @@ class Dataset:
             annotations=tuple(self.annotations[index] for index in indices),
         )
 
+    def without_difficult(self) -> Dataset:
+        """The same data set with no object marked difficult, so that all count alike."""
+        annotations = tuple(
+            replace(each, difficult=np.zeros_like(each.difficult)) for each in self.annotations
+        )
+        return replace(self, annotations=annotations)
+
     def with_notes(self, *notes: str) -> Dataset:
         """The same data set with more notes."""
         return replace(self, notes=(*self.notes, *notes))

@@ -26,6 +26,7 @@ from .detection_files import load_detections
 from .detection_log import DetectionLog, read_header
 from .matching import match_detections
 from .metrics import Evaluation, Metric, evaluate_detections, select_classes
+from .protocol import select_over_images
 from .voc import Rule
 
 
@@ -62,6 +63,10 @@ class DetectionSet:
             dataset=self.dataset.with_classes(names),
             detections=select_classes(self.detections, labels),
         )
+
+    def selected_over_images(self) -> DetectionSet:
+        """The detections by the paper's code; see `protocol.select_over_images`."""
+        return replace(self, detections=select_over_images(self.detections))
 
     def evaluate(self, metric: Metric, score: float = 0.5) -> Evaluation:
         """Measure the detections; for the arguments and errors see `evaluate_detections`."""

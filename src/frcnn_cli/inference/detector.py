@@ -362,7 +362,7 @@ class Detector:
         with self._stage("conv", lambda: Work(self.network.image_flops(size) * len(images))):
             maps = self.network.image_features(pixels)
         with self._stage("RoI pool"):
-            chosen, inverse = self.network.region_operator.distinct(batch.rois)
+            chosen, inverse = self.network.distinct(batch.rois)
             return maps, upload(batch.rois[chosen], self.device), inverse
 
     @torch.inference_mode()

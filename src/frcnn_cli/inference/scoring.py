@@ -98,16 +98,12 @@ def _passing(
     low_rank = prefilters or network.low_rank_layers()
     size = _LOW_RANK_CHUNK if low_rank else _FULL_RANK_CHUNK
     size = min(len(rois), size if maps.device.type == "cpu" else _GPU_CHUNK)
-    with stage("RoI pool", lambda: Work(bytes=maps.numel() * network.dtype.itemsize)):
-        pool = network.region_operator.in_chunks(maps, size, network.dtype)
-    row_bytes = network.region_operator.bins * maps.shape[1] * network.dtype.itemsize
+    region_features = network.features_in_chunks(maps, size, stage)
     classify = "prefilter" if prefilters else "heads"
     parts = []
     for first in range(0, max(len(rois), 1), size or 1):
         chunk = rois[first : first + size]
-        with stage("RoI pool", lambda: Work(bytes=len(chunk) * row_bytes)):  # noqa: B023
-            x = pool(chunk)
-        h = head(x, stage)
+        h = head(region_features(chunk), stage)
         with stage(classify, lambda: Work(flops=len(h) * linear_flops(network.cls_score))):  # noqa: B023
             logits = network.cls_score(h).float()
             kept = torch.arange(len(logits), device=maps.device)

@@ -14,6 +14,7 @@ from ..errors import ConfigError, unknown_name
 from .backbones import BackboneSpec, backbone_spec
 from .region_network import RegionNetwork
 from .region_operators import REGION_OPERATORS
+from .warp import Warp
 
 DEFAULT_DETECTOR = "fast_rcnn"
 
@@ -24,9 +25,14 @@ class DetectorSpec:
 
     region_operator: str  # key of REGION_OPERATORS
     score_function: str  # key of SCORE_FUNCTIONS
+    # Regions are cut out of the image before the convolutions; None: pooled from their maps.
+    warp: Warp | None = None
+    class_agnostic: bool = False  # the box of a region is refined alike for every class
 
 
 DETECTORS: dict[str, DetectorSpec] = {
+    "rcnn": DetectorSpec(region_operator="roi_max_pool", score_function="softmax", warp=Warp()),
+    "sppnet": DetectorSpec(region_operator="spatial_pyramid", score_function="softmax"),
     "fast_rcnn": DetectorSpec(region_operator="roi_max_pool", score_function="softmax"),
 }
 
@@ -62,7 +68,7 @@ def build_network(
         fc_layers[name] = layer
         width = size
     cls_score = nn.Linear(width, class_count + 1)
-    bbox_pred = nn.Linear(width, (class_count + 1) * 4)
+    bbox_pred = nn.Linear(width, 4 if detector.class_agnostic else (class_count + 1) * 4)
     nn.init.normal_(cls_score.weight, std=0.01)
     nn.init.normal_(bbox_pred.weight, std=0.001)
     nn.init.zeros_(cls_score.bias)
@@ -75,6 +81,7 @@ def build_network(
         cls_score=cls_score,
         bbox_pred=bbox_pred,
         score_function=detector.score_function,
+        warp=detector.warp,
     )
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from torch import Tensor
 from torch.nn import functional as F
 
 from ..structures import HeadOutput, Losses, RoiTargets
@@ -11,17 +14,32 @@ from ..structures import HeadOutput, Losses, RoiTargets
 DELTA_STD = (0.1, 0.1, 0.2, 0.2)
 
 
-def fast_rcnn_loss(output: HeadOutput, targets: RoiTargets, count: float | None = None) -> Losses:
+# Name -> loss of predicted and expected deltas, summed. Smooth L1 becomes linear at 1; below that
+# both are the same.
+LOC_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "smooth_l1": lambda predicted, expected: F.smooth_l1_loss(
+        predicted, expected, reduction="sum", beta=1.0
+    ),
+    "l2": lambda predicted, expected: 0.5 * F.mse_loss(predicted, expected, reduction="sum"),
+}
+
+
+def fast_rcnn_loss(
+    output: HeadOutput,
+    targets: RoiTargets,
+    count: float | None = None,
+    loc_loss: str = "smooth_l1",
+) -> Losses:
     """The multitask loss of RoIs with the labels u.
 
     L_cls is -log p_u; L_loc is smooth L1 of the deltas of class u, summed over (x, y, w, h), where
     u >= 1. Both are summed over the RoIs and divided by their number R, as in the original code,
-    although only foreground RoIs contribute to L_loc. Smooth L1 becomes linear at 1. Computed in
-    float32.
+    although only foreground RoIs contribute to L_loc. Computed in float32.
 
     Args:
         output: of R RoIs. targets: of the same RoIs.
         count: divides the sums instead of R, where these RoIs are only a part of the batch.
+        loc_loss: key of LOC_LOSSES.
     """
     logits, deltas = output.class_logits.float(), output.box_deltas.float()
     count = max(len(targets.labels), 1) if count is None else count
@@ -30,8 +48,7 @@ def fast_rcnn_loss(output: HeadOutput, targets: RoiTargets, count: float | None 
     rows = foreground * deltas.shape[1] + targets.labels[foreground]  # of deltas as [R (K+1), 4]
     predicted = deltas.flatten(0, 1).index_select(0, rows)  # [foreground, 4]
     expected = targets.deltas[foreground].float()
-    loc = F.smooth_l1_loss(predicted, expected, reduction="sum", beta=1.0)
-    return Losses(cls, loc / count)
+    return Losses(cls, LOC_LOSSES[loc_loss](predicted, expected) / count)
 
 
 def distillation_loss(output: HeadOutput, teacher: HeadOutput) -> Losses:

@@ -28,9 +28,9 @@ def postprocess(
     """Detections of one image.
 
     A RoI gives a candidate for each of `labels` whose score is above the threshold. The boxes of
-    the candidates are decoded and clipped, and empty ones are dropped. Then follow NMS in each
-    class (or class-agnostic NMS), a limit on the number of detections of all classes together, and
-    box voting.
+    the candidates are decoded and clipped, and empty ones are dropped; `config.class_limit` keeps
+    the best of each class. Then follow NMS in each class (or class-agnostic NMS), a limit on the
+    number of detections of all classes together, and box voting.
 
     Args:
         output: of R RoIs. rois: [R, 4], pixels of the original image.
@@ -46,6 +46,10 @@ def postprocess(
     roi_index, label = ((scores > config.score_threshold) & allowed).nonzero(as_tuple=True)
     candidate_scores = scores[roi_index, label].cpu().numpy()
     candidate_labels = label.cpu().numpy()
+    if config.class_limit is not None:
+        best = best_of_classes(candidate_scores, candidate_labels, config.class_limit)
+        candidate_scores, candidate_labels = candidate_scores[best], candidate_labels[best]
+        roi_index, label = roi_index[best], label[best]
     deltas = output.box_deltas[roi_index, label].float()
     if not config.box_regression:
         deltas = torch.zeros_like(deltas)
@@ -71,3 +75,17 @@ def postprocess(
         labels=candidates[1][kept],
         image_size=image_size,
     )
+
+
+def best_of_classes(
+    scores: NDArray[np.floating], labels: NDArray[np.int64], count: int
+) -> NDArray[np.intp]:
+    """The indices of the best `count` of each class, ascending; equal scores keep their order.
+
+    Args:
+        scores, labels: [N].
+    """
+    order = np.lexsort((-scores, labels))
+    ranked = labels[order]
+    rank = np.arange(len(order)) - np.searchsorted(ranked, ranked)
+    return np.sort(order[rank < count])

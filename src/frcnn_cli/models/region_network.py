@@ -2,6 +2,7 @@
 
     maps = image_features(images)        convolutions, once for the whole image
     x = region_features(maps, rois)      the region operator: a vector for each RoI
+                                         (R-CNN: warping and the convolutions, once for each RoI)
     h = box_head(x)                      fully connected layers fc6, fc7
     predict(h)                           class logits and box deltas (Fast R-CNN, section 2)
 
@@ -11,11 +12,13 @@ B: images, R: RoIs, K: classes, C: channels, D: length of a RoI's features, U: o
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ..errors import WeightsError, unknown_name
 from ..runtime.timing import StageHook, Work, untimed
@@ -24,11 +27,21 @@ from .backbones import BackboneSpec
 from .flops import convolution_flops, linear_flops
 from .low_rank import low_rank_layer
 from .region_operators import RegionOperator
+from .warp import Warp, stack_maps, whole_maps
+
+SVM = "svm"  # the score function of weights whose classes are linear SVMs
+# A margin of -1, from which R-CNN's test code keeps detections, becomes a score of 0.05, which is
+# the default threshold.
+_MARGIN_STEEPNESS = math.log(0.95 / 0.05)
 
 # Name -> function from class logits [R, K + 1] to scores in 0..1; column 0 is the background.
 SCORE_FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "softmax": lambda logits: logits.float().softmax(dim=1),
+    SVM: lambda margins: (_MARGIN_STEEPNESS * margins.float()).sigmoid(),
 }
+
+# Warped RoIs that go through the convolutions together; VGG16's maps of one take 26 MB.
+_WARPED_CHUNK = 32
 
 
 class ImageDropout(nn.Module):
@@ -81,8 +94,11 @@ class RegionNetwork(nn.Module):
         features: the convolutions of the backbone.
         fc_layers: the layers of the box head by name, in order; each is an nn.Linear, or an
             nn.Sequential of two of low rank.
-        cls_score, bbox_pred: the layers of the predictor, with K + 1 and 4 * (K + 1) outputs.
+        cls_score, bbox_pred: the layers of the predictor, with K + 1 and 4 * (K + 1) outputs;
+            bbox_pred has 4 where boxes are refined alike for every class.
         score_function: a key of SCORE_FUNCTIONS.
+        warp: cuts the RoIs out of the image before the convolutions, as in R-CNN; None where the
+            convolutions see the whole image.
     """
 
     def __init__(
@@ -95,11 +111,13 @@ class RegionNetwork(nn.Module):
         cls_score: nn.Linear,
         bbox_pred: nn.Linear,
         score_function: str,
+        warp: Warp | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.region_operator = region_operator
         self.score_function = score_function
+        self.warp = warp
         self.features = features
         self.fc_layers = nn.ModuleDict(fc_layers)
         self.cls_score = cls_score
@@ -132,8 +150,11 @@ class RegionNetwork(nn.Module):
         return self.heads(self.region_features(self.image_features(images), rois))
 
     def image_features(self, images: Tensor) -> Tensor:
-        """Feature maps [B, C, H', W'] of images [B, 3, H, W], float32."""
-        return self.scale_features(self.features(images))
+        """Feature maps [B, C, H', W'] of images [B, 3, H, W], float32.
+
+        With warping, they are the images themselves.
+        """
+        return images.float() if self.warp else self.scale_features(self.features(images))
 
     def scale_features(self, maps: Tensor) -> Tensor:
         """Scale the output [B, C, H', W'] of the convolutions: the end of `image_features`."""
@@ -141,7 +162,75 @@ class RegionNetwork(nn.Module):
 
     def region_features(self, maps: Tensor, rois: Tensor) -> Tensor:
         """Features [R, D] of every RoI, from the maps of `image_features`."""
-        return self.region_operator(maps, rois)
+        if self.warp is None:
+            return self.region_operator(maps, rois)
+        return torch.cat(
+            [self._pool_whole(self._convolve(self.warp(maps, part))) for part in _chunks(rois)]
+        )
+
+    def features_in_chunks(
+        self, maps: Tensor, size: int, stage: StageHook = untimed
+    ) -> Callable[[Tensor], Tensor]:
+        """`region_features` for detection, which processes many RoIs in chunks.
+
+        Args:
+            maps: from `image_features`. size: largest number of RoIs in a chunk.
+        Returns:
+            A function from RoIs [r, 5], r <= size, to [r, D] in the type of the layers, which the
+            next call may overwrite.
+        """
+        warp, dtype = self.warp, self.dtype
+
+        def of_warped(rois: Tensor) -> Tensor:
+            with stage("warp"):
+                crops = warp(maps, rois) if warp else maps
+            with stage("conv", lambda: Work(flops=len(rois) * self.region_flops())):
+                crop_maps = self._convolve(crops)
+            with stage("RoI pool", lambda: Work(bytes=crop_maps.nbytes)):
+                return self._pool_whole(crop_maps).to(dtype)
+
+        if warp is not None:
+            return lambda rois: torch.cat(list(map(of_warped, _chunks(rois))))
+        with stage("RoI pool", lambda: Work(bytes=maps.numel() * dtype.itemsize)):
+            pool = self.region_operator.in_chunks(maps, size, dtype)
+        row_bytes = self.region_operator.bins * maps.shape[1] * dtype.itemsize
+
+        def pooled(rois: Tensor) -> Tensor:
+            with stage("RoI pool", lambda: Work(bytes=len(rois) * row_bytes)):
+                return pool(rois)
+
+        return pooled
+
+    def features_for_export(self, max_side: int) -> Callable[[Tensor, Tensor], Tensor]:
+        """`region_features` of one image, from operations that ONNX has.
+
+        Args:
+            max_side: the longest side of an image, in pixels.
+        Returns:
+            A function from maps [1, C, H, W] and boxes [R, 4] to [R, D].
+        """
+        warp = self.warp
+        if warp is None:
+            return self.region_operator.for_export(max_side)
+        pool = self.region_operator.for_export(warp.side)
+
+        def of_warped(image: Tensor, boxes: Tensor) -> Tensor:
+            crops = warp(image, F.pad(boxes, (1, 0)))
+            return pool(*stack_maps(self._convolve(crops), self.backbone.stride))
+
+        return of_warped
+
+    def distinct(self, rois: Tensor) -> tuple[Tensor, Tensor]:
+        """Find RoIs with equal features; see `RegionOperator.distinct`."""
+        return (self.warp or self.region_operator).distinct(rois)
+
+    def _convolve(self, crops: Tensor) -> Tensor:
+        """Feature maps [R, C, h, w] of warped RoIs [R, 3, side, side], float32."""
+        return self.scale_features(self.features(crops.to(self.dtype)))
+
+    def _pool_whole(self, crop_maps: Tensor) -> Tensor:
+        """Features [R, D] of warped RoIs, from the maps of each."""
+        return self.region_operator(crop_maps, whole_maps(crop_maps, self.backbone.stride))
 
     def box_head(self, x: Tensor, stage: StageHook = untimed) -> Tensor:
         """Outputs [R, U] of the last fully connected layer, from RoI features [R, D]."""
@@ -165,7 +254,8 @@ class RegionNetwork(nn.Module):
     def predict_boxes(self, h: Tensor) -> Tensor:
         """The box deltas [R, K + 1, 4], from outputs [R, U] of the box head."""
         deltas: Tensor = self.bbox_pred(h)
-        return deltas.view(deltas.shape[0], self.cls_score.out_features, 4)
+        by_class = deltas.view(deltas.shape[0], self.bbox_pred.out_features // 4, 4)
+        return by_class.expand(-1, self.cls_score.out_features, -1)
 
     def heads(self, x: Tensor) -> HeadOutput:
         """Box head and predictor, from RoI features [R, D]."""
@@ -202,7 +292,17 @@ class RegionNetwork(nn.Module):
         return network
 
     def image_flops(self, size: tuple[int, int]) -> int:
-        """Floating-point operations of the convolutions, for an image of (height, width) pixels."""
+        """Floating-point operations of the convolutions, for an image of (height, width) pixels.
+
+        With warping there are none: see `region_flops`.
+        """
+        return 0 if self.warp else self._convolution_flops(size)
+
+    def region_flops(self) -> int:
+        """Floating-point operations of the convolutions for one RoI: none without warping."""
+        return self._convolution_flops((self.warp.side, self.warp.side)) if self.warp else 0
+
+    def _convolution_flops(self, size: tuple[int, int]) -> int:
         image = torch.zeros((1, 3, *size), device=self.device, dtype=self.dtype)
         return convolution_flops(self.features, image)
 
@@ -237,6 +337,7 @@ class RegionNetwork(nn.Module):
             cls_score=self.cls_score,
             bbox_pred=self.bbox_pred,
             score_function=self.score_function,
+            warp=self.warp,
         )
         network.feature_scale = self.feature_scale
         return network.to(self.device).train(self.training)
@@ -298,7 +399,12 @@ class RegionNetwork(nn.Module):
             layers[name].requires_grad_(False)
 
     def split_features(self) -> tuple[nn.Sequential, nn.Sequential]:
-        """The frozen convolutions, and those from the first trained one to the last."""
+        """The frozen convolutions, and those from the first trained one to the last.
+
+        With warping, none count as frozen: no maps of an image can be kept for later.
+        """
+        if self.warp is not None:
+            return self.features[:0], self.features
         count = len(self.features)
         for index, module in enumerate(self.features):
             if any(parameter.requires_grad for parameter in module.parameters()):
@@ -311,6 +417,11 @@ class RegionNetwork(nn.Module):
         for name, parameter in self.named_parameters():
             if parameter.requires_grad:
                 yield ParameterRole(parameter, name.startswith("features."), name.endswith(".bias"))
+
+
+def _chunks(rois: Tensor) -> Sequence[Tensor]:
+    """RoIs [R, 5] in parts that can go through the convolutions together; one part if R is 0."""
+    return torch.split(rois, _WARPED_CHUNK)
 
 
 def _linear_work(layer: nn.Module, x: Tensor) -> Callable[[], Work]:

@@ -1,19 +1,20 @@
 """Region operators: they compute a feature vector of fixed length for every RoI.
 
-The one of Fast R-CNN is RoI max pooling; that of SPPnet would be spatial pyramid pooling.
+The one of Fast R-CNN is RoI max pooling, that of SPPnet spatial pyramid pooling.
 
 B: images, R: RoIs, C: channels, D: length of the vector of a RoI, P: bins per side.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..ops import roi_pool_gpu
 from ..ops.roi_pool import distinct_cells, roi_pool, roi_pool_into
@@ -67,10 +68,11 @@ class RegionOperator(Protocol):
         """
 
     def from_channels_first(self, weight: Tensor) -> Tensor:
-        """Reorder the inputs of a fully connected layer of torchvision or Caffe for this operator.
+        """Arrange the inputs of a fully connected layer of torchvision or Caffe for this operator.
 
         Args:
-            weight: [U, D], for RoI vectors that hold one channel after the other.
+            weight: [U, C * P * P], for the P × P bins of the backbone's `pooled_size`, one channel
+                after the other.
         Returns:
             [U, D], for RoI vectors in the order of this operator.
         """
@@ -137,6 +139,70 @@ class RoIMaxPool:
         return by_channel.permute(0, 2, 3, 1).reshape(weight.shape)
 
 
+# Bins per side of SPPnet's levels (He et al. 2014, section 4.1): 50 bins.
+SPP_SIDES = (6, 3, 2, 1)
+
+
+@dataclass(frozen=True)
+class PyramidMaxPool:
+    """Spatial pyramid pooling: max pooling on several grids, the finest first (He et al. 2014).
+
+    The vector of a RoI holds level after level, each as `RoIMaxPool` gives it. All levels use that
+    operator's rounding of RoIs to feature cells.
+    """
+
+    levels: tuple[RoIMaxPool, ...]
+    pooled_size: int  # P of the layers that `from_channels_first` takes
+
+    @property
+    def bins(self) -> int:
+        """The sum of P * P over the levels."""
+        return sum(level.bins for level in self.levels)
+
+    def __call__(self, maps: Tensor, rois: Tensor) -> Tensor:
+        """See `RegionOperator`."""
+        return torch.cat([level(maps, rois) for level in self.levels], dim=1)
+
+    def distinct(self, rois: Tensor) -> tuple[Tensor, Tensor]:
+        """RoIs that fall on the same feature cells have equal features, at every level."""
+        return self.levels[0].distinct(rois)
+
+    def in_chunks(self, maps: Tensor, size: int, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+        """See `RegionOperator`."""
+        pools = [level.in_chunks(maps, size, dtype) for level in self.levels]
+        return lambda rois: torch.cat([pool(rois) for pool in pools], dim=1)
+
+    def for_export(self, max_side: int) -> Callable[[Tensor, Tensor], Tensor]:
+        """See `RegionOperator`."""
+        pools = [level.for_export(max_side) for level in self.levels]
+        return lambda maps, boxes: torch.cat([pool(maps, boxes) for pool in pools], dim=1)
+
+    def from_channels_first(self, weight: Tensor) -> Tensor:
+        """The weights for the finest level, and zeros for the others.
+
+        So the layer begins as one that sees the finest level alone. Where that has another grid
+        than the layer was trained with, the weights are interpolated, and their sum is kept.
+        """
+        side, outputs = self.levels[0].side, len(weight)
+        grids = weight.view(outputs, -1, self.pooled_size, self.pooled_size)
+        if side != self.pooled_size:
+            factor = (self.pooled_size / side) ** 2
+            grids = F.interpolate(grids, (side, side), mode="bilinear") * factor
+        finest = self.levels[0].from_channels_first(grids.flatten(1))
+        return F.pad(finest, (0, grids.shape[1] * self.bins - finest.shape[1]))
+
+
+def spatial_pyramid(backbone: BackboneSpec, sides: Sequence[int] = SPP_SIDES) -> PyramidMaxPool:
+    """Spatial pyramid pooling of the maps of a backbone.
+
+    Args:
+        sides: bins per side of every level, the finest first.
+    """
+    levels = tuple(RoIMaxPool(side, backbone.stride) for side in sides)
+    return PyramidMaxPool(levels, backbone.pooled_size)
+
+
 REGION_OPERATORS: dict[str, Callable[[BackboneSpec], RegionOperator]] = {
     "roi_max_pool": lambda backbone: RoIMaxPool(backbone.pooled_size, backbone.stride),
+    "spatial_pyramid": spatial_pyramid,
 }

@@ -50,7 +50,18 @@ def distinct_cells(rois: Tensor, spatial_scale: float) -> tuple[Tensor, Tensor]:
     """
     array = rois.numpy()
     cells = to_cells(array[:, 1:], spatial_scale).astype(np.int64)
-    table = np.concatenate([array[:, :1].astype(np.int64), cells], axis=1)  # [R, 5]
+    return distinct_rows(np.concatenate([array[:, :1].astype(np.int64), cells], axis=1))
+
+
+def distinct_rows(table: NDArray[Any]) -> tuple[Tensor, Tensor]:
+    """Find the rows of a table that are equal.
+
+    Args:
+        table: [R, columns].
+    Returns:
+        chosen: [U], the index of one row of each kind.
+        inverse: [R]; row r is equal to row chosen[inverse[r]].
+    """
     order = np.lexsort(table.T[::-1])  # many times faster than np.unique over rows
     rows = table[order]
     first = np.ones(len(rows), np.bool_)

@@ -17,7 +17,8 @@ def sample_rois(
     """Choose the RoIs of one image at random, foreground first.
 
     Missing foreground is replaced by background, but not the reverse: with too little background,
-    fewer RoIs are returned, as in the original code.
+    fewer RoIs are returned, as in the original code. Where the fraction is not of whole RoIs, as
+    for one RoI an image, it is right on average.
 
     Args:
         max_overlaps: [N], IoU of each proposal with the object it overlaps most.
@@ -32,7 +33,11 @@ def sample_rois(
     low, high = bg_thresholds
     foreground = np.flatnonzero(max_overlaps >= fg_threshold)
     background = np.flatnonzero((max_overlaps >= low) & (max_overlaps < high))
-    fg_count = min(round(rois_per_image * fg_fraction), len(foreground))
+    most_fg = int(rois_per_image * fg_fraction + 1e-9)
+    rest = rois_per_image * fg_fraction - most_fg
+    if rest > 1e-9:
+        most_fg += int(rng.random() < rest)
+    fg_count = min(most_fg, len(foreground))
     bg_count = min(rois_per_image - fg_count, len(background))
     chosen_fg = rng.choice(foreground, fg_count, replace=False)
     chosen_bg = rng.choice(background, bg_count, replace=False)

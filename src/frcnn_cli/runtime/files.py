@@ -15,6 +15,11 @@ from ..errors import FrcnnError, reason
 PART = ".part"  # the ending of a file that is still being written
 
 
+def size_text(count: int) -> str:
+    """A number of bytes for people: 3.2 GB or 15.0 MB."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+
+
 def part_file(path: Path) -> Path:
     """Create an empty file beside `path`, with a unique name that ends in PART.
 

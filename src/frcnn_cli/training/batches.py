@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -171,6 +172,8 @@ class BatchMaker(TorchDataset[Batch | FrcnnError]):
         entries, scales = self.entries(iteration), self.scales(iteration)
         prepared = []
         for slot in self.slots:
+            more = int(slot < config.rois_per_batch % config.images_per_batch)
+            sampling = replace(self.sampling, rois_per_image=self.sampling.rois_per_image + more)
             index, mirrored = entries[slot]
             image_index = int(self.statistics.usable[index])
             sample = read_sample(self.dataset, self.source, image_index, config.max_proposals)
@@ -179,7 +182,7 @@ class BatchMaker(TorchDataset[Batch | FrcnnError]):
                     hflip(sample) if mirrored else sample,
                     short_side=scales[slot],
                     max_side=config.max_size,
-                    sampling=self.sampling,
+                    sampling=sampling,
                     statistics=self.statistics.deltas,
                     rng=np.random.default_rng([config.seed, iteration, slot]),
                 )

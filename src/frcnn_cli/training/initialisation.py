@@ -15,11 +15,11 @@ from ..checkpoints.pretrained import (
 )
 from ..checkpoints.weights import WeightsHeader, load_weights
 from ..config import TrainConfig
-from ..errors import ConfigError, WeightsError
+from ..errors import ConfigError, WeightsError, unknown_name
 from ..models.backbones import BACKBONES
 from ..models.detectors import DETECTORS, DetectorSpec, build_network
 from ..models.low_rank import break_even_rank, random_pair
-from ..models.region_network import RegionNetwork
+from ..models.region_network import SVM, RegionNetwork
 from ..runtime.paths import known_weights
 from ..structures import PixelStatistics
 from .transfer import has_new_classes, replace_classes
@@ -98,6 +98,7 @@ def continue_from(
         config,
         backbone=header.backbone,
         detector=header.detector,
+        class_agnostic=header.class_agnostic,
         scales=config.scales if "scales" in chosen else (header.scale,),
         max_size=config.max_size if "max_size" in chosen else header.max_size,
     )
@@ -143,14 +144,22 @@ def initial_network(
     return _from_imagenet(config, len(classes), initialisation)
 
 
+def _new_network(config: TrainConfig, class_count: int) -> tuple[RegionNetwork, DetectorSpec]:
+    """A network with random weights, and its parts."""
+    if config.detector not in DETECTORS:
+        raise unknown_name("detector", config.detector, DETECTORS)
+    spec = replace(DETECTORS[config.detector], class_agnostic=config.class_agnostic)
+    return build_network(config.backbone, class_count, spec), spec
+
+
 def _from_state(config: TrainConfig, class_count: int, state: Mapping[str, Any]) -> InitialNetwork:
-    network = build_network(config.backbone, class_count, config.detector)
+    network, spec = _new_network(config, class_count)
     network.set_ranks(state["ranks"])
     mean, std = state["pixels"]
     return InitialNetwork(
         network=network,
         detector=config.detector,
-        detector_spec=DETECTORS[config.detector],
+        detector_spec=spec,
         pixels=PixelStatistics(tuple(mean), tuple(std)),
         description=str(state["provenance"]["init"]),
         ranks=state["ranks"],
@@ -162,6 +171,11 @@ def _from_state(config: TrainConfig, class_count: int, state: Mapping[str, Any])
 def _from_detector(
     network: RegionNetwork, header: WeightsHeader, classes: Sequence[str]
 ) -> InitialNetwork:
+    if header.score_function == SVM:  # the loss is that of a softmax
+        raise ConfigError(
+            "the classes of these weights are linear SVMs, which cannot be trained further",
+            "give the last.safetensors of their run, which is from before the SVMs",
+        )
     description = "a trained detector"
     if tuple(classes) != header.classes:
         new = replace_classes(network, header.classes, classes)
@@ -186,7 +200,7 @@ def _from_detector(
 def _from_imagenet(
     config: TrainConfig, class_count: int, initialisation: Initialisation
 ) -> InitialNetwork:
-    network = build_network(config.backbone, class_count, config.detector)
+    network, spec = _new_network(config, class_count)
     pixels, filled, description = start_from_imagenet(
         network, initialisation.imagenet_weights, initialisation.pixels
     )
@@ -197,7 +211,7 @@ def _from_imagenet(
     return InitialNetwork(
         network=network,
         detector=config.detector,
-        detector_spec=DETECTORS[config.detector],
+        detector_spec=spec,
         pixels=pixels,
         description=description,
         ranks=ranks,

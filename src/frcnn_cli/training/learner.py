@@ -116,7 +116,7 @@ class Learner:
             output, targets, losses = self.forward(batch, cache)
             sums = Download(self._sums(output, targets, losses))
             self.optimizer.zero_grad()
-            torch.autograd.backward(losses.total(config.loc_weight))
+            torch.autograd.backward(losses.total(config.trained_loc_weight))
             if config.clip_norm:
                 torch.nn.utils.clip_grad_norm_(self.network.parameters(), config.clip_norm)
             self.optimizer.step()
@@ -168,7 +168,8 @@ class Learner:
                 images = self.normalize(batch.images, batch.sizes)
                 output = self._parallel_network(images, rois)
         divisor = max(roi_count, 1) / self.world.size
-        return output, targets, fast_rcnn_loss(output, targets, divisor)
+        losses = fast_rcnn_loss(output, targets, divisor, self.config.loc_loss)
+        return output, targets, losses
 
     def _reseed_dropout(self, batch: Batch) -> None:
         """Give every image's dropout mask a seed made of the run's seed, iteration and slot."""
@@ -230,7 +231,7 @@ class Learner:
                 begun = time.monotonic()
                 with self._explain_out_of_memory():
                     losses = self.forward(batch, cache)[2]
-                    torch.autograd.backward(losses.total(self.config.loc_weight))
+                    torch.autograd.backward(losses.total(self.config.trained_loc_weight))
                     if self.device.type == "cuda":
                         torch.cuda.synchronize(self.device)
                 seconds.append(time.monotonic() - begun)

@@ -57,6 +57,7 @@ def set_up(
     world, initialisation = world or World(), initialisation or Initialisation()
     slots = world.slots(config.images_per_batch)
     dataset = dataset.with_classes(classes_to_train(dataset.classes, initialisation, state))
+    dataset = dataset.without_difficult() if config.difficult else dataset
     torch.manual_seed(config.seed)
     start = initial_network(config, dataset.classes, initialisation, state)
     network = start.network
@@ -69,6 +70,7 @@ def set_up(
         max_proposals=config.max_proposals,
         fg_threshold=config.fg_threshold,
         bg_thresholds=(config.bg_low, config.bg_high),
+        class_agnostic=start.detector_spec.class_agnostic,
         threads=threads,
         on_image=on_image,
     )
@@ -82,6 +84,8 @@ def set_up(
         detector=start.detector,
         region_operator=start.detector_spec.region_operator,
         score_function=start.detector_spec.score_function,
+        warp=start.detector_spec.warp,
+        class_agnostic=start.detector_spec.class_agnostic,
         ranks=dict(start.ranks),
         provenance={
             **start.history,
@@ -128,8 +132,9 @@ def check_runtime(network: RegionNetwork, runtime: TrainRuntimeConfig, world: Wo
     frozen, _ = network.split_features()
     if runtime.cache_features and (world.size > 1 or not len(frozen)):
         raise ConfigError(
-            "--cache-features needs convolutions that are not trained, and one process",
-            "add --train-from fc6",
+            "--cache-features needs convolutions of the whole image that are not trained, and one "
+            "process",
+            "add --train-from fc6, and leave out a --detector that warps regions",
         )
     if runtime.cache_features and runtime.compiled:
         raise ConfigError("--compile and --cache-features exclude each other", "leave one out")

@@ -78,6 +78,7 @@ def compute_statistics(
     max_proposals: int,
     fg_threshold: float,
     bg_thresholds: tuple[float, float],
+    class_agnostic: bool = False,
     threads: int,
     on_image: Callable[[], None],
 ) -> DatasetStatistics:
@@ -89,6 +90,7 @@ def compute_statistics(
     Args:
         max_proposals: of each image; the best ones.
         fg_threshold, bg_thresholds: see `SamplingConfig`.
+        class_agnostic: give every class the mean and deviation of the targets of all classes.
         threads: that read ahead. on_image: called after each image.
     Raises:
         DataError: no image has a usable RoI.
@@ -115,7 +117,7 @@ def compute_statistics(
     return DatasetStatistics(
         usable=np.flatnonzero(usable),
         sizes=np.array([part.size for part in parts])[usable],
-        deltas=_delta_statistics(parts, len(dataset.classes)),
+        deltas=_delta_statistics(parts, len(dataset.classes), class_agnostic),
         object_counts=np.bincount(labels, minlength=len(dataset.classes) + 1)[1:],
         recall={
             iou: float((overlaps >= iou).mean()) if len(overlaps) else 0.0
@@ -147,14 +149,16 @@ def _image_statistics(
     )
 
 
-def _delta_statistics(parts: Sequence[_ImageStatistics], class_count: int) -> DeltaStatistics:
+def _delta_statistics(
+    parts: Sequence[_ImageStatistics], class_count: int, class_agnostic: bool
+) -> DeltaStatistics:
     """Mean and standard deviation by class; 0 and 1 for the background and classes without RoIs."""
     labels = np.concatenate([part.fg_labels for part in parts])
     deltas = np.concatenate([part.fg_deltas for part in parts]).astype(np.float64)
     mean = np.zeros((class_count + 1, 4), np.float32)
     std = np.ones((class_count + 1, 4), np.float32)
     for label in range(1, class_count + 1):
-        of_class = deltas[labels == label]
+        of_class = deltas if class_agnostic else deltas[labels == label]
         if not len(of_class):
             continue
         # in a mirrored image t_x has the other sign

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..models.region_network import RegionNetwork
 
@@ -27,10 +27,14 @@ class DeltaStatistics:
     std: NDArray[np.float32]  # [K + 1, 4]
 
 
-def _as_outputs(statistics: DeltaStatistics, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation, [(K + 1) * 4] each, in the order of bbox_pred's outputs."""
+def _as_outputs(statistics: DeltaStatistics, layer: nn.Linear) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of every output of bbox_pred, in their order.
+
+    Of a class-agnostic layer, they are those of any class, which are all the same.
+    """
     mean, std = (
-        torch.from_numpy(each.reshape(-1)).to(device) for each in (statistics.mean, statistics.std)
+        torch.from_numpy(each.reshape(-1)[-layer.out_features :]).to(layer.weight.device)
+        for each in (statistics.mean, statistics.std)
     )
     return mean, std
 
@@ -39,7 +43,7 @@ def _as_outputs(statistics: DeltaStatistics, device: torch.device) -> tuple[Tens
 def normalise_predictor(network: RegionNetwork, statistics: DeltaStatistics) -> None:
     """Change a bbox_pred that predicts true deltas into one that predicts normalised deltas."""
     layer = network.bbox_pred
-    mean, std = _as_outputs(statistics, layer.weight.device)
+    mean, std = _as_outputs(statistics, layer)
     layer.weight.div_(std[:, None])
     layer.bias.sub_(mean).div_(std)
 
@@ -51,7 +55,7 @@ def denormalised(network: RegionNetwork, statistics: DeltaStatistics) -> Iterato
     Afterwards the layer has the same bits as before.
     """
     layer = network.bbox_pred
-    mean, std = _as_outputs(statistics, layer.weight.device)
+    mean, std = _as_outputs(statistics, layer)
     normalised_layer = copy.deepcopy(layer.state_dict())
     with torch.no_grad():
         layer.weight.mul_(std[:, None])

@@ -22,7 +22,9 @@ from .initialisation import Initialisation
 from .learner import Learner
 from .metrics import MetricsSummary, StepMetrics
 from .setup import set_up
+from .stages import FINETUNE, StageInputs, StageReport, check_stage, run_stages, stages_of
 from .state import read_state
+from .svm import require_sklearn
 from .trainer import Trainer
 from .validation import check_validation_images, make_validator
 
@@ -34,13 +36,14 @@ class TrainResult:
     """The result of a finished run."""
 
     folder: Path
-    weights: Path  # after the last iteration
+    weights: Path  # after the last iteration, or the last stage
     iterations: int  # done, those before a resumption included
     cls: float | None  # mean losses of the last iterations; None if none was left to do
     loc: float | None
     waited: float  # fraction of the time, 0..1, in which training waited for batches
     best_weights: Path | None  # with the best validation; None without validation
     best_mean_ap: float | None  # of that validation, 0..1
+    stages: tuple[StageReport, ...] = ()  # what each took, where there is more than one
 
 
 def train(
@@ -55,6 +58,7 @@ def train(
     runtime: TrainRuntimeConfig | None = None,
     threads: int | None = None,
     settings: Mapping[str, object] | None = None,
+    stage: str | None = None,
     dry_run: bool = False,
     progress: Progress = silent,
     on_message: Callable[[str], None] = lambda message: None,
@@ -65,7 +69,8 @@ def train(
 
     The folder gets last.safetensors (the weights), metrics.csv, losses.svg, config.toml,
     environment.json, the state for `resume`, TensorBoard's events where it is installed and, with
-    validation, best.safetensors, validation.csv and validation.svg.
+    validation, best.safetensors, validation.csv and validation.svg. Where training has more stages
+    than one, the folder gets their files too (see `stages`).
 
     Args:
         folder: is created; if it exists already, the same name with the next free number.
@@ -75,6 +80,7 @@ def train(
         validation: images to validate on every `runtime.eval_every` iterations and at the end.
         threads: that read images for statistics and validation; None for one for each core.
         settings: content of config.toml; None for the fields of `config` and `runtime`.
+        stage: run this stage alone: finetune, features, svm or boxes; None for all that are left.
         dry_run: end before the first iteration and write nothing.
         progress: shows the progress of the statistics, the iterations and the validations.
         on_message: called with lines for the user.
@@ -88,6 +94,9 @@ def train(
     """
     runtime = runtime or TrainRuntimeConfig()
     threads = threads or os.cpu_count() or 1
+    check_stage(config, stage)
+    if config.classifier == "svm":
+        require_sklearn()  # now rather than after hours
     source = proposals if isinstance(proposals, ProposalSource) else proposal_source(proposals)
     if validation is not None:
         shared = check_validation_images(validation, dataset)
@@ -117,6 +126,12 @@ def train(
         on_ready(learner)
         if dry_run:
             return None
+        if stage not in (None, FINETUNE) and learner.iterations_left:
+            raise ConfigError(
+                f"--stage {stage} comes after fine-tuning, which has {learner.iterations_left:,} "
+                "iterations left",
+                "continue without --stage",
+            )
         if settings is None:
             settings = {**asdict(config), **asdict(runtime)}
         folder = stack.enter_context(open_folder(world, resume, folder, settings))
@@ -136,7 +151,39 @@ def train(
                 f"ended after {result.iterations:,} iterations: the last {runtime.patience} "
                 "validations were no better than the best one"
             )
-        return result
+        if stage == FINETUNE or len(stages_of(config)) == 1:
+            return result
+        if world.size > 1:
+            on_message(f"the other stages run in one process: frcnn train --resume {folder}")
+            return result
+        return _later_stages(result, learner, stage, threads, progress, on_message)
+
+
+def _later_stages(
+    result: TrainResult,
+    learner: Learner,
+    stage: str | None,
+    threads: int,
+    progress: Progress,
+    on_message: Callable[[str], None],
+) -> TrainResult:
+    """Run the stages after fine-tuning; for the arguments see `train`.
+
+    Raises:
+        InterruptedRun, FrcnnError: see `run_stages`.
+    """
+    inputs = StageInputs(
+        folder=result.folder,
+        config=learner.config,
+        dataset=learner.batches.dataset,
+        source=learner.batches.source,
+        runtime=learner.runtime,
+        threads=threads,
+        progress=progress,
+        on_message=on_message,
+    )
+    weights, reports = run_stages(inputs, stage)
+    return replace(result, weights=weights, stages=tuple(reports))
 
 
 def _synonyms(dataset: Dataset, initialisation: Initialisation | None) -> Mapping[str, str]:

@@ -5,7 +5,7 @@ U: outputs of the box head, K: classes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
@@ -38,17 +38,30 @@ def replace_classes(
         for label, name in enumerate(classes, start=1)
         if name in mapping
     }
-    width, count = network.cls_score.in_features, len(classes) + 1
-    cls_score, bbox_pred = nn.Linear(width, count), nn.Linear(width, 4 * count)
-    nn.init.normal_(cls_score.weight, std=0.01)
-    nn.init.normal_(bbox_pred.weight, std=0.001)
-    nn.init.zeros_(cls_score.bias)
-    nn.init.zeros_(bbox_pred.bias)
+    class_agnostic = network.bbox_pred.out_features == 4
+    network.cls_score = _rows_replaced(network.cls_score, kept, len(known), len(classes), 0.01)
+    if not class_agnostic:  # else the layer is for any class
+        network.bbox_pred = _rows_replaced(network.bbox_pred, kept, len(known), len(classes), 0.001)
+    return [name for label, name in enumerate(classes, start=1) if label not in kept]
+
+
+def _rows_replaced(
+    old: nn.Linear, kept: Mapping[int, int], known: int, count: int, deviation: float
+) -> nn.Linear:
+    """A layer with outputs for other classes.
+
+    Args:
+        old: the layer with outputs for the background and `known` classes.
+        kept: new label -> old label, of the classes whose outputs stay.
+        count: K. deviation: of the random weights of the other classes.
+    """
+    outputs = old.out_features // (known + 1)  # of a class
+    new = nn.Linear(old.in_features, outputs * (count + 1))
+    nn.init.normal_(new.weight, std=deviation)
+    nn.init.zeros_(new.bias)
     labels, sources = list(kept), list(kept.values())
     with torch.no_grad():
-        for new, old in ((cls_score, network.cls_score), (bbox_pred, network.bbox_pred)):
-            for name, parameter in new.named_parameters():
-                by_class = old.get_parameter(name).view(len(known) + 1, -1)
-                parameter.view(count, -1)[labels] = by_class[sources]
-    network.cls_score, network.bbox_pred = cls_score, bbox_pred
-    return [name for label, name in enumerate(classes, start=1) if label not in kept]
+        for name, parameter in new.named_parameters():
+            by_class = old.get_parameter(name).view(known + 1, -1)
+            parameter.view(count + 1, -1)[labels] = by_class[sources]
+    return new

@@ -1,0 +1,93 @@
+"""The command `frcnn bench`."""
+
+from __future__ import annotations
+
+from json import dumps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..config import BenchConfig
+from ..runtime.files import write_text
+from ..runtime.paths import proposals_dir
+from .config_options import FromConfig, options_of
+from .console import progress_lines, stderr, stdout
+from .options import Config, Json, Quiet
+
+if TYPE_CHECKING:
+    from ..bench.bench import Bench
+
+
+@options_of(settings=FromConfig(BenchConfig))
+def bench(
+    *,
+    settings: BenchConfig,
+    svg: Annotated[
+        Path | None, typer.Option(help="Write a chart of the shares of the stages (Figure 2).")
+    ] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    config: Config = None,
+) -> None:
+    """Time R-CNN, SPPnet and Fast R-CNN on the same photographs, proposals and backbone.
+
+    No data set is needed; the weights are random, and the time does not depend on them. Beside each
+    speed-up over R-CNN stand the paper's (Table 4) and the ratio of floating-point operations,
+    which it would be at equal operations a second. Times with ≈ are extrapolated: R-CNN's from
+    some regions of an image.
+
+    Example: frcnn bench --backbone alexnet --images 1
+    """
+    from ..bench.bench import bench as run
+    from ..bench.chart import stage_chart
+
+    result = run(settings, proposals_dir(), progress_lines(quiet))
+    if svg is not None:
+        write_text(svg, stage_chart(result))
+    if json:
+        print(dumps(result.as_json()))
+        return
+    _show(result)
+    if svg is not None and not quiet:
+        stderr.print(f"chart: {svg}")
+
+
+def _show(result: Bench) -> None:
+    from rich.table import Table
+
+    from ..bench.methods import LEVERS, METHODS
+    from ..bench.training import WAYS
+
+    table = Table("", "s/image", "speed-up", "paper", "FLOP ratio")
+    for name, time in result.detection.items():
+        paper = result.paper(name)
+        table.add_row(
+            METHODS[name].title,
+            f"{'≈ ' if time.extrapolated else ''}{time.seconds:.3g}",
+            f"{result.speedup(name):.1f}×",
+            "" if paper is None else f"{paper:g}×",
+            f"{result.flop_ratio(name):.1f}×",
+        )
+    for column in table.columns[1:]:
+        column.justify = "right"
+    stdout.print(table)
+    levers = ", ".join(f"{name} {result.lever(name):.1f}×" for name in LEVERS)
+    stdout.print(f"each step: {levers}", soft_wrap=True)
+    if result.training:
+        table = Table("training, a batch of 128 RoIs", "s", "speed-up")
+        for name, each in result.training.items():
+            about = "≈ " if each.extrapolated else ""
+            table.add_row(
+                WAYS[name].title,
+                f"{about}{each.seconds:.3g}",
+                f"{result.training_speedup(name):.1f}×",
+            )
+        stdout.print(table)
+    config = result.config
+    stdout.print(
+        f"{config.backbone} in {config.precision} on {result.device}; auto is "
+        f"{result.auto_precision}; {len(result.images)} images, {result.proposals:.0f} proposals "
+        "each; the fastest pass over an image, the median over images",
+        soft_wrap=True,
+    )
