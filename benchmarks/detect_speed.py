@@ -208,7 +208,7 @@ def main() -> None:
     dtype = pick_precision(arguments.precision, device)
     gemm, copy_bytes = gemm_rate(device, dtype), copy_rate(device)
     print(
-        f"{gemm / 1e9:.0f} GFLOP/s in a product of 2048×2048 in {str(dtype).removeprefix('torch.')}"
+        f"{gemm / 1e9:.0f} GFLOP/s in a large product in {str(dtype).removeprefix('torch.')}"
         f", {copy_bytes / 1e9:.1f} GB/s in a copy"
     )
     print(f"{'backbone':>14} {'':>9} {'seconds':>8} {'ratio':>6} {'floor s':>8} {'of floor':>8}")

@@ -597,7 +597,7 @@ def test_out_of_memory_is_one_line(weights, voc_folder, monkeypatch, error) -> N
     def infer(self, prepared):
         raise error
 
-    monkeypatch.setattr(Detector, "detect_batch", infer)
+    monkeypatch.setattr(Detector, "launch", infer)
     assert "out of memory" in failure(run(f"detect {voc_folder}/JPEGImages -w {weights}"))
 
 
@@ -605,6 +605,6 @@ def test_other_errors_are_shown_whole(weights, voc_folder, monkeypatch) -> None:
     def infer(self, prepared):
         raise RuntimeError("a mistake of ours")
 
-    monkeypatch.setattr(Detector, "detect_batch", infer)
+    monkeypatch.setattr(Detector, "launch", infer)
     result = run(f"detect {voc_folder}/JPEGImages -w {weights}")
     assert str(result.exception) == "a mistake of ours"

@@ -33,9 +33,9 @@ def answer(*arguments: object) -> dict:
 def infers(monkeypatch: pytest.MonkeyPatch) -> list:
     """Counts the images that go through the network."""
     calls: list = []
-    before = Detector.detect_batch
+    before = Detector.launch
     monkeypatch.setattr(
-        Detector, "detect_batch", lambda self, given: calls.append(1) or before(self, given)
+        Detector, "launch", lambda self, given: calls.append(1) or before(self, given)
     )
     return calls
 
@@ -101,7 +101,7 @@ def test_a_killed_evaluation_continues(done, weights, voc_folder, infers, cut) -
 def test_an_interrupted_evaluation_continues(
     weights, voc_folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before, calls = Detector.detect_batch, []
+    before, calls = Detector.launch, []
 
     def stop_at_the_third(self, given):
         calls.append(1)
@@ -109,7 +109,7 @@ def test_an_interrupted_evaluation_continues(
             raise KeyboardInterrupt
         return before(self, given)
 
-    monkeypatch.setattr(Detector, "detect_batch", stop_at_the_third)
+    monkeypatch.setattr(Detector, "launch", stop_at_the_third)
     command = f"--data {voc_folder} -w {weights} {VAL} --save mine.jsonl"
     result = run("eval", command)
     assert result.exit_code == 130

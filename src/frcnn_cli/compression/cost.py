@@ -20,7 +20,7 @@ from ..models.low_rank import low_rank_layer
 from ..models.region_network import RegionNetwork
 from ..proposers.cache import ProposalSource
 from ..proposers.registry import selective_search
-from ..runtime.device import keep_freed_memory, peak_bytes
+from ..runtime.device import keep_freed_memory, peak_bytes, pick_precision
 from ..runtime.executor import open_executor
 from ..runtime.paths import WEIGHTS_SUFFIX
 from ..runtime.timing import median_seconds
@@ -72,7 +72,7 @@ def measure_here(weights: Path, device: str, threads: int) -> Cost:
     keep_freed_memory()  # as the commands do
     network, header = load_weights(weights)
     unused = ProposalSource(selective_search(), Path())
-    detector = Detector(network, header, unused, DetectConfig(), device)
+    detector = Detector(network, header, unused, DetectConfig(precision="auto"), device)
     rng = np.random.default_rng(0)
     height, width = header.scale, min(header.scale * 4 // 3, header.max_size)
     corners = np.sort(rng.random((ROIS, 2, 2), dtype=np.float32), axis=1)
@@ -90,7 +90,8 @@ def measure_here(weights: Path, device: str, threads: int) -> Cost:
 
 
 class HeadTimer:
-    """Measures the time of a network's fully connected layers at any ranks."""
+    """Measures the time of a network's fully connected layers at any ranks, in the type in which
+    `frcnn detect` computes on the device."""
 
     def __init__(self, network: RegionNetwork, device: torch.device) -> None:
         self._network, self._device = network, device
@@ -106,9 +107,13 @@ class HeadTimer:
             layers += [nn.Linear(*sizes) if rank is None else low_rank_layer(*sizes, rank)]
             layers += [nn.ReLU()]
             width = width or layer.in_features
-        output_layers = self._network.output_layers().values()
-        box_head = nn.Sequential(*layers).to(self._device)
-        x = torch.rand(ROIS, width, device=self._device)
+        dtype = pick_precision("auto", self._device)
+        box_head = nn.Sequential(*layers).to(self._device, dtype)
+        output_layers = nn.ModuleList(
+            nn.Linear(layer.in_features, layer.out_features)
+            for layer in self._network.output_layers().values()
+        ).to(self._device, dtype)
+        x = torch.rand(ROIS, width, device=self._device).to(dtype)
 
         def work() -> None:
             features = box_head(x)

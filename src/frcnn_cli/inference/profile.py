@@ -24,7 +24,7 @@ from .detector import Detector
 from .drawing import draw
 
 PASSES = 3  # timed passes over each image, after one that is not timed
-_MATRIX_SIDE, _COPY_SIZE = 2048, 2**26  # side of the matrices multiplied; number of floats copied
+_MATRIX_SIDE, _COPY_SIZE = 8192, 2**26  # largest matrices multiplied; number of floats copied
 _LONG_PRODUCT = 0.05  # seconds; after a product that takes longer, no larger one is measured
 
 
@@ -92,10 +92,10 @@ class _Clock:
 def gemm_rate(device: torch.device, dtype: torch.dtype = torch.float32) -> float:
     """Floating-point operations per second of a large matrix product.
 
-    In a type that the processor only emulates, a smaller product is measured, because the large one
-    would take minutes.
+    The product is as large as the device computes in _LONG_PRODUCT seconds or a little more: a GPU
+    needs a large one, and in a type that a processor only emulates, a large one takes minutes.
     """
-    for size in (_MATRIX_SIDE // 8, _MATRIX_SIDE // 4, _MATRIX_SIDE // 2, _MATRIX_SIDE):
+    for size in (_MATRIX_SIDE >> shift for shift in range(5, -1, -1)):
         a = torch.rand(size, size, device=device).to(dtype)
         seconds = _fastest(partial(torch.mm, a, a), device)
         if seconds > _LONG_PRODUCT:
