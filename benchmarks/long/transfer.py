@@ -17,8 +17,10 @@ from tempfile import TemporaryDirectory
 from frcnn_cli import DetectConfig, Detector, Initialisation, evaluate, open_dataset, recipe, train
 from frcnn_cli.cli.console import progress_lines, stderr
 from frcnn_cli.runtime.device import keep_freed_memory
-from frcnn_cli.runtime.paths import DEFAULT_WEIGHTS, find_weights
+from frcnn_cli.runtime.paths import find_weights
 from frcnn_cli.training.initialisation import continue_from
+
+WEIGHTS = "squeezenet1_1-voc07"  # a detector of the same backbone as the ImageNet weights
 
 
 def main() -> None:
@@ -34,10 +36,10 @@ def main() -> None:
     data = open_dataset(options.dataset, split=options.train_split)
     test = open_dataset(options.dataset, split=options.test_split)
     settings = replace(recipe("modern"), iterations=options.iterations)
-    detector = continue_from(find_weights(DEFAULT_WEIGHTS), settings, chosen=())
+    detector = continue_from(find_weights(WEIGHTS), settings, chosen=())
     starts = {
         "ImageNet weights": (Initialisation(imagenet_weights=options.init), settings),
-        DEFAULT_WEIGHTS: detector,
+        WEIGHTS: detector,
     }
     found = {}
     for name, (initialisation, config) in starts.items():
@@ -60,7 +62,7 @@ def main() -> None:
             flush=True,
         )
     first, second = found.values()
-    print(f"ratio {second / first:.2f} {DEFAULT_WEIGHTS} against ImageNet weights")
+    print(f"ratio {second / first:.2f} {WEIGHTS} against ImageNet weights")
 
 
 if __name__ == "__main__":
