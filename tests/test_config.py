@@ -41,7 +41,12 @@ PAPER = {
     "difficult": False,
     "seed": 3,
 }
-NOT_IN_THE_PAPER = {"backbone", "detector", "train_from"}  # the last is up to the backbone
+NOT_IN_THE_PAPER = {
+    "backbone",
+    "detector",
+    "pad_to",
+    "train_from",
+}  # the last is up to the backbone
 
 
 @pytest.mark.parametrize(("field", "value"), PAPER.items())

@@ -41,9 +41,9 @@ def test_a_coco_file_has_no_split(voc_folder) -> None:
     assert DatasetReference("coco:/x.json").describe(dataset)["split"] is None
 
 
-def test_a_data_set_without_splits_is_opened_whole_again(voc_folder) -> None:
+def test_the_part_of_a_data_set_without_splits_is_opened_again(voc_folder) -> None:
     shutil.rmtree(voc_folder / "ImageSets")
-    for split, stored, count in ((None, None, 8), ("val", "val", 2)):
+    for split, stored, count in ((None, "val", 2), ("val", "val", 2), ("all", "all", 8)):
         for name in (f"voc:{voc_folder}", str(voc_folder)):
             reference = DatasetReference(name, None, split)
             source = reference.describe(reference.open(print))

@@ -155,7 +155,7 @@ def test_equal_outputs_have_no_distillation_loss():
 @pytest.mark.parametrize("size", [0.3, 0.999, 1.0, 2.5])
 def test_l2_is_half_the_square_and_smooth_l1_below_one(size: float) -> None:
     output = HeadOutput(torch.zeros(3, 2), torch.full((3, 2, 4), size))
-    targets = RoiTargets(torch.tensor([1, 0, 1]), torch.zeros(3, 4))
+    targets = RoiTargets.of(torch.tensor([1, 0, 1]), torch.zeros(3, 4))
     l2 = fast_rcnn_loss(output, targets, loc_loss="l2").loc.item()
     smooth = fast_rcnn_loss(output, targets).loc.item()
     assert l2 == pytest.approx(2 * 4 * size**2 / 2 / 3)  # two foreground RoIs of three
