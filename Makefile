@@ -91,22 +91,15 @@ $(MADE)/squeezenet1_1-voc07-train.safetensors: $(MADE)/small.safetensors
 $(MADE)/squeezenet1_1-voc07.safetensors: $(MADE)/small.safetensors
 	$(call weights,voc07-trainval,--split trainval $(FURTHER))
 
-# VGG16, with fully connected layers of rank 256 from the start. First these and conv5 are trained at 352
-# pixels, on stored features of the other convolutions; then all layers from conv3_1 on.
-VGG16_WHOLE = --rois-per-batch 256 --iterations 3200 --scales 320,384,448,512 --max-size 850
+# VGG16, with fully connected layers of rank 256 from the start.
+VGG16 = --rois-per-batch 256 --dropout 0.2 --pad-to 32 --scales 416,480,544,608,672 --max-size 1000
+VGG16_START = --backbone vgg16 --rank 256 --iterations 10000 $(if $(VGG16_INIT),--init $(VGG16_INIT))
 
-$(MADE)/vgg16.safetensors: | $(DEMO)
-	$(call train,vgg16-heads,--split train --backbone vgg16 --rank 256 --iterations 4000 --scales 352 --max-size 587 --train-from conv5_1 --cache-features $(if $(VGG16_INIT),--init $(VGG16_INIT)))
-	$(call train,vgg16-start,--split train --weights runs/train/vgg16-heads/last.safetensors --iterations 350 --lr 1e-4)
-	$(call weights,vgg16-whole,--split train --weights runs/train/vgg16-start/last.safetensors $(VGG16_WHOLE))
+$(MADE)/vgg16-voc07-train.safetensors: | $(DEMO)
+	$(call weights,vgg16-train,--split train $(VGG16_START) $(VGG16),--scale 544 --max-size 900)
 
-VGG16_FURTHER = --weights $< --rois-per-batch 256 --iterations 1700 --lr 1e-4 --scales 416,480,544 --max-size 900
-
-$(MADE)/vgg16-voc07-train.safetensors: $(MADE)/vgg16.safetensors
-	$(call weights,vgg16-train,--split train $(VGG16_FURTHER))
-
-$(MADE)/vgg16-voc07.safetensors: $(MADE)/vgg16.safetensors
-	$(call weights,vgg16-trainval,--split trainval $(VGG16_FURTHER))
+$(MADE)/vgg16-voc07.safetensors: $(MADE)/vgg16-voc07-train.safetensors
+	$(call weights,vgg16-trainval,--split trainval --weights $< --iterations 3000 --lr 1e-4 $(VGG16),--scale 544 --max-size 900)
 
 clean:
 	rm -rf .venv demo build dist
