@@ -116,7 +116,7 @@ class Fire(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """From [B, channels, H, W] to [B, 2 * expand, H, W]."""
         x = conv_relu(self.squeeze, x)
-        return torch.cat([conv_relu(self.expand1x1, x), conv_relu(self.expand3x3, x)], dim=1)
+        return torch.cat([self.expand1x1(x), self.expand3x3(x)], dim=1).relu_()
 
 
 def _squeezenet1_1() -> nn.Sequential:
