@@ -49,6 +49,7 @@ def test_photographs_are_named() -> None:
     assert all(Path(path).is_file() for path in paths)
 
 
+@pytest.mark.slow
 def test_objects_are_counted(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "counts.csv"
     result = run_example("count_objects.py", photos, "--out", out)

@@ -163,9 +163,11 @@ def faster_rcnn_speed(setting: Setting) -> dict[str, object]:
     from torchvision.models.detection import fasterrcnn_resnet50_fpn
 
     device = setting.device
-    model = fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=21).to(device)
-    model.train()
     size = (96, 128) if setting.tiny else (600, 800)
+    model = fasterrcnn_resnet50_fpn(
+        weights=None, weights_backbone=None, num_classes=21, min_size=size[0], max_size=size[1]
+    )
+    model.to(device).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
     images = [torch.rand(3, *size, device=device) for _ in range(2)]
     box = torch.tensor([[10.0, 10.0, 80.0, 90.0]], device=device)

@@ -90,6 +90,7 @@ def test_operations_of_an_image(tmp_path: Path) -> None:
     assert detection_flops(rcnn, METHODS["rcnn"], picture()) == 30 * (crop + head)
 
 
+@pytest.mark.slow
 def test_regions_that_were_not_measured_are_extrapolated(tmp_path: Path, monkeypatch) -> None:
     seen = []
     original = Detector.detect
@@ -173,6 +174,7 @@ def test_an_unknown_backbone(tmp_path: Path) -> None:
         bench(BenchConfig(backbone="alexnett"), tmp_path)
 
 
+@pytest.mark.slow
 def test_the_command_measures_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("skimage")
     monkeypatch.setattr(bench_module, "photographs", lambda count, boxes: [picture()] * count)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 import torch
 
 from frcnn_cli.checkpoints.weights import load_weights
@@ -12,6 +13,7 @@ def test_timer_takes_full_and_low_rank_layers(network) -> None:
     assert timer({"fc6": None, "fc7": 5}) > 0
 
 
+@pytest.mark.slow
 def test_measured_in_a_process_of_its_own() -> None:
     weights = find_weights(DEFAULT_WEIGHTS)
     cost = measure_weights(weights, "cpu")
