@@ -2,8 +2,8 @@
 
 It pools maps of any floating type with their channels last, so that neighbouring threads read
 neighbouring numbers, and writes the result in the order and type that the fully connected layers
-take. With torchvision's kernel, which works on float32 maps with channels first, pooling and
-reordering the RoIs of an image takes ten times as long. For the rounding see `ops.roi_pool`.
+take. torchvision's kernel works on float32 maps with channels first, so that its result
+must be reordered. For the rounding see `ops.roi_pool`.
 """
 
 from __future__ import annotations
