@@ -92,27 +92,32 @@ def show(found: object) -> None:
     print(end="", flush=True)
 
 
-def main() -> None:
-    """Run the chosen phases; exit with 1 where something is wrong."""
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The options."""
+    options = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=Path, help="VOCdevkit, or another data set")
-    parser.add_argument("--archives", type=Path, nargs="*", default=[])
-    parser.add_argument("--init", type=Path, help="ImageNet weights of VGG16 [default: random]")
-    parser.add_argument("--weights", default="squeezenet1_1-voc07-train")
-    parser.add_argument("--phase", nargs="*", default=["checks", "speed", "train"])
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--tiny", action="store_true", help="small enough for a CPU")
-    parser.add_argument("--iterations", type=int, default=200, help="of the timed training")
-    parser.add_argument("--images", type=int, default=500, help="of val, to judge on")
-    parser.add_argument("--recipe", default="paper")
-    parser.add_argument("--split", default="train")
-    parser.add_argument("--seconds", type=float, default=300, help="of training")
-    parser.add_argument("--out", type=Path, default=Path("runs/gpu"))
-    parser.add_argument("--work", type=Path, default=Path("runs/gpu"), help="proposals and runs")
-    parser.add_argument("--join", type=Path, help="a file ending in .part0; nothing else is done")
-    args = parser.parse_args()
+    options.add_argument("--data", type=Path, help="VOCdevkit, or another data set")
+    options.add_argument("--archives", type=Path, nargs="*", default=[])
+    options.add_argument("--init", type=Path, help="ImageNet weights of VGG16 [default: random]")
+    options.add_argument("--weights", default="squeezenet1_1-voc07-train")
+    options.add_argument("--phase", nargs="*", default=["checks", "speed", "train"])
+    options.add_argument("--device", default="auto")
+    options.add_argument("--tiny", action="store_true", help="small enough for a CPU")
+    options.add_argument("--iterations", type=int, default=200, help="of the timed training")
+    options.add_argument("--images", type=int, default=500, help="of val, to judge on")
+    options.add_argument("--recipe", default="paper")
+    options.add_argument("--split", default="train")
+    options.add_argument("--seconds", type=float, default=300, help="of training")
+    options.add_argument("--out", type=Path, default=Path("runs/gpu"))
+    options.add_argument("--work", type=Path, default=Path("runs/gpu"), help="proposals and runs")
+    options.add_argument("--join", type=Path, help="a file ending in .part0; nothing else is done")
+    return options
+
+
+def main() -> None:
+    """Run the chosen phases; exit with 1 where something is wrong."""
+    args = parser().parse_args()
     if args.join is not None:
         print(join_parts(args.join))
         return

@@ -122,11 +122,11 @@ def losses_of(learner: Learner, count: int) -> list[float]:
 def check_losses(setting: Setting) -> dict[str, Check]:
     """Ten losses on the device against ten on the CPU."""
     found = [
-        losses_of(setting.learner(device, "fp32", backbone="squeezenet1_1", dropout=0.0), 10)
+        losses_of(setting.learner(device, "fp32", backbone=setting.light_backbone, dropout=0.0), 10)
         for device in ("cpu", str(setting.device))
     ]
     worst = max(abs(a - b) / a for a, b in zip(*found, strict=True))
-    return {"squeezenet1_1, ten losses": within(worst, 1e-3, cpu=found[0], device=found[1])}
+    return {f"{setting.light_backbone}, ten losses": within(worst, 1e-3, cpu=found[0], device=found[1])}
 
 
 def check_resume(setting: Setting) -> dict[str, Check]:
@@ -134,7 +134,7 @@ def check_resume(setting: Setting) -> dict[str, Check]:
 
     def learner(**more: object) -> Learner:
         return setting.learner(
-            str(setting.device), "auto", backbone="squeezenet1_1", iterations=10, **more
+            str(setting.device), "auto", backbone=setting.light_backbone, iterations=10, **more
         )
 
     with TemporaryDirectory() as folder:

@@ -34,11 +34,12 @@ class Setting:
     tiny: bool  # so small that a CPU finishes in minutes
     iterations: int  # of each timed training
     images: int  # of val, that are detected in
+    light_backbone: str = "squeezenet1_1"  # for checks that need no VGG16
 
     @property
     def backbone(self) -> str:
         """The network whose training and detection are timed."""
-        return "squeezenet1_1" if self.tiny else "vgg16"
+        return self.light_backbone if self.tiny else "vgg16"
 
     def source(self) -> ProposalSource:
         """Selective search, cached in the work folder."""
@@ -51,7 +52,9 @@ class Setting:
             return open_dataset("voc2007", self.data, split).limited(count)
         return open_dataset(str(self.data), None, split).limited(count)
 
-    def learner(self, device: str, precision: str, **changes: object) -> Learner:
+    def learner(
+        self, device: str, precision: str, *, compiled: bool = False, **changes: object
+    ) -> Learner:
         """The paper's training of 100 images, with some settings changed."""
         config: TrainConfig = replace(recipe("paper"), backbone=self.backbone)
         if self.tiny:
@@ -62,7 +65,7 @@ class Setting:
             self.dataset("train", 8 if self.tiny else 100),
             self.source(),
             initialisation=Initialisation(imagenet_weights=init or RANDOM),
-            runtime=TrainRuntimeConfig(device=device, precision=precision),  # type: ignore[arg-type]
+            runtime=TrainRuntimeConfig(device=device, precision=precision, compiled=compiled),  # type: ignore[arg-type]
             threads=threads(),
         )
 

@@ -8,6 +8,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -158,6 +159,22 @@ def pinned(learner: Learner, iteration: int):  # type: ignore[no-untyped-def]
     return batch.pin_memory() if learner.device.type == "cuda" else batch
 
 
+def compiled_speed(setting: Setting) -> dict[str, object]:
+    """A step on one batch, as it is and with its convolutions compiled by torch.compile."""
+    device, found = setting.device, dict[str, object]()
+    if device.type != "cuda":
+        return {"torch.compile": "needs a GPU"}
+    for name, compiled in (("as it is", False), ("compiled", True)):
+        learner = setting.learner(str(device), "auto", compiled=compiled)
+        batch = pinned(learner, 0)
+        begun = synchronized_time(device)
+        learner.step(batch)
+        found[f"{name}, s, first step"] = synchronized_time(device) - begun
+        step = partial(learner.step, batch)
+        found[f"{name}, ms, ready batch"] = device_milliseconds(step, device, 30)
+    return found
+
+
 def faster_rcnn_speed(setting: Setting) -> dict[str, object]:
     """torchvision's Faster R-CNN, for comparison: another detector, with its own proposals."""
     from torchvision.models.detection import fasterrcnn_resnet50_fpn
@@ -273,6 +290,7 @@ def replace_reading(detector: Detector, ready: list[ReadImage[int]]) -> _Ready:
 
 SPEEDS: tuple[Callable[[Setting], dict[str, object]], ...] = (
     training_speed,
+    compiled_speed,
     detection_speed,
     faster_rcnn_speed,
 )

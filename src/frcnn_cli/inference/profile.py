@@ -1,6 +1,7 @@
 """Measures the time of each stage of detection (Fast R-CNN, Figure 2), with a lower bound.
 
-The stages are those of the pipeline itself, which calls a hook around each of them.
+The stages are those of the pipeline itself, which calls a hook around each of them. A GPU is not
+made to wait between them: its own clock times them.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from ..data.collate import PreprocessedImage
 from ..data.sources import Pixels, Source
 from ..errors import DataError, FrcnnError
 from ..proposers.registry import FILE
-from ..runtime.timing import Work, synchronized_time
+from ..runtime.timing import Mark, Work, synchronized_time
 from .detector import Detector
 from .drawing import draw
 
@@ -55,17 +56,16 @@ class _Clock:
 
     def __init__(self, device: torch.device, gemm_flops: float, copy_bytes: float) -> None:
         self._device, self._gemm_flops, self._copy_bytes = device, gemm_flops, copy_bytes
-        self._seconds: dict[str, float] = {}
+        self._parts: list[tuple[str, Mark, Mark]] = []  # of stages, with their beginning and end
         self._floors: dict[str, float] = {}
         self._images: dict[str, list[float]] = defaultdict(list)
         self._image_floors: dict[str, list[float]] = defaultdict(list)
 
     @contextmanager
     def __call__(self, name: str, work: Callable[[], Work] | None = None) -> Iterator[None]:
-        start = synchronized_time(self._device)
+        begun = Mark.on(self._device)
         yield
-        seconds = synchronized_time(self._device) - start
-        self._seconds[name] = self._seconds.get(name, 0.0) + seconds
+        self._parts.append((name, begun, Mark.on(self._device)))
         if work is not None:
             least = work()
             floor = least.flops / self._gemm_flops + least.bytes / self._copy_bytes
@@ -74,11 +74,14 @@ class _Clock:
     def end_image(self, counts: bool) -> None:
         """Begin the next image; the sums of the last one are kept if `counts` is set."""
         if counts:
-            for name, seconds in self._seconds.items():
+            sums: dict[str, float] = {}
+            for name, begun, ended in self._parts:
+                sums[name] = sums.get(name, 0.0) + ended.seconds_since(begun)
+            for name, seconds in sums.items():
                 self._images[name].append(1000 * seconds)
             for name, floor in self._floors.items():
                 self._image_floors[name].append(1000 * floor)
-        self._seconds, self._floors = {}, {}
+        self._parts, self._floors = [], {}
 
     def stages(self) -> list[Stage]:
         """The medians of each stage over the images; stages are in the order of their beginning."""

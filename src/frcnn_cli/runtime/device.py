@@ -86,7 +86,7 @@ class Download:
             self._copy = torch.empty_like(tensor, device="cpu", pin_memory=True)
             self._copy.copy_(tensor, non_blocking=True)
             self._done = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            self._done.record()
+            self._done.record(torch.cuda.current_stream(tensor.device))
 
     def wait(self) -> Tensor:
         """The copy, when it is complete; of a tensor on the CPU the tensor itself."""

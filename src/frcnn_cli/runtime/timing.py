@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import torch
@@ -41,6 +42,30 @@ _NO_CONTEXT = contextlib.nullcontext()
 def untimed(name: str, work: Callable[[], Work] | None = None) -> AbstractContextManager[None]:
     """A StageHook that measures nothing, for detection without a profile."""
     return _NO_CONTEXT
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A point in the work of a device; to set it, the program does not wait for a GPU."""
+
+    moment: float  # seconds on a monotonic clock, when the program came here
+    event: torch.cuda.Event | None  # which a GPU passes when all that was queued before is done
+
+    @staticmethod
+    def on(device: torch.device) -> Mark:
+        """A mark after the work that is queued on the device so far."""
+        event = None
+        if device.type == "cuda":
+            event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+            event.record(torch.cuda.current_stream(device))
+        return Mark(time.perf_counter(), event)
+
+    def seconds_since(self, earlier: Mark) -> float:
+        """Seconds from an earlier mark to this one, on a GPU by its own clock, after a wait."""
+        if self.event is None or earlier.event is None:
+            return self.moment - earlier.moment
+        self.event.synchronize()
+        return earlier.event.elapsed_time(self.event) / 1000
 
 
 def synchronized_time(device: torch.device) -> float:
