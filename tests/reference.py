@@ -692,3 +692,13 @@ def convolution_weight_gradient(
             under = padded[:, :, i : i + height, j : j + width]
             result[:, :, i, j] = np.einsum("bohw,bchw->oc", gradient.astype(np.float64), under)
     return result
+
+
+def hardest(boxes, losses, count):
+    """The RoIs of the largest loss; near-duplicates of one with a larger loss come last."""
+    order = sorted(range(len(boxes)), key=lambda i: -losses[i])
+    distinct, others = [], []
+    for i in order:
+        again = any(box_iou(boxes[i], boxes[j]) > 0.7 for j in distinct)
+        (others if again else distinct).append(i)
+    return sorted((distinct + others)[:count])

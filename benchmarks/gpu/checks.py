@@ -126,7 +126,9 @@ def check_losses(setting: Setting) -> dict[str, Check]:
         for device in ("cpu", str(setting.device))
     ]
     worst = max(abs(a - b) / a for a, b in zip(*found, strict=True))
-    return {f"{setting.light_backbone}, ten losses": within(worst, 1e-3, cpu=found[0], device=found[1])}
+    return {
+        f"{setting.light_backbone}, ten losses": within(worst, 1e-3, cpu=found[0], device=found[1])
+    }
 
 
 def check_resume(setting: Setting) -> dict[str, Check]:

@@ -141,6 +141,13 @@ class TrainConfig:
     images_per_batch: int = setting(2, "Images in a batch", COUNT)  # paper 2.3: N
     # paper 2.3: R
     rois_per_batch: int = setting(128, "RoIs in a batch, over all its images", COUNT)
+    # OHEM (Shrivastava et al. 2016); the paper has none
+    mined_rois: int = setting(
+        0,
+        "RoIs that are scored in each batch; those of the largest loss are trained on. 0: as many "
+        "as are trained on, chosen at random",
+        Range(0),
+    )
     # paper 2.3
     fg_fraction: float = setting(
         0.25,
@@ -244,6 +251,11 @@ class TrainConfig:
     seed: int = setting(3, "Seed of the random numbers", Range(0, 2**32 - 1))
 
     @property
+    def sampled_rois(self) -> int:
+        """The RoIs that are sampled for a batch, over all its images."""
+        return self.mined_rois or self.rois_per_batch
+
+    @property
     def trained_loc_weight(self) -> float:
         """Weight of the box loss: 0 where ridge regression replaces the box layer afterwards."""
         return 0.0 if self.boxes == "ridge" else self.loc_weight
@@ -256,6 +268,11 @@ def _check_training(config: TrainConfig) -> None:
             config.rois_per_batch >= config.images_per_batch,
             "rois_per_batch",
             "at least --images-per-batch, a RoI in each image",
+        ),
+        (
+            config.mined_rois == 0 or config.mined_rois >= config.rois_per_batch,
+            "mined_rois",
+            "0, or at least --rois-per-batch",
         ),
         (
             bool(config.scales) and max(config.scales) <= config.max_size,

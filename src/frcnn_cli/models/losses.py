@@ -14,13 +14,15 @@ from ..structures import HeadOutput, Losses, RoiTargets
 DELTA_STD = (0.1, 0.1, 0.2, 0.2)
 
 
-# Name -> loss of predicted and expected deltas, summed. Smooth L1 becomes linear at 1; below that
-# both are the same.
-LOC_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "smooth_l1": lambda predicted, expected: F.smooth_l1_loss(
-        predicted, expected, reduction="sum", beta=1.0
+# Name -> loss of predicted and expected deltas, for a reduction of torch ("sum", "none"). Smooth L1
+# becomes linear at 1; below that both are the same.
+LOC_LOSSES: dict[str, Callable[[Tensor, Tensor, str], Tensor]] = {
+    "smooth_l1": lambda predicted, expected, reduction: F.smooth_l1_loss(
+        predicted, expected, reduction=reduction, beta=1.0
     ),
-    "l2": lambda predicted, expected: 0.5 * F.mse_loss(predicted, expected, reduction="sum"),
+    "l2": lambda predicted, expected, reduction: (
+        0.5 * F.mse_loss(predicted, expected, reduction=reduction)
+    ),
 }
 
 
@@ -41,14 +43,30 @@ def fast_rcnn_loss(
         count: divides the sums instead of R, where these RoIs are only a part of the batch.
         loc_loss: key of LOC_LOSSES.
     """
-    logits, deltas = output.class_logits.float(), output.box_deltas.float()
     count = max(len(targets.labels), 1) if count is None else count
-    cls = F.cross_entropy(logits, targets.labels, reduction="sum") / count
+    cls, loc = _losses(output, targets, loc_loss, "sum")
+    return Losses(cls / count, loc / count)
+
+
+def roi_losses(
+    output: HeadOutput, targets: RoiTargets, loc_weight: float, loc_loss: str = "smooth_l1"
+) -> Tensor:
+    """The multitask loss of each RoI by itself, [R]; see `fast_rcnn_loss`."""
+    cls, loc = _losses(output, targets, loc_loss, "none")
+    return cls.index_add(0, targets.foreground, loc_weight * loc.sum(dim=1))
+
+
+def _losses(
+    output: HeadOutput, targets: RoiTargets, loc_loss: str, reduction: str
+) -> tuple[Tensor, Tensor]:
+    """L_cls of all R RoIs, and L_loc of the foreground ones; summed, or [R] and [foreground, 4]."""
+    logits, deltas = output.class_logits.float(), output.box_deltas.float()
+    cls = F.cross_entropy(logits, targets.labels, reduction=reduction)
     foreground = targets.foreground
     rows = foreground * deltas.shape[1] + targets.labels[foreground]  # of deltas as [R (K+1), 4]
     predicted = deltas.flatten(0, 1).index_select(0, rows)  # [foreground, 4]
     expected = targets.deltas[foreground].float()
-    return Losses(cls, LOC_LOSSES[loc_loss](predicted, expected) / count)
+    return cls, LOC_LOSSES[loc_loss](predicted, expected, reduction)
 
 
 def distillation_loss(output: HeadOutput, teacher: HeadOutput) -> Losses:

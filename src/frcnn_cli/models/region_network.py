@@ -24,6 +24,7 @@ from ..errors import WeightsError, unknown_name
 from ..runtime.timing import StageHook, Work, untimed
 from ..structures import HeadOutput
 from .backbones import BackboneSpec
+from .dropout import ImageDropout
 from .flops import convolution_flops, linear_flops
 from .low_rank import low_rank_layer
 from .region_operators import RegionOperator
@@ -42,40 +43,6 @@ SCORE_FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 # Warped RoIs that go through the convolutions together; VGG16's maps of one take 26 MB.
 _WARPED_CHUNK = 32
-
-
-class ImageDropout(nn.Module):
-    """Dropout whose mask for the RoIs of an image depends only on the seed of that image.
-
-    So several processes that divide the images of a batch drop the same outputs as one process.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.p = 0.0  # probability that an output is dropped
-        self._generators: list[tuple[torch.Generator, int]] = []
-
-    def reseed(self, seeds: Sequence[int], counts: Sequence[int], device: torch.device) -> None:
-        """Begin a batch.
-
-        Args:
-            seeds: one for each image. counts: number of RoIs of each image, in order.
-        """
-        generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
-        self._generators = list(zip(generators, counts, strict=True))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Drop entries of x [R, U] while training, and scale up the others by 1 / (1 - p)."""
-        if not self.training or not self.p:
-            return x
-        keep = 1 - self.p
-        masks = [
-            torch.empty((count, x.shape[1]), device=x.device, dtype=x.dtype).bernoulli_(
-                keep, generator=generator
-            )
-            for generator, count in self._generators
-        ]
-        return x * torch.cat(masks).div_(keep)
 
 
 @dataclass(frozen=True)
@@ -138,16 +105,32 @@ class RegionNetwork(nn.Module):
         """The type in which the layers compute."""
         return self.cls_score.weight.dtype
 
-    def forward(self, images: Tensor, rois: Tensor) -> HeadOutput:
+    def forward(
+        self, images: Tensor, rois: Tensor, choose: Callable[[Tensor, Tensor], Tensor] | None = None
+    ) -> HeadOutput:
         """Score and refine every RoI.
 
         Args:
             images: [B, 3, H, W], normalised.
             rois: [R, 5], (index of the image, x1, y1, x2, y2) in pixels of `images`.
+            choose: see `score_regions`.
         Returns:
             class_logits [R, K + 1] and box_deltas [R, K + 1, 4].
         """
-        return self.heads(self.region_features(self.image_features(images), rois))
+        return self.score_regions(self.image_features(images), rois, choose)
+
+    def score_regions(
+        self, maps: Tensor, rois: Tensor, choose: Callable[[Tensor, Tensor], Tensor] | None = None
+    ) -> HeadOutput:
+        """`forward` after the convolutions.
+
+        Args:
+            maps: from `image_features`.
+            choose: from maps and RoIs to the indices of those that are scored; None: all are.
+        """
+        if choose is not None:
+            rois = rois[choose(maps, rois)]
+        return self.heads(self.region_features(maps, rois))
 
     def image_features(self, images: Tensor) -> Tensor:
         """Feature maps [B, C, H', W'] of images [B, 3, H, W], float32.

@@ -87,7 +87,7 @@ class BatchMaker(TorchDataset[Batch | FrcnnError]):
         self.dataset, self.source, self.statistics = dataset, source, statistics
         self.pixels, self.config, self.slots = pixels, config, slots
         self.sampling = SamplingConfig(
-            rois_per_image=config.rois_per_batch // config.images_per_batch,
+            rois_per_image=config.sampled_rois // config.images_per_batch,
             fg_fraction=config.fg_fraction,
             fg_threshold=config.fg_threshold,
             bg_thresholds=(config.bg_low, config.bg_high),
@@ -172,7 +172,7 @@ class BatchMaker(TorchDataset[Batch | FrcnnError]):
         entries, scales = self.entries(iteration), self.scales(iteration)
         prepared = []
         for slot in self.slots:
-            more = int(slot < config.rois_per_batch % config.images_per_batch)
+            more = int(slot < config.sampled_rois % config.images_per_batch)
             sampling = replace(self.sampling, rois_per_image=self.sampling.rois_per_image + more)
             index, mirrored = entries[slot]
             image_index = int(self.statistics.usable[index])

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,6 +31,7 @@ from ..structures import Batch, HeadOutput, Losses, RoiTargets
 from .batches import BatchMaker
 from .distributed import World
 from .feature_cache import FeatureCache
+from .hard_examples import HardExampleMiner
 from .metrics import StepMetrics
 from .optimizers import learning_rate, make_optimizer
 
@@ -150,32 +151,45 @@ class Learner:
         """Run the network on the next iteration's batch, or on this process's part of it.
 
         Returns:
-            The output for the R RoIs, their targets, and losses whose mean over the processes is
-            the loss of the whole batch.
+            The output for the R RoIs that are trained on, their targets, and losses whose mean over
+            the processes is the loss of the whole batch.
         """
-        assert batch.targets is not None
         rois = upload(batch.rois, self.device)
-        targets = batch.targets.to(self.device)
-        self._reseed_dropout(batch)
-        roi_count = self.world.total(len(rois))
+        counts = self._trained_rois(batch)
+        self._reseed_dropout(counts)
+        roi_count = self.world.total(sum(counts))
+        miner = None
+        if self.config.mined_rois:
+            miner = HardExampleMiner(self.network, batch, counts, self.config)
         low_precision = self.precision != torch.float32
         with torch.autocast(self.device.type, self.precision, enabled=low_precision):
             if cache is not None:
                 maps = cache(batch, self.batches.entries(self.iteration))
                 maps = self.network.scale_features(maps)
-                output = self.network.heads(self.network.region_features(maps, rois))
+                output = self.network.score_regions(maps, rois, miner)
             else:
                 images = self.normalize(batch.images, batch.sizes)
-                output = self._parallel_network(images, rois)
+                output = self._parallel_network(images, rois, miner)
+        targets = batch.targets if miner is None else miner.targets
+        assert targets is not None
+        targets = targets.to(self.device)
         divisor = max(roi_count, 1) / self.world.size
         losses = fast_rcnn_loss(output, targets, divisor, self.config.loc_loss)
         return output, targets, losses
 
-    def _reseed_dropout(self, batch: Batch) -> None:
+    def _trained_rois(self, batch: Batch) -> list[int]:
+        """The number of RoIs of each image that are trained on."""
+        per_image, more = divmod(self.config.rois_per_batch, self.config.images_per_batch)
+        return [
+            min(count, per_image + int(slot < more))
+            for slot, count in zip(self.batches.slots, batch.roi_counts, strict=True)
+        ]
+
+    def _reseed_dropout(self, counts: Sequence[int]) -> None:
         """Give every image's dropout mask a seed made of the run's seed, iteration and slot."""
         slot_0 = (self.config.seed * 1_000_003 + self.iteration) * self.config.images_per_batch
         seeds = [slot_0 + slot for slot in self.batches.slots]
-        self.network.dropout.reseed(seeds, batch.roi_counts, self.device)
+        self.network.dropout.reseed(seeds, counts, self.device)
 
     def _sums(self, output: HeadOutput, targets: RoiTargets, losses: Losses) -> Tensor:
         """Five sums over the batch of all processes, [5].
