@@ -346,6 +346,12 @@ def auto_iterations(images: int) -> int:
     return min(max(few, many, 500), 240_000)
 
 
+def is_papers(name: str, dataset: str) -> bool:
+    """Whether a recipe is the paper's, or stands for it with this data set."""
+    of_the_paper = all(map(_OF_THE_PAPER.fullmatch, dataset.split("+")))
+    return name == "paper" or (name == AUTO and of_the_paper)
+
+
 def recipe(
     name: str,
     dataset: str = "",
@@ -364,8 +370,7 @@ def recipe(
     """
     if name not in RECIPES:
         raise unknown_name("recipe", name, RECIPES)
-    if name == AUTO and all(map(_OF_THE_PAPER.fullmatch, dataset.split("+"))):
-        name = "paper"
+    name = "paper" if is_papers(name, dataset) else name
     own = DETECTOR_SETTINGS.get(detector, {})
     settings = replace(RECIPES[name], detector=detector, **own)
     if name == AUTO and images is not None:
@@ -383,7 +388,9 @@ class TrainRuntimeConfig:
 
     device: str = setting("auto", "auto, cpu, cuda or cuda:N")
     precision: Precision = setting(
-        "auto", "Type of the network's arithmetic; auto is bf16 where that is faster"
+        "auto",
+        "Type of the network's arithmetic; auto is fp32 in recipe paper, else bf16 where that is "
+        "faster",
     )
     # processes that make batches ahead of time; None: 1 on the CPU, all cores but 2 for a GPU
     workers: int | None = setting(None, "Processes that make batches", Range(0), flag="")

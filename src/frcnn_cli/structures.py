@@ -73,6 +73,8 @@ class GroundTruth:
     difficult: NDArray[np.bool_]  # G
     # G, square pixels: areas of COCO's outlines; None: the areas of the boxes count
     areas: NDArray[np.float32] | None = None
+    # G: boxes around many objects; also marked difficult. None: there are none
+    crowds: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         _check_boxes("GroundTruth", self.boxes)
@@ -80,14 +82,18 @@ class GroundTruth:
         _check_shape("GroundTruth", "difficult", self.difficult, len(self.boxes))
         if self.areas is not None:
             _check_shape("GroundTruth", "areas", self.areas, len(self.boxes))
+        if self.crowds is not None:
+            _check_shape("GroundTruth", "crowds", self.crowds, len(self.boxes))
 
     def __getitem__(self, chosen: NDArray[np.bool_]) -> GroundTruth:
         areas = None if self.areas is None else self.areas[chosen]
+        crowds = None if self.crowds is None else self.crowds[chosen]
         return GroundTruth(
             boxes=self.boxes[chosen],
             labels=self.labels[chosen],
             difficult=self.difficult[chosen],
             areas=areas,
+            crowds=crowds,
         )
 
 

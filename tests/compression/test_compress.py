@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from frcnn_cli.checkpoints.weights import load_weights, save_weights
+from frcnn_cli.checkpoints.weights import is_half, load_weights, save_weights
 from frcnn_cli.compression import cost
 from frcnn_cli.compression.compress import CompressResult, compress, default_target
 from frcnn_cli.compression.distillation import STEPS
@@ -74,6 +74,16 @@ def test_calibration_on_photographs_and_progress(weights: Path, photographs: lis
     assert result.header.provenance["compression"]["calibration"] == f"3 images of {folder}"
     files = run(weights, calibrate=photographs)
     assert files.header.provenance["compression"]["calibration"] == "8 images of 8 files"
+
+
+@pytest.mark.parametrize("half", [True, False])
+def test_the_precision_of_the_weights_stays(weights, tmp_path, half) -> None:
+    network, header = load_weights(weights)
+    given, small = tmp_path / "given.safetensors", tmp_path / "small.safetensors"
+    save_weights(given, network, header, half)
+    result = run(given, calibrate=None, out=small)
+    assert is_half(small) == half
+    assert result.after.parameters < result.before.parameters
 
 
 def test_the_data_set_of_the_weights_calibrates_where_it_is_here(weights, voc_folder) -> None:

@@ -30,16 +30,25 @@ def compressor(detector: Detector, calibration: Calibration) -> Compressor:
     return Compressor(detector.network, detector.header, calibration)
 
 
-@pytest.mark.parametrize("ranks", [{"fc6": 4, "fc7": 3}, {"fc6": None, "fc7": 2}, {"fc6": 9}])
+@pytest.mark.parametrize(
+    ("ranks", "half"),
+    [({"fc6": 4, "fc7": 3}, True), ({"fc6": None, "fc7": 2}, False), ({"fc6": 9}, True)],
+)
 def test_a_point_is_what_the_compressed_network_reaches(
-    detector, compressor, voc_folder, ranks
+    detector, compressor, voc_folder, ranks, half
 ) -> None:
     ranks = {"fc6": None, "fc7": None, **ranks}
     dataset = load_voc(voc_folder, "voc", "train", ())
     ladder = [Candidate("plain", dict.fromkeys(ranks)), Candidate("aware", ranks)]
     advanced: list[int] = []
     points = measure_curve(
-        detector, compressor, ladder, dataset, workers=1, on_image=lambda: advanced.append(1)
+        detector,
+        compressor,
+        ladder,
+        dataset,
+        half=half,
+        workers=1,
+        on_image=lambda: advanced.append(1),
     )
     assert len(advanced) == len(dataset)
     full = voc07_mean_ap(detector, dataset, 1, lambda: None)
@@ -48,7 +57,7 @@ def test_a_point_is_what_the_compressed_network_reaches(
     small = voc07_mean_ap(detector, dataset, 1, lambda: None)
     assert points[1].mean_ap == pytest.approx(small, abs=1e-6)
     left = sum(p.numel() for p in detector.network.parameters())
-    assert points[1].megabytes == pytest.approx(2 * left / 1e6, rel=1e-9)
+    assert points[1].megabytes == pytest.approx((2 if half else 4) * left / 1e6, rel=1e-9)
     assert all(point.milliseconds > 0 for point in points)
 
 

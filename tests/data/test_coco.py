@@ -212,7 +212,7 @@ def test_outlines_without_a_box_and_crowds(coco_file: Path) -> None:
 
     truth = (found := changed(coco_file, change)).ground_truth(0)
     assert truth.boxes.tolist() == [[5, 6, 25, 36], [3, 5, 5, 15], [1, 1, 10, 10]]
-    assert truth.difficult.tolist() == [False, True, False]
+    assert truth.difficult.tolist() == truth.crowds.tolist() == [False, True, False]
     assert [note.partition(": ")[2] for note in found.notes] == [
         "took the box around the outline of 2 annotations",
         "left out 1 box of no width or height",

@@ -55,6 +55,22 @@ def none() -> np.ndarray:
     return np.zeros((0, 4), np.float32)
 
 
+def test_a_proposal_in_a_crowd_is_no_example() -> None:
+    crowd = np.array([[0, 0, 100, 100]], np.float32)
+    proposals = np.array(
+        [[10, 10, 50, 60], [60, 0, 130, 100], [30, 0, 100, 100], [71, 0, 171, 100]], np.float32
+    )  # within it; 4/7 of it; within it, at its edge; 0.29 of it
+    one = sample(np.concatenate([crowd, OBJECTS[:1]]), (True, False), proposals)
+    alone = roi_sampling.match_proposals(one)[1]
+    assert alone[:2].tolist() == [1, 1]  # the object, and the proposal that is equal to it
+    truth = replace(one.ground_truth, crowds=np.array([True, False]))
+    with_crowd = roi_sampling.match_proposals(replace(one, ground_truth=truth))[1]
+    assert with_crowd[0] == 1  # the object, which lies in the crowd too
+    assert with_crowd[1:].tolist() == [-1, alone[2], -1, alone[4]]
+    assert roi_sampling.in_crowd(proposals, truth).tolist() == [True, False, True, False]
+    assert not roi_sampling.in_crowd(proposals, one.ground_truth).any()
+
+
 def test_match_proposals_puts_ground_truth_first() -> None:
     one = sample()
     boxes, overlaps, nearest = roi_sampling.match_proposals(one)

@@ -141,6 +141,13 @@ def read_header(path: Path) -> WeightsHeader:
         ) from None
 
 
+def is_half(path: Path) -> bool:
+    """Whether a weights file, which can be read, holds float16 tensors."""
+    with safe_open(path, framework="pt") as file:
+        types = {file.get_slice(key).get_dtype() for key in file.keys()}  # noqa: SIM118
+    return bool(types == {"F16"})
+
+
 def is_weights_file(metadata: Mapping[str, str] | None) -> bool:
     """Whether a safetensors file with these metadata is a weights file of this toolkit."""
     return _KEY in (metadata or {})

@@ -95,10 +95,10 @@ def compress(
 ) -> None:
     """Make a network smaller and faster: replace its fully connected layers by low-rank ones.
 
-    The result is in half precision and is used like any other weights file. With calibration
-    images, the low-rank layers approximate the outputs of the full layers on them rather than the
-    weights, and are then trained to give the outputs of the full network. --split and --limit apply
-    to the data set of --curve.
+    The result has the precision of the weights and is used like any other weights file. With
+    calibration images, the low-rank layers approximate the outputs of the full layers on them
+    rather than the weights, and are then trained to give the outputs of the full network. --split
+    and --limit apply to the data set of --curve.
 
     Example: frcnn compress --weights last --rank 256
     """

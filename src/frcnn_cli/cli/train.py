@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperCommand
 
-from ..config import AUTO, RECIPES, TrainConfig, TrainRuntimeConfig, check, flag_of
+from ..config import AUTO, RECIPES, TrainConfig, TrainRuntimeConfig, check, flag_of, is_papers
 from ..config import recipe as recipe_settings
 from ..data.registry import HELP, absolute_name, is_voc_challenge
 from ..errors import ConfigError, SplitError
@@ -186,6 +186,8 @@ def train(
     from ..training.train import train as run
 
     keep_freed_memory()
+    if runtime.precision == "auto" and is_papers(recipe, dataset):
+        runtime = replace(runtime, precision="fp32")  # as the paper's code
     may_differ = recipe != "paper" and not is_voc_challenge(dataset)  # from the paper's start
     if weights is None and init is None and resume is None and may_differ:
         weights = _included_start(settings, shown)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..checkpoints.weights import WeightsHeader, load_weights, save_weights
+from ..checkpoints.weights import WeightsHeader, is_half, load_weights, save_weights
 from ..config import COMPRESSION_RANK, CompressConfig, DetectConfig
 from ..data.dataset import Dataset
 from ..data.registry import SPECS
@@ -123,7 +123,8 @@ def compress(
         chosen = open_calibration_images(calibrate, folder, on_message).spread(images)
         calibration = _calibrate(detector, chosen, workers, progress)
     compressor = Compressor(network, header, calibration)
-    ranks, method, points = _choose(detector, compressor, config, curve, workers, progress)
+    half = is_half(source)
+    ranks, method, points = _choose(detector, compressor, config, curve, half, workers, progress)
     _distil(compressor, [ranks], progress)
     report = compressor.report(ranks, method)
     curve_files = []
@@ -148,7 +149,7 @@ def compress(
             progress=progress,
             on_message=on_message,
         )
-    header, before, after = _save_and_measure(source, network, header, out, device)
+    header, before, after = _save_and_measure(source, network, header, out, device, half)
     return CompressResult(
         network=network,
         header=header,
@@ -220,6 +221,7 @@ def _choose(
     compressor: Compressor,
     config: CompressConfig,
     curve: Dataset | None,
+    half: bool,
     workers: int,
     progress: Progress,
 ) -> tuple[Ranks, Method | None, list[Point]]:
@@ -228,7 +230,7 @@ def _choose(
     points: list[Point] = []
     if curve is not None:
         points = _measure_curve(
-            detector, compressor, candidates(compressor, ranks), curve, workers, progress
+            detector, compressor, candidates(compressor, ranks), curve, half, workers, progress
         )
     if ranks is not None:
         return ranks, None, points
@@ -242,13 +244,20 @@ def _measure_curve(
     compressor: Compressor,
     compared: Sequence[Candidate],
     curve: Dataset,
+    half: bool,
     workers: int,
     progress: Progress,
 ) -> list[Point]:
     _distil(compressor, [each.ranks for each in compared if each.method == "aware"], progress)
     with progress(f"{len(compared)} candidates", len(curve), "images") as advance:
         return measure_curve(
-            detector, compressor, compared, curve, workers=workers, on_image=lambda: advance("")
+            detector,
+            compressor,
+            compared,
+            curve,
+            half=half,
+            workers=workers,
+            on_image=lambda: advance(""),
         )
 
 
@@ -262,7 +271,12 @@ def _distil(compressor: Compressor, choices: Sequence[Ranks], progress: Progress
 
 
 def _save_and_measure(
-    source: Path, network: RegionNetwork, header: WeightsHeader, out: Path | None, device: str
+    source: Path,
+    network: RegionNetwork,
+    header: WeightsHeader,
+    out: Path | None,
+    device: str,
+    half: bool,
 ) -> tuple[WeightsHeader, Cost, Cost]:
     """Write a compressed network, and its costs into its header.
 
@@ -271,10 +285,10 @@ def _save_and_measure(
     """
     if out is None:
         before = cost.measure_weights(source, device)
-        after = cost.measure_network(network, header, device)
+        after = cost.measure_network(network, header, device, half=half)
         return with_costs(header, before, after), before, after
-    save_weights(out, network, header, half=True)  # kept where measuring fails
+    save_weights(out, network, header, half)  # kept where measuring fails
     before, after = cost.measure_weights(source, device), cost.measure_weights(out, device)
     header = with_costs(header, before, after)
-    save_weights(out, network, header, half=True)
+    save_weights(out, network, header, half)
     return header, before, after

@@ -58,11 +58,13 @@ def measure_weights(weights: Path, device: str) -> Cost:
         ) from None
 
 
-def measure_network(network: RegionNetwork, header: WeightsHeader, device: str) -> Cost:
-    """Measure a network as if it were saved as a weights file in half precision."""
+def measure_network(
+    network: RegionNetwork, header: WeightsHeader, device: str, *, half: bool
+) -> Cost:
+    """Measure a network as if it were saved as a weights file, in float16 or in float32."""
     with TemporaryDirectory() as folder:
         file = Path(folder) / f"trial{WEIGHTS_SUFFIX}"
-        save_weights(file, network, header, half=True)
+        save_weights(file, network, header, half)
         return measure_weights(file, device)
 
 

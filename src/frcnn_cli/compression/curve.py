@@ -52,7 +52,7 @@ class Point:
     ranks: Ranks
     mean_ap: float  # VOC2007, 0..1
     weights: int  # of the fully connected layers
-    megabytes: float  # of the file, in half precision
+    megabytes: float  # of the file
     milliseconds: float  # an image with 2,000 RoIs, proposals and decoding excluded
 
 
@@ -85,6 +85,7 @@ def measure_curve(
     candidates: Sequence[Candidate],
     dataset: Dataset,
     *,
+    half: bool,
     workers: int,
     on_image: Callable[[], None],
 ) -> list[Point]:
@@ -93,6 +94,7 @@ def measure_curve(
     Args:
         detector: has the compressor's network, which is not compressed yet.
         dataset: its labels number the detector's classes.
+        half: the files would hold float16 weights instead of float32.
         workers: threads that read ahead. on_image: called after each image.
     Raises:
         DataError: no image has an object. ImageError: an image is missing or damaged.
@@ -111,7 +113,7 @@ def measure_curve(
         on_image()
     truths, class_count = dataset.ground_truths(), len(dataset.classes)
     mean_aps = [evaluate_voc(each, truths, class_count).mean_ap for each in detections]
-    return _points(compressor, candidates, mean_aps, statistics.median(seconds))
+    return _points(compressor, candidates, mean_aps, statistics.median(seconds), half)
 
 
 @torch.inference_mode()
@@ -138,6 +140,7 @@ def _points(
     candidates: Sequence[Candidate],
     mean_aps: Sequence[float],
     other_seconds: float,
+    half: bool,
 ) -> list[Point]:
     timer = HeadTimer(compressor.network, compressor.network.device)
     seconds: dict[str, float] = {}  # by ranks: the time is the same for all methods
@@ -155,7 +158,7 @@ def _points(
                 ranks=candidate.ranks,
                 mean_ap=mean_ap,
                 weights=weights,
-                megabytes=2 * (other_parameters + weights) / 1e6,
+                megabytes=(2 if half else 4) * (other_parameters + weights) / 1e6,
                 milliseconds=1000 * seconds[key],
             )
         )

@@ -301,12 +301,14 @@ def _annotation(row: _Row, objects: list[_Object]) -> Annotation:
     boxes[:, 2:] += boxes[:, :2]
     box_areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
     areas = np.array([each.area for each in objects], np.float64)
+    crowds = np.array([each.crowd for each in objects], np.bool_)
     return Annotation(
         size=(int(height), int(width)) if height > 0 and width > 0 else None,
         names=tuple(each.name for each in objects),
         boxes=boxes.astype(np.float32),
-        difficult=np.array([each.crowd for each in objects], np.bool_),
+        difficult=crowds,
         areas=np.where(np.isnan(areas), box_areas, areas).astype(np.float32),
+        crowds=crowds if crowds.any() else None,
     )
 
 

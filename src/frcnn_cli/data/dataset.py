@@ -51,6 +51,7 @@ class Annotation:
     boxes: NDArray[np.float32]  # G×4, not clipped
     difficult: NDArray[np.bool_]  # G; COCO's crowds too
     areas: NDArray[np.float32] | None = None  # G, square pixels, where the file gives them
+    crowds: NDArray[np.bool_] | None = None  # G: boxes around many objects, where there are any
 
 
 @dataclass(frozen=True)
@@ -136,9 +137,13 @@ class Dataset:
         )
 
     def without_difficult(self) -> Dataset:
-        """The same data set with no object marked difficult, so that all count alike."""
+        """The same data set with no object marked difficult but crowds; all others count alike."""
         annotations = tuple(
-            replace(each, difficult=np.zeros_like(each.difficult)) for each in self.annotations
+            replace(
+                each,
+                difficult=np.zeros_like(each.difficult) if each.crowds is None else each.crowds,
+            )
+            for each in self.annotations
         )
         return replace(self, annotations=annotations)
 
@@ -261,9 +266,14 @@ class Dataset:
         areas = annotation.areas
         if areas is not None and placement.is_scaled:
             areas = (areas * np.prod(placement.factors)).astype(np.float32)
-        return GroundTruth(boxes=boxes, labels=labels, difficult=annotation.difficult, areas=areas)[
-            usable
-        ]
+        objects = GroundTruth(
+            boxes=boxes,
+            labels=labels,
+            difficult=annotation.difficult,
+            areas=areas,
+            crowds=annotation.crowds,
+        )
+        return objects[usable]
 
     def size_conflict(self, index: int, size: tuple[int, int]) -> str:
         """A message that an image file of `size` differs from what its annotation says."""

@@ -20,12 +20,18 @@ def area(boxes: Boxes) -> NDArray[np.float32]:
 
 def iou(boxes: Boxes, others: Boxes) -> NDArray[np.float32]:
     """Intersection over union of each box with each of `others`, [N, M]; 0 for empty boxes."""
+    intersection = intersections(boxes, others)
+    union = area(boxes)[:, None] + area(others)[None, :] - intersection
+    return np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0)
+
+
+def intersections(boxes: Boxes, others: Boxes) -> NDArray[np.float32]:
+    """The area that each box has in common with each of `others`, [N, M], in square pixels."""
     top_left = np.maximum(boxes[:, None, :2], others[None, :, :2])  # [N, M, 2]
     bottom_right = np.minimum(boxes[:, None, 2:], others[None, :, 2:])  # [N, M, 2]
     sides = np.maximum(bottom_right - top_left, 0)
-    intersection = sides[..., 0] * sides[..., 1]  # [N, M]
-    union = area(boxes)[:, None] + area(others)[None, :] - intersection
-    return np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0)
+    common: NDArray[np.float32] = sides[..., 0] * sides[..., 1]
+    return common
 
 
 def clip(boxes: Boxes, size: tuple[int, int]) -> Boxes:

@@ -15,8 +15,10 @@ from ..data.collate import PreprocessedImage, preprocess
 from ..ops import box_coder
 from ..ops import boxes as box_ops
 from ..ops.sampling import sample_rois
-from ..structures import Sample
+from ..structures import GroundTruth, Sample
 from .target_normalization import DeltaStatistics
+
+IN_CROWD = 0.7  # share of a proposal's area above which it lies in a crowd; py-faster-rcnn, coco.py
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,20 +36,33 @@ def match_proposals(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.intp]]:
     """Join the objects to the proposals, and find the object that each box overlaps most.
 
-    Objects marked difficult are left out, as in the reference code.
+    Objects marked difficult are left out, as in the reference code. A proposal that lies in a crowd
+    may be one of its objects, so it is no example of anything.
 
     Returns:
         boxes: [N, 4], the objects first.
-        max_overlaps: [N], IoU with the object that the box overlaps most; 0 without objects.
+        max_overlaps: [N], IoU with the object that the box overlaps most; 0 without objects, and -1
+            for a proposal in a crowd.
         nearest: [N], index of that object among those that are not difficult.
     """
     objects = sample.ground_truth[~sample.ground_truth.difficult].boxes
     boxes = np.concatenate([objects, sample.proposals.boxes])
-    if not len(objects):
-        return boxes, np.zeros(len(boxes), np.float32), np.zeros(len(boxes), np.intp)
-    overlaps = box_ops.iou(boxes, objects)
-    nearest = overlaps.argmax(axis=1)
-    return boxes, overlaps[np.arange(len(boxes)), nearest], nearest
+    max_overlaps, nearest = np.zeros(len(boxes), np.float32), np.zeros(len(boxes), np.intp)
+    if len(objects):
+        overlaps = box_ops.iou(boxes, objects)
+        nearest = overlaps.argmax(axis=1)
+        max_overlaps = overlaps[np.arange(len(boxes)), nearest]
+    max_overlaps[len(objects) :][in_crowd(sample.proposals.boxes, sample.ground_truth)] = -1
+    return boxes, max_overlaps, nearest
+
+
+def in_crowd(boxes: box_ops.Boxes, truth: GroundTruth) -> NDArray[np.bool_]:
+    """Whether each of the boxes [N, 4] lies in a crowd, [N]."""
+    if truth.crowds is None or not truth.crowds.any():
+        return np.zeros(len(boxes), np.bool_)
+    common = box_ops.intersections(boxes, truth.boxes[truth.crowds])
+    inside: NDArray[np.bool_] = common.max(axis=1) > IN_CROWD * box_ops.area(boxes)
+    return inside
 
 
 def sample_targets(

@@ -23,6 +23,7 @@ from ..models.region_network import SVM, RegionNetwork
 from ..ops import boxes as box_ops
 from ..structures import GroundTruth
 from .region_store import RegionStore
+from .roi_sampling import in_crowd
 
 FEATURE_NORM = 20.0  # the mean norm that features are scaled to, as in R-CNN's code
 NORM_ROWS = 10_000  # from which the mean norm is taken
@@ -182,7 +183,9 @@ def _mine(
     if rows.start == rows.stop:
         return 0
     features, found = scale * store.features(rows), 0
-    overlaps = class_overlaps(store.boxes(image), truth, len(miners))
+    boxes = store.boxes(image)
+    overlaps = class_overlaps(boxes, truth, len(miners))
+    overlaps[in_crowd(boxes, truth)] = 1  # they may be objects of any class
     margins = features @ np.stack([miner.weight for miner in miners]).T
     for index, miner in enumerate(miners):
         hard = margins[:, index] + miner.bias > config.hard_margin
