@@ -36,6 +36,7 @@ PAPER = {
     "rank": None,
     "classifier": "softmax",
     "boxes": "network",
+    "geometry": "caffe",
     "class_agnostic": False,
     "feature_scales": (),
     "loc_loss": "smooth_l1",

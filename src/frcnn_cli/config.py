@@ -17,6 +17,7 @@ from .errors import ConfigError, unknown_name
 
 MAX_SIDE = 10_000  # pixels, of the input of a network
 
+Geometry = Literal["torch", "caffe"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 PRECISIONS: tuple[Precision, ...] = ("auto", "fp32", "bf16", "fp16")
 
@@ -199,6 +200,12 @@ class TrainConfig:
     classifier: Literal["softmax", "svm"] = setting(
         "softmax", "What scores regions: the network's softmax, or linear SVMs trained afterwards"
     )
+    # the code runs on Caffe
+    geometry: Geometry = setting(
+        "caffe",
+        "Geometry of the network; caffe: boxes end with their last pixel, and max pooling rounds "
+        "the number of cells up; torch: boxes end with the pixel after it, and pooling rounds down",
+    )
     # paper 2.1: False
     class_agnostic: bool = setting(
         False, "Refine a box alike for every class, with four outputs instead of four a class"
@@ -309,6 +316,7 @@ _MODERN = TrainConfig(
     dropout=0.0,
     bias_lr=1.0,
     backbone_lr=0.3,
+    geometry="torch",
 )
 
 FINETUNE_LR = 1e-4  # of AdamW on the low-rank layers of a compressed network; half of modern's
@@ -316,7 +324,7 @@ FINETUNE_LR = 1e-4  # of AdamW on the low-rank layers of a compressed network; h
 AUTO = "auto"  # the paper's recipe for the data of the paper, else modern's in fitting length
 RECIPES: dict[str, TrainConfig] = {AUTO: _MODERN, "paper": TrainConfig(), "modern": _MODERN}
 
-_IN_STAGES: dict[str, Any] = {"classifier": "svm", "boxes": "ridge"}
+_IN_STAGES: dict[str, Any] = {"classifier": "svm", "boxes": "ridge", "geometry": "torch"}
 
 # Detector -> the settings in which its training differs from the recipe's.
 DETECTOR_SETTINGS: dict[str, dict[str, Any]] = {

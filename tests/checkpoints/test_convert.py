@@ -110,6 +110,8 @@ def test_a_caffe_model_gives_what_caffe_gives(tmp_path, old, rank) -> None:
     assert header == got.header
     assert header.ranks == ({"fc6": 5} if rank else {})
     assert header.pixels == CAFFE_PIXELS
+    assert header.geometry == "caffe"
+    assert model.ends_are_inside
     assert (header.classes, header.scale, header.max_size) == (CLASSES, 100, 160)
     rng = np.random.default_rng(2)
     image = rng.integers(0, 256, (100, 140, 3), dtype=np.uint8)

@@ -15,6 +15,7 @@ from frcnn_cli.errors import ConfigError, FrcnnError
 from frcnn_cli.inference.detector import Detector
 from frcnn_cli.models.detectors import DETECTORS
 from frcnn_cli.models.warp import Warp
+from frcnn_cli.ops.boxes import from_last_pixel
 from frcnn_cli.training import box_regressors, region_features, stages, svm
 from frcnn_cli.training.initialisation import Initialisation, continue_from
 from frcnn_cli.training.interruption import InterruptedRun
@@ -47,7 +48,7 @@ class Training:
             self.images,
             folder=folder,
             initialisation=self.start,
-            runtime=TrainRuntimeConfig(device="cpu", workers=0),
+            runtime=TrainRuntimeConfig(device="cpu", precision="fp32", workers=0),
             threads=1,
             **others,
         )
@@ -118,7 +119,7 @@ def test_stored_features_are_those_of_detection(tmp_path: Path, training: Traini
     assert objects == (~training.images.ground_truth(1).difficult).sum() > 0
     stored = inputs.features(rows)[objects:]
     np.testing.assert_allclose(stored, hidden, rtol=1e-3, atol=1e-3)
-    assert np.array_equal(inputs.boxes(1)[objects:], prepared.rois)
+    assert np.array_equal(inputs.boxes(1)[objects:], from_last_pixel(prepared.rois))
     assert result.weights.name == "svm.safetensors"
 
 

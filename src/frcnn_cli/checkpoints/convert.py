@@ -97,6 +97,7 @@ def import_weights(
         scale=scale,
         max_size=max_size,
         ranks=ranks,
+        geometry="caffe" if is_caffe else "torch",
         provenance={"imported from": file.name},
     )
     save_weights(target, network, header)

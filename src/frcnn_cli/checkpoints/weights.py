@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ..config import MAX_SIDE
+from ..config import MAX_SIDE, Geometry
 from ..errors import WeightsError, reason
 from ..models.backbones import BACKBONES
 from ..models.detectors import DEFAULT_DETECTOR, DETECTORS, DetectorSpec, build_network
@@ -54,6 +54,7 @@ class WeightsHeader:
     score_function: str = DETECTORS[DEFAULT_DETECTOR].score_function  # key of SCORE_FUNCTIONS
     warp: Warp | None = DETECTORS[DEFAULT_DETECTOR].warp  # of regions, before the convolutions
     class_agnostic: bool = False  # boxes are refined alike for every class
+    geometry: Geometry = "torch"  # of boxes and pooled maps
     ranks: dict[str, int] = field(default_factory=dict)  # of the compressed layers
     prefilter: dict[str, int] = field(default_factory=dict)  # ranks of the prefilter's layers
     provenance: dict[str, object] = field(
@@ -68,6 +69,7 @@ class WeightsHeader:
             score_function=self.score_function,
             warp=self.warp,
             class_agnostic=self.class_agnostic,
+            geometry=self.geometry,
         )
 
 
@@ -170,6 +172,7 @@ def _to_json(header: WeightsHeader) -> dict[str, object]:
     # left out where they say nothing, so that earlier versions read the file
     warp = {} if header.warp is None else {"warp": asdict(header.warp)}
     agnostic = {"class_agnostic": True} if header.class_agnostic else {}
+    geometry = {} if header.geometry == "torch" else {"geometry": header.geometry}
     return {
         "format": FORMAT,
         "detector": header.detector,
@@ -177,6 +180,7 @@ def _to_json(header: WeightsHeader) -> dict[str, object]:
         "score_function": header.score_function,
         **warp,
         **agnostic,
+        **geometry,
         "backbone": header.backbone,
         "classes": header.classes,
         "pixel_mean": header.pixels.mean,
@@ -250,6 +254,7 @@ def _is_valid(header: WeightsHeader) -> bool:
         and isinstance(header.provenance, dict)
         and (header.warp is None or header.warp.is_valid)
         and isinstance(header.class_agnostic, bool)
+        and header.geometry in ("torch", "caffe")
     )
 
 

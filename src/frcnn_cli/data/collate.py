@@ -26,7 +26,8 @@ class PreprocessedImage:
     image: NDArray[np.uint8]  # h×w×3, resized
     scale: float  # resized side / original side
     original_size: tuple[int, int]  # (height, width)
-    rois: NDArray[np.float32]  # R×4, pixels of the original image
+    # R×4, pixels of the original image, in the geometry of the network (`boxes.to_last_pixel`)
+    rois: NDArray[np.float32]
     labels: NDArray[np.int64] | None = None  # R; None when detecting
     deltas: NDArray[np.float32] | None = None  # R×4; None when detecting
     other_scales: tuple[PreprocessedImage, ...] = ()  # the same image, with RoIs of their own

@@ -24,6 +24,7 @@ from ..data.transforms import Normalizer
 from ..errors import FrcnnError, unknown_name
 from ..models.postprocess import postprocess
 from ..models.region_network import RegionNetwork
+from ..ops import boxes as box_ops
 from ..ops.threads import single_threaded
 from ..proposers.cache import ProposalSource
 from ..proposers.registry import selective_search
@@ -296,7 +297,9 @@ class Detector:
                 proposals = self.proposals.method.propose(image)
             else:
                 proposals = self.proposals(content, image)
-        rois = proposals.top(self.config.max_proposals).boxes
+        rois = box_ops.to_last_pixel(
+            proposals.top(self.config.max_proposals).boxes, self.network.ends_are_inside
+        )
         scales = self.config.scales or (self.header.scale,)
         with self._stage("scale"):
             return preprocess_scales(
@@ -395,5 +398,6 @@ class Detector:
                 image.original_size,
                 labels=self._labels,
                 score_function=self.network.scores,
+                ends_are_inside=self.network.ends_are_inside,
                 config=self.config,
             )

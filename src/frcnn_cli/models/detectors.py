@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from ..config import Geometry
 from ..errors import ConfigError, unknown_name
 from .backbones import BackboneSpec, backbone_spec
 from .region_network import RegionNetwork
@@ -28,6 +29,9 @@ class DetectorSpec:
     # Regions are cut out of the image before the convolutions; None: pooled from their maps.
     warp: Warp | None = None
     class_agnostic: bool = False  # the box of a region is refined alike for every class
+    # "caffe": boxes end with their last pixel, and max pooling rounds the number of cells up, as in
+    # Caffe; "torch": with the pixel after it, and as the backbone has it
+    geometry: Geometry = "torch"
 
 
 DETECTORS: dict[str, DetectorSpec] = {
@@ -76,16 +80,17 @@ def build_network(
     return RegionNetwork(
         backbone=backbone,
         region_operator=operator,
-        features=_checked(backbone),
+        features=_features(backbone, detector.geometry),
         fc_layers=fc_layers,
         cls_score=cls_score,
         bbox_pred=bbox_pred,
         score_function=detector.score_function,
         warp=detector.warp,
+        ends_are_inside=detector.geometry == "caffe",
     )
 
 
-def _checked(backbone: BackboneSpec) -> nn.Sequential:
+def _features(backbone: BackboneSpec, geometry: Geometry) -> nn.Sequential:
     """The convolutions of a backbone.
 
     Raises:
@@ -97,4 +102,7 @@ def _checked(backbone: BackboneSpec) -> nn.Sequential:
             f"backbone {backbone.name!r} has batch normalisation with running statistics",
             "use torchvision.ops.FrozenBatchNorm2d: batches of two images are too small for it",
         )
+    for module in features.modules():
+        if isinstance(module, nn.MaxPool2d) and geometry == "caffe":
+            module.ceil_mode = True
     return features

@@ -23,6 +23,7 @@ def postprocess(
     *,
     labels: Sequence[int],
     score_function: Callable[[Tensor], Tensor],
+    ends_are_inside: bool = False,
     config: DetectConfig,
 ) -> Detections:
     """Detections of one image.
@@ -33,9 +34,10 @@ def postprocess(
     number of detections of all classes together, and box voting.
 
     Args:
-        output: of R RoIs. rois: [R, 4], pixels of the original image.
+        output: of R RoIs. rois: [R, 4], pixels of the original image, as the network has them.
         image_size: (height, width) of the original image.
         labels: the classes to detect, in 1..K.
+        ends_are_inside: the network's boxes end with their last pixel.
         score_function: from logits [R, K + 1] to scores in 0..1.
         config: thresholds, limit, soft-NMS and box voting. Soft-NMS drops boxes whose score falls
             to the score threshold. There is no voting after soft-NMS or without box regression.
@@ -54,7 +56,7 @@ def postprocess(
     if not config.box_regression:
         deltas = torch.zeros_like(deltas)
     boxes = box_coder.decode(rois[roi_index.cpu().numpy()], deltas.cpu().numpy())
-    boxes = box_ops.clip(boxes, image_size)
+    boxes = box_ops.clip(box_ops.from_last_pixel(boxes, ends_are_inside), image_size)
 
     nonempty = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
     boxes, candidates = boxes[nonempty], (candidate_scores[nonempty], candidate_labels[nonempty])

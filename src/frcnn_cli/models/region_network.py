@@ -66,6 +66,7 @@ class RegionNetwork(nn.Module):
         score_function: a key of SCORE_FUNCTIONS.
         warp: cuts the RoIs out of the image before the convolutions, as in R-CNN; None where the
             convolutions see the whole image.
+        ends_are_inside: its RoIs and boxes end with their last pixel; see `boxes.to_last_pixel`.
     """
 
     def __init__(
@@ -79,12 +80,14 @@ class RegionNetwork(nn.Module):
         bbox_pred: nn.Linear,
         score_function: str,
         warp: Warp | None = None,
+        ends_are_inside: bool = False,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.region_operator = region_operator
         self.score_function = score_function
         self.warp = warp
+        self.ends_are_inside = ends_are_inside
         self.features = features
         self.fc_layers = nn.ModuleDict(fc_layers)
         self.cls_score = cls_score

@@ -46,6 +46,24 @@ def scale(boxes: Boxes, factor: float) -> Boxes:
     return boxes * np.float32(factor)
 
 
+def to_last_pixel(boxes: Boxes, enabled: bool = True) -> Boxes:
+    """Boxes that end with their last pixel, as in Caffe's Fast R-CNN; half a pixel or larger.
+
+    Args:
+        enabled: otherwise the boxes are returned as they are.
+    """
+    if not enabled:
+        return boxes
+    return np.concatenate(
+        [boxes[:, :2], np.maximum(boxes[:, 2:] - 1, boxes[:, :2] + np.float32(0.5))], axis=1
+    )
+
+
+def from_last_pixel(boxes: Boxes, enabled: bool = True) -> Boxes:
+    """The inverse of `to_last_pixel`."""
+    return boxes + np.array([0, 0, 1, 1], np.float32) if enabled else boxes
+
+
 def flip(boxes: Boxes, width: int) -> Boxes:
     """The same boxes in an image of `width` pixels that was flipped horizontally."""
     flipped = boxes.copy()

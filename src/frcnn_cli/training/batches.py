@@ -91,6 +91,7 @@ class BatchMaker(TorchDataset[Batch | FrcnnError]):
             fg_fraction=config.fg_fraction,
             fg_threshold=config.fg_threshold,
             bg_thresholds=(config.bg_low, config.bg_high),
+            ends_are_inside=config.geometry == "caffe",
         )
         first = epoch_order(config.seed, 0, statistics.landscape, config.images_per_batch)
         self._orders = {0: first}  # by epoch: the first and the latest

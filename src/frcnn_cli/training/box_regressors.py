@@ -57,15 +57,18 @@ def train_box_regressors(
     store: RegionStore,
     truths: Sequence[GroundTruth],
     class_count: int,
+    *,
+    ends_are_inside: bool = False,
     on_class: Callable[[], None] = lambda: None,
 ) -> BoxRegressors:
     """Fit the regressors of every class to the regions near its objects.
 
     Args:
         truths: the objects of each image of the store; difficult ones are left out.
-        class_count: K. on_class: called after each class.
+        class_count: K. ends_are_inside: the network's boxes end with their last pixel.
+        on_class: called after each class.
     """
-    rows, labels, deltas = _pairs(store, truths)
+    rows, labels, deltas = _pairs(store, truths, ends_are_inside)
     scale = feature_scale(store)
     weights = np.zeros((class_count, 4, store.width), np.float32)
     biases = np.zeros((class_count, 4), np.float32)
@@ -82,7 +85,7 @@ def train_box_regressors(
 
 
 def _pairs(
-    store: RegionStore, truths: Sequence[GroundTruth]
+    store: RegionStore, truths: Sequence[GroundTruth], ends_are_inside: bool
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
     """The regions of IoU >= MIN_IOU with an object.
 
@@ -99,7 +102,12 @@ def _pairs(
         nearest = iou[near].argmax(axis=1)
         rows.append(store.slice_of(image).start + near)
         labels.append(objects.labels[nearest])
-        deltas.append(box_coder.encode(boxes[near], objects.boxes[nearest]))
+        deltas.append(
+            box_coder.encode(
+                box_ops.to_last_pixel(boxes[near], ends_are_inside),
+                box_ops.to_last_pixel(objects.boxes[nearest], ends_are_inside),
+            )
+        )
     return np.concatenate(rows), np.concatenate(labels), np.concatenate(deltas)
 
 

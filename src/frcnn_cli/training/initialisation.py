@@ -89,7 +89,7 @@ def continue_from(
         WeightsError: see `load_weights`.
     """
     network, header = load_weights(weights)
-    for name in ("backbone", "detector"):
+    for name in ("backbone", "detector", "geometry"):
         if name in chosen and getattr(config, name) != getattr(header, name):
             raise ConfigError(f"the weights are of {getattr(header, name)}", f"leave out --{name}")
     if config.rank is not None:
@@ -99,6 +99,7 @@ def continue_from(
         backbone=header.backbone,
         detector=header.detector,
         class_agnostic=header.class_agnostic,
+        geometry=header.geometry,
         scales=config.scales if "scales" in chosen else (header.scale,),
         max_size=config.max_size if "max_size" in chosen else header.max_size,
     )
@@ -148,11 +149,18 @@ def _new_network(config: TrainConfig, class_count: int) -> tuple[RegionNetwork, 
     """A network with random weights, and its parts."""
     if config.detector not in DETECTORS:
         raise unknown_name("detector", config.detector, DETECTORS)
-    spec = replace(DETECTORS[config.detector], class_agnostic=config.class_agnostic)
+    spec = replace(
+        DETECTORS[config.detector],
+        class_agnostic=config.class_agnostic,
+        geometry=config.geometry,
+    )
     return build_network(config.backbone, class_count, spec), spec
 
 
 def _from_state(config: TrainConfig, class_count: int, state: Mapping[str, Any]) -> InitialNetwork:
+    geometry = state.get("geometry", "torch")  # which earlier versions do not name
+    if config.geometry != geometry:
+        raise ConfigError(f"the run has --geometry {geometry}", f"add --geometry {geometry}")
     network, spec = _new_network(config, class_count)
     network.set_ranks(state["ranks"])
     mean, std = state["pixels"]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..data.collate import PreprocessedImage, preprocess_scales
 from ..data.dataset import Dataset
 from ..inference.detector import Detector
+from ..ops import boxes as box_ops
 from ..runtime.executor import prefetch
 from .interruption import StopSignal
 from .region_store import RegionStore
@@ -47,7 +48,10 @@ def store_features(
         sample = read_sample(dataset, detector.proposals, index, config.max_proposals)
         scales = config.scales or (header.scale,)
         side = config.max_size or header.max_size
-        return preprocess_scales(sample.image, match_proposals(sample)[0], scales, side)
+        regions = box_ops.to_last_pixel(
+            match_proposals(sample)[0], detector.network.ends_are_inside
+        )
+        return preprocess_scales(sample.image, regions, scales, side)
 
     stop, saved_at = StopSignal(), time.monotonic()
     todo = range(store.images, len(dataset))
@@ -81,4 +85,8 @@ def region_features(
         pool = detector.network.features_in_chunks(maps, len(rois))
         hidden = detector.network.box_head(pool(rois))[inverse]
         features.append(hidden.to("cpu", torch.float16).numpy())
-    return np.concatenate([scaled.rois for scaled in scales]), np.concatenate(features)
+    boxes = np.concatenate([scaled.rois for scaled in scales])
+    return (
+        box_ops.from_last_pixel(boxes, detector.network.ends_are_inside),
+        np.concatenate(features),
+    )

@@ -29,6 +29,7 @@ class SamplingConfig:
     fg_fraction: float  # largest fraction of foreground
     fg_threshold: float  # smallest IoU at which a RoI is foreground
     bg_thresholds: tuple[float, float]  # IoU: background is in [low, high)
+    ends_are_inside: bool = False  # RoIs and targets end with their last pixel
 
 
 def match_proposals(
@@ -76,7 +77,8 @@ def sample_targets(
     Args:
         statistics: mean and deviation that normalise the deltas.
     Returns:
-        rois: [R, 4]; R is below `rois_per_image` if there are too few boxes.
+        rois: [R, 4], in the geometry of the network; R is below `rois_per_image` if there are too
+            few boxes.
         labels: [R], 0 for background.
         deltas: [R, 4], normalised; zeros for background.
     """
@@ -89,14 +91,15 @@ def sample_targets(
         sampling.bg_thresholds,
         rng,
     )
-    rois = boxes[chosen]
+    rois = box_ops.to_last_pixel(boxes[chosen], sampling.ends_are_inside)
     labels = np.zeros(len(chosen), np.int64)
     deltas = np.zeros((len(chosen), 4), np.float32)
     if fg_count:
         objects = sample.ground_truth[~sample.ground_truth.difficult]
         targets = nearest[chosen[:fg_count]]
         fg_labels = objects.labels[targets]
-        raw = box_coder.encode(rois[:fg_count], objects.boxes[targets])
+        goals = box_ops.to_last_pixel(objects.boxes[targets], sampling.ends_are_inside)
+        raw = box_coder.encode(rois[:fg_count], goals)
         labels[:fg_count] = fg_labels
         deltas[:fg_count] = (raw - statistics.mean[fg_labels]) / statistics.std[fg_labels]
     return rois, labels, deltas

@@ -71,6 +71,7 @@ def set_up(
         fg_threshold=config.fg_threshold,
         bg_thresholds=(config.bg_low, config.bg_high),
         class_agnostic=start.detector_spec.class_agnostic,
+        ends_are_inside=network.ends_are_inside,
         threads=threads,
         on_image=on_image,
     )
@@ -86,6 +87,7 @@ def set_up(
         score_function=start.detector_spec.score_function,
         warp=start.detector_spec.warp,
         class_agnostic=start.detector_spec.class_agnostic,
+        geometry=start.detector_spec.geometry,
         ranks=dict(start.ranks),
         provenance={
             **start.history,

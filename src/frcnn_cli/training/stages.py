@@ -132,7 +132,11 @@ def _boxes(inputs: StageInputs) -> Path:
     store, truths = _complete_store(inputs, network), inputs.dataset.ground_truths()
     with inputs.progress("fitting boxes", len(header.classes), "classes") as advance:
         regressors = train_box_regressors(
-            store, truths, len(header.classes), on_class=lambda: advance("")
+            store,
+            truths,
+            len(header.classes),
+            ends_are_inside=network.ends_are_inside,
+            on_class=lambda: advance(""),
         )
     fold_box_regressors(network, regressors)
     return _save(inputs, BOXES, network, header, True)

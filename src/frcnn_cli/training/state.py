@@ -89,6 +89,7 @@ def save_checkpoint(folder: Path, learner: Learner, *, validated: int, best: flo
         "pixels": [header.pixels.mean, header.pixels.std],
         "provenance": header.provenance,
         "ranks": header.ranks,
+        "geometry": header.geometry,
         "deltas": torch.from_numpy(np.stack([deltas.mean, deltas.std])),
         "model": network.state_dict(),
         "optimizer": learner.optimizer.state_dict(),

@@ -79,6 +79,7 @@ def compute_statistics(
     fg_threshold: float,
     bg_thresholds: tuple[float, float],
     class_agnostic: bool = False,
+    ends_are_inside: bool = False,
     threads: int,
     on_image: Callable[[], None],
 ) -> DatasetStatistics:
@@ -91,6 +92,7 @@ def compute_statistics(
         max_proposals: of each image; the best ones.
         fg_threshold, bg_thresholds: see `SamplingConfig`.
         class_agnostic: give every class the mean and deviation of the targets of all classes.
+        ends_are_inside: see `SamplingConfig`.
         threads: that read ahead. on_image: called after each image.
     Raises:
         DataError: no image has a usable RoI.
@@ -98,7 +100,9 @@ def compute_statistics(
 
     def measure(index: int) -> tuple[str, _ImageStatistics]:
         content, sample = _read(dataset, source, index, max_proposals)
-        return content_hash(content), _image_statistics(sample, fg_threshold, bg_thresholds)
+        return content_hash(content), _image_statistics(
+            sample, fg_threshold, bg_thresholds, ends_are_inside
+        )
 
     parts, hashes = [], []
     for _, future in prefetch(measure, range(len(dataset)), threads):
@@ -129,7 +133,10 @@ def compute_statistics(
 
 
 def _image_statistics(
-    sample: Sample, fg_threshold: float, bg_thresholds: tuple[float, float]
+    sample: Sample,
+    fg_threshold: float,
+    bg_thresholds: tuple[float, float],
+    ends_are_inside: bool,
 ) -> _ImageStatistics:
     boxes, overlaps, nearest = match_proposals(sample)
     objects = sample.ground_truth[~sample.ground_truth.difficult]
@@ -138,7 +145,10 @@ def _image_statistics(
     targets = nearest[foreground]
     deltas = np.zeros((0, 4), np.float32)
     if foreground.any():
-        deltas = box_coder.encode(boxes[foreground], objects.boxes[targets])
+        deltas = box_coder.encode(
+            box_ops.to_last_pixel(boxes[foreground], ends_are_inside),
+            box_ops.to_last_pixel(objects.boxes[targets], ends_are_inside),
+        )
     return _ImageStatistics(
         usable=bool((foreground | background).any()),
         size=sample.proposals.image_size,
