@@ -9,6 +9,7 @@ import hashlib
 import math
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -236,7 +237,21 @@ def explain_killed_workers() -> Iterator[None]:
         known = ("DataLoader worker (pid", "DataLoader timed out")
         if not isinstance(error, ConnectionError) and not any(each in str(error) for each in known):
             raise
+        _end_workers(error)
         raise FrcnnError(
             "a process that makes batches was killed, or its batch was lost",
             "it needs more memory, or space in /dev/shm; --resume continues at the last checkpoint",
         ) from None
+
+
+def _end_workers(error: Exception) -> None:
+    """End the workers of the loader whose error this is.
+
+    The frames of the error hold the loader. As long as it lives, torch raises the error again
+    whenever a process ends, wherever the program is then.
+    """
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL) if in_main_thread else None
+    traceback.clear_frames(error.__traceback__)
+    if in_main_thread:
+        signal.signal(signal.SIGCHLD, handler)
