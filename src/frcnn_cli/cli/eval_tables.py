@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 def evaluation_json(result: Evaluation, detected: DetectionSet) -> dict[str, Any]:
     """The JSON object that --json prints, with keys in this order."""
     from ..evaluation.metrics import METRICS
+    from ..evaluation.reliability import reliability
 
     names, dataset = result.classes, detected.dataset
     answer: dict[str, Any] = {
@@ -33,6 +34,7 @@ def evaluation_json(result: Evaluation, detected: DetectionSet) -> dict[str, Any
         "score": result.score,
         "recall": _by_class(names, result.recall),
         "precision": _by_class(names, result.precision),
+        "calibration_error": _json_number(reliability(result.matched).error),
         "seconds": round(detected.seconds, 1),
         "detections": str(detected.file),
     }

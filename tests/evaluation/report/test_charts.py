@@ -1,9 +1,17 @@
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
-from frcnn_cli.evaluation.report.charts import curve_chart, curve_sheet, histogram_chart, with_style
+from frcnn_cli.evaluation.reliability import Reliability
+from frcnn_cli.evaluation.report.charts import (
+    curve_chart,
+    curve_sheet,
+    histogram_chart,
+    reliability_chart,
+    with_style,
+)
 
 
 def parsed(svg):
@@ -57,3 +65,19 @@ def test_histogram():
 def test_an_empty_histogram():
     root = parsed(histogram_chart(np.linspace(0, 1, 3), np.zeros(2, int), np.zeros(2, int)))
     assert {e.get("height") for e in root.iterfind(".//{*}rect")} == {"0.0"}
+
+
+def test_reliability():
+    found = Reliability(
+        counts=np.array([4, 0, 2]),
+        scores=np.array([0.1, np.nan, 0.9]),
+        precision=np.array([0.0, np.nan, 1.0]),
+    )
+    root = parsed(reliability_chart(found))
+    dots = root.findall(".//{*}circle")
+    assert len(dots) == 2
+    assert float(dots[0].get("cx")) < float(dots[1].get("cx"))
+    assert float(dots[0].get("cy")) > float(dots[1].get("cy"))
+    assert dots[1].find("{*}title").text == "2 detections, score 0.90, precision 1.00"
+    nothing = replace(found, counts=np.zeros(3, int))
+    assert not parsed(reliability_chart(nothing)).findall(".//{*}circle")

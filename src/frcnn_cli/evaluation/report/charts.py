@@ -12,6 +12,7 @@ import numpy as np
 
 from ...runtime.svg import Axis, PlotArea, document, element, insert, sheet, text
 from ..matching import Floats, Ints
+from ..reliability import Reliability
 
 STYLE = """<style>
 svg { --ink: #1c2330; --soft: #667085; --line: #d5dae3; --main: #2563c9; --bad: #d9622b;
@@ -25,6 +26,7 @@ text { fill: var(--soft) } .title { fill: var(--ink); font-weight: 600 }
 </style>"""
 _CURVE_SIZE = (214, 184)  # (width, height) of a chart
 _HISTOGRAM_SIZE = (620, 222)
+_RELIABILITY_SIZE = (284, 222)
 _LEAST_COUNT = 10**-0.301  # of the histogram's scale: below 1, so that a bar of 1 has a height
 
 
@@ -86,6 +88,41 @@ def _visible_points(recall: Floats, precision: Floats) -> list[tuple[float, floa
     differs = np.ones(len(cells), np.bool_)
     differs[1:] = (cells[1:] != cells[:-1]).any(axis=1)
     return list(zip(recall[differs].tolist(), precision[differs].tolist(), strict=True))
+
+
+def reliability_chart(reliability: Reliability) -> str:
+    """Precision over score, a dot for each bin, beside the diagonal of scores that are right."""
+    plot = PlotArea(
+        left=34,
+        top=8,
+        width=240,
+        height=180,
+        x_axis=Axis("score", 0, 1),
+        y_axis=Axis("precision", 0, 1),
+    )
+    ticks = [(value, f"{value:g}") for value in (0, 0.25, 0.5, 0.75, 1)]
+    diagonal = f"M{plot.left} {plot.bottom}L{plot.right} {plot.top}"
+    parts = [element("path", class_="grid", d=diagonal)]
+    parts += [*plot.y_labels(ticks, 5), *plot.x_labels(ticks, 15)]
+    parts += plot.x_labels([(0.5, "score")], 30)
+    bins = zip(reliability.scores, reliability.precision, reliability.counts, strict=True)
+    dots = [each for each in bins if each[2]]
+    points = "L".join(f"{plot.x(score):.1f} {plot.y(right):.1f}" for score, right, _ in dots)
+    if dots:
+        parts.append(element("path", class_="curve", d=f"M{points}"))
+    parts += [
+        element(
+            "circle",
+            element("title", f"{count:,} detections, score {score:.2f}, precision {right:.2f}"),
+            class_="point",
+            cx=plot.x(score),
+            cy=plot.y(right),
+            r=3.5,
+        )
+        for score, right, count in dots
+    ]
+    label = "precision of the detections by score"
+    return document(_RELIABILITY_SIZE, parts, role="img", aria_label=label)
 
 
 def histogram_chart(edges: Floats, true_positives: Ints, false_positives: Ints) -> str:

@@ -83,6 +83,8 @@ class Page:
     worst: Sequence[ImageRow]
     sizes: Sequence[tuple[str, float, int]]  # (name, mean AP, number of objects)
     histogram: str  # SVG
+    reliability: str  # SVG
+    calibration_error: str
     recall: Sequence[tuple[str, Sequence[float]]]  # (proposals, (recall at 0.5, at 0.7, MABO))
     recall_note: str
     examples: Sequence[ErrorExample]
@@ -215,7 +217,12 @@ class Page:
             'The number of <span class="key">true positives</span> and <span class="key bad">false '
             "positives</span> of all classes by score, on a logarithmic scale."
         )
-        return _note(note) + self.histogram
+        calibration = (
+            "How many of the detections of a score are right, at IoU 0.5; on the diagonal, the "
+            "score is the probability of that. The mean distance from it, the expected calibration "
+            f"error, is {escape(self.calibration_error)}."
+        )
+        return _note(note) + self.histogram + _note(calibration) + self.reliability
 
     def _proposals(self) -> str:
         note = _note(escape(self.recall_note))

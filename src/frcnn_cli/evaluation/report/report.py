@@ -19,6 +19,7 @@ from ..confusion import ImageCounts, confusion_matrix, image_counts
 from ..diagnosis import ERROR_TYPES, MISSED, Diagnosis, by_size, diagnose, score_histogram
 from ..matching import Floats
 from ..metrics import METRICS, Evaluation, Metric
+from ..reliability import reliability
 from . import charts
 from .gallery import error_examples
 from .page import ClassRow, Confusion, ErrorRow, ImageRow, Page
@@ -90,6 +91,7 @@ def write_report(
     paper = PAPER_AP if dataset.name == "voc2007" else {}
     rows = _image_rows(image_counts(evaluation.matched, evaluation.score), dataset)
     sizes = by_size(evaluation.matched, evaluation.rule)
+    reliable = reliability(evaluation.matched)
     page = Page(
         title=f"{title} on {dataset.name} {dataset.split}",
         tiles=_tiles(evaluation, len(dataset), images_per_second),
@@ -105,6 +107,8 @@ def write_report(
         worst=[row for row in rows if row.false + row.missed][:WORST_IMAGES],
         sizes=[(name, ap, count) for name, (ap, count) in sizes.items()],
         histogram=charts.histogram_chart(*score_histogram(evaluation.matched, BINS)),
+        reliability=charts.reliability_chart(reliable),
+        calibration_error=_shown(reliable.error),
         recall=recall,
         recall_note=recall_note,
         examples=error_examples(evaluation.matched, diagnosis, dataset, EXAMPLES_PER_TYPE),
