@@ -7,15 +7,23 @@ format, `Dataset.ground_truth` does so image by image, and `check_dataset` count
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ..errors import ImageError
 from ..ops import boxes as box_ops
-from .images import Layout
+from .annotation import Annotation
+from .images import Layout, read_layout
 
 Size = tuple[int, int]  # (height, width)
+_MANY = 0.2  # of the boxes
 _MARGIN = 0.02  # of a side; boxes that reach further out were not drawn in an image of that size
+FRACTIONS = "all coordinates are fractions of 1, so they are taken for parts of the images' sides"
 
 
 class Placement(NamedTuple):
@@ -83,6 +91,75 @@ def place_boxes(boxes: box_ops.Boxes, size: Size | None, layout: Layout) -> Plac
     if _reaches_out(boxes, size) and not _reaches_out(boxes, displayed):
         return Placement(boxes, (1.0, 1.0), size_ignored=True)
     return None
+
+
+def are_fractions(annotations: Sequence[Annotation]) -> bool:
+    """Whether all boxes of a data set lie in the unit square: fractions of the images' sides."""
+    boxes = [each.boxes for each in annotations if len(each.boxes)]
+    return bool(boxes) and all(float(each.min()) >= 0 and float(each.max()) <= 1 for each in boxes)
+
+
+def are_corners(annotations: Sequence[Annotation]) -> bool:
+    """Whether boxes that were read as a corner and sides are two corners instead.
+
+    Areas in the file tell it; else that many boxes would reach out of their images, whose sizes the
+    file gives, while none does as two corners.
+    """
+    own = [each for each in annotations if len(each.boxes)]
+    boxes = np.concatenate([each.boxes for each in own]) if own else np.zeros((0, 4))
+    first, second = boxes[:, :2], boxes[:, 2:] - boxes[:, :2]
+    if not len(boxes) or not (second > first).all():
+        return False
+    corners = [replace(each, boxes=_as_corners(each.boxes)) for each in own]
+    if all(each.areas is not None for each in own):
+        areas = np.concatenate([each.areas for each in own if each.areas is not None])
+        if np.allclose(areas, (second - first).prod(axis=1), rtol=0.1, atol=1):
+            return True
+    if any(each.size is None for each in own):
+        return False
+    out = [_count_out(each) for each in own]
+    return sum(out) > _MANY * len(boxes) and not any(map(_count_out, corners))
+
+
+def from_corners(annotations: Sequence[Annotation]) -> tuple[Annotation, ...]:
+    """The annotations with the boxes that `are_corners` found."""
+    return tuple(
+        replace(each, boxes=_as_corners(each.boxes), areas=_area(_as_corners(each.boxes)))
+        for each in annotations
+    )
+
+
+def _as_corners(boxes: box_ops.Boxes) -> box_ops.Boxes:
+    return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+
+
+def _area(boxes: box_ops.Boxes) -> NDArray[np.float32]:
+    return (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+
+
+def _count_out(annotation: Annotation) -> int:
+    """The number of boxes that reach out of the annotated image."""
+    assert annotation.size is not None
+    return sum(_reaches_out(box[None], annotation.size) for box in annotation.boxes)
+
+
+def scale_fractions(
+    annotations: Sequence[Annotation], paths: Sequence[Path]
+) -> tuple[Annotation, ...]:
+    """Multiply boxes that are fractions by the sides of the displayed images.
+
+    Args:
+        paths: of the images, one per annotation.
+    """
+    scaled = []
+    for annotation, path in zip(annotations, paths, strict=True):
+        try:
+            height, width = read_layout(path).displayed_size
+        except ImageError:  # it is raised again when the image or its objects are read
+            height, width = 1, 1
+        boxes = (annotation.boxes * (width, height, width, height)).astype(np.float32)
+        scaled.append(replace(annotation, boxes=boxes, size=None, areas=None))
+    return tuple(scaled)
 
 
 def _equal(size: Size, frame: Size) -> bool:

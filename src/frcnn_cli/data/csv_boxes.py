@@ -10,17 +10,17 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
-from ..errors import DataError, ImageError, counted, short_list
-from ..runtime.safe_read import read_text
-from . import images
-from .dataset import Annotation, Dataset
-from .locate import locate_images
+from ..errors import DataError, counted, short_list
+from ..runtime.safe_read import read_beginning, read_text
+from .annotation import Annotation
+from .annotation_size import FRACTIONS, are_fractions, scale_fractions
+from .dataset import Dataset
+from .locate import local_name, locate_images
 from .splits import choose_file, find_split_files, hash_split, own_split, split_of_file
 
 HINT = "expected the columns filename, class, xmin, ymin, xmax, ymax"
@@ -66,22 +66,11 @@ class _Table:
     def classes(self) -> set[str]:
         return {box.label for box in chain.from_iterable(self.boxes.values())}
 
-    @cached_property
-    def has_fractions(self) -> bool:
-        """Whether all coordinates are fractions of the image's sides rather than pixels."""
-        corners = [box.corners for box in chain.from_iterable(self.boxes.values())]
-        return bool(corners) and np.min(corners) >= 0 and np.max(corners) <= 1
-
 
 def is_csv_of_boxes(path: Path) -> bool:
     """Whether the first line of a file names the columns of boxes, or is a row of keras-retinanet's
     form; False for files with scores, which may be a detector's."""
-    try:
-        with path.open("rb") as file:
-            first = file.read(_BEGINNING).decode("utf-8-sig", "replace").partition("\n")[0].strip()
-    except OSError:
-        return False
-    columns = _columns(first)
+    columns = _columns(read_beginning(path, _BEGINNING).partition("\n")[0].strip())
     return columns is not None and "score" not in columns[1]
 
 
@@ -117,7 +106,15 @@ def load_csv(
         raise DataError(f"{path} has no boxes", HINT)
     names = list(table.boxes)
     folders = [image_folder] if image_folder else _folders(path)
-    paths, path_notes = locate_images(names, folders, folders[0])
+    paths, path_notes = locate_images(
+        [local_name(each) for each in names],
+        folders,
+        folders[0],
+        file_or_folder if is_folder else path.parent,
+    )
+    annotations, notes = tuple(_annotation(table, each) for each in names), []
+    if are_fractions(annotations):
+        annotations, notes = scale_fractions(annotations, paths), [FRACTIONS]
     stems = [Path(each.replace("\\", "/")).stem for each in names]
     dataset = Dataset(
         name=name,
@@ -125,10 +122,8 @@ def load_csv(
         classes=tuple(sorted(classes)),
         ids=tuple(stems if len(set(stems)) == len(stems) else names),
         paths=tuple(paths),
-        annotations=tuple(
-            _annotation(table, each, file) for each, file in zip(names, paths, strict=True)
-        ),
-        notes=(*table.notes, *path_notes),
+        annotations=annotations,
+        notes=(*table.notes, *path_notes, *notes),
     )
     return dataset if by_content is None else hash_split(dataset, by_content)
 
@@ -229,19 +224,11 @@ def _parse_box(row: dict[str, str], where: str) -> _Box | None:
     return _Box(label=row["label"], corners=(x1, y1, x2, y2), difficult=difficult)
 
 
-def _annotation(table: _Table, name: str, path: Path) -> Annotation:
+def _annotation(table: _Table, name: str) -> Annotation:
     own = table.boxes[name]
-    boxes = np.array([box.corners for box in own], np.float64).reshape(-1, 4)
-    size = table.sizes.get(name)
-    if table.has_fractions:
-        try:
-            height, width = images.read_layout(path).displayed_size
-        except ImageError:  # it is raised again when the image or its objects are read
-            height, width = 1, 1
-        boxes, size = boxes * (width, height, width, height), None
     return Annotation(
-        size=size,
+        size=table.sizes.get(name),
         names=tuple(box.label for box in own),
-        boxes=boxes.astype(np.float32),
+        boxes=np.array([box.corners for box in own], np.float32).reshape(-1, 4),
         difficult=np.array([box.difficult for box in own], np.bool_),
     )

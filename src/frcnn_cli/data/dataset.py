@@ -18,6 +18,7 @@ from ..errors import DataError, unknown_name
 from ..ops import boxes as box_ops
 from ..structures import GroundTruth
 from . import images
+from .annotation import Annotation
 from .annotation_size import place_boxes
 
 # Classes that are easily taken for one another: those of Hoiem, Chodpathumwan and Dai, "Diagnosing
@@ -39,18 +40,6 @@ SYNONYMS = (
     ("sofa", "couch"),
     ("tvmonitor", "tv", "television"),
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Annotation:
-    """The objects of one image, as in the annotation file but with corners (x1, y1, x2, y2)."""
-
-    # (height, width) of the stored image, according to the annotation file
-    size: tuple[int, int] | None
-    names: tuple[str, ...]  # G
-    boxes: NDArray[np.float32]  # G×4, not clipped
-    difficult: NDArray[np.bool_]  # G; COCO's crowds too
-    areas: NDArray[np.float32] | None = None  # G, square pixels, where the file gives them
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ import numpy as np
 from ..errors import DataError, ImageError, SplitError, counted
 from ..runtime.safe_read import read_text
 from . import images
-from .dataset import Annotation, Dataset
+from .annotation import Annotation
+from .dataset import Dataset
 from .file_types import SUFFIXES
 from .folders import hidden_note, is_hidden, walk_files
 from .locate import ImageLocator
@@ -51,7 +52,7 @@ def load_yolo(root: Path, name: str, split: str | None, default_splits: Sequence
         chosen = canonical_split(split)
     if chosen is None or chosen not in available:
         hint = f"there are: {', '.join(available)}" if available else HINT
-        raise SplitError(f"{name} has no split {chosen or ' or '.join(default_splits)}", hint)
+        raise SplitError(f"{name} has no split {chosen or ' or '.join(default_splits) or ALL}", hint)
     paths = list(dict.fromkeys(available[chosen]))
     labels = [_label_file(path) for path in paths]
     missing = sum(not path.is_file() for path in labels)
