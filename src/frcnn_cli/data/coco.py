@@ -20,6 +20,7 @@ from ..errors import DataError, counted
 from ..runtime.safe_read import is_inside, number, numbers, read_beginning, read_json
 from .annotation import Annotation
 from .annotation_size import (
+    CORNERS,
     FRACTIONS,
     are_corners,
     are_fractions,
@@ -40,7 +41,7 @@ from .splits import (
 HINT = "expected COCO's images, categories and annotations"
 _MIN_SIDE = 1e-3  # pixels; COCO counts the smallest objects too
 _BEGINNING = 2**18  # bytes in which one of COCO's lists begins
-_LISTS = re.compile(r'"(images|annotations|categories)"\s*:\s*\[')
+_LISTS = re.compile(r'"(images|annotations)"\s*:\s*\[')
 
 _Row = dict[str, Any]
 
@@ -277,8 +278,8 @@ def _read_objects(
         if image_id is None or image_id not in images:
             raise DataError(f"{label} names an unknown image {row.get('image_id')!r:.80}", HINT)
         class_id = category_ids.find(category)
-        if class_id not in names and category in by_name:
-            class_id = by_name[category]
+        if class_id not in names and isinstance(category, str):
+            class_id = by_name.get(category, class_id)
         if class_id is None or class_id not in names:
             raise DataError(f"{label} names an unknown category {category!r:.80}", HINT)
         box = row.get("bbox") or None
@@ -293,7 +294,12 @@ def _read_objects(
                 f"{label} has no box [x, y, width, height]: {row.get('bbox')!r:.200}", HINT
             )
         counts["empty"] += min(box[2:]) == 0
-        crowd = str(row.get("iscrowd") or row.get("ignore") or 0).strip().lower() not in ("0", "0.0", "false", "")
+        crowd = str(row.get("iscrowd") or row.get("ignore") or 0).strip().lower() not in (
+            "0",
+            "0.0",
+            "false",
+            "",
+        )
         objects[image_id].append(_Object(names[class_id], box, crowd, number(row.get("area"))))
     if not objects:
         raise DataError(f"{path} has no annotations with a box", HINT)
@@ -345,9 +351,9 @@ def _true_form(
     Some tools write fractions of the image's sides, or the two corners.
     """
     notes = []
-    if are_corners(annotations):
+    if are_corners(annotations, paths):
         annotations = from_corners(annotations)
-        notes.append("the boxes are two corners, not corner and sides: taken as [x1, y1, x2, y2]")
+        notes.append(CORNERS)
     if are_fractions(annotations):
         annotations = scale_fractions(annotations, paths)
         notes.append(FRACTIONS)

@@ -6,7 +6,7 @@ G: objects of one image; K: classes.
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -75,6 +75,19 @@ def match_classes(own: Sequence[str], others: Sequence[str]) -> ClassMatch:
         unmatched=tuple(name for name in own if name not in mapping),
         unmatched_others=tuple(name for name in others if name not in matched),
     )
+
+
+def spelled_alike(classes: Sequence[str]) -> list[str]:
+    """Sentences on classes that differ only in capitals, spaces, hyphens or underscores."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name in classes:
+        groups[_normalize(name)].append(name)
+    return [
+        f"the classes {' and '.join(map(repr, group))} differ only in their spelling, and count as "
+        f"{len(group)} classes"
+        for group in groups.values()
+        if len(group) > 1
+    ]
 
 
 def _normalize(name: str) -> str:

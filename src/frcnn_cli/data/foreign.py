@@ -1,4 +1,4 @@
-"""Names the format of annotations that are not read, so that they can be exported in another one."""
+"""Names the format of annotations that are not read, so that they can be exported in another."""
 
 from __future__ import annotations
 

@@ -6,14 +6,14 @@ not here, with an ending in other letters, or with accents that are composed dif
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from ..errors import DataError
 from .file_types import SUFFIXES
-from .folders import FileIndex, is_hidden, normalized
+from .folders import FileIndex, bare_name, is_hidden, normalized
 
 _SAMPLE = 16  # names that decide in which folder the images are
 _MAX_DROPPED = 8  # leading folders of a name that may be missing here
@@ -109,11 +109,12 @@ def locate_images(
                 best = (-count, dropped, folder)
     found, dropped, folder = best
     everywhere = FileIndex(root, SUFFIXES) if root is not None and not found else None
+    counts = Counter(map(bare_name, names))
     paths = []
     for name in names:
         path = locator.existing(_below(folder, name, dropped)) or locator.find(name)
         if path is None and everywhere is not None:
-            alike = everywhere.find_alike("/".join(_parts(name)), is_unique=True)
+            alike = everywhere.find_alike("/".join(_parts(name)), counts[bare_name(name)] == 1)
             path = everywhere.find(alike) if alike else None
         paths.append(path or _below(folder, name, 0))
     _check_unique(names, paths)

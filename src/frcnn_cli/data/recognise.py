@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -12,13 +13,18 @@ from .csv_boxes import find_csv_files, is_csv_of_boxes
 from .file_types import SUFFIXES
 from .folders import is_hidden
 from .foreign import describe_foreign
+from .splits import find_split_files, split_in_name
 from .voc_layout import find_layout, find_root, split_layouts
 from .yolo_settings import NAME_FILES, find_settings, read_settings
 
 _LOOKED_FOR = (
-    "looked for VOC (Annotations/*.xml with JPEGImages/), COCO (a .json file with images, categories and "
-    "annotations), YOLO (data.yaml with names, classes.txt or obj.names, with .txt files of "
-    "boxes), CSV (a .csv file with columns such as filename, class, xmin, ymin, xmax, ymax)"
+    "looked for VOC (Annotations/*.xml with JPEGImages/), COCO (a .json file with images, "
+    "categories and annotations), YOLO (data.yaml with names, classes.txt or obj.names, with .txt "
+    "files of boxes), CSV (a .csv file with columns like filename, class, xmin, ymin, xmax, ymax)"
+)
+_UNNAMED = (
+    "it seems to be YOLO's, but names no classes: write them into classes.txt in this folder, one "
+    "a line, the one with the number 0 first"
 )
 # where XML files may be, below the folder
 _XML_PLACES = ("", "*/", "*/*/", "*/*/*/")
@@ -47,7 +53,8 @@ def recognise(path: Path) -> Recognised:
         return Recognised(*next(iter(fits.items())), path)
     if not fits:
         raise DataError(
-            f"{path} is no data set of a known format", describe_foreign(path) or _LOOKED_FOR
+            f"{path} is no data set of a known format",
+            describe_foreign(path) or (_UNNAMED if _has_label_texts(path) else _LOOKED_FOR),
         )
     listed = "; ".join(f"{name}: {text}" for name, text in fits.items())
     raise DataError(
@@ -68,7 +75,10 @@ def find_dataset(folder: Path) -> Path:
         return folder
     level = [folder]
     for _ in range(_MAX_LEVELS + 1):
-        fits = [each for each in level if _has_usual_layout(each)]
+        fits = [each for each in level if _has_usual_layout(each) and _holds_pictures(each)]
+        above = {each.parent for each in fits}
+        if len(fits) > 1 and len(above) == 1 and all(split_in_name(each.name) for each in fits):
+            return above.pop()  # they are its splits
         if len(fits) > 1:
             listed = ", ".join(str(each) for each in fits[:5])
             raise DataError(
@@ -77,9 +87,13 @@ def find_dataset(folder: Path) -> Path:
             )
         if fits:
             return fits[0]
-        level = [each for above in level for each in sorted(above.iterdir()) if each.is_dir()]
+        level = [each for one in level for each in sorted(one.iterdir()) if each.is_dir()]
         level = [each for each in level if not is_hidden(each.name)][:_MAX_FOLDERS]
     return folder
+
+
+def _holds_pictures(folder: Path) -> bool:
+    return any(_is_picture(Path(name)) for _, _, names in os.walk(folder) for name in names)
 
 
 def _is_picture(path: Path) -> bool:
@@ -87,8 +101,12 @@ def _is_picture(path: Path) -> bool:
 
 
 def _has_usual_layout(folder: Path) -> bool:
-    return any(check(folder) for name, check in _FOLDER_CHECKS.items() if name != "voc") or (
-        bool(find_layout(folder) or split_layouts(folder)) and bool(_voc(folder))
+    """Whether the files of a data set are where one looks for them, not deeper."""
+    return bool(
+        find_split_files(folder, ".json", is_coco, is_deep=False)
+        or find_split_files(folder, ".csv", is_csv_of_boxes, is_deep=False)
+        or _yolo(folder)
+        or ((find_layout(folder) or split_layouts(folder)) and _voc(folder))
     )
 
 
@@ -131,15 +149,16 @@ def _yolo(folder: Path) -> str:
         file = find_settings(folder)
     except DataError:  # it is raised again when the folder is read
         return "several .yaml files"
+    named = next((each for each in NAME_FILES if (folder / each).is_file()), None)
     try:
-        named = next((each for each in NAME_FILES if (folder / each).is_file()), None)
         darknet = next(folder.glob("*/_darknet.labels"), None)
         source = file.name if file is not None else named or (darknet and str(darknet.name))
         if source is None:
             return ""
         classes = len(read_settings(folder).classes)
     except DataError:
-        return "" if _has_no_data_yaml(folder) else "data.yaml"
+        is_yolo = not _has_no_data_yaml(folder) or (named and _has_label_texts(folder))
+        return (named or "data.yaml") if is_yolo else ""
     if file is None and not _has_label_texts(folder):
         return ""
     return f"{source} with {classes} classes"
@@ -152,6 +171,8 @@ def _has_no_data_yaml(folder: Path) -> bool:
 
 def _has_label_texts(folder: Path) -> bool:
     """Whether a text of boxes is in labels/, or beside an image in the folder or one below it."""
+    if not folder.is_dir():
+        return False
     if (folder / "labels").is_dir():
         return True
     for each in (folder, *(entry for entry in folder.iterdir() if entry.is_dir())):

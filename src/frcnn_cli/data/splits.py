@@ -42,9 +42,13 @@ def split_in_name(stem: str) -> str | None:
 
 
 def split_of_file(path: Path) -> str:
-    """The split of a file of annotations: by its name or its folder, else its stem."""
+    """The split of a file of annotations: by its name or its folder, else its stem.
+
+    Of val/annotations/a.json it is val.
+    """
     own = split_in_name(path.name.partition(".")[0])
-    folder = canonical_split(path.parent.name)
+    place = path.parent.parent if path.parent.name in _FOLDERS[1:] else path.parent
+    folder = canonical_split(place.name)
     return own or (folder if folder in SPLITS else path.stem)
 
 
@@ -55,18 +59,24 @@ def own_split(path: Path) -> str:
 
 
 def find_split_files(
-    folder: Path, suffix: str, accepts: Callable[[Path], bool]
+    folder: Path, suffix: str, accepts: Callable[[Path], bool], is_deep: bool = True
 ) -> dict[str, list[Path]]:
     """The files of annotations in a folder, its folders of splits and of annotations, by split.
 
     Where these have none, the files in any folder at most two levels below count.
+
+    Args:
+        is_deep: look for such files.
     """
     places = [folder / name for name in _FOLDERS]
     children = sorted(folder.iterdir()) if folder.is_dir() else []
     places += [each for each in children if canonical_split(each.name) in SPLITS]
+    found = _files_in(places, suffix, accepts)
+    if found or not is_deep:
+        return found
     below = [each for each in children if each.is_dir() and not is_hidden(each.name)]
     below += [each for above in below for each in sorted(above.iterdir()) if each.is_dir()]
-    return _files_in(places, suffix, accepts) or _files_in(below, suffix, accepts)
+    return _files_in(below, suffix, accepts)
 
 
 def _files_in(

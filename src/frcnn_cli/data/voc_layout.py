@@ -121,7 +121,9 @@ def split_layouts(folder: Path) -> dict[str, Layout]:
     for split in SPLITS:
         exact = [path for path in folders if canonical_split(path.name) == split]
         places = exact or [path for path in folders if split_in_name(path.name) == split]
-        found = [each for place in places if (each := find_layout(place) or scattered_layout(place))]
+        found = [
+            each for place in places if (each := find_layout(place) or scattered_layout(place))
+        ]
         if found and (exact or len(places) == 1):
             layouts[split] = found[0]
     return layouts
@@ -139,7 +141,8 @@ def choose_folder(
     chosen = next((each for each in wanted if each in available), None)
     if chosen is None:
         raise SplitError(
-            f"{name} has no split {' or '.join(wanted) or ALL}", f"there are: {', '.join(available)}"
+            f"{name} has no split {' or '.join(wanted) or ALL}",
+            f"there are: {', '.join(available)}",
         )
     return chosen
 

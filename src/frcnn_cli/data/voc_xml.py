@@ -49,10 +49,10 @@ _NOT_FOR_FILES = ("idna", "punycode", "unicode_escape", "raw_unicode_escape", "u
 def parse_annotation(path: Path) -> Annotation:
     """Read one annotation file.
 
-    Coordinates may have a fraction, after a point or a comma; corners may be swapped; `difficult` and `size` may be missing. A
-    polygon or a rotated box counts as the box that encloses it; an object with several boxes counts
-    as several, one that is marked `deleted` (LabelMe) is none. Namespaces and capitals of tags are
-    ignored.
+    Coordinates may have a fraction, after a point or a comma; corners may be swapped; `difficult`
+    and `size` may be missing. A polygon or a rotated box counts as the box that encloses it; an
+    object with several boxes counts as several, one that is marked `deleted` (LabelMe) is none.
+    Namespaces and capitals of tags are ignored.
 
     Raises:
         DataError: the file cannot be read, is not XML, declares entities or is not an annotation;
@@ -115,7 +115,9 @@ def _decode(content: bytes) -> str:
         LookupError: it declares an encoding that does not exist.
         UnicodeDecodeError: it is not in the encoding that it declares, nor in UTF-8.
     """
-    start = next((each for each in (*BYTE_ORDER_MARKS, *_STARTS) if content.startswith(each[0])), None)
+    start = next(
+        (each for each in (*BYTE_ORDER_MARKS, *_STARTS) if content.startswith(each[0])), None
+    )
     if start is not None:
         text = content.decode(start[1])
         return _DECLARATION.sub("", text.lstrip("\ufeff \t\r\n"), count=1)
@@ -178,9 +180,7 @@ def _polygon_points(polygon: ElementTree.Element) -> tuple[list[float], list[flo
     return xs, ys
 
 
-def _enclose_rotated(
-    x: float, y: float, width: float, height: float, angle: float
-) -> _Box | None:
+def _enclose_rotated(x: float, y: float, width: float, height: float, angle: float) -> _Box | None:
     """The box around a rotated one, of which the centre, the sides and the angle are given.
 
     Args:

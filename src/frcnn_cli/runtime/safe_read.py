@@ -19,7 +19,7 @@ MAX_JSON_BYTES = 2**30  # COCO's largest file of annotations has 450 MB
 MAX_TEXT_BYTES = 2**28
 _MAX_NUMBER = 1e9  # more than any coordinate or area
 _CHUNK = 2**16
-# and the encodings of texts that begin so; the longer ones first, since some begin with others
+# and the encodings of texts that begin so, the longer ones first, since some begin with others
 BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -73,8 +73,9 @@ def read_bytes(path: Path, hint: str, limit: int) -> bytes:
 
 
 def read_text(path: Path, hint: str, limit: int = MAX_TEXT_BYTES) -> str:
-    """The content of a text file in UTF-8, or in UTF-16 or UTF-32 with a byte order mark, with every
-    line ending as \\n.
+    """The content of a text file with every line ending as \\n.
+
+    It is in UTF-8, or in UTF-16 or UTF-32 with a byte order mark.
 
     Args:
         hint, limit: see `read_bytes`.
