@@ -87,7 +87,7 @@ def _advice(found: DataCheck) -> list[str]:
     advice = {
         "damaged": "--skip-damaged leaves out images that cannot be read",
         "tiny": "cut the images and their annotations into tiles, in which the objects are larger, "
-        "train on these, and detect with --tile",
+        "train on these, and give eval and detect --tile",
     }
     return [text for flaw, text in advice.items() if any(each.hurts(flaw) for each in found.splits)]
 

@@ -26,6 +26,7 @@ from .options import (
     Method,
     Overwrite,
     Quiet,
+    Tile,
     Weights,
     choose_weights,
     class_names,
@@ -83,14 +84,7 @@ def detect(
     batch: Annotated[
         int, typer.Option(min=1, help="Images in a pass, if of one size; more are faster on a GPU.")
     ] = 1,
-    tile: Annotated[
-        int | None,
-        typer.Option(
-            min=64,
-            help="Detect in overlapping tiles of this side too, pixels: for small objects in large "
-            "images.",
-        ),
-    ] = None,
+    tile: Tile = None,
     profile: Annotated[
         bool, typer.Option("--profile", help="Show the time of each stage instead of detections.")
     ] = False,

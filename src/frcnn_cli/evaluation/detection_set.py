@@ -127,6 +127,7 @@ def detect_set(
     log: DetectionLog | None = None,
     workers: int | None = None,
     batch: int = 1,
+    tile: int | None = None,
     on_image: Callable[[], None] | None = None,
 ) -> DetectionSet:
     """Detect in every image of a data set that is not in `log` yet.
@@ -140,7 +141,7 @@ def detect_set(
     known = 0 if log is None else len(known_detections(log, dataset))
     start = time.perf_counter()
     detections = detect_all(
-        detector, dataset, log=log, workers=workers, batch=batch, on_image=on_image
+        detector, dataset, log=log, workers=workers, batch=batch, tile=tile, on_image=on_image
     )
     return DetectionSet(
         dataset=dataset,
