@@ -39,6 +39,7 @@ PAPER = {
     "feature_scales": (),
     "loc_loss": "smooth_l1",
     "difficult": False,
+    "ema": 0.0,
     "seed": 3,
 }
 NOT_IN_THE_PAPER = {

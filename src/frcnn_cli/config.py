@@ -240,6 +240,13 @@ class TrainConfig:
     backbone_lr: float = setting(
         1.0, "Factor of the learning rate for the convolutions", Range(0, high_open=True)
     )
+    # the paper has none
+    ema: float = setting(
+        0.0,
+        "Decay of a moving average of the weights, such as 0.999, which is saved instead of them; "
+        "0: no average",
+        Range(0, 1, high_open=True),
+    )
     # RNG_SEED in code
     seed: int = setting(3, "Seed of the random numbers", Range(0, 2**32 - 1))
 

@@ -276,3 +276,58 @@ def test_patience_ends_a_run(dataset, source, init, tmp_path, patience, mean_aps
     assert trainer.ended_early == (last < 6)
     assert trainer.best == max(mean_aps[:last])
     assert read_state(tmp_path)["iteration"] == last
+
+
+@pytest.mark.parametrize("stop", [1, 4])
+def test_averages_are_resumed_with_the_same_bits(dataset, source, init, tmp_path, stop) -> None:
+    config = replace(CONFIG, ema=0.9)
+    whole = make_trainer(dataset, source, init, tmp_path / "whole", config)
+    list(whole.steps())
+    first = make_trainer(dataset, source, init, tmp_path / "parts", config)
+    for step in first.steps():
+        if step.iteration == stop:
+            first.save()
+            break
+    list(make_trainer(dataset, source, init, tmp_path / "parts", config, resume=True).steps())
+    assert_same_weights(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_the_average_is_saved_and_validated_and_changes_no_step(
+    dataset, source, init, tmp_path
+) -> None:
+    seen = []
+
+    def validate(network, header, check_stop):
+        seen.append(network.state_dict()["cls_score.weight"].clone())
+        return 0.5
+
+    runtime = replace(RUNTIME, eval_every=CONFIG.iterations)
+    plain = make_trainer(dataset, source, init, tmp_path / "plain")
+    losses = [step.cls for step in plain.steps()]
+    averaged = make_trainer(
+        dataset, source, init, tmp_path / "ema", replace(CONFIG, ema=0.9),
+        runtime=runtime, validate=validate,
+    )  # fmt: skip
+    expected = averaged.learner.network.cls_score.weight.detach().clone()
+    found = []
+    for number, step in enumerate(averaged.steps()):
+        found.append(step.cls)
+        decay = min(0.9, (1 + number) / (10 + number))
+        now = averaged.learner.network.cls_score.weight.detach()
+        expected = decay * expected + (1 - decay) * now
+    assert found == losses
+    own = averaged.learner.network.state_dict()
+    for key, tensor in plain.learner.network.state_dict().items():
+        assert torch.equal(tensor, own[key]), key
+    for name in (WEIGHTS_FILE, BEST_FILE):
+        saved = load_weights(tmp_path / "ema" / name)[0].state_dict()["cls_score.weight"]
+        torch.testing.assert_close(saved, expected)
+    torch.testing.assert_close(seen, [expected])
+
+
+def test_a_run_without_an_average_is_not_resumed_with_one(dataset, source, init, tmp_path) -> None:
+    trainer = make_trainer(dataset, source, init, tmp_path / "run")
+    next(trainer.steps())
+    trainer.save()
+    with pytest.raises(FrcnnError, match="another network: 'features"):
+        make_trainer(dataset, source, init, tmp_path / "run", replace(CONFIG, ema=0.9), resume=True)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -28,11 +28,13 @@ from ..models.losses import fast_rcnn_loss
 from ..models.region_network import RegionNetwork
 from ..runtime.device import Download, peak_bytes, pick_device, pick_precision, upload
 from ..structures import Batch, HeadOutput, Losses, RoiTargets
+from .averaging import WeightAverage
 from .batches import BatchMaker
 from .distributed import World
 from .feature_cache import FeatureCache
 from .metrics import StepMetrics
 from .optimizers import learning_rate, make_optimizer
+from .target_normalization import denormalised
 
 
 def pick_hardware(runtime: TrainRuntimeConfig) -> tuple[torch.device, torch.dtype]:
@@ -59,6 +61,7 @@ class Learner:
         batch_workers: processes that make batches ahead of time; with 0 they are made when needed.
     Attributes:
         iteration: number of iterations done.
+        average: of the weights, with `config.ema`.
     Raises:
         ConfigError: see `pick_hardware`.
     """
@@ -81,10 +84,20 @@ class Learner:
         self.batches, self.header = batches, header
         self.runtime, self.world, self.batch_workers = runtime, world, batch_workers
         self.optimizer = make_optimizer(self.network, self.config)
+        ema = self.config.ema
+        self.average = WeightAverage(self.network, ema) if ema else None
         if runtime.compiled:
             self.network.features.compile()
         self._parallel_network = world.wrap(self.network)
         self.iteration = 0
+
+    @contextmanager
+    def saved_form(self) -> Iterator[None]:
+        """A context in which the network is what weights files hold: with the averages of its
+        weights if there are any, and predicting true deltas. Then it has the same bits as before."""
+        average = nullcontext() if self.average is None else self.average.in_network()
+        with average, denormalised(self.network, self.batches.statistics.deltas):
+            yield
 
     @property
     def iterations_left(self) -> int:
@@ -120,6 +133,8 @@ class Learner:
             if config.clip_norm:
                 torch.nn.utils.clip_grad_norm_(self.network.parameters(), config.clip_norm)
             self.optimizer.step()
+            if self.average is not None:
+                self.average.update()
             # The only wait for a GPU in a step: until its forward pass is done. So the next step
             # is queued while the backward pass still runs.
             cls, loc, correct, fg, bg = sums.wait().tolist()
