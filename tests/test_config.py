@@ -39,6 +39,7 @@ PAPER = {
     "feature_scales": (),
     "loc_loss": "smooth_l1",
     "difficult": False,
+    "class_weights": "none",
     "ema": 0.0,
     "seed": 3,
 }

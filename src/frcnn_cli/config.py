@@ -210,6 +210,10 @@ class TrainConfig:
     )
     # paper 2.3 and equation 3; R-CNN and SPPnet have L2
     loc_loss: Literal["smooth_l1", "l2"] = setting("smooth_l1", "Loss of the boxes")
+    # the paper has none
+    class_weights: Literal["none", "balanced"] = setting(
+        "none", "Weights of the classes in the classification loss; balanced: rare ones weigh more"
+    )
     optimizer: Literal["sgd", "adamw"] = setting("sgd", "Optimiser")  # the paper's is SGD
     lr: float = setting(0.001, "Learning rate", Range(0, 10, True, True))  # paper 2.3
     # the paper's is "step"; either begins after the warm-up

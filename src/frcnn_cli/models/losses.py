@@ -29,6 +29,7 @@ def fast_rcnn_loss(
     targets: RoiTargets,
     count: float | None = None,
     loc_loss: str = "smooth_l1",
+    class_weights: Tensor | None = None,
 ) -> Losses:
     """The multitask loss of RoIs with the labels u.
 
@@ -40,10 +41,11 @@ def fast_rcnn_loss(
         output: of R RoIs. targets: of the same RoIs.
         count: divides the sums instead of R, where these RoIs are only a part of the batch.
         loc_loss: key of LOC_LOSSES.
+        class_weights: [K + 1], by which L_cls of a RoI is multiplied, by its label; None: all 1.
     """
     logits, deltas = output.class_logits.float(), output.box_deltas.float()
     count = max(len(targets.labels), 1) if count is None else count
-    cls = F.cross_entropy(logits, targets.labels, reduction="sum") / count
+    cls = F.cross_entropy(logits, targets.labels, class_weights, reduction="sum") / count
     foreground = targets.foreground
     rows = foreground * deltas.shape[1] + targets.labels[foreground]  # of deltas as [R (K+1), 4]
     predicted = deltas.flatten(0, 1).index_select(0, rows)  # [foreground, 4]

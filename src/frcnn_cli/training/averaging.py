@@ -6,7 +6,7 @@ Averages of the weights of many iterations are less noisy than the last ones (Po
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -26,7 +26,8 @@ class WeightAverage:
     def __init__(self, network: nn.Module, decay: float) -> None:
         self.decay, self.updates = decay, 0
         named = {name: each for name, each in network.named_parameters() if each.requires_grad}
-        self._names, self._parameters = list(named), list(named.values())
+        self._names = list(named)
+        self._parameters: list[Tensor] = list(named.values())
         self._averages = [each.detach().clone() for each in self._parameters]
 
     @torch.no_grad()
@@ -47,7 +48,7 @@ class WeightAverage:
             self._write(own)
 
     @torch.no_grad()
-    def _write(self, tensors: list[Tensor]) -> None:
+    def _write(self, tensors: Sequence[Tensor]) -> None:
         for parameter, tensor in zip(self._parameters, tensors, strict=True):
             parameter.copy_(tensor)
 

@@ -84,6 +84,10 @@ class Learner:
         self.batches, self.header = batches, header
         self.runtime, self.world, self.batch_workers = runtime, world, batch_workers
         self.optimizer = make_optimizer(self.network, self.config)
+        self._class_weights: Tensor | None = None
+        if self.config.class_weights == "balanced":
+            weights = torch.from_numpy(batches.statistics.balanced_weights)
+            self._class_weights = weights.to(self.device)
         ema = self.config.ema
         self.average = WeightAverage(self.network, ema) if ema else None
         if runtime.compiled:
@@ -93,8 +97,11 @@ class Learner:
 
     @contextmanager
     def saved_form(self) -> Iterator[None]:
-        """A context in which the network is what weights files hold: with the averages of its
-        weights if there are any, and predicting true deltas. Then it has the same bits as before."""
+        """A context in which the network is what weights files hold.
+
+        It has the averages of its weights if there are any, and predicts true deltas. Afterwards it
+        has the same bits as before.
+        """
         average = nullcontext() if self.average is None else self.average.in_network()
         with average, denormalised(self.network, self.batches.statistics.deltas):
             yield
@@ -183,7 +190,7 @@ class Learner:
                 images = self.normalize(batch.images, batch.sizes)
                 output = self._parallel_network(images, rois)
         divisor = max(roi_count, 1) / self.world.size
-        losses = fast_rcnn_loss(output, targets, divisor, self.config.loc_loss)
+        losses = fast_rcnn_loss(output, targets, divisor, self.config.loc_loss, self._class_weights)
         return output, targets, losses
 
     def _reseed_dropout(self, batch: Batch) -> None:
