@@ -17,7 +17,7 @@ from frcnn_cli.training import batches as batches_module
 from frcnn_cli.training import state as state_module
 from frcnn_cli.training.interruption import InterruptedRun
 from frcnn_cli.training.state import STATE_FILE, read_state
-from frcnn_cli.training.validation import mean_average_precision
+from frcnn_cli.training.validation import detect_in_validation
 from tiny import add_tiny_backbone
 from tiny_training import CONFIG, RUNTIME, assert_same_weights, make_trainer
 
@@ -100,8 +100,12 @@ def test_validation_changes_nothing(dataset, source, init, tmp_path) -> None:
     list(make_trainer(dataset, source, init, tmp_path / "plain").steps())
 
     def validate(network, header, check_stop):
-        return mean_average_precision(
-            network, header, source, dataset, device="cpu", precision="fp32", threads=1
+        return (
+            detect_in_validation(
+                network, header, source, dataset, device="cpu", precision="fp32", threads=1
+            )
+            .evaluate("voc07")
+            .mean_ap
         )
 
     runtime = replace(RUNTIME, eval_every=1)
@@ -251,10 +255,10 @@ def test_four_images_can_be_learned_by_heart(dataset, source, init, tmp_path) ->
     list(trainer.steps())
     assert time.process_time() - start < 240  # two minutes of two cores
     model, header = load_weights(tmp_path / "run" / WEIGHTS_FILE)
-    mean_ap = mean_average_precision(
+    found = detect_in_validation(
         model, header, source, four, device="cpu", precision="fp32", threads=1
     )
-    assert mean_ap == 1.0
+    assert found.evaluate("voc07").mean_ap == 1.0
 
 
 @pytest.mark.parametrize(

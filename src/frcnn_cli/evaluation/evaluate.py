@@ -18,7 +18,7 @@ from .detection_log import DetectionLog
 from .detection_set import class_labels, detect_set
 from .metrics import Evaluation, Metric, evaluate_detections, usual_metric
 
-__all__ = ["evaluate", "evaluate_detections", "voc07_mean_ap"]
+__all__ = ["evaluate", "evaluate_detections"]
 
 
 def evaluate(
@@ -58,10 +58,3 @@ def evaluate(
     )
     metric = metric or usual_metric(dataset.name)
     return detected.select_classes(classes).evaluate(metric, score)
-
-
-def voc07_mean_ap(
-    detector: Detector, dataset: Dataset, workers: int, on_image: Callable[[], None]
-) -> float:
-    """VOC2007 mean average precision of a detector, in 0..1; for the arguments see `evaluate`."""
-    return evaluate(detector, dataset, metric="voc07", workers=workers, on_image=on_image).mean_ap
