@@ -64,7 +64,7 @@ def draw_regions(
     texts = [classes[label - 1] for label in named]
     drawing = _draw_labelled(image, boxes[first], named.tolist(), texts)
     canvas = ImageDraw.Draw(drawing)
-    line = max(1, round(max(drawing.size) / 500))
+    line = max(2, round(max(drawing.size) / 300))
     for label, box in zip(labels.tolist(), boxes, strict=True):
         _outline(canvas, box, class_colour(label), line)
     return drawing
