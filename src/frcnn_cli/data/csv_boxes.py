@@ -30,7 +30,7 @@ from .annotation_size import (
     scale_fractions,
 )
 from .dataset import Dataset
-from .locate import local_name, locate_images
+from .locate import local_name, locate_images, searchable
 from .splits import choose_file, find_split_files, hash_split, own_split, split_of_file
 
 HINT = "expected the columns filename, class, xmin, ymin, xmax, ymax"
@@ -133,7 +133,7 @@ def load_csv(
         [local_name(each) for each in names],
         folders,
         folders[0],
-        file_or_folder if is_folder else path.parent,
+        searchable(image_folder or (file_or_folder if is_folder else path.parent)),
     )
     annotations, notes = tuple(_annotation(table, each) for each in names), []
     if table.has_lists and are_corners(annotations, paths):

@@ -6,6 +6,7 @@ not here, with an ending in other letters, or with accents that are composed dif
 
 from __future__ import annotations
 
+import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
@@ -79,6 +80,12 @@ def local_name(name: str) -> str:
     return "/".join(parts)
 
 
+def searchable(folder: Path) -> Path | None:
+    """A folder below which images may be looked for; None for one that holds everything."""
+    everything = {folder.resolve().anchor, os.path.expanduser("~")}
+    return None if str(folder.resolve()) in everything else folder
+
+
 def locate_images(
     names: Sequence[str], folders: Sequence[Path], default: Path, root: Path | None = None
 ) -> tuple[list[Path], tuple[str, ...]]:
@@ -90,7 +97,8 @@ def locate_images(
     Args:
         names: unique. folders: where the images may be, the likeliest first.
         default: the folder that a name is appended to where no file is found.
-        root: the folder below which images are looked for where no folder has any.
+        root: the folder below which images are looked for where no folder has any, from
+            `searchable`.
     Returns:
         A path for each name, and a sentence where leading folders were left out.
     Raises:
