@@ -257,6 +257,13 @@ def test_an_annotation_goes_with_the_image_that_it_names(tmp_path: Path) -> None
     assert any("not named like their images" in note for note in found.notes)
 
 
+def test_the_image_of_another_annotation_is_not_taken(tmp_path: Path) -> None:
+    voc(tmp_path, file="img_1.png")
+    (tmp_path / "JPEGImages" / "img_5.png").unlink()
+    with pytest.raises(DataError, match=r"1 of 8 images cannot be read: no such file: .*img_5"):
+        opened(tmp_path)
+
+
 def test_frames_of_another_sequence_are_not_taken(tmp_path: Path) -> None:
     for sequence in ("seq1", "seq2"):
         folder = tmp_path / "Annotations" / sequence

@@ -74,7 +74,9 @@ def find_dataset(folder: Path) -> Path:
     if _has_usual_layout(folder) or any(_is_picture(path) for path in folder.iterdir()):
         return folder
     level = [folder]
-    for _ in range(_MAX_LEVELS + 1):
+    for _ in range(_MAX_LEVELS):
+        level = [each for one in level for each in sorted(one.iterdir()) if each.is_dir()]
+        level = [each for each in level if not is_hidden(each.name)][:_MAX_FOLDERS]
         fits = [each for each in level if _has_usual_layout(each) and _holds_pictures(each)]
         above = {each.parent for each in fits}
         if len(fits) > 1 and len(above) == 1 and all(split_in_name(each.name) for each in fits):
@@ -87,8 +89,6 @@ def find_dataset(folder: Path) -> Path:
             )
         if fits:
             return fits[0]
-        level = [each for one in level for each in sorted(one.iterdir()) if each.is_dir()]
-        level = [each for each in level if not is_hidden(each.name)][:_MAX_FOLDERS]
     return folder
 
 

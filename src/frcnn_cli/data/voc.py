@@ -240,10 +240,11 @@ def read_image_ids(path: Path) -> list[str]:
 def _image_paths(files: _Files, ids: Sequence[str]) -> tuple[list[Path], list[str]]:
     """The image of each id, and a note where it is not named like the annotation file.
 
-    It is the image of the same name, else the one that the annotation file names. Where there is
-    none, it is the path at which VOC itself would have it.
+    It is the image of the same name, else the one that the annotation file names, if no other
+    annotation has its name. Where there is none, it is the path at which VOC itself would have it.
     """
-    paths, renamed = [], []
+    paths: list[Path] = []
+    renamed = []
     for id_ in ids:
         alike = files.images.find_name(id_) or files.images.find_alike(
             id_, files.annotations.is_unique(id_)
@@ -251,6 +252,8 @@ def _image_paths(files: _Files, ids: Sequence[str]) -> tuple[list[Path], list[st
         annotation = files.annotations.find(id_) if alike is None else None
         if annotation is not None and (name := annotated_file(annotation)):
             alike = files.images.find_alike(name.replace("\\", "/"), is_unique=True)
+            if alike and files.annotations.find_alike(alike, files.images.is_unique(alike)):
+                alike = None  # tools that copy annotations leave the name of another image in them
             renamed += [f"{annotation.name} goes with {name}"] if alike else []
         path = files.images.find(alike) if alike else None
         paths.append(path or files.images.folder / f"{id_}.jpg")
