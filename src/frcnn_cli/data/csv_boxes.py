@@ -200,6 +200,7 @@ def _read(path: Path) -> _Table:
     if columns is None:
         raise DataError(f"{path} has no columns of boxes: {lines[0]!r:.120}", HINT)
     separator, keys, has_header = columns
+    form = next(form for form in _FORMS if set(keys).issuperset(form))
     boxes: dict[str, list[_Box]] = {}
     sizes: dict[str, tuple[int, int]] = {}
     rows = csv.reader(lines, delimiter=separator)
@@ -219,7 +220,7 @@ def _read(path: Path) -> _Table:
             if not image:
                 raise DataError(f"{where}: no image", "mend the row")
             own = boxes.setdefault(image, [])
-            if (box := _parse_box(row, where)) is not None:
+            if (box := _parse_box(row, form, where)) is not None:
                 own.append(box)
             size = _floats([row.get("height", ""), row.get("width", "")])
             if size is not None and min(size) >= 1:
@@ -237,9 +238,8 @@ def _read(path: Path) -> _Table:
     return _Table(boxes=boxes, sizes=sizes, notes=tuple(notes), has_lists="box" in keys)
 
 
-def _parse_box(row: dict[str, str], where: str) -> _Box | None:
-    """The box of a row; None for a row that only names an image."""
-    form = next(form for form in _FORMS if form[-1] in row and form[0] in row)
+def _parse_box(row: dict[str, str], form: tuple[str, ...], where: str) -> _Box | None:
+    """The box of a row in one of _FORMS; None for a row that only names an image."""
     cells = [row.get(key, "") for key in form]
     if not any(cells):
         return None
