@@ -41,6 +41,8 @@ PAPER = {
     "feature_scales": (),
     "loc_loss": "smooth_l1",
     "difficult": False,
+    "class_weights": "none",
+    "ema": 0.0,
     "seed": 3,
 }
 NOT_IN_THE_PAPER = {

@@ -224,6 +224,10 @@ class TrainConfig:
     )
     # paper 2.3 and equation 3; R-CNN and SPPnet have L2
     loc_loss: Literal["smooth_l1", "l2"] = setting("smooth_l1", "Loss of the boxes")
+    # the paper has none
+    class_weights: Literal["none", "balanced"] = setting(
+        "none", "Weights of the classes in the classification loss; balanced: rare ones weigh more"
+    )
     optimizer: Literal["sgd", "adamw"] = setting("sgd", "Optimiser")  # the paper's is SGD
     lr: float = setting(0.001, "Learning rate", Range(0, 10, True, True))  # paper 2.3
     # the paper's is "step"; either begins after the warm-up
@@ -253,6 +257,13 @@ class TrainConfig:
     # the paper has one rate
     backbone_lr: float = setting(
         1.0, "Factor of the learning rate for the convolutions", Range(0, high_open=True)
+    )
+    # the paper has none
+    ema: float = setting(
+        0.0,
+        "Decay of a moving average of the weights, such as 0.999, which is saved instead of them; "
+        "0: no average",
+        Range(0, 1, high_open=True),
     )
     # RNG_SEED in code
     seed: int = setting(3, "Seed of the random numbers", Range(0, 2**32 - 1))

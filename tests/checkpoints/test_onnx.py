@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from frcnn_cli.checkpoints.onnx import (
 )
 from frcnn_cli.checkpoints.weights import WeightsHeader, load_weights, save_weights
 from frcnn_cli.errors import ConfigError, FrcnnError
+from frcnn_cli.models.backbones import BACKBONES
 from frcnn_cli.models.detectors import build_network
 from frcnn_cli.models.region_operators import RoIMaxPool
 from frcnn_cli.ops.roi_pool import roi_pool
@@ -177,3 +179,29 @@ def test_without_the_exporter(weights, tmp_path, monkeypatch, name) -> None:
     monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ConfigError, match=f"{name} is not installed"):
         export_onnx(weights, tmp_path / "a.onnx")
+
+
+@pytest.mark.slow  # an export of some seconds each
+@pytest.mark.parametrize("name", BACKBONES)
+def test_every_backbone(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Random convolutions under a small random head, at other sizes than the export traced."""
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    from frcnn_cli.checkpoints import onnx
+
+    spec = BACKBONES[name]
+    small = dict.fromkeys(spec.fc_layers, 16)
+    monkeypatch.setitem(BACKBONES, name, replace(spec, fc_layers=small))
+    torch.manual_seed(1)
+    network = build_network(name, 3)
+    torch.nn.init.normal_(network.cls_score.weight, std=0.1)
+    torch.nn.init.normal_(network.bbox_pred.weight, std=0.01)
+    path, target = tmp_path / "w.safetensors", tmp_path / "a.onnx"
+    header = replace(HEADER, backbone=name, pixels=spec.pixels, scale=160, max_size=256)
+    save_weights(path, network, header)
+    export_onnx(path, target)
+    exported = Exported(*load_weights(path)).eval()
+    for height, width, count in ((64, 90, 0), (33, 40, 1), (160, 231, 300)):
+        difference = compare(target, exported, *onnx._example(height, width, count))
+        assert difference is not None
+        assert difference <= 1e-4

@@ -41,7 +41,7 @@ def test_every_setting_has_its_flag(command: str, config: type, without: tuple[s
 
 def test_all_training_settings_have_a_flag() -> None:
     assert all(flag_of(TrainConfig, each.name) for each in fields(TrainConfig))
-    assert len(fields(TrainConfig)) == 36
+    assert len(fields(TrainConfig)) == 38
 
 
 def test_every_setting_has_a_help_text_that_reads_as_a_sentence() -> None:

@@ -46,6 +46,15 @@ def done(weights, voc_folder) -> tuple[Path, dict]:
     return Path(first["detections"]), first
 
 
+def test_tiles_have_a_file_of_their_own(weights, voc_folder, done) -> None:
+    path, first = done
+    second = answer(f"--data {voc_folder} -w {weights} {VAL} --tile 80")
+    assert second["detections"] != str(path)
+    assert '"tile":80' in Path(second["detections"]).read_text().partition("\n")[0].replace(" ", "")
+    assert second["images"] == first["images"]
+    assert "--tile is for a detector" in failure(run(f"eval --from {path} --tile 80"))
+
+
 @pytest.fixture
 def saved(voc_folder, monkeypatch, tmp_path) -> Path:
     """Detections that no network made: every object but the first, some of them moved."""

@@ -63,6 +63,8 @@ def test_every_command_finds_what_the_one_before_it_left(photos: Path, init: Pat
     photo = next((photos / "JPEGImages").iterdir())
     for flags in ("", f"--weights {small}", "--weights last", "--weights run"):
         assert "1 of 1 images" in said(run("detect", photo, flags))
+    unsure = said(run("detect", photo, "--score 0.999"))
+    assert "nothing has a score above 0.999: --score 0.1 shows what is less certain" in unsure
     assert "was not validated" in failure(run("detect", photo, "--weights best"))
 
 
@@ -82,6 +84,7 @@ def test_weights_that_are_small_already(photos: Path, init: Path) -> None:
     said(run("train", photos, TINY, f"--init {init} --rank 4"))
     result = run("compress")
     assert "nothing to do" in said(result)
+    assert "next: frcnn detect PHOTO --weights runs/train/run/last.safetensors" in said(result)
     assert result.stdout.strip() == "runs/train/run/last.safetensors"
     assert "compressed already" in failure(run("compress --rank 2"))
 

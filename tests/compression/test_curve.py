@@ -20,7 +20,7 @@ from frcnn_cli.compression.curve import (
 from frcnn_cli.config import CompressConfig
 from frcnn_cli.data.voc import load_voc
 from frcnn_cli.errors import FrcnnError
-from frcnn_cli.evaluation.evaluate import voc07_mean_ap
+from frcnn_cli.evaluation.evaluate import evaluate
 from frcnn_cli.inference.detector import Detector
 from frcnn_cli.runtime.svg import axis
 
@@ -51,10 +51,10 @@ def test_a_point_is_what_the_compressed_network_reaches(
         on_image=lambda: advanced.append(1),
     )
     assert len(advanced) == len(dataset)
-    full = voc07_mean_ap(detector, dataset, 1, lambda: None)
+    full = evaluate(detector, dataset, metric="voc07", workers=1).mean_ap
     assert points[0].mean_ap == pytest.approx(full, abs=1e-6)
     compressor.apply(compressor.report(ranks, "aware"))
-    small = voc07_mean_ap(detector, dataset, 1, lambda: None)
+    small = evaluate(detector, dataset, metric="voc07", workers=1).mean_ap
     assert points[1].mean_ap == pytest.approx(small, abs=1e-6)
     left = sum(p.numel() for p in detector.network.parameters())
     assert points[1].megabytes == pytest.approx((2 if half else 4) * left / 1e6, rel=1e-9)

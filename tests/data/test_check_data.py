@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from frcnn_cli.data.annotation import Annotation
 from frcnn_cli.data.check_data import check_data
-from frcnn_cli.data.dataset import Annotation, Dataset
+from frcnn_cli.data.dataset import Dataset
 from frcnn_cli.data.inspection import FLAWS, inspect_dataset
 from frcnn_cli.data.registry import open_splits
 

@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from frcnn_cli.data import checks, images
+from frcnn_cli.data.annotation import Annotation
 from frcnn_cli.data.checks import check_dataset, check_file
-from frcnn_cli.data.dataset import Annotation, Dataset
+from frcnn_cli.data.dataset import Dataset
 from frcnn_cli.errors import DataError, ImageError
 
 

@@ -134,3 +134,14 @@ def test_bad_rows_are_named(tmp_path: Path, row: str, message: str) -> None:
     path.write_text(f"filename,class,xmin,ymin,xmax,ymax\na.jpg,ball,1,1,9,9\n{row}\n")
     with pytest.raises(DataError, match=message):
         load_csv(path, None, None, ())
+
+
+@pytest.mark.parametrize("row", ["a.jpg", "a.jpg,ball", "a.jpg,ball,1,1,9"])
+def test_short_rows(tmp_path: Path, row: str) -> None:
+    path = tmp_path / "boxes.csv"
+    path.write_text(f"filename,class,xmin,ymin,xmax,ymax\na.jpg,ball,1,1,9,9\n{row}\n")
+    if row.endswith("9"):
+        with pytest.raises(DataError, match="expected four numbers of a box"):
+            load_csv(path, None, None, ())
+    else:
+        assert len(load_csv(path, None, None, ()).annotations[0].names) == 1

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from frcnn_cli.data.locate import ImageLocator, locate_images
+from frcnn_cli.data.locate import ImageLocator, local_name, locate_images, searchable
 from frcnn_cli.errors import DataError
 
 
@@ -65,3 +65,35 @@ def test_two_names_for_one_file_are_refused(tmp_path: Path) -> None:
 def test_where_nothing_is_found_the_default_is_named(tmp_path: Path) -> None:
     paths, _ = locate_images(["a/1.jpg"], [tmp_path], tmp_path / "val")
     assert paths == [tmp_path / "val" / "a/1.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("a/1.jpg", "a/1.jpg"), ("/home/me/1.jpg", "home/me/1.jpg"), ("C:\\x\\1.jpg", "x/1.jpg"),
+        ("../../1.jpg", "1.jpg"), ("a/../b.jpg", "a/b.jpg"), ("./1.jpg", "1.jpg"),
+        ("https://x.org/a/b%20c.png?token=1#top", "a/b c.png"), ("s3://bucket/1.jpg", "1.jpg"),
+        ("/data/local-files/?d=set/a%2B1.jpg", "set/a+1.jpg"), ("..", ""), ("/", ""),
+        ("a%20b.jpg", "a%20b.jpg"), ("what?.jpg", "what?.jpg"),
+    ],
+)  # fmt: skip
+def test_names_stay_below_a_folder(name: str, expected: str) -> None:
+    assert local_name(name) == expected
+
+
+def test_images_anywhere_below_the_root(tmp_path: Path) -> None:
+    touch(tmp_path, "x/y/1.jpg", "x/2.jpg", "a/3.jpg", "b/3.jpg")
+    names = ["1.jpg", "old/2.png", "b/3.jpg", "c/3.jpg"]
+    paths, notes = locate_images(names, [tmp_path / "images"], tmp_path, tmp_path)
+    assert [path.relative_to(tmp_path).as_posix() for path in paths] == [
+        "x/y/1.jpg", "x/2.jpg", "b/3.jpg", "c/3.jpg"
+    ]  # fmt: skip
+    assert "1.jpg is " in notes[0]
+    assert not locate_images(["1.jpg"], [tmp_path / "images"], tmp_path)[0][0].exists()
+
+
+def test_where_images_are_not_looked_for(tmp_path: Path, monkeypatch) -> None:
+    assert searchable(tmp_path) == tmp_path
+    assert searchable(Path(tmp_path.anchor)) is None
+    monkeypatch.setenv("HOME", str(tmp_path.resolve()))
+    assert searchable(tmp_path) is None

@@ -377,7 +377,7 @@ def test_synthetic_data_set_depends_on_its_seed_alone(tmp_path: Path) -> None:
 
 
 def test_split_lists_that_are_not_text(voc_folder: Path) -> None:
-    (voc_folder / "ImageSets" / "Main" / "val.txt").write_bytes(b"\xff\xfe1\n")
+    (voc_folder / "ImageSets" / "Main" / "val.txt").write_bytes(b"\xffa\n")
     with pytest.raises(DataError, match=r"cannot read .*val\.txt"):
         load_voc(voc_folder, "voc", "val", ())
 
@@ -561,7 +561,7 @@ def test_lists_beside_the_folders(tmp_path: Path) -> None:
 
 
 def test_what_a_folder_holds_is_named_where_nothing_fits(tmp_path: Path) -> None:
-    fill(tmp_path, {"photos/a.jpg": "JPEG"}, ["boxes/a.xml"])
+    fill(tmp_path, {"photos/a.jpg": "JPEG", "boxes/a.png": "PNG"}, [])
     with pytest.raises(DataError, match="it holds boxes, photos") as error:
         voc.find_root(tmp_path)
     assert "annotations/" in message(error)

@@ -3,10 +3,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from frcnn_cli.checkpoints.weights import IMAGE_SKETCH
 from frcnn_cli.data.content import ContentSketch, file_hashes
+from frcnn_cli.data.sources import as_source
 from frcnn_cli.errors import ImageError
 from frcnn_cli.evaluation.detect_dataset import (
     LOG_FOLDER,
@@ -16,12 +18,28 @@ from frcnn_cli.evaluation.detect_dataset import (
     training_overlap,
 )
 from frcnn_cli.evaluation.detection_log import Header
+from frcnn_cli.inference.tiling import detect_tiled
 
 
 def test_a_damaged_image_is_an_error(detector, dataset) -> None:
     dataset.paths[1].write_bytes(b"no image")
     with pytest.raises(ImageError):
         detect_all(detector, dataset)
+
+
+def test_detections_in_tiles_are_those_of_detect(detector, dataset) -> None:
+    plain = detect_all(detector, dataset, workers=1)
+    tiled = detect_all(detector, dataset, tile=80)
+    outcomes = list(detect_tiled(detector, map(as_source, dataset.paths), 80))
+    for found, outcome in zip(tiled, outcomes, strict=True):
+        np.testing.assert_array_equal(found.boxes, outcome.detections.boxes)
+    assert any(len(a.boxes) != len(b.boxes) for a, b in zip(plain, tiled, strict=True))
+    whole = detect_all(detector, dataset, tile=1000)  # every image is one tile
+    for a, b in zip(plain, whole, strict=True):
+        np.testing.assert_array_equal(a.boxes, b.boxes)
+    dataset.paths[1].write_bytes(b"no image")
+    with pytest.raises(ImageError):
+        detect_all(detector, dataset, tile=80)
 
 
 def test_the_identity_of_a_detector(detector, tmp_path) -> None:

@@ -14,6 +14,7 @@ from frcnn_cli.evaluation.dataset_reference import DatasetReference
 from frcnn_cli.evaluation.detect_dataset import open_log
 from frcnn_cli.evaluation.detection_set import (
     compare_detection_sets,
+    count_full,
     detect_set,
     load_detection_set,
     proposals_by_digest,
@@ -23,7 +24,7 @@ from frcnn_cli.evaluation.report.report import write_report
 from frcnn_cli.proposers.cache import ProposalSource
 from frcnn_cli.proposers.registry import PROPOSERS, dense, selective_search
 from frcnn_cli.runtime.paths import proposals_dir
-from frcnn_cli.structures import Proposals
+from frcnn_cli.structures import Detections, Proposals
 
 
 @pytest.fixture
@@ -168,3 +169,25 @@ def test_results_of_another_program_know_no_proposals(tmp_path, dataset) -> None
     (tmp_path / "r.json").write_text("[]")
     loaded = load_detection_set(tmp_path / "r.json", dataset)
     assert (loaded.proposals, loaded.weights, loaded.title) == (None, None, "r")
+
+
+def test_only_images_with_many_objects_lose_some_to_the_limit(dataset) -> None:
+    counts = [len(each.labels) for each in dataset.ground_truths()]
+    image = dataset.size(0)
+
+    def found(count: int) -> Detections:
+        boxes = np.tile(np.array([1, 1, 9, 9], np.float32), (count, 1))
+        return Detections(
+            boxes=boxes,
+            scores=np.ones(count, np.float32),
+            labels=np.ones(count, np.int64),
+            image_size=image,
+        )
+
+    most = 2 * max(counts)
+    everywhere = [found(most)] * len(dataset)
+    assert count_full(dataset, everywhere, most) == counts.count(max(counts))
+    assert count_full(dataset, everywhere, most + 1) == 0
+    more = [found(most + 2)] * len(dataset)
+    assert count_full(dataset, more, most + 2) == 0
+    assert count_full(dataset, everywhere, None) == 0

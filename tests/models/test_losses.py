@@ -160,3 +160,14 @@ def test_l2_is_half_the_square_and_smooth_l1_below_one(size: float) -> None:
     smooth = fast_rcnn_loss(output, targets).loc.item()
     assert l2 == pytest.approx(2 * 4 * size**2 / 2 / 3)  # two foreground RoIs of three
     assert (smooth == pytest.approx(l2)) == (size <= 1)
+
+
+def test_weights_of_classes_multiply_the_losses_of_their_rois():
+    labels = [0, 1, 2, 2, 4]
+    output, targets = random_case(labels)
+    weights = torch.tensor([1.0, 0.5, 3.0, 1.0, 10.0])
+    log_p = output.class_logits.log_softmax(1)
+    each = -log_p[range(len(labels)), labels] * weights[labels]
+    losses = fast_rcnn_loss(output, targets, class_weights=weights)
+    assert losses.cls.item() == pytest.approx(each.mean().item(), rel=1e-5)
+    assert losses.loc.item() == fast_rcnn_loss(output, targets).loc.item()

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from frcnn_cli.errors import FrcnnError
+from frcnn_cli.models.losses import fast_rcnn_loss
 from tiny_training import CONFIG, RUNTIME, make_learner, make_trainer
 
 
@@ -98,3 +99,14 @@ def test_a_learner_steps_without_a_trainer(dataset, source, init, tmp_path) -> N
         assert metrics.iteration == learner.iteration
         got.append(metrics.cls)
     assert got == expected
+
+
+def test_balanced_classes_are_in_the_loss(dataset, source, init, tmp_path) -> None:
+    plain = make_trainer(dataset, source, init, tmp_path / "a").learner
+    config = replace(CONFIG, class_weights="balanced")
+    balanced = make_trainer(dataset, source, init, tmp_path / "b", config).learner
+    output, targets, losses = balanced.forward(balanced.batches(0))
+    weights = torch.from_numpy(balanced.batches.statistics.balanced_weights)
+    expected = fast_rcnn_loss(output, targets, class_weights=weights)
+    assert losses.cls.item() == pytest.approx(expected.cls.item())
+    assert losses.cls.item() != plain.forward(plain.batches(0))[2].cls.item()

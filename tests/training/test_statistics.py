@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -231,3 +232,18 @@ def test_damaged_image_stops_the_statistics(dataset: Dataset) -> None:
     dataset.paths[3].write_bytes(b"no picture")
     with pytest.raises(ImageError, match="000004"):
         measure(dataset, grid)
+
+
+@pytest.mark.parametrize(
+    ("counts", "weights"),
+    [
+        ([10, 10], [1, 1]),
+        ([30, 10], [2 / 3, 2]),
+        ([30, 0, 10], [2 / 3, 1, 2]),
+        ([1000, 1], [1001 / 2000, 10]),
+        ([0, 0], [1, 1]),
+    ],
+)
+def test_balanced_weights(dataset: Dataset, counts: list[int], weights: list[float]) -> None:
+    found = replace(measure(dataset, grid), object_counts=np.array(counts)).balanced_weights
+    np.testing.assert_allclose(found, [1, *weights], rtol=1e-6)

@@ -17,7 +17,7 @@ from frcnn_cli.training import batches as batches_module
 from frcnn_cli.training import state as state_module
 from frcnn_cli.training.interruption import InterruptedRun
 from frcnn_cli.training.state import STATE_FILE, read_state
-from frcnn_cli.training.validation import mean_average_precision
+from frcnn_cli.training.validation import detect_in_validation
 from tiny import add_tiny_backbone
 from tiny_training import CONFIG, RUNTIME, assert_same_weights, make_trainer
 
@@ -100,8 +100,12 @@ def test_validation_changes_nothing(dataset, source, init, tmp_path) -> None:
     list(make_trainer(dataset, source, init, tmp_path / "plain").steps())
 
     def validate(network, header, check_stop):
-        return mean_average_precision(
-            network, header, source, dataset, device="cpu", precision="fp32", threads=1
+        return (
+            detect_in_validation(
+                network, header, source, dataset, device="cpu", precision="fp32", threads=1
+            )
+            .evaluate("voc07")
+            .mean_ap
         )
 
     runtime = replace(RUNTIME, eval_every=1)
@@ -251,10 +255,10 @@ def test_four_images_can_be_learned_by_heart(dataset, source, init, tmp_path) ->
     list(trainer.steps())
     assert time.process_time() - start < 240  # two minutes of two cores
     model, header = load_weights(tmp_path / "run" / WEIGHTS_FILE)
-    mean_ap = mean_average_precision(
+    found = detect_in_validation(
         model, header, source, four, device="cpu", precision="fp32", threads=1
     )
-    assert mean_ap == 1.0
+    assert found.evaluate("voc07").mean_ap == 1.0
 
 
 @pytest.mark.parametrize(
@@ -276,3 +280,58 @@ def test_patience_ends_a_run(dataset, source, init, tmp_path, patience, mean_aps
     assert trainer.ended_early == (last < 6)
     assert trainer.best == max(mean_aps[:last])
     assert read_state(tmp_path)["iteration"] == last
+
+
+@pytest.mark.parametrize("stop", [1, 4])
+def test_averages_are_resumed_with_the_same_bits(dataset, source, init, tmp_path, stop) -> None:
+    config = replace(CONFIG, ema=0.9)
+    whole = make_trainer(dataset, source, init, tmp_path / "whole", config)
+    list(whole.steps())
+    first = make_trainer(dataset, source, init, tmp_path / "parts", config)
+    for step in first.steps():
+        if step.iteration == stop:
+            first.save()
+            break
+    list(make_trainer(dataset, source, init, tmp_path / "parts", config, resume=True).steps())
+    assert_same_weights(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_the_average_is_saved_and_validated_and_changes_no_step(
+    dataset, source, init, tmp_path
+) -> None:
+    seen = []
+
+    def validate(network, header, check_stop):
+        seen.append(network.state_dict()["cls_score.weight"].clone())
+        return 0.5
+
+    runtime = replace(RUNTIME, eval_every=CONFIG.iterations)
+    plain = make_trainer(dataset, source, init, tmp_path / "plain")
+    losses = [step.cls for step in plain.steps()]
+    averaged = make_trainer(
+        dataset, source, init, tmp_path / "ema", replace(CONFIG, ema=0.9),
+        runtime=runtime, validate=validate,
+    )  # fmt: skip
+    expected = averaged.learner.network.cls_score.weight.detach().clone()
+    found = []
+    for number, step in enumerate(averaged.steps()):
+        found.append(step.cls)
+        decay = min(0.9, (1 + number) / (10 + number))
+        now = averaged.learner.network.cls_score.weight.detach()
+        expected = decay * expected + (1 - decay) * now
+    assert found == losses
+    own = averaged.learner.network.state_dict()
+    for key, tensor in plain.learner.network.state_dict().items():
+        assert torch.equal(tensor, own[key]), key
+    for name in (WEIGHTS_FILE, BEST_FILE):
+        saved = load_weights(tmp_path / "ema" / name)[0].state_dict()["cls_score.weight"]
+        torch.testing.assert_close(saved, expected)
+    torch.testing.assert_close(seen, [expected])
+
+
+def test_a_run_without_an_average_is_not_resumed_with_one(dataset, source, init, tmp_path) -> None:
+    trainer = make_trainer(dataset, source, init, tmp_path / "run")
+    next(trainer.steps())
+    trainer.save()
+    with pytest.raises(FrcnnError, match="another network: 'features"):
+        make_trainer(dataset, source, init, tmp_path / "run", replace(CONFIG, ema=0.9), resume=True)

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import csv
 from contextlib import contextmanager
+from math import nan
 
 import pytest
+from PIL import Image
 
 from frcnn_cli.data.voc import load_voc
 from frcnn_cli.errors import DataError
+from frcnn_cli.training.metrics import CLASSES_FILE, write_class_row
+from frcnn_cli.training.pictures import PREDICTIONS_FILE
 from frcnn_cli.training.validation import check_validation_images, make_validator
 from tiny_training import make_learner
 
@@ -42,3 +47,25 @@ def test_every_image_is_reported_and_may_stop_the_validation(dataset, source, in
     with pytest.raises(KeyboardInterrupt):
         validate(learner.network, learner.header, stop)
     assert len(seen) == 7
+
+
+def test_a_validation_leaves_the_classes_and_a_picture(dataset, source, init, tmp_path) -> None:
+    learner = make_learner(dataset, source, init)
+    validate = make_validator(learner, dataset.limited(3), threads=1, folder=tmp_path)
+    mean_ap = validate(learner.network, learner.header, lambda: None)
+    header, row = csv.reader((tmp_path / CLASSES_FILE).read_text().splitlines())
+    assert header == ["iteration", *dataset.classes]
+    values = [float(cell) for cell in row[1:] if cell]
+    assert sum(values) / len(values) == pytest.approx(mean_ap, abs=1e-5)
+    with Image.open(tmp_path / PREDICTIONS_FILE) as picture:
+        assert picture.size == (3 * 408 + 8, 308 + 8)
+
+
+def test_rows_of_classes_are_repeated_after_a_resumption(tmp_path) -> None:
+    for iteration, ap in ((10, 0.1), (20, 0.2), (30, 0.3), (20, nan)):
+        write_class_row(tmp_path, iteration, {"a,b": ap, "c": 1.0})
+    assert (tmp_path / CLASSES_FILE).read_text().splitlines() == [
+        'iteration,"a,b",c',
+        "10,0.1,1",
+        "20,,1",
+    ]

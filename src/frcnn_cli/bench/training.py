@@ -12,7 +12,8 @@ from PIL import Image
 
 from ..checkpoints.pretrained import RANDOM
 from ..config import Precision, TrainConfig, TrainRuntimeConfig
-from ..data.dataset import Annotation, Dataset
+from ..data.annotation import Annotation
+from ..data.dataset import Dataset
 from ..models.backbones import backbone_spec
 from ..proposers.cache import ProposalSource
 from ..proposers.registry import selective_search

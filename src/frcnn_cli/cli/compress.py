@@ -116,6 +116,7 @@ def compress(
     if is_default and (ranks := read_header(source).ranks):
         of_rank = ", ".join(f"{name} of rank {rank}" for name, rank in ranks.items())
         stderr.print(f"nothing to do: these weights are small from the start ({of_rank})")
+        stderr.print(f"next: frcnn detect PHOTO --weights {source}", soft_wrap=True)
         stdout.print(str(source), soft_wrap=True)
         return
     target = None if dry_run else out or default_target(source, settings)

@@ -76,11 +76,20 @@ def check(
         stdout.print(f"sample annotations: {drawn}", soft_wrap=True)
     if found.problems:
         rest = len(found.problems) - 1
-        damaged = any("damaged" in each.flaws for each in found.splits)
         raise DataError(
             f"training would suffer: {found.problems[0]}" + (f"; and {rest} more" if rest else ""),
-            "--skip-damaged leaves out images that cannot be read" if damaged else "mend the data",
+            "; ".join(_advice(found)) or "mend the data",
         )
+
+
+def _advice(found: DataCheck) -> list[str]:
+    """What can be done about the problems that need no other data."""
+    advice = {
+        "damaged": "--skip-damaged leaves out images that cannot be read",
+        "tiny": "cut the images and their annotations into tiles, in which the objects are larger, "
+        "train on these, and give eval and detect --tile",
+    }
+    return [text for flaw, text in advice.items() if any(each.hurts(flaw) for each in found.splits)]
 
 
 def check_json(found: DataCheck, drawn: Path) -> dict[str, Any]:

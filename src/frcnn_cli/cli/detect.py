@@ -26,6 +26,7 @@ from .options import (
     Method,
     Overwrite,
     Quiet,
+    Tile,
     Weights,
     choose_weights,
     class_names,
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from ..inference.result import Failure
     from ..inference.writers import Output
     from ..proposers.cache import ProposalSource
+
+_LOW_SCORE = 0.1  # that is proposed where nothing is found
 
 
 @options_of(
@@ -83,14 +86,7 @@ def detect(
     batch: Annotated[
         int, typer.Option(min=1, help="Images in a pass, if of one size; more are faster on a GPU.")
     ] = 1,
-    tile: Annotated[
-        int | None,
-        typer.Option(
-            min=64,
-            help="Detect in overlapping tiles of this side too, pixels: for small objects in large "
-            "images.",
-        ),
-    ] = None,
+    tile: Tile = None,
     profile: Annotated[
         bool, typer.Option("--profile", help="Show the time of each stage instead of detections.")
     ] = False,
@@ -137,7 +133,7 @@ def detect(
     if out is not None:
         output = Output(out, format_names, detector.classes, image_names, overwrite)
     begun = time.perf_counter()
-    done, full, failures = _detect_all(
+    done, full, found, failures = _detect_all(
         detector, opened, image_names, output, batch=batch, tile=tile, json=json, quiet=quiet
     )
     if not quiet:
@@ -150,6 +146,11 @@ def detect(
         if full:
             most = settings.max_detections
             stderr.print(f"{full} of {done} images have {most} detections, the most of --top")
+        if done and not found and settings.score_threshold > _LOW_SCORE:
+            stderr.print(
+                f"nothing has a score above {settings.score_threshold:g}: --score {_LOW_SCORE:g} "
+                "shows what is less certain"
+            )
     _raise_failures(failures, done)
 
 
@@ -171,18 +172,19 @@ def _detect_all(
     tile: int | None,
     json: bool,
     quiet: bool,
-) -> tuple[int, int, list[Failure]]:
+) -> tuple[int, int, int, list[Failure]]:
     """Detect in every source, show the results and write them to `output`.
 
     Returns:
         The number of images that were done, the number of these that have as many detections as
-        is allowed, and the failures of the others.
+        is allowed, the number of all detections, and the failures of the others.
     """
     from ..data.sources import is_video
     from ..inference.result import Failure
     from ..inference.tiling import detect_tiled
 
-    done, full, failures = 0, 0, []
+    done, full, found = 0, 0, 0
+    failures: list[Failure] = []
     shown: JsonLines | Table = JsonLines() if json else Table(names, detector.classes)
     total = None if any(map(is_video, names)) else len(names)
     progress = ProgressLine("detecting", total, "images", quiet)
@@ -196,6 +198,7 @@ def _detect_all(
             else:
                 shown.add(result, progress)
                 full += len(result) == detector.config.max_detections
+                found += len(result)
                 try:
                     if output is not None:
                         output.add(result)
@@ -203,7 +206,7 @@ def _detect_all(
                 except ImageError as error:
                     failures.append(Failure(result.name, error))
             progress.advance()
-    return done, full, failures
+    return done, full, found, failures
 
 
 def _raise_failures(failures: list[Failure], done: int) -> None:

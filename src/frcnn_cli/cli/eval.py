@@ -34,6 +34,7 @@ from .options import (
     Quiet,
     SkipDamaged,
     Split,
+    Tile,
     Weights,
     check_images,
     choose_weights,
@@ -119,6 +120,7 @@ def evaluate(
     batch: Annotated[
         int, typer.Option(min=1, help="Images in a pass, if of one size; more are faster on a GPU.")
     ] = 1,
+    tile: Tile = None,
     device: Device = "auto",
     jobs: Jobs = None,
     json: Json = False,
@@ -150,6 +152,11 @@ def evaluate(
     reference = find_reference(files, dataset, data, split)
     if compare is not None and metric == "coco":
         raise ConfigError("--compare does not support --metric coco", "take voc07 or voc")
+    if tile is not None and (files or protocol != "py-faster-rcnn"):
+        raise ConfigError(
+            "--tile is for a detector and the protocol py-faster-rcnn",
+            "leave out --from, --compare or --protocol",
+        )
     if protocol == "both" and save is not None:
         raise ConfigError("--save is one file, and --protocol both two", "leave out --save")
     whole = reference.open(stderr.print)
@@ -175,7 +182,8 @@ def evaluate(
         def detect(settings: DetectConfig) -> DetectionSet:
             return _from_network(
                 weights_file, settings, whole, limit, reference, save=save,
-                proposals=proposals, device=device, workers=jobs, batch=batch, quiet=quiet,
+                proposals=proposals, device=device, workers=jobs, batch=batch, tile=tile,
+                quiet=quiet,
             )  # fmt: skip
 
         detected = detect(candidates_only(settings) if protocol == "fast-rcnn" else settings)
@@ -242,6 +250,7 @@ def _from_network(
     device: str,
     workers: int | None,
     batch: int,
+    tile: int | None,
     quiet: bool,
 ) -> DetectionSet:
     """Detect in the data set, showing the progress; if interrupted, print how to continue."""
@@ -258,7 +267,7 @@ def _from_network(
         overlap = training_overlap(detector.header, images)
         if overlap is not None:
             stderr.print(f"these weights were trained on {overlap}")
-    with open_log(detector, weights, images, reference, save) as log:
+    with open_log(detector, weights, images, reference, save, tile) as log:
         known = len(known_detections(log, images))
         if known and not quiet:
             stderr.print(f"{known} of {len(images)} images are in {log.path} already")
@@ -271,6 +280,7 @@ def _from_network(
                     log=log,
                     workers=workers,
                     batch=batch,
+                    tile=tile,
                     on_image=progress.advance,
                 )
             except KeyboardInterrupt:

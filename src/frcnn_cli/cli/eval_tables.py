@@ -108,7 +108,7 @@ def show_evaluation(result: Evaluation, answer: dict[str, Any]) -> None:
     if "full_images" in answer:
         stdout.print(
             f"{answer['full_images']} of {answer['images']} images have as many detections as "
-            "--top allows: with a larger --top more objects may be found",
+            "--top allows, and many objects: with a larger --top more may be found",
             soft_wrap=True,
         )
     if "protocols" in answer:

@@ -105,6 +105,14 @@ Map = Annotated[
         show_default=False,
     ),
 ]
+Tile = Annotated[
+    int | None,
+    typer.Option(
+        min=64,
+        help="Detect in overlapping tiles of this side too, pixels: for small objects in large "
+        "images.",
+    ),
+]
 SkipDamaged = Annotated[
     bool, typer.Option("--skip-damaged", help="Leave out images that cannot be read.")
 ]

@@ -15,7 +15,7 @@ from itertools import combinations
 from ..config import DetectConfig
 from ..errors import counted, short_list
 from ..runtime.progress import Progress, silent
-from .dataset import Dataset
+from .dataset import Dataset, spelled_alike
 from .inspection import FLAWS, Inspection, inspect_dataset
 
 _FEW = 10  # objects of a class, below which little can be learned
@@ -85,7 +85,7 @@ def _class_remarks(inspections: Sequence[Inspection]) -> list[str]:
     if training is None:
         return []
     counts = dict(zip(training.classes, training.objects, strict=True))
-    remarks = []
+    remarks = spelled_alike(training.classes)
     others = {
         name
         for each in inspections

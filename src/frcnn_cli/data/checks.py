@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import DataError, ImageError
 from . import images
 from .annotation_size import place_boxes
-from .dataset import Dataset
+from .dataset import Dataset, spelled_alike
 
 _NAMED = 5  # files that a message names
 _TAIL_BYTES = 4096
@@ -88,6 +88,7 @@ def check_dataset(
         *_size_notes(dataset, checks),
         *_content_notes(dataset, checks),
         *_depth_notes(dataset.paths, checks),
+        *spelled_alike(dataset.classes),
     )
 
 

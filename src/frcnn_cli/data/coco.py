@@ -13,14 +13,22 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 import numpy as np
 
 from ..errors import DataError, counted
-from ..runtime.safe_read import is_inside, number, numbers, read_json
-from .dataset import Annotation, Dataset
-from .locate import locate_images
+from ..runtime.safe_read import is_inside, number, numbers, read_beginning, read_json
+from .annotation import Annotation
+from .annotation_size import (
+    CORNERS,
+    FRACTIONS,
+    are_corners,
+    are_fractions,
+    from_corners,
+    scale_fractions,
+)
+from .dataset import Dataset
+from .locate import local_name, locate_images, searchable
 from .rle import enclosing_box
 from .splits import (
     choose_file,
@@ -32,8 +40,8 @@ from .splits import (
 
 HINT = "expected COCO's images, categories and annotations"
 _MIN_SIDE = 1e-3  # pixels; COCO counts the smallest objects too
-_BEGINNING = 2**16  # bytes in which one of COCO's lists begins
-_LISTS = re.compile(rb'"(images|annotations|categories)"\s*:\s*\[')
+_BEGINNING = 2**18  # bytes in which one of COCO's lists begins
+_LISTS = re.compile(r'"(images|annotations)"\s*:\s*\[')
 
 _Row = dict[str, Any]
 
@@ -78,12 +86,8 @@ def _id(value: object) -> str | None:
 
 def is_coco(path: Path) -> bool:
     """Whether a file begins like one in COCO's format; only its beginning is read."""
-    try:
-        with path.open("rb") as file:
-            beginning = file.read(_BEGINNING).lstrip(b"\xef\xbb\xbf \r\n\t")
-    except OSError:
-        return False
-    return beginning.startswith(b"{") and _LISTS.search(beginning) is not None
+    beginning = read_beginning(path, _BEGINNING).lstrip()
+    return beginning.startswith("{") and _LISTS.search(beginning) is not None
 
 
 def find_coco_files(folder: Path) -> dict[str, list[Path]]:
@@ -105,17 +109,18 @@ def load_coco_folder(
     """
     name = f"coco:{folder.resolve().name}"
     path, by_content = choose_file(name, find_coco_files(folder), split, default_splits)
-    dataset = replace(load_coco(path, image_folder), name=name, split=own_split(path))
+    dataset = replace(load_coco(path, image_folder, folder), name=name, split=own_split(path))
     return dataset if by_content is None else hash_split(dataset, by_content)
 
 
-def load_coco(path: Path, image_folder: Path | None) -> Dataset:
+def load_coco(path: Path, image_folder: Path | None, root: Path | None = None) -> Dataset:
     """Read a COCO file; classes are its categories, in the order of their ids.
 
     Args:
         path: the JSON file, such as annotations/instances_val2017.json.
         image_folder: the folder of the images; None: they are looked for near `path`, in the usual
             folders (see `_image_folders`).
+        root: the folder of the data set, where they are looked for next.
     Raises:
         DataError: the file cannot be read or is not in COCO's format; or an annotation names an
             unknown image or category, or has a box that is not four numbers.
@@ -125,9 +130,13 @@ def load_coco(path: Path, image_folder: Path | None) -> Dataset:
     names, similar, class_notes = _read_categories(content, path)
     objects, object_notes = _read_objects(content, path, images, names)
     folders, usual = _image_folders(path, image_folder)
-    paths, path_notes = locate_images([_file_name(row) for row in images.values()], folders, usual)
+    file_names = [_file_name(row) for row in images.values()]
+    paths, path_notes = locate_images(
+        file_names, folders, usual, searchable(root or image_folder or path.parent)
+    )
     # where a file has another size than its row says, Dataset.ground_truth scales the boxes
     annotations = tuple(_annotation(row, objects[id_]) for id_, row in images.items())
+    annotations, form_notes = _true_form(annotations, paths)
     numbered = all(category.isdecimal() for category in names)
     return Dataset(
         name="coco",
@@ -139,7 +148,7 @@ def load_coco(path: Path, image_folder: Path | None) -> Dataset:
         min_side=_MIN_SIDE,
         similar=similar,
         category_ids={name: int(id_) for id_, name in names.items()} if numbered else {},
-        notes=(*image_notes, *class_notes, *object_notes, *path_notes),
+        notes=(*image_notes, *class_notes, *object_notes, *path_notes, *form_notes),
     )
 
 
@@ -150,11 +159,16 @@ def _rows(content: Any, key: str, path: Path) -> list[_Row]:
     return rows
 
 
-def _file_name(row: _Row) -> Any:
-    """The file name of an image; LVIS has only an address, whose end is folder and file."""
-    if row.get("file_name") is None and isinstance(row.get("coco_url"), str):
-        return "/".join(urlsplit(row["coco_url"]).path.split("/")[-2:])
-    return row.get("file_name")
+def _file_name(row: _Row) -> str:
+    """The file name of an image, empty where it has none.
+
+    LVIS has only an address, whose end is folder and file; other tools have other keys.
+    """
+    for key in ("file_name", "filename", "coco_url", "flickr_url"):
+        if isinstance(value := row.get(key), str):
+            name = local_name(value)
+            return "/".join(name.split("/")[-2:]) if key.endswith("_url") else name
+    return ""
 
 
 def _read_images(content: Any, path: Path) -> tuple[dict[str, _Row], tuple[str, ...]]:
@@ -164,10 +178,10 @@ def _read_images(content: Any, path: Path) -> tuple[dict[str, _Row], tuple[str, 
     repeated = 0
     for row in _rows(content, "images", path):
         file_name, image_id = _file_name(row), _id(row.get("id"))
-        if not isinstance(file_name, str) or not is_inside(file_name):
+        if not is_inside(file_name):
             raise DataError(
-                f"{path}: image {row.get('id')!r:.80} has no file name inside its folder: "
-                f"{file_name!r:.200}",
+                f"{path}: image {row.get('id')!r:.80} has no file name: "
+                f"{row.get('file_name')!r:.200}",
                 "name the files relative to the folder, which goes with --data",
             )
         if image_id is None:
@@ -207,9 +221,10 @@ def _read_categories(
     ids = _Ids()
     for row in rows:
         category, name = _id(row.get("id")), row.get("name")
-        if category is None or not isinstance(name, str) or not name.strip():
+        if category is None or _id(name) is None:
             raise DataError(f"{path}: a category has no id or no name: {row!r:.80}", HINT)
         ids.add(category)
+    rows = [{**row, "name": _id(row["name"])} for row in rows]
     annotations = content.get("annotations")
     used = {
         ids.find(row.get("category_id"))
@@ -256,6 +271,7 @@ def _read_objects(
         image_ids.add(key)
     for key in names:
         category_ids.add(key)
+    by_name = {name: key for key, name in names.items()}
     objects: dict[str, list[_Object]] = defaultdict(list)
     counts: Counter[str] = Counter()
     for row in _rows(content, "annotations", path):
@@ -264,6 +280,8 @@ def _read_objects(
         if image_id is None or image_id not in images:
             raise DataError(f"{label} names an unknown image {row.get('image_id')!r:.80}", HINT)
         class_id = category_ids.find(category)
+        if class_id not in names and isinstance(category, str):
+            class_id = by_name.get(category, class_id)
         if class_id is None or class_id not in names:
             raise DataError(f"{label} names an unknown category {category!r:.80}", HINT)
         box = row.get("bbox") or None
@@ -272,13 +290,18 @@ def _read_objects(
             counts["outline" if box else "none"] += 1
             if box is None:
                 continue
-        box = numbers(box, 4)
+        box = _box_numbers(box)
         if box is None or min(box[2:]) < 0:
             raise DataError(
                 f"{label} has no box [x, y, width, height]: {row.get('bbox')!r:.200}", HINT
             )
         counts["empty"] += min(box[2:]) == 0
-        crowd = str(row.get("iscrowd") or 0).strip().lower() not in ("0", "0.0", "false", "")
+        crowd = str(row.get("iscrowd") or row.get("ignore") or 0).strip().lower() not in (
+            "0",
+            "0.0",
+            "false",
+            "",
+        )
         objects[image_id].append(_Object(names[class_id], box, crowd, number(row.get("area"))))
     if not objects:
         raise DataError(f"{path} has no annotations with a box", HINT)
@@ -293,6 +316,18 @@ def _read_objects(
         if counts[key]
     ]
     return objects, tuple(notes)
+
+
+def _box_numbers(box: object) -> list[float] | None:
+    """The four numbers of a box, which may be texts, or values of x, y, width and height."""
+    if isinstance(box, dict):
+        box = [box.get(key) for key in ("x", "y", "width", "height")]
+    if isinstance(box, list) and all(isinstance(each, str) for each in box):
+        try:
+            box = [float(each) for each in box]
+        except ValueError:
+            return None
+    return numbers(box, 4)
 
 
 def _annotation(row: _Row, objects: list[_Object]) -> Annotation:
@@ -310,6 +345,23 @@ def _annotation(row: _Row, objects: list[_Object]) -> Annotation:
         areas=np.where(np.isnan(areas), box_areas, areas).astype(np.float32),
         crowds=crowds if crowds.any() else None,
     )
+
+
+def _true_form(
+    annotations: tuple[Annotation, ...], paths: Sequence[Path]
+) -> tuple[tuple[Annotation, ...], list[str]]:
+    """The annotations with boxes [x, y, width, height] in pixels, and notes.
+
+    Some tools write fractions of the image's sides, or the two corners.
+    """
+    notes = []
+    if are_corners(annotations, paths):
+        annotations = from_corners(annotations)
+        notes.append(CORNERS)
+    if are_fractions(annotations):
+        annotations = scale_fractions(annotations, paths)
+        notes.append(FRACTIONS)
+    return annotations, notes
 
 
 def _image_folders(path: Path, image_folder: Path | None) -> tuple[list[Path], Path]:

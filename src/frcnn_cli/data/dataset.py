@@ -6,7 +6,7 @@ G: objects of one image; K: classes.
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from ..errors import DataError, unknown_name
 from ..ops import boxes as box_ops
 from ..structures import GroundTruth
 from . import images
+from .annotation import Annotation
 from .annotation_size import place_boxes
 
 # Classes that are easily taken for one another: those of Hoiem, Chodpathumwan and Dai, "Diagnosing
@@ -39,19 +40,6 @@ SYNONYMS = (
     ("sofa", "couch"),
     ("tvmonitor", "tv", "television"),
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Annotation:
-    """The objects of one image, as in the annotation file but with corners (x1, y1, x2, y2)."""
-
-    # (height, width) of the stored image, according to the annotation file
-    size: tuple[int, int] | None
-    names: tuple[str, ...]  # G
-    boxes: NDArray[np.float32]  # G×4, not clipped
-    difficult: NDArray[np.bool_]  # G; COCO's crowds too
-    areas: NDArray[np.float32] | None = None  # G, square pixels, where the file gives them
-    crowds: NDArray[np.bool_] | None = None  # G: boxes around many objects, where there are any
 
 
 @dataclass(frozen=True)
@@ -87,6 +75,19 @@ def match_classes(own: Sequence[str], others: Sequence[str]) -> ClassMatch:
         unmatched=tuple(name for name in own if name not in mapping),
         unmatched_others=tuple(name for name in others if name not in matched),
     )
+
+
+def spelled_alike(classes: Sequence[str]) -> list[str]:
+    """Sentences on classes that differ only in capitals, spaces, hyphens or underscores."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name in classes:
+        groups[_normalize(name)].append(name)
+    return [
+        f"the classes {' and '.join(map(repr, group))} differ only in their spelling, and count as "
+        f"{len(group)} classes"
+        for group in groups.values()
+        if len(group) > 1
+    ]
 
 
 def _normalize(name: str) -> str:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Set
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+
+from .file_types import SUFFIXES
 
 _SYSTEM_NAMES = frozenset({"__macosx", "thumbs.db", "desktop.ini", "@eadir"})
 
@@ -55,6 +58,17 @@ def normalized(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
+def bare_name(name: str) -> str:
+    """The last part of a name without the ending of an image: train/a.jpg becomes a."""
+    last = PurePosixPath(normalized(name))
+    return last.stem if last.suffix in SUFFIXES else last.name
+
+
+def _words(name: str) -> set[str]:
+    """The words in the folders of a name, in small letters."""
+    return set(re.split(r"[^a-z0-9]+", name.rpartition("/")[0].casefold())) - {""}
+
+
 class FileIndex:
     """The files below a folder by their names: paths in the folder, with / and without ending."""
 
@@ -72,8 +86,10 @@ class FileIndex:
         for path in sorted(own, key=lambda path: (path.suffix != ".jpg", path.suffix.lower())):
             self._paths.setdefault(path.relative_to(folder).with_suffix("").as_posix(), path)
         self._names: dict[str, list[str]] = defaultdict(list)
+        self._alike: dict[str, list[str]] = defaultdict(list)
         for name in self._paths:
             self._names[normalized(name)].append(name)
+            self._alike[bare_name(name)].append(name)
 
     @property
     def names(self) -> list[str]:
@@ -86,6 +102,26 @@ class FileIndex:
             return name
         similar = self._names.get(normalized(name), [])
         return similar[0] if len(similar) == 1 else None
+
+    def find_alike(self, name: str, is_unique: bool) -> str | None:
+        """The name of the file that has the same last part, wherever it is below the folder.
+
+        Of several such files, the one counts whose folders share most words with those of `name`:
+        labels_train/a goes with train/images/a rather than with val/images/a.
+
+        Args:
+            is_unique: whether no other name has this last part; else the folders must share a word.
+        """
+        found = self._alike.get(bare_name(name), [])
+        if is_unique and len(found) == 1:
+            return found[0]
+        shared = [len(_words(each) & _words(name)) for each in found]
+        most = max(shared, default=0)
+        return found[shared.index(most)] if most and shared.count(most) == 1 else None
+
+    def is_unique(self, name: str) -> bool:
+        """Whether at most one file has the last part of a name."""
+        return len(self._alike.get(bare_name(name), [])) < 2
 
     def find(self, name: str) -> Path | None:
         """The file of that name, or of the only one that normalises so; None: there is none."""

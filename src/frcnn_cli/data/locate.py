@@ -6,13 +6,15 @@ not here, with an ending in other letters, or with accents that are composed dif
 
 from __future__ import annotations
 
-from collections import defaultdict
+import os
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
 
 from ..errors import DataError
 from .file_types import SUFFIXES
-from .folders import is_hidden, normalized
+from .folders import FileIndex, bare_name, is_hidden, normalized
 
 _SAMPLE = 16  # names that decide in which folder the images are
 _MAX_DROPPED = 8  # leading folders of a name that may be missing here
@@ -41,11 +43,13 @@ class ImageLocator:
 
     def existing(self, path: Path) -> Path | None:
         """The path, or a file in its folder whose name differs in capitals, the form of accents or
-        only by an ending that `path` lacks; None if there is none, or more than one."""
+        the ending; None if there is none, or more than one."""
         if path.is_file():
             return path
         listing = self._listing(path.parent)
         same = listing.get(normalized(path.name)) or listing.get(f"{normalized(path.name)}.*", [])
+        if not same and path.suffix.lower() in SUFFIXES:  # it was saved in another format
+            same = listing.get(f"{normalized(path.stem)}.*", [])
         return same[0] if len(same) == 1 else None
 
     def _listing(self, folder: Path) -> dict[str, list[Path]]:
@@ -59,8 +63,31 @@ class ImageLocator:
         return self._listings[folder]
 
 
+def local_name(name: str) -> str:
+    """A name of an image that stays below a folder: without host, drive, root and folders above.
+
+    Of an address, what follows ? or # is left out, and %20 becomes a blank; Label Studio puts the
+    path behind ?d=.
+    """
+    _, separator, behind = name.partition("/?d=")
+    if separator:
+        name = unquote(behind)
+    elif "://" in name:
+        name = unquote(urlsplit(name).path)
+    parts = [part for part in PurePosixPath(name.replace("\\", "/")).parts if part.strip("/. ")]
+    if parts and len(parts[0]) == 2 and parts[0][1] == ":":
+        parts = parts[1:]
+    return "/".join(parts)
+
+
+def searchable(folder: Path) -> Path | None:
+    """A folder below which images may be looked for; None for one that holds everything."""
+    everything = {folder.resolve().anchor, os.path.expanduser("~")}
+    return None if str(folder.resolve()) in everything else folder
+
+
 def locate_images(
-    names: Sequence[str], folders: Sequence[Path], default: Path
+    names: Sequence[str], folders: Sequence[Path], default: Path, root: Path | None = None
 ) -> tuple[list[Path], tuple[str, ...]]:
     """The files of images by the names in an annotation file.
 
@@ -70,6 +97,8 @@ def locate_images(
     Args:
         names: unique. folders: where the images may be, the likeliest first.
         default: the folder that a name is appended to where no file is found.
+        root: the folder below which images are looked for where no folder has any, from
+            `searchable`.
     Returns:
         A path for each name, and a sentence where leading folders were left out.
     Raises:
@@ -86,12 +115,19 @@ def locate_images(
             count = sum(locator.existing(path) is not None for path in tried)
             if count > -best[0]:
                 best = (-count, dropped, folder)
-    _, dropped, folder = best
+    found, dropped, folder = best
+    everywhere = FileIndex(root, SUFFIXES) if root is not None and not found else None
+    counts = Counter(map(bare_name, names))
     paths = []
     for name in names:
         path = locator.existing(_below(folder, name, dropped)) or locator.find(name)
+        if path is None and everywhere is not None:
+            alike = everywhere.find_alike("/".join(_parts(name)), counts[bare_name(name)] == 1)
+            path = everywhere.find(alike) if alike else None
         paths.append(path or _below(folder, name, 0))
     _check_unique(names, paths)
+    if everywhere is not None and paths[0].is_file():
+        return paths, (f"{names[0]} is {paths[0]}, and the others likewise",)
     if not dropped:
         return paths, ()
     return paths, (f"{names[0]} is not here, so {paths[0]} was read, and the others likewise",)

@@ -2,38 +2,60 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from ..errors import DataError
 from .coco import find_coco_files, is_coco
 from .csv_boxes import find_csv_files, is_csv_of_boxes
 from .file_types import SUFFIXES
 from .folders import is_hidden
-from .voc import find_root
+from .foreign import describe_foreign
+from .splits import find_split_files, split_in_name
+from .voc_layout import find_layout, find_root, split_layouts
 from .yolo_settings import NAME_FILES, find_settings, read_settings
 
 _LOOKED_FOR = (
-    "VOC (Annotations/*.xml with JPEGImages/), COCO (a .json file with images, categories and "
-    "annotations), YOLO (data.yaml with names, classes.txt or obj.names, with .txt files of "
-    "boxes), CSV (a .csv file with columns such as filename, class, xmin, ymin, xmax, ymax)"
+    "looked for VOC (Annotations/*.xml with JPEGImages/), COCO (a .json file with images, "
+    "categories and annotations), YOLO (data.yaml with names, classes.txt or obj.names, with .txt "
+    "files of boxes), CSV (a .csv file with columns like filename, class, xmin, ymin, xmax, ymax)"
+)
+_UNNAMED = (
+    "it seems to be YOLO's, but names no classes: write them into classes.txt in this folder, one "
+    "a line, the one with the number 0 first"
 )
 # where XML files may be, below the folder
-_XML_PLACES = ("", "*/", "*/*/")
+_XML_PLACES = ("", "*/", "*/*/", "*/*/*/")
+_MAX_LEVELS, _MAX_FOLDERS = 3, 100  # that are searched for a data set
 
 
-def recognise(path: Path) -> tuple[str, str]:
-    """The format of a data set: its key in FORMATS, and a description of what it is known by.
+class Recognised(NamedTuple):
+    """A data set that was found in a file or folder."""
+
+    format: str  # key in FORMATS
+    description: str  # what the format is known by
+    path: Path  # of the data set: the file or folder itself, or a folder in it
+
+
+def recognise(path: Path) -> Recognised:
+    """Find a data set and its format in a file or folder; see `find_dataset`.
 
     Raises:
-        DataError: the file or folder has no known format, or fits several.
+        DataError: the file or folder has no known format, fits several, or holds several data sets.
     """
+    if path.is_dir():
+        path = find_dataset(path)
     checks = _FOLDER_CHECKS if path.is_dir() else _FILE_CHECKS
     fits = {name: text for name, check in checks.items() if (text := check(path))}
     if len(fits) == 1:
-        return next(iter(fits.items()))
+        return Recognised(*next(iter(fits.items())), path)
     if not fits:
-        raise DataError(f"{path} is no data set of a known format", f"looked for {_LOOKED_FOR}")
+        raise DataError(
+            f"{path} is no data set of a known format",
+            describe_foreign(path) or (_UNNAMED if _has_label_texts(path) else _LOOKED_FOR),
+        )
     listed = "; ".join(f"{name}: {text}" for name, text in fits.items())
     raise DataError(
         f"{path} can be read in {len(fits)} ways: {listed}",
@@ -41,8 +63,59 @@ def recognise(path: Path) -> tuple[str, str]:
     )
 
 
+def find_dataset(folder: Path) -> Path:
+    """The only folder with a known format in `folder`: itself, or one at most three levels below.
+
+    Archives are often unpacked into a folder of their own name.
+
+    Raises:
+        DataError: several folders at the same depth have a known format.
+    """
+    if _has_usual_layout(folder) or any(_is_picture(path) for path in folder.iterdir()):
+        return folder
+    level = [folder]
+    for _ in range(_MAX_LEVELS):
+        level = [each for one in level for each in sorted(one.iterdir()) if each.is_dir()]
+        level = [each for each in level if not is_hidden(each.name)][:_MAX_FOLDERS]
+        fits = [each for each in level if _has_usual_layout(each) and _holds_pictures(each)]
+        above = {each.parent for each in fits}
+        if len(fits) > 1 and len(above) == 1 and all(split_in_name(each.name) for each in fits):
+            return above.pop()  # they are its splits
+        if len(fits) > 1:
+            listed = ", ".join(str(each) for each in fits[:5])
+            raise DataError(
+                f"{folder} holds {len(fits)} data sets: {listed}",
+                "name one of them, or several with + between them",
+            )
+        if fits:
+            return fits[0]
+    return folder
+
+
+def _holds_pictures(folder: Path) -> bool:
+    return any(_is_picture(Path(name)) for _, _, names in os.walk(folder) for name in names)
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and not is_hidden(path.name)
+
+
+def _has_usual_layout(folder: Path) -> bool:
+    """Whether the files of a data set are where one looks for them, not deeper."""
+    return bool(
+        find_split_files(folder, ".json", is_coco, is_deep=False)
+        or find_split_files(folder, ".csv", is_csv_of_boxes, is_deep=False)
+        or _yolo(folder)
+        or ((find_layout(folder) or split_layouts(folder)) and _voc(folder))
+    )
+
+
 def fits_any_format(path: Path) -> bool:
-    """Whether a file or folder has a known format, or several."""
+    """Whether a file or folder is a data set, or holds one, in a known format or several."""
+    try:
+        path = find_dataset(path) if path.is_dir() else path
+    except DataError:
+        return False
     checks = _FOLDER_CHECKS if path.is_dir() else _FILE_CHECKS
     return any(check(path) for check in checks.values())
 
@@ -76,15 +149,16 @@ def _yolo(folder: Path) -> str:
         file = find_settings(folder)
     except DataError:  # it is raised again when the folder is read
         return "several .yaml files"
+    named = next((each for each in NAME_FILES if (folder / each).is_file()), None)
     try:
-        named = next((each for each in NAME_FILES if (folder / each).is_file()), None)
         darknet = next(folder.glob("*/_darknet.labels"), None)
         source = file.name if file is not None else named or (darknet and str(darknet.name))
         if source is None:
             return ""
         classes = len(read_settings(folder).classes)
     except DataError:
-        return "" if _has_no_data_yaml(folder) else "data.yaml"
+        is_yolo = not _has_no_data_yaml(folder) or (named and _has_label_texts(folder))
+        return (named or "data.yaml") if is_yolo else ""
     if file is None and not _has_label_texts(folder):
         return ""
     return f"{source} with {classes} classes"
@@ -97,6 +171,8 @@ def _has_no_data_yaml(folder: Path) -> bool:
 
 def _has_label_texts(folder: Path) -> bool:
     """Whether a text of boxes is in labels/, or beside an image in the folder or one below it."""
+    if not folder.is_dir():
+        return False
     if (folder / "labels").is_dir():
         return True
     for each in (folder, *(entry for entry in folder.iterdir() if entry.is_dir())):

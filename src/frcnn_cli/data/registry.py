@@ -175,7 +175,7 @@ def dataset_format(name: str) -> str:
     if parsed is None and path is not None:
         from .recognise import recognise
 
-        return recognise(path)[0]
+        return recognise(path).format
     return name if parsed is None else parsed[0]
 
 
@@ -291,9 +291,9 @@ def _open_path(
     """Open a folder or file in the format that it is recognised to have, and say so in a note."""
     from .recognise import recognise
 
-    format_name, description = recognise(path)
-    dataset = FORMATS[format_name].load(path, data, split, default_splits)
-    note = f"read {path} as {format_name.upper()}: {description}"
+    found = recognise(path)
+    dataset = FORMATS[found.format].load(found.path, data, split, default_splits)
+    note = f"read {found.path} as {found.format.upper()}: {found.description}"
     return replace(dataset, notes=(note, *dataset.notes))
 
 

@@ -26,7 +26,7 @@ _FOLDERS = ("", "annotations", "Annotations", "labels")  # that may hold files o
 
 def canonical_split(name: str) -> str:
     """The key of SPLITS for a spelling of it; other names as they are."""
-    lower = name.lower()
+    lower = name.lower().removesuffix("set").rstrip("_- ")
     return next((split for split, spellings in SPLITS.items() if lower in spellings), name)
 
 
@@ -42,12 +42,14 @@ def split_in_name(stem: str) -> str | None:
 
 
 def split_of_file(path: Path) -> str:
-    """The split of a file of annotations: by its folder or its name, else its stem."""
-    folder = canonical_split(path.parent.name)
+    """The split of a file of annotations: by its name or its folder, else its stem.
+
+    Of val/annotations/a.json it is val.
+    """
     own = split_in_name(path.name.partition(".")[0])
-    if own is None and folder in SPLITS:
-        return folder
-    return own or path.stem
+    place = path.parent.parent if path.parent.name in _FOLDERS[1:] else path.parent
+    folder = canonical_split(place.name)
+    return own or (folder if folder in SPLITS else path.stem)
 
 
 def own_split(path: Path) -> str:
@@ -57,12 +59,30 @@ def own_split(path: Path) -> str:
 
 
 def find_split_files(
-    folder: Path, suffix: str, accepts: Callable[[Path], bool]
+    folder: Path, suffix: str, accepts: Callable[[Path], bool], is_deep: bool = True
 ) -> dict[str, list[Path]]:
-    """The files of annotations in a folder, its folders of splits and of annotations, by split."""
+    """The files of annotations in a folder, its folders of splits and of annotations, by split.
+
+    Where these have none, the files in any folder at most two levels below count.
+
+    Args:
+        is_deep: look for such files.
+    """
     places = [folder / name for name in _FOLDERS]
     children = sorted(folder.iterdir()) if folder.is_dir() else []
     places += [each for each in children if canonical_split(each.name) in SPLITS]
+    found = _files_in(places, suffix, accepts)
+    if found or not is_deep:
+        return found
+    below = [each for each in children if each.is_dir() and not is_hidden(each.name)]
+    below += [each for above in below for each in sorted(above.iterdir()) if each.is_dir()]
+    return _files_in(below, suffix, accepts)
+
+
+def _files_in(
+    places: Sequence[Path], suffix: str, accepts: Callable[[Path], bool]
+) -> dict[str, list[Path]]:
+    """The files of annotations in some folders, by split."""
     files: dict[str, list[Path]] = defaultdict(list)
     seen: set[Path] = set()
     for place in dict.fromkeys(places):
@@ -96,7 +116,7 @@ def choose_file(
         chosen, by_content = only, asked
     if chosen not in files:
         raise SplitError(
-            f"{name} has no split {chosen or ' or '.join(default_splits)}",
+            f"{name} has no split {chosen or ' or '.join(default_splits) or ALL}",
             f"choose one with --split: {known}" if known else "name a file of annotations",
         )
     paths = _usual_first(files[chosen])

@@ -6,7 +6,8 @@ give each split a folder of its own (train/, valid/); these layouts are read too
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
@@ -16,22 +17,27 @@ import numpy as np
 from ..errors import DataError, SplitError
 from ..runtime.safe_read import is_inside, read_text
 from . import images
-from .dataset import Annotation, Dataset
+from .annotation import Annotation
+from .annotation_size import FRACTIONS, are_fractions, scale_fractions
+from .dataset import Dataset
 from .folders import FileIndex, hidden_note
+from .splits import ALL
 from .voc_layout import (
     Layout,
     choose_folder,
     find_layout,
     find_root,
+    scattered_layout,
     split_layouts,
     split_lists,
     split_subfolders,
 )
-from .voc_xml import parse_annotation
+from .voc_xml import annotated_file, parse_annotation
 
 __all__ = ["find_root", "load_voc", "parse_annotation", "read_image_ids"]
 
 _FLAGS = frozenset({"-1", "0", "1"})  # behind the names in the lists of a class
+_FROM_ONE = np.array([1, 1, 0, 0], np.float32)  # what `parse_annotation` takes off the first corner
 _XML = frozenset({".xml"})
 
 
@@ -54,9 +60,9 @@ def load_voc(root: Path, name: str, split: str | None, default_splits: Sequence[
             lists is one of `default_splits`.
     """
     layout = find_layout(root)
-    if layout is None:
+    if layout is None and split_layouts(root):
         return _load_split_folders(root, name, split, default_splits)
-    files = _index(layout)
+    files = _index(layout or scattered_layout(root) or Layout(root, root))
     split, ids, notes = _choose_split(root, files, name, split, default_splits)
     return _load(files, ids, name, split, notes)
 
@@ -95,14 +101,19 @@ def _load(
     classes = {class_name for each in chain(annotations, unused) for class_name in each.names}
     if not classes:
         raise DataError(f"{name} {split}: no image has an object", "check the annotations")
+    paths, path_notes = _image_paths(files, ids)
+    plain = [replace(each, boxes=each.boxes + _FROM_ONE) for each in annotations]
+    if are_fractions(plain):
+        annotations = scale_fractions(plain, paths)
+        path_notes.append(FRACTIONS)
     return Dataset(
         name=name,
         split=split,
         classes=tuple(sorted(classes)),
         ids=tuple(ids),
-        paths=tuple(_image_path(files.images, id_) for id_ in ids),
+        paths=tuple(paths),
         annotations=annotations,
-        notes=(*notes, *_file_notes(files, ids)),
+        notes=(*notes, *_file_notes(files, ids, paths), *path_notes),
     )
 
 
@@ -119,26 +130,30 @@ def _annotation(files: _Files, image_id: str) -> Annotation:
     return parse_annotation(path or files.annotations.folder / f"{image_id}.xml")
 
 
-def _file_notes(files: _Files, ids: Sequence[str]) -> list[str]:
+def _file_notes(files: _Files, ids: Sequence[str], paths: Sequence[Path]) -> list[str]:
     """Notes on hidden files, which are ignored, and on images without an XML file."""
     notes = []
     is_shared = files.annotations.folder == files.images.folder
     hidden = files.images.hidden + (0 if is_shared else files.annotations.hidden)
     if hidden:
         notes.append(hidden_note(hidden))
-    alone = [each for each in files.images.names if files.annotations.find(each) is None]
+    used = set(paths)
+    alone = [
+        each
+        for each in files.images.names
+        if files.annotations.find_alike(each, files.images.is_unique(each)) is None
+        and files.images.find(each) not in used
+    ]
     taken = [each for each in ids if files.annotations.find(each) is None]
     if taken:
         notes.append(
             f"{len(taken)} of {len(ids)} listed images have no XML file, such as "
             f"{taken[0]}: they count as images without objects"
         )
-    if len(alone) > len(taken):
-        listed = set(taken)
-        first = next(each for each in alone if each not in listed)
+    if alone:
         notes.append(
-            f"{len(alone) - len(taken)} images in {files.images.folder} have no XML file and are "
-            f"in no list that is read, such as {first}: left out"
+            f"{len(alone)} images in {files.images.folder} have no XML file and are "
+            f"in no list that is read, such as {alone[0]}: left out"
         )
     return notes
 
@@ -156,7 +171,7 @@ def _choose_split(
         split = next((each for each in default_splits if each in lists), None)
     if split is None and lists:
         raise SplitError(
-            f"{name} has no list {' or '.join(default_splits)}",
+            f"{name} has no list {' or '.join(default_splits) or ALL}",
             f"choose one with --split: {', '.join(lists)}",
         )
     if split is None:
@@ -178,24 +193,32 @@ def _resolve(line: str, files: _Files, path: Path) -> str:
 
     A line is a name, which may have blanks, an ending or a folder, and may be followed by a flag or
     by the name of the XML file. Of the parts that may be the name, the first one counts that is the
-    name of an annotation, else of an image.
+    name of an annotation, else of an annotation in some folder, else of an image.
 
     Raises:
         DataError: the line leads out of the folder.
     """
+    line = line.strip("\"' ,;")
     words = line.split()
     unflagged = line[: -len(words[-1])].rstrip() if words[-1] in _FLAGS and words[1:] else line
     written = [line, unflagged, words[0]]
     forms = [form for each in written for form in (each, _without_ending(each))]
     forms += [form.replace("\\", "/").rpartition("/")[2] for form in forms]
-    for index in files:
-        for form in forms:
-            found = index.find_name(form.removeprefix("./"))
-            if found is not None:
-                return found
+    bare = [form for form in written if "/" not in form]
+    found = (
+        _first(files.annotations.find_name, [form.removeprefix("./") for form in forms])
+        or _first(lambda form: files.annotations.find_alike(form, is_unique=True), bare)
+        or _first(files.images.find_name, [form.removeprefix("./") for form in forms])
+    )
+    if found is not None:
+        return found
     if not is_inside(unflagged):
         raise DataError(f"{path}: {line!r:.80} is not inside the data set", "mend the list")
     return _without_ending(unflagged)
+
+
+def _first(find: Callable[[str], str | None], forms: Iterable[str]) -> str | None:
+    return next((found for form in forms if (found := find(form)) is not None), None)
 
 
 def _without_ending(name: str) -> str:
@@ -214,6 +237,28 @@ def read_image_ids(path: Path) -> list[str]:
     return [line.split()[0] for line in lines if line.strip()]
 
 
-def _image_path(index: FileIndex, image_id: str) -> Path:
-    """The image of that id; where there is none, the path at which VOC itself would have it."""
-    return index.find(image_id) or index.folder / f"{image_id}.jpg"
+def _image_paths(files: _Files, ids: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """The image of each id, and a note where it is not named like the annotation file.
+
+    It is the image of the same name, else the one that the annotation file names, if no other
+    annotation has its name. Where there is none, it is the path at which VOC itself would have it.
+    """
+    paths: list[Path] = []
+    renamed = []
+    for id_ in ids:
+        alike = files.images.find_name(id_) or files.images.find_alike(
+            id_, files.annotations.is_unique(id_)
+        )
+        annotation = files.annotations.find(id_) if alike is None else None
+        if annotation is not None and (name := annotated_file(annotation)):
+            alike = files.images.find_alike(name.replace("\\", "/"), is_unique=True)
+            if alike and files.annotations.find_alike(alike, files.images.is_unique(alike)):
+                alike = None  # tools that copy annotations leave the name of another image in them
+            renamed += [f"{annotation.name} goes with {name}"] if alike else []
+        path = files.images.find(alike) if alike else None
+        paths.append(path or files.images.folder / f"{id_}.jpg")
+    if not renamed:
+        return paths, []
+    return paths, [
+        f"{len(renamed)} annotation files are not named like their images: {renamed[0]}, as it says"
+    ]

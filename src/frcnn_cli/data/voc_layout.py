@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from os.path import commonpath
 from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import DataError, SplitError
+from ..runtime.safe_read import read_beginning
 from .file_types import SUFFIXES
-from .folders import is_hidden
+from .folders import is_hidden, walk_files
+from .splits import ALL, SPLITS, canonical_split, split_in_name
 
 _ANNOTATION_FOLDERS = ("annotations", "annotation", "annots", "xml", "xmls", "labels")
 _IMAGE_FOLDERS = ("jpegimages", "images", "image", "imgs", "img", "jpegs", "jpg", "pngimages")
-_LIST_FOLDERS = ("ImageSets/Main", "ImageSets", "imagesets/main", "imagesets", "Main")
-# split -> names of its folder, or of its list beside the other folders
-_SPLIT_NAMES = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation"),
-    "trainval": ("trainval",),
-    "test": ("test", "testing"),
-}
-_SPELLINGS = {name: split for split, names in _SPLIT_NAMES.items() for name in names}
+_LIST_FOLDERS = ("ImageSets/Main", "ImageSets", "imagesets/main", "imagesets", "Main", "splits")
+# where lists are taken only if they have the name of a split
+_OTHER_LIST_FOLDERS = ("", "Annotations", "annotations")
 _XML_SUFFIX = ".xml"
+_ROOT = re.compile(r"<([\w.-]+:)?annotation[\s>]", re.IGNORECASE)  # and the bytes in which it is
+_BEGINNING, _LOOKED_AT = 2**12, 20
 
 
 class Layout(NamedTuple):
@@ -43,6 +43,8 @@ def find_root(folder: Path, year: str | None = None) -> Path:
     for candidate in candidates:
         if find_layout(candidate) is not None or split_layouts(candidate):
             return candidate
+    if year is None and scattered_layout(folder) is not None:
+        return folder
     content = ", ".join(sorted(path.name for path in _entries(folder))[:8]) or "nothing"
     raise DataError(
         f"{folder} is not a data set in VOC layout: expected Annotations/ and JPEGImages/ in it "
@@ -88,15 +90,42 @@ def _first_named(folders: dict[str, Path], usual: str, names: Sequence[str]) -> 
     return next((lower[name] for name in names if name in lower), None)
 
 
+def scattered_layout(folder: Path) -> Layout | None:
+    """The folders below `folder` that hold all its XML files and all its images, by any name.
+
+    Each file goes with the image of its name; see `FileIndex.find_alike`.
+    """
+    files, _ = walk_files(folder)
+    annotations = [path for path in files if path.suffix.lower() == _XML_SUFFIX]
+    pictures = [path for path in files if path.suffix.lower() in SUFFIXES]
+    if not pictures or not any(map(_is_annotation, annotations[:_LOOKED_AT])):
+        return None
+    return Layout(_common_folder(annotations), _common_folder(pictures))
+
+
+def _is_annotation(path: Path) -> bool:
+    return _ROOT.search(read_beginning(path, _BEGINNING)) is not None
+
+
+def _common_folder(paths: Sequence[Path]) -> Path:
+    return Path(commonpath({str(path.parent) for path in paths}))
+
+
 def split_layouts(folder: Path) -> dict[str, Layout]:
-    """The layouts in the folders of the splits, such as train/ and valid/, by split."""
-    folders = {path.name.lower(): path for path in _entries(folder) if path.is_dir()}
+    """The layouts in the folders of the splits, such as train/ and valid/, by split.
+
+    A folder whose name has a split in it, such as flowers-train/, counts where it is the only one.
+    """
+    folders = [path for path in _entries(folder) if path.is_dir()]
     layouts = {}
-    for split, names in _SPLIT_NAMES.items():
-        place = next((folders[name] for name in names if name in folders), None)
-        layout = None if place is None else find_layout(place)
-        if layout is not None:
-            layouts[split] = layout
+    for split in SPLITS:
+        exact = [path for path in folders if canonical_split(path.name) == split]
+        places = exact or [path for path in folders if split_in_name(path.name) == split]
+        found = [
+            each for place in places if (each := find_layout(place) or scattered_layout(place))
+        ]
+        if found and (exact or len(places) == 1):
+            layouts[split] = found[0]
     return layouts
 
 
@@ -108,11 +137,12 @@ def choose_folder(
     Raises:
         SplitError: there is none of these.
     """
-    wanted = [_SPELLINGS.get(each, each) for each in ([split] if split else default_splits)]
+    wanted = [canonical_split(each) for each in ([split] if split else default_splits)]
     chosen = next((each for each in wanted if each in available), None)
     if chosen is None:
         raise SplitError(
-            f"{name} has no split {' or '.join(wanted)}", f"there are: {', '.join(available)}"
+            f"{name} has no split {' or '.join(wanted) or ALL}",
+            f"there are: {', '.join(available)}",
         )
     return chosen
 
@@ -122,17 +152,26 @@ def split_subfolders(names: Sequence[str]) -> dict[str, list[str]]:
     splits: dict[str, list[str]] = {}
     for name in names:
         folder, separator, _ = name.partition("/")
-        if not separator or folder.lower() not in _SPELLINGS:
+        split = split_in_name(folder) if separator else None
+        if split is None:
             return {}
-        splits.setdefault(_SPELLINGS[folder.lower()], []).append(name)
+        splits.setdefault(split, []).append(name)
     return splits
 
 
 def split_lists(root: Path) -> dict[str, Path]:
-    """The split lists by split: those in ImageSets/Main, else beside the other folders."""
+    """The split lists by split: those in ImageSets/Main, else beside the other folders.
+
+    Lists that are not named like a split do not count where none is: CVAT's default.txt has all
+    images.
+    """
+    usual = {f"{name}.txt" for names in SPLITS.values() for name in names}
     for folder in _LIST_FOLDERS:
         lists = {path.stem: path for path in _entries(root / folder) if path.suffix == ".txt"}
-        if lists:
+        if any(path.name in usual for path in lists.values()):
             return lists
-    usual = {f"{name}.txt" for names in _SPLIT_NAMES.values() for name in names}
-    return {path.stem: path for path in _entries(root) if path.name in usual}
+    for folder in _OTHER_LIST_FOLDERS:
+        found = {path.stem: path for path in _entries(root / folder) if path.name in usual}
+        if found:
+            return found
+    return {}

@@ -15,23 +15,18 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DataError, reason
-from ..runtime.safe_read import read_bytes
-from .dataset import Annotation
+from ..runtime.safe_read import BYTE_ORDER_MARKS, read_bytes
+from .annotation import Annotation
 
 MAX_COORDINATE = 1e6  # pixels
 MAX_XML_BYTES = 16 * 2**20  # far more than any annotation has
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _ROTATED = ("cx", "cy", "w", "h", "angle")
 _HINT = "mend or remove the file"
+# not before three digits, where it may be the mark of thousands
+_DECIMAL_COMMA = re.compile(r"^(\s*-?\d+),(\d{1,2}|\d{4,})(?=\s*$)")
+_BARE_AMPERSAND = re.compile(r"&(?!#?\w+;)")
 _DECLARATION = re.compile(r"""\s*<\?xml[^>]*?encoding\s*=\s*["']([\w.:-]+)["'][^>]*>""")
-# Byte order marks, the longer ones first, since some begin with others.
-_MARKS = (
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
 # How the first letter, <, looks without a mark.
 _STARTS = (
     (b"<\0\0\0", "utf-32-le"),
@@ -54,8 +49,10 @@ _NOT_FOR_FILES = ("idna", "punycode", "unicode_escape", "raw_unicode_escape", "u
 def parse_annotation(path: Path) -> Annotation:
     """Read one annotation file.
 
-    Coordinates may be fractions; corners may be swapped; `difficult` and `size` may be missing. A
-    polygon or a rotated box counts as the box that encloses it. Namespaces are ignored.
+    Coordinates may have a fraction, after a point or a comma; corners may be swapped; `difficult`
+    and `size` may be missing. A polygon or a rotated box counts as the box that encloses it; an
+    object with several boxes counts as several, one that is marked `deleted` (LabelMe) is none.
+    Namespaces and capitals of tags are ignored.
 
     Raises:
         DataError: the file cannot be read, is not XML, declares entities or is not an annotation;
@@ -67,13 +64,15 @@ def parse_annotation(path: Path) -> Annotation:
         name = (element.findtext("name") or "").strip()
         if not name:
             raise DataError(f"{path}: an object has no name", _HINT)
-        box = _box(element)
-        if box is None:
-            raise DataError(f"{path}: {name!r} has no box of four numbers", _HINT)
-        names.append(name)
-        boxes.append(box)
-        difficult.append(_number(element.findtext("difficult")) > 0)
-    if not names and root.tag.lower() != "annotation":
+        if _number(element.findtext("deleted")) > 0:
+            continue
+        for box in _boxes(element):
+            if box is None:
+                raise DataError(f"{path}: {name!r} has no box of four numbers", _HINT)
+            names.append(name)
+            boxes.append(box)
+            difficult.append(_number(element.findtext("difficult")) > 0)
+    if not names and root.tag != "annotation":
         raise DataError(f"{path} is not a VOC annotation: it begins with <{root.tag:.40}>", _HINT)
     width, height = _number(root.findtext("size/width")), _number(root.findtext("size/height"))
     return Annotation(
@@ -84,18 +83,28 @@ def parse_annotation(path: Path) -> Annotation:
     )
 
 
+def annotated_file(path: Path) -> str:
+    """The name of the image file that an annotation file gives; empty where it gives none.
+
+    Raises:
+        DataError: the file cannot be read or is not XML.
+    """
+    return (_parse_xml(path).findtext("filename") or "").strip()
+
+
 def _parse_xml(path: Path) -> ElementTree.Element:
-    """The root of an XML file, with the names of all its elements freed of namespaces."""
+    """The root of an XML file, with the names of all its elements in small letters and freed of
+    namespaces."""
     content = read_bytes(path, _HINT, MAX_XML_BYTES)
     try:
         text = _decode(content)
         if "<!DOCTYPE" in text or "<!ENTITY" in text:
             raise DataError(f"{path} declares entities: not a VOC annotation", _HINT)
-        root = ElementTree.fromstring(text)
+        root = ElementTree.fromstring(_BARE_AMPERSAND.sub("&amp;", text))
     except (ElementTree.ParseError, ValueError, LookupError) as error:
         raise DataError(f"{path} is not XML: {reason(error)}", _HINT) from None
     for element in root.iter():
-        element.tag = element.tag.rpartition("}")[2]
+        element.tag = element.tag.rpartition("}")[2].lower()
     return root
 
 
@@ -106,7 +115,9 @@ def _decode(content: bytes) -> str:
         LookupError: it declares an encoding that does not exist.
         UnicodeDecodeError: it is not in the encoding that it declares, nor in UTF-8.
     """
-    start = next((each for each in (*_MARKS, *_STARTS) if content.startswith(each[0])), None)
+    start = next(
+        (each for each in (*BYTE_ORDER_MARKS, *_STARTS) if content.startswith(each[0])), None
+    )
     if start is not None:
         text = content.decode(start[1])
         return _DECLARATION.sub("", text.lstrip("\ufeff \t\r\n"), count=1)
@@ -133,19 +144,25 @@ def _decode_declared(content: bytes, encoding: str) -> str:
     raise problem
 
 
-def _box(element: ElementTree.Element) -> tuple[float, float, float, float] | None:
-    """The box of an object, from bndbox, else polygon, else robndbox; None where none is valid."""
-    if element.find("bndbox") is None:
-        polygon, rotated = element.find("polygon"), element.find("robndbox")
-        if polygon is not None:
-            return _enclose(*_polygon_points(polygon))
-        if rotated is not None:
-            return _enclose_rotated(*(_number(rotated.findtext(key)) for key in _ROTATED))
-    x1, y1, x2, y2 = (_number(element.findtext(f"bndbox/{key}")) for key in _CORNERS)
-    return _enclose([x1, x2], [y1, y2])
+_Box = tuple[float, float, float, float]
 
 
-def _enclose(xs: list[float], ys: list[float]) -> tuple[float, float, float, float] | None:
+def _boxes(element: ElementTree.Element) -> list[_Box | None]:
+    """The boxes of an object, from each bndbox, else polygon, else robndbox; None: it is not valid,
+    or there is none."""
+    boxes: list[_Box | None] = []
+    for each in element.findall("bndbox"):
+        x1, y1, x2, y2 = (_number(each.findtext(key)) for key in _CORNERS)
+        boxes.append(_enclose([x1, x2], [y1, y2]))
+    boxes = boxes or [_enclose(*_polygon_points(each)) for each in element.findall("polygon")]
+    rotated = element.findall("robndbox") if not boxes else []
+    boxes += [
+        _enclose_rotated(*(_number(each.findtext(key)) for key in _ROTATED)) for each in rotated
+    ]
+    return boxes or [None]
+
+
+def _enclose(xs: list[float], ys: list[float]) -> _Box | None:
     """The box around 1-based pixels; None where a coordinate is no number, or all are missing."""
     if not xs or len(xs) != len(ys) or any(map(math.isnan, (*xs, *ys))):
         return None
@@ -163,9 +180,7 @@ def _polygon_points(polygon: ElementTree.Element) -> tuple[list[float], list[flo
     return xs, ys
 
 
-def _enclose_rotated(
-    x: float, y: float, width: float, height: float, angle: float
-) -> tuple[float, float, float, float] | None:
+def _enclose_rotated(x: float, y: float, width: float, height: float, angle: float) -> _Box | None:
     """The box around a rotated one, of which the centre, the sides and the angle are given.
 
     Args:
@@ -184,7 +199,7 @@ def _enclose_rotated(
 def _number(text: str | None) -> float:
     """The number in a tag; NaN for other text, and for numbers above MAX_COORDINATE."""
     try:
-        number = float(text or "nan")
+        number = float(_DECIMAL_COMMA.sub(r"\1.\2", text or "nan"))
     except ValueError:
         return math.nan
     return number if abs(number) <= MAX_COORDINATE else math.nan

@@ -8,7 +8,9 @@ corners of an outline, all as fractions of the sides of the displayed image.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from os.path import commonpath
 from pathlib import Path
 
@@ -17,15 +19,17 @@ import numpy as np
 from ..errors import DataError, ImageError, SplitError, counted
 from ..runtime.safe_read import read_text
 from . import images
-from .dataset import Annotation, Dataset
+from .annotation import Annotation
+from .dataset import Dataset
 from .file_types import SUFFIXES
-from .folders import hidden_note, is_hidden, walk_files
+from .folders import FileIndex, bare_name, hidden_note, is_hidden, walk_files
 from .locate import ImageLocator
-from .splits import ALL, SPLITS, canonical_split
-from .yolo_rows import Row, check_keypoints, parse_rows
+from .splits import ALL, SPLITS, canonical_split, split_in_name
+from .yolo_rows import Row, are_corners, check_keypoints, from_corners, parse_rows
 from .yolo_settings import HINT, Settings, read_lines, read_settings
 
 # the folders of split KEY that are looked in where the settings name none
+_TEXT = frozenset({".txt"})
 _USUAL_FOLDERS = ("images/{}", "{}/images", "obj_{}_data", "{}")
 
 
@@ -43,17 +47,18 @@ def load_yolo(root: Path, name: str, split: str | None, default_splits: Sequence
     settings = read_settings(root)
     reader = _ImageLists(settings)
     available = {key: paths for key in SPLITS if (paths := reader.split_images(key))}
-    if not available and (all_images := reader.all_images()):
-        available = {ALL: all_images}
+    available = available or _by_split(reader.all_images(), settings.root)
     preferred = (*default_splits, ALL)
     chosen = next((each for each in preferred if each in available), None)
     if split is not None:
         chosen = canonical_split(split)
     if chosen is None or chosen not in available:
         hint = f"there are: {', '.join(available)}" if available else HINT
-        raise SplitError(f"{name} has no split {chosen or ' or '.join(default_splits)}", hint)
+        raise SplitError(
+            f"{name} has no split {chosen or ' or '.join(default_splits) or ALL}", hint
+        )
     paths = list(dict.fromkeys(available[chosen]))
-    labels = [_label_file(path) for path in paths]
+    labels = _label_files(paths, chain.from_iterable(available.values()), settings.root)
     missing = sum(not path.is_file() for path in labels)
     if missing == len(labels):
         raise DataError(f"{name} {chosen}: no label files such as {labels[0]}", HINT)
@@ -64,15 +69,30 @@ def load_yolo(root: Path, name: str, split: str | None, default_splits: Sequence
     if missing:
         of = counted(missing, "image", "images")
         notes.append(f"took {of} of {len(paths)} for background, for want of a label file")
+    annotations, row_notes = _annotations(paths, labels, settings)
     return Dataset(
         name=name,
         split=chosen,
         classes=settings.classes,
         ids=_ids(paths, settings.root),
         paths=tuple(paths),
-        annotations=_annotations(paths, labels, settings),
-        notes=tuple(notes),
+        annotations=annotations,
+        notes=(*notes, *row_notes),
     )
+
+
+def _by_split(paths: Sequence[Path], root: Path) -> dict[str, list[Path]]:
+    """Images by the split in the names of their folders; under ALL where one has no or two splits.
+
+    Empty where there are no images.
+    """
+    splits: dict[str, list[Path]] = {}
+    for path in paths:
+        found = set(filter(None, map(split_in_name, path.relative_to(root).parts[:-1])))
+        if len(found) != 1:
+            return {ALL: list(paths)}
+        splits.setdefault(found.pop(), []).append(path)
+    return splits
 
 
 class _ImageLists:
@@ -82,12 +102,15 @@ class _ImageLists:
         self._settings = settings
         self._hidden: dict[Path, int] = {}
         self._moved: dict[str, Path] = {}
+        self._absent: dict[str, str] = {}  # split -> a place that the settings name for it
 
     @property
     def notes(self) -> list[str]:
         notes = [hidden_note(count)] if (count := sum(self._hidden.values())) else []
         for name, path in list(self._moved.items())[:3]:
             notes.append(f"{name} is not here, so {path} was read, and the others likewise")
+        for split, entry in self._absent.items():
+            notes.append(f"{entry}, which the settings name for {split}, is not here")
         return notes
 
     def split_images(self, split: str) -> list[Path]:
@@ -97,15 +120,19 @@ class _ImageLists:
         paths: list[Path] = []
         for entry in entries:
             paths += next((found for base in self._bases(entry) if (found := self._list(base))), [])
-        if entries:
+        if paths:
             return paths
         root = self._settings.root
         usual = [root / each.format(key) for key in SPLITS[split] for each in _USUAL_FOLDERS]
         usual += [root / f"{key}.txt" for key in SPLITS[split]]
-        return next((found for place in usual if (found := self._list(place))), [])
+        found = next((found for place in usual if (found := self._list(place))), [])
+        if entries and (found or split != "test"):  # exports name a test set that is not in them
+            self._absent[split] = entries[0]
+        return found
 
     def all_images(self) -> list[Path]:
-        """The images of a folder without splits: in images/, else in the folder itself."""
+        """The images of a folder whose splits are not known: in images/, else in the folder itself,
+        else those with a text of their name anywhere in it."""
         root = self._settings.root
         if found := self._list(root / "images"):
             return found
@@ -114,7 +141,8 @@ class _ImageLists:
             if any(_label_file(path).is_file() for path in found):
                 return found
             self._hidden.pop(place, None)
-        return []
+        texts = FileIndex(root, _TEXT)
+        return [path for path in self._list(root) if texts.find_alike(path.name, is_unique=True)]
 
     def _bases(self, entry: str) -> list[Path]:
         """The places that an entry of the settings may mean, the likeliest first."""
@@ -132,7 +160,12 @@ class _ImageLists:
             files, self._hidden[place] = walk_files(place)
             return [path for path in files if path.suffix.lower() in SUFFIXES]
         if place.suffix == ".txt" and place.is_file() and not is_hidden(place.name):
-            bases = [place.parent, *self._settings.bases, self._settings.root]
+            bases = [
+                place.parent,
+                place.parent / "images",
+                *self._settings.bases,
+                self._settings.root,
+            ]
             locator = ImageLocator([*bases, *(base.parent for base in bases)])
             return [self._listed(line, place, locator) for line in read_lines(place)]
         return []
@@ -172,15 +205,40 @@ def _label_file(image: Path) -> Path:
     return beside if not usual.is_file() and beside.is_file() else usual
 
 
+def _label_files(paths: Sequence[Path], every: Iterable[Path], root: Path) -> list[Path]:
+    """The label file of each image; where none of the usual ones exists, the texts of their names
+    anywhere in the folder.
+
+    Args:
+        every: the images of all splits.
+    """
+    usual = list(map(_label_file, paths))
+    if any(path.is_file() for path in usual):
+        return usual
+    texts = FileIndex(root, _TEXT)
+    counts = Counter(bare_name(path.name) for path in every)
+    labels = []
+    for path, label in zip(paths, usual, strict=True):
+        name = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
+        alike = texts.find_alike(name, counts[bare_name(name)] == 1)
+        labels.append(texts.find(alike) or label if alike else label)
+    return labels
+
+
 def _annotations(
     paths: Sequence[Path], labels: Sequence[Path], settings: Settings
-) -> tuple[Annotation, ...]:
-    rows = [_read_rows(path, settings) for path in labels]
+) -> tuple[tuple[Annotation, ...], list[str]]:
+    """The objects of each image, and notes."""
+    rows, notes = [_read_rows(path, settings) for path in labels], []
+    every = list(chain.from_iterable(rows))
     if settings.keypoints is None:
-        check_keypoints([row for each in rows for row in each], str(settings.root))
+        check_keypoints(every, str(settings.root))
+    if are_corners(every):
+        rows = [list(map(from_corners, each)) for each in rows]
+        notes.append("the rows hold two corners, not centre and sides: taken as x1 y1 x2 y2")
     return tuple(
         _annotation(own, path, settings.classes) for own, path in zip(rows, paths, strict=True)
-    )
+    ), notes
 
 
 def _read_rows(label_file: Path, settings: Settings) -> list[Row]:

@@ -10,6 +10,7 @@ from ..errors import DataError
 
 _MARGIN = 0.01  # how far outside of 0..1 a coordinate may lie, because of rounding
 _REACH = 0.1  # how far outside of its box a keypoint may lie, as a fraction of the box's sides
+_MANY = 0.2  # of the boxes
 _HINT = "mend the row"
 
 
@@ -35,7 +36,14 @@ def parse_rows(
     """
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
-            yield _parse_row(line.split(), f"{file}:{number}", class_count, keypoints)
+            yield _parse_row(_fields(line), f"{file}:{number}", class_count, keypoints)
+
+
+def _fields(line: str) -> list[str]:
+    """The numbers of a row, which blanks or commas separate; with blanks, a comma in a number is a
+    decimal point."""
+    fields = line.replace(", ", " ").split()
+    return line.split(",") if len(fields) == 1 else [each.replace(",", ".") for each in fields]
 
 
 def _parse_row(
@@ -108,6 +116,31 @@ def may_have_keypoints(coordinates: Sequence[float], size: int) -> bool:
         or (x1 - x_reach <= x <= x2 + x_reach and y1 - y_reach <= y <= y2 + y_reach)
         for x, y in zip(xs, ys, strict=True)
     )
+
+
+def are_corners(rows: Sequence[Row]) -> bool:
+    """Whether all boxes that were read as centre and sides are two corners instead.
+
+    Then the third and fourth number of each are larger than the first two, and as centre and sides
+    many of them would reach far out of their images.
+    """
+    boxes = [row.box for row in rows if not row.outline]
+    if len(boxes) < len(rows) or not boxes:
+        return False
+    ordered = all(w > (x1 + x2) / 2 and h > (y1 + y2) / 2 for x1, y1, x2, y2, w, h in _sized(boxes))
+    out = sum(min(box[:2]) < -_MARGIN or max(box[2:]) > 1 + _MARGIN for box in boxes)
+    return ordered and out > _MANY * len(boxes)
+
+
+def from_corners(row: Row) -> Row:
+    """The row with the box that its numbers give as two corners."""
+    x1, y1, x2, y2 = row.box
+    return row._replace(box=[(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1])
+
+
+def _sized(boxes: Sequence[Sequence[float]]) -> Iterator[tuple[float, ...]]:
+    """Boxes with their width and height."""
+    return ((x1, y1, x2, y2, x2 - x1, y2 - y1) for x1, y1, x2, y2 in boxes)
 
 
 def check_keypoints(rows: Sequence[Row], name: str) -> None:

@@ -10,14 +10,17 @@ from typing import Any
 
 import yaml
 
-from ..errors import DataError, reason
+from ..errors import DataError, reason, short_list
 from ..runtime.safe_read import read_text
 from .folders import is_hidden
 from .splits import SPLITS
 
 HINT = "expected a YOLO folder: data.yaml with names, images/, labels/"
 # files with a class name a line, below the folder
-NAME_FILES = ("classes.txt", "labels/classes.txt", "obj.names", "_darknet.labels", "classes.names")
+NAME_FILES = (
+    "classes.txt", "labels/classes.txt", "images/classes.txt", "predefined_classes.txt",
+    "obj.names", "_darknet.labels", "classes.names",
+)  # fmt: skip
 _MORE_NAME_FILES = tuple(f"{key}/_darknet.labels" for key in ("train", "valid", "test"))
 _MAX_YAML_BYTES = 2**17  # thousands of class names; the parser may take 40 s for 2**20
 _MAX_BRACKETS = 500  # the parser takes the square of their number where they are nested
@@ -118,12 +121,21 @@ class _Loader(yaml.SafeLoader):
         return super().construct_scalar(node)
 
 
+class _TextLoader(_Loader):
+    """Makes texts of all numbers, dates and words such as yes, as they are written."""
+
+    def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> str:
+        """The tag of a node that has none: a text, where it would be found by what is written."""
+        return super().resolve(kind, value, (False, False))  # type: ignore[no-untyped-call]
+
+
 def _read_yaml(path: Path) -> dict[str, Any]:
     text = read_text(path, HINT, _MAX_YAML_BYTES)
     if text.count("[") + text.count("{") > _MAX_BRACKETS:
         raise DataError(f"{path} has more than {_MAX_BRACKETS} brackets", HINT)
     try:
         content = yaml.load(text, _Loader)
+        texts = yaml.load(text, _TextLoader)
     except _YAML_ERRORS as error:
         raise DataError(f"{path} is not YAML: {reason(error)}", HINT) from None
     if not isinstance(content, dict):
@@ -131,7 +143,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     for key in ("path", *chain.from_iterable(SPLITS.values())):
         if not all(isinstance(each, str) for each in _as_list(content.get(key) or [])):
             raise DataError(f"{path}: {key} is not a path or list of paths", HINT)
-    return content
+    return {**content, "names": texts["names"]} if content.get("names") is not None else content
 
 
 def _read_darknet(path: Path) -> dict[str, Any]:
@@ -169,10 +181,12 @@ def _class_names(folder: Path, content: Mapping[str, Any]) -> tuple[str, ...]:
     if names is None:
         candidates = (folder / name for name in (*NAME_FILES, *_MORE_NAME_FILES))
         file = next((path for path in candidates if path.is_file()), None)
-        names = None if file is None else read_lines(file)
-    if isinstance(names, dict) and sorted(map(str, names)) == sorted(map(str, range(len(names)))):
-        by_text = {str(key): name for key, name in names.items()}
-        names = [by_text[str(index)] for index in range(len(names))]
+        names = None if file is None else _read_names(file)
+    elif isinstance(names, str):  # a file of names, or the names themselves
+        file = folder / Path(names.replace("\\", "/")).name
+        names = _read_names(file) if file.is_file() else names.split(",")
+    elif isinstance(names, dict):
+        names = _in_order(folder, names)
     if not isinstance(names, list) or not names:
         raise DataError(f"{folder} names no classes", HINT)
     if not all(isinstance(name, str | int | float) and str(name).strip() for name in names):
@@ -181,6 +195,30 @@ def _class_names(folder: Path, content: Mapping[str, Any]) -> tuple[str, ...]:
     if len(set(classes)) < len(classes):
         raise DataError(f"{folder}: a class is named twice", HINT)
     return classes
+
+
+def _read_names(file: Path) -> list[str]:
+    """The names in a file with a class a line; the number of a class is that of its line."""
+    lines = [line.strip() for line in read_text(file, HINT).rstrip().split("\n")]
+    if "" in lines and lines != [""]:
+        raise DataError(
+            f"{file}: line {lines.index('') + 1} is empty, so the numbers of the classes after it "
+            "are not certain",
+            "remove the line, or write a name into it",
+        )
+    return lines if lines != [""] else []
+
+
+def _in_order(folder: Path, names: Mapping[Any, Any]) -> list[Any]:
+    """The names in a mapping from their numbers, or of their numbers."""
+    for mapping in (names, {value: key for key, value in names.items() if isinstance(value, str)}):
+        by_text = {str(key): name for key, name in mapping.items()}
+        if len(by_text) == len(names) and set(by_text) == set(map(str, range(len(names)))):
+            return [by_text[str(index)] for index in range(len(names))]
+    raise DataError(
+        f"{folder}: the classes have the numbers {short_list(map(str, names))}",
+        f"expected 0 to {len(names) - 1}",
+    )
 
 
 def _keypoints(folder: Path, content: Mapping[str, Any]) -> tuple[int, int] | None:

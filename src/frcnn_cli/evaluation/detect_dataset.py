@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,11 @@ from typing import Any
 from ..checkpoints.weights import IMAGE_SKETCH, WeightsHeader
 from ..data.content import ContentSketch, file_hashes
 from ..data.dataset import Dataset
+from ..data.sources import as_source
 from ..inference.batching import ReadFailure
 from ..inference.detector import Detector
+from ..inference.result import Failure
+from ..inference.tiling import detect_tiled
 from ..structures import Detections
 from .dataset_reference import DatasetReference
 from .detection_log import DetectionLog, Header
@@ -32,6 +35,7 @@ def detect_all(
     log: DetectionLog | None = None,
     workers: int | None = None,
     batch: int = 1,
+    tile: int | None = None,
     on_image: Callable[[], None] | None = None,
 ) -> list[Detections]:
     """Detect in every image of a data set.
@@ -43,6 +47,8 @@ def detect_all(
         dataset: its labels do not matter; the detections have those of the detector.
         workers: threads that read ahead; None: one for each core.
         batch: the most images in one pass; consecutive images of one scaled size share a pass.
+        tile: side of the tiles in which to detect too, pixels; see `tiling`. Then a pass takes
+            tiles of one image. None: no tiles.
         on_image: called after each image that is not in `log` yet.
     Returns:
         The detections of each image.
@@ -52,16 +58,40 @@ def detect_all(
     known = {} if log is None else known_detections(log, dataset)
     todo = [index for index in range(len(dataset)) if index not in known]
     workers = workers or os.cpu_count() or 1
-    for result in detector.detect_each(todo, dataset.read_image, workers=workers, batch=batch):
-        if isinstance(result, ReadFailure):
-            raise result.error
-        index = result.source.item
-        known[index] = result.detections
+    if tile is None:
+        found = _detected(detector, dataset, todo, workers, batch)
+    else:
+        found = _detected_in_tiles(detector, dataset, todo, batch, tile)
+    for index, file_size, detections in found:
+        known[index] = detections
         if log is not None:
-            log.add(dataset.image_id(index), result.source.file_size, result.detections)
+            log.add(dataset.image_id(index), file_size, detections)
         if on_image is not None:
             on_image()
     return [known[index] for index in range(len(dataset))]
+
+
+# index of an image, size of its file in bytes, its detections
+_Found = tuple[int, int, Detections]
+
+
+def _detected(
+    detector: Detector, dataset: Dataset, todo: list[int], workers: int, batch: int
+) -> Iterator[_Found]:
+    for result in detector.detect_each(todo, dataset.read_image, workers=workers, batch=batch):
+        if isinstance(result, ReadFailure):
+            raise result.error
+        yield result.source.item, result.source.file_size, result.detections
+
+
+def _detected_in_tiles(
+    detector: Detector, dataset: Dataset, todo: list[int], batch: int, tile: int
+) -> Iterator[_Found]:
+    sources = (as_source(dataset.paths[index]) for index in todo)
+    for index, result in zip(todo, detect_tiled(detector, sources, tile, batch), strict=True):
+        if isinstance(result, Failure):
+            raise result.error
+        yield index, dataset.paths[index].stat().st_size, result.detections
 
 
 def known_detections(log: DetectionLog, dataset: Dataset) -> dict[int, Detections]:
@@ -80,6 +110,7 @@ def open_log(
     dataset: Dataset,
     reference: DatasetReference,
     path: Path | None = None,
+    tile: int | None = None,
 ) -> DetectionLog:
     """Open the log of a detector's detections in a data set; use it in a `with` block.
 
@@ -87,12 +118,14 @@ def open_log(
         weights: the file that the detector was loaded from. reference: of the data set.
         path: None for a file in LOG_FOLDER, named after the data set, the weights and a digest of
             everything that the detections depend on.
+        tile: see `detect_all`.
     Raises:
         DataError: the file holds something else, or detections of another detector or data set.
     """
-    header = Header(
-        detector.classes, {**reference.describe(dataset), **detector_identity(detector, weights)}
-    )
+    source = {**reference.describe(dataset), **detector_identity(detector, weights)}
+    if tile is not None:
+        source["tile"] = tile
+    header = Header(detector.classes, source)
     return DetectionLog(path or log_path(dataset, weights, header), header)
 
 

@@ -42,7 +42,7 @@ class DetectionSet:
     proposals: ProposalSource | None = None
     new_images: int = 0  # that were not in the log before
     seconds: float = 0.0  # that detection in the new images took
-    full_images: int = 0  # that have as many detections as the detector was allowed to give
+    full_images: int = 0  # in which the limit on detections may have cut objects off
 
     @property
     def title(self) -> str:
@@ -74,9 +74,16 @@ class DetectionSet:
         return evaluate_detections(self.detections, truths, self.dataset.classes, metric, score)
 
 
-def count_full(detections: Sequence[Detections], most: object) -> int:
-    """How many images have `most` detections, so that further ones may have been cut off."""
-    return sum(len(each) == most for each in detections)
+def count_full(dataset: Dataset, detections: Sequence[Detections], most: object) -> int:
+    """In how many images objects may have been lost because `most` detections are allowed.
+
+    They have so many detections, and objects for at least half of them: a detector that is not sure
+    gives many detections of any image, of which the last ones are worth little.
+    """
+    full = [index for index, each in enumerate(detections) if len(each) == most]
+    return sum(
+        2 * len(dataset.ground_truth(index).labels) >= len(detections[index]) for index in full
+    )
 
 
 def class_labels(names: Sequence[str], classes: Sequence[str]) -> list[int]:
@@ -112,7 +119,7 @@ def load_detection_set(
     return DetectionSet(
         dataset=dataset.limited(limit),
         detections=detections,
-        full_images=count_full(detections, most),
+        full_images=count_full(dataset, detections, most),
         file=path,
         weights=weights if isinstance(weights, str) else None,
         proposals=proposals_by_digest(source.get("proposals")),
@@ -127,6 +134,7 @@ def detect_set(
     log: DetectionLog | None = None,
     workers: int | None = None,
     batch: int = 1,
+    tile: int | None = None,
     on_image: Callable[[], None] | None = None,
 ) -> DetectionSet:
     """Detect in every image of a data set that is not in `log` yet.
@@ -140,7 +148,7 @@ def detect_set(
     known = 0 if log is None else len(known_detections(log, dataset))
     start = time.perf_counter()
     detections = detect_all(
-        detector, dataset, log=log, workers=workers, batch=batch, on_image=on_image
+        detector, dataset, log=log, workers=workers, batch=batch, tile=tile, on_image=on_image
     )
     return DetectionSet(
         dataset=dataset,
@@ -150,7 +158,7 @@ def detect_set(
         proposals=detector.proposals,
         new_images=len(dataset) - known,
         seconds=time.perf_counter() - start,
-        full_images=count_full(detections, detector.config.max_detections),
+        full_images=count_full(dataset, detections, detector.config.max_detections),
     )
 
 

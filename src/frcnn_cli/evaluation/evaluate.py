@@ -18,7 +18,7 @@ from .detection_log import DetectionLog
 from .detection_set import class_labels, detect_set
 from .metrics import Evaluation, Metric, evaluate_detections, usual_metric
 
-__all__ = ["evaluate", "evaluate_detections", "voc07_mean_ap"]
+__all__ = ["evaluate", "evaluate_detections"]
 
 
 def evaluate(
@@ -31,6 +31,7 @@ def evaluate(
     log: DetectionLog | None = None,
     workers: int | None = None,
     batch: int = 1,
+    tile: int | None = None,
     on_image: Callable[[], None] | None = None,
 ) -> Evaluation:
     """Detect in every image of a data set and measure how good the detections are.
@@ -44,6 +45,7 @@ def evaluate(
         log: stores the detections, so that a stopped evaluation can be continued; see `open_log`.
         workers: threads that read ahead; None: one for each core.
         batch: the most images in one pass; consecutive images of one scaled size share a pass.
+        tile: side of the tiles in which to detect too, pixels; see `detect_all`.
         on_image: called after each image that is not in `log` yet.
     Raises:
         ConfigError: unknown class, or the metric needs pycocotools, which is not installed.
@@ -52,14 +54,7 @@ def evaluate(
     """
     class_labels(classes, detector.classes)  # before the detector runs for hours
     detected = detect_set(
-        detector, dataset, log=log, workers=workers, batch=batch, on_image=on_image
+        detector, dataset, log=log, workers=workers, batch=batch, tile=tile, on_image=on_image
     )
     metric = metric or usual_metric(dataset.name)
     return detected.select_classes(classes).evaluate(metric, score)
-
-
-def voc07_mean_ap(
-    detector: Detector, dataset: Dataset, workers: int, on_image: Callable[[], None]
-) -> float:
-    """VOC2007 mean average precision of a detector, in 0..1; for the arguments see `evaluate`."""
-    return evaluate(detector, dataset, metric="voc07", workers=workers, on_image=on_image).mean_ap

@@ -31,12 +31,17 @@ def annotation_grid(dataset: Dataset, count: int = COLUMNS * ROWS) -> Image.Imag
             _, image, truth = dataset.read(index)
         except FrcnnError:
             continue
-        drawings.append(_fitted(draw_objects(image, truth, dataset.classes)))
+        drawings.append(draw_objects(image, truth, dataset.classes))
+    return arrange(drawings)
+
+
+def arrange(drawings: Sequence[Image.Image]) -> Image.Image:
+    """Put drawings into a grid of COLUMNS columns, scaled to fit in its cells."""
     rows = -(-max(len(drawings), 1) // COLUMNS)
     columns = min(COLUMNS, max(len(drawings), 1))
     step = _CELL[0] + _GAP, _CELL[1] + _GAP
     grid = Image.new("RGB", (columns * step[0] + _GAP, rows * step[1] + _GAP), "white")
-    for place, drawing in enumerate(drawings):
+    for place, drawing in enumerate(map(_fitted, drawings)):
         row, column = divmod(place, COLUMNS)
         x = _GAP + column * step[0] + (_CELL[0] - drawing.width) // 2
         y = _GAP + row * step[1] + (_CELL[1] - drawing.height) // 2

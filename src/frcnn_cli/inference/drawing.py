@@ -49,6 +49,27 @@ def draw_objects(
     return _draw_labelled(image, truth.boxes, truth.labels.tolist(), texts)
 
 
+def draw_regions(
+    image: NDArray[np.uint8],
+    boxes: box_ops.Boxes,
+    labels: NDArray[np.int64],
+    classes: Sequence[str],
+) -> Image.Image:
+    """Draw regions on a copy of an image, in the colours of their classes, each named once.
+
+    Args:
+        image: uint8 [H, W, 3], RGB. boxes: [R, 4]. labels: [R]. classes: names of the labels 1..K.
+    """
+    named, first = np.unique(labels, return_index=True)
+    texts = [classes[label - 1] for label in named]
+    drawing = _draw_labelled(image, boxes[first], named.tolist(), texts)
+    canvas = ImageDraw.Draw(drawing)
+    line = max(2, round(max(drawing.size) / 300))
+    for label, box in zip(labels.tolist(), boxes, strict=True):
+        _outline(canvas, box, class_colour(label), line)
+    return drawing
+
+
 def _draw_labelled(
     image: NDArray[np.uint8], boxes: box_ops.Boxes, labels: Sequence[int], texts: Sequence[str]
 ) -> Image.Image:

@@ -31,6 +31,7 @@ def fast_rcnn_loss(
     targets: RoiTargets,
     count: float | None = None,
     loc_loss: str = "smooth_l1",
+    class_weights: Tensor | None = None,
 ) -> Losses:
     """The multitask loss of RoIs with the labels u.
 
@@ -42,26 +43,35 @@ def fast_rcnn_loss(
         output: of R RoIs. targets: of the same RoIs.
         count: divides the sums instead of R, where these RoIs are only a part of the batch.
         loc_loss: key of LOC_LOSSES.
+        class_weights: [K + 1], by which L_cls of a RoI is multiplied, by its label; None: all 1.
     """
     count = max(len(targets.labels), 1) if count is None else count
-    cls, loc = _losses(output, targets, loc_loss, "sum")
+    cls, loc = _losses(output, targets, loc_loss, class_weights, "sum")
     return Losses(cls / count, loc / count)
 
 
 def roi_losses(
-    output: HeadOutput, targets: RoiTargets, loc_weight: float, loc_loss: str = "smooth_l1"
+    output: HeadOutput,
+    targets: RoiTargets,
+    loc_weight: float,
+    loc_loss: str = "smooth_l1",
+    class_weights: Tensor | None = None,
 ) -> Tensor:
     """The multitask loss of each RoI by itself, [R]; see `fast_rcnn_loss`."""
-    cls, loc = _losses(output, targets, loc_loss, "none")
+    cls, loc = _losses(output, targets, loc_loss, class_weights, "none")
     return cls.index_add(0, targets.foreground, loc_weight * loc.sum(dim=1))
 
 
 def _losses(
-    output: HeadOutput, targets: RoiTargets, loc_loss: str, reduction: str
+    output: HeadOutput,
+    targets: RoiTargets,
+    loc_loss: str,
+    class_weights: Tensor | None,
+    reduction: str,
 ) -> tuple[Tensor, Tensor]:
     """L_cls of all R RoIs, and L_loc of the foreground ones; summed, or [R] and [foreground, 4]."""
     logits, deltas = output.class_logits.float(), output.box_deltas.float()
-    cls = F.cross_entropy(logits, targets.labels, reduction=reduction)
+    cls = F.cross_entropy(logits, targets.labels, class_weights, reduction=reduction)
     foreground = targets.foreground
     rows = foreground * deltas.shape[1] + targets.labels[foreground]  # of deltas as [R (K+1), 4]
     predicted = deltas.flatten(0, 1).index_select(0, rows)  # [foreground, 4]

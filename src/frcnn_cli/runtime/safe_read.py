@@ -3,6 +3,7 @@ every failure as a DataError."""
 
 from __future__ import annotations
 
+import codecs
 import errno
 import json
 import math
@@ -18,6 +19,14 @@ MAX_JSON_BYTES = 2**30  # COCO's largest file of annotations has 450 MB
 MAX_TEXT_BYTES = 2**28
 _MAX_NUMBER = 1e9  # more than any coordinate or area
 _CHUNK = 2**16
+# and the encodings of texts that begin so, the longer ones first, since some begin with others
+BYTE_ORDER_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 _FREE_CONTAINERS, _BYTES_PER_CONTAINER = 100_000, 8  # of JSON; a box [0,0,9,9] has nine letters
 
 
@@ -64,19 +73,40 @@ def read_bytes(path: Path, hint: str, limit: int) -> bytes:
 
 
 def read_text(path: Path, hint: str, limit: int = MAX_TEXT_BYTES) -> str:
-    """The content of a UTF-8 file, with every line ending as \\n.
+    """The content of a text file with every line ending as \\n.
+
+    It is in UTF-8, or in UTF-16 or UTF-32 with a byte order mark.
 
     Args:
         hint, limit: see `read_bytes`.
     Raises:
-        DataError: see `read_bytes`; or the file is not UTF-8.
+        DataError: see `read_bytes`; or the file is in no such encoding.
     """
     return _text(path, read_bytes(path, hint, limit), hint)
 
 
+def read_beginning(path: Path, size: int) -> str:
+    """The text in the first `size` bytes of a file, in the encodings of `read_text`.
+
+    Letters that cannot be decoded are replaced. Empty where the file cannot be read.
+    """
+    try:
+        with open_regular(path) as file:
+            content = file.read(size)
+    except (OSError, ValueError):
+        return ""
+    return content.decode(_encoding(content), "replace")
+
+
+def _encoding(content: bytes) -> str:
+    """The encoding that a byte order mark at the beginning tells; else UTF-8."""
+    marked = (name for mark, name in BYTE_ORDER_MARKS if content.startswith(mark))
+    return next(marked, "utf-8")
+
+
 def _text(path: Path, content: bytes, hint: str) -> str:
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode(_encoding(content))
     except UnicodeDecodeError as error:
         raise DataError(f"cannot read {path}: {reason(error)}", hint) from None
     return text.replace("\r\n", "\n").replace("\r", "\n")

@@ -26,16 +26,23 @@ class HardExampleMiner:
     Args:
         batch: with all RoIs that may be chosen.
         keep: for each of its images, the number of RoIs that are chosen.
+        class_weights: see `fast_rcnn_loss`.
     Attributes:
         targets: of the chosen RoIs, on the CPU.
     """
 
     def __init__(
-        self, network: RegionNetwork, batch: Batch, keep: Sequence[int], config: TrainConfig
+        self,
+        network: RegionNetwork,
+        batch: Batch,
+        keep: Sequence[int],
+        config: TrainConfig,
+        class_weights: Tensor | None = None,
     ) -> None:
         assert batch.targets is not None
         self.targets = batch.targets
         self._network, self._batch, self._keep, self._config = network, batch, keep, config
+        self._class_weights = class_weights
 
     @torch.no_grad()
     def __call__(self, maps: Tensor, rois: Tensor) -> Tensor:
@@ -52,7 +59,11 @@ class HardExampleMiner:
             output = self._network.score_regions(maps, rois)
         dropout.train()
         losses = roi_losses(
-            output, self.targets.to(device), config.trained_loc_weight, config.loc_loss
+            output,
+            self.targets.to(device),
+            config.trained_loc_weight,
+            config.loc_loss,
+            self._class_weights,
         )
         boxes = self._batch.rois[:, 1:].numpy()
         chosen = _hardest_of_images(

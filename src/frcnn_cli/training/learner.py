@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -28,12 +28,14 @@ from ..models.losses import fast_rcnn_loss
 from ..models.region_network import RegionNetwork
 from ..runtime.device import Download, peak_bytes, pick_device, pick_precision, upload
 from ..structures import Batch, HeadOutput, Losses, RoiTargets
+from .averaging import WeightAverage
 from .batches import BatchMaker
 from .distributed import World
 from .feature_cache import FeatureCache
 from .hard_examples import HardExampleMiner
 from .metrics import StepMetrics
 from .optimizers import learning_rate, make_optimizer
+from .target_normalization import denormalised
 
 
 def pick_hardware(runtime: TrainRuntimeConfig) -> tuple[torch.device, torch.dtype]:
@@ -60,6 +62,7 @@ class Learner:
         batch_workers: processes that make batches ahead of time; with 0 they are made when needed.
     Attributes:
         iteration: number of iterations done.
+        average: of the weights, with `config.ema`.
     Raises:
         ConfigError: see `pick_hardware`.
     """
@@ -82,10 +85,27 @@ class Learner:
         self.batches, self.header = batches, header
         self.runtime, self.world, self.batch_workers = runtime, world, batch_workers
         self.optimizer = make_optimizer(self.network, self.config)
+        self._class_weights: Tensor | None = None
+        if self.config.class_weights == "balanced":
+            weights = torch.from_numpy(batches.statistics.balanced_weights)
+            self._class_weights = weights.to(self.device)
+        ema = self.config.ema
+        self.average = WeightAverage(self.network, ema) if ema else None
         if runtime.compiled:
             self.network.features.compile()
         self._parallel_network = world.wrap(self.network)
         self.iteration = 0
+
+    @contextmanager
+    def saved_form(self) -> Iterator[None]:
+        """A context in which the network is what weights files hold.
+
+        It has the averages of its weights if there are any, and predicts true deltas. Afterwards it
+        has the same bits as before.
+        """
+        average = nullcontext() if self.average is None else self.average.in_network()
+        with average, denormalised(self.network, self.batches.statistics.deltas):
+            yield
 
     @property
     def iterations_left(self) -> int:
@@ -121,6 +141,8 @@ class Learner:
             if config.clip_norm:
                 torch.nn.utils.clip_grad_norm_(self.network.parameters(), config.clip_norm)
             self.optimizer.step()
+            if self.average is not None:
+                self.average.update()
             # The only wait for a GPU in a step: until its forward pass is done. So the next step
             # is queued while the backward pass still runs.
             cls, loc, correct, fg, bg = sums.wait().tolist()
@@ -160,7 +182,7 @@ class Learner:
         roi_count = self.world.total(sum(counts))
         miner = None
         if self.config.mined_rois:
-            miner = HardExampleMiner(self.network, batch, counts, self.config)
+            miner = HardExampleMiner(self.network, batch, counts, self.config, self._class_weights)
         low_precision = self.precision != torch.float32
         with torch.autocast(self.device.type, self.precision, enabled=low_precision):
             if cache is not None:
@@ -174,7 +196,7 @@ class Learner:
         assert targets is not None
         targets = targets.to(self.device)
         divisor = max(roi_count, 1) / self.world.size
-        losses = fast_rcnn_loss(output, targets, divisor, self.config.loc_loss)
+        losses = fast_rcnn_loss(output, targets, divisor, self.config.loc_loss, self._class_weights)
         return output, targets, losses
 
     def _trained_rois(self, batch: Batch) -> list[int]:

@@ -6,8 +6,9 @@ import contextlib
 import csv
 import importlib.util
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, fields
+from math import isnan
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -17,6 +18,7 @@ from ..runtime.svg import Series, axis, line_chart
 
 METRICS_FILE = "metrics.csv"
 VALIDATION_FILE = "validation.csv"
+CLASSES_FILE = "validation_classes.csv"
 CHART_FILE = "losses.svg"
 MAP_CHART_FILE = "validation.svg"
 FLUSH_EVERY = 20  # iterations
@@ -157,6 +159,30 @@ class MetricsLog:
 def _write_rows(path: Path, rows: Sequence[Sequence[object]]) -> None:
     with path.open("w", newline="") as file:
         csv.writer(file).writerows(rows)
+
+
+def write_class_row(folder: Path, iteration: int, ap: Mapping[str, float]) -> None:
+    """Append the average precision of each class, 0..1, to the validations of a run by class.
+
+    Rows of this iteration and of later ones, which a resumed run repeats, are dropped.
+
+    Args:
+        ap: NaN for a class without objects, whose cell stays empty.
+    """
+    path = folder / CLASSES_FILE
+    lines: list[list[str]] = []
+    if path.exists():
+        with path.open(newline="") as file:
+            lines = [*csv.reader(file)][1:]
+    width = len(ap) + 1
+    kept = [
+        line
+        for line in lines
+        if len(line) == width and line[0].isdecimal() and int(line[0]) < iteration
+    ]
+    row = [str(iteration), *("" if isnan(value) else f"{value:.6g}" for value in ap.values())]
+    rows: list[list[str]] = [["iteration", *ap], *kept, row]
+    write_atomically(path, lambda part: _write_rows(part, rows))
 
 
 def read_rows(path: Path) -> list[list[float]]:

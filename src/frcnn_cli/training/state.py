@@ -21,7 +21,6 @@ from ..errors import ConfigError, DataError, FrcnnError, reason
 from ..runtime.files import write_atomically
 from ..runtime.paths import WEIGHTS_FILE
 from .learner import Learner
-from .target_normalization import denormalised
 
 STATE_FILE = "state.pt"
 # key -> what it must be; files may come from anybody
@@ -78,7 +77,7 @@ def save_checkpoint(folder: Path, learner: Learner, *, validated: int, best: flo
     if not learner.world.first:
         return
     deltas = learner.batches.statistics.deltas
-    with denormalised(network, deltas):
+    with learner.saved_form():
         save_weights(folder / WEIGHTS_FILE, network, checkpoint_header(learner))
     state = {
         "iteration": learner.iteration,
@@ -93,6 +92,7 @@ def save_checkpoint(folder: Path, learner: Learner, *, validated: int, best: flo
         "deltas": torch.from_numpy(np.stack([deltas.mean, deltas.std])),
         "model": network.state_dict(),
         "optimizer": learner.optimizer.state_dict(),
+        "average": {} if learner.average is None else learner.average.state(),
     }
     write_atomically(folder / STATE_FILE, lambda part: torch.save(state, part), durable=True)
 
@@ -153,6 +153,8 @@ def restore(learner: Learner, state: dict[str, Any]) -> None:
     try:
         learner.network.load_state_dict(state["model"])
         learner.optimizer.load_state_dict(state["optimizer"])
+        if learner.average is not None:
+            learner.average.restore(state.get("average") or {})
     except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
         message = f"the state is of another network: {reason(error)}"
         raise DataError(message, RESUME_HINT) from None

@@ -19,6 +19,7 @@ from ..structures import Sample
 from .roi_sampling import match_proposals
 from .target_normalization import DeltaStatistics
 
+MAX_CLASS_WEIGHT = 10.0
 RECALL_THRESHOLDS = (0.5, 0.7)  # IoU
 
 
@@ -52,6 +53,20 @@ class DatasetStatistics:
     recall: dict[float, float]  # by IoU: fraction of these objects that a proposal covers with it
     foreground_per_image: float  # mean number of foreground RoIs that could be sampled
     content: ContentSketch  # of all images, by which evaluation knows them again
+
+    @property
+    def balanced_weights(self) -> NDArray[np.float32]:
+        """[K + 1], weights of the classes with which each has the same sum over its objects.
+
+        Their mean over all objects is 1, but none is above MAX_CLASS_WEIGHT. Classes without
+        objects and the background, in front, have 1.
+        """
+        counts = self.object_counts.astype(np.float64)
+        present = counts > 0
+        weights = np.ones(len(counts) + 1, np.float32)
+        balanced = counts.sum() / (max(present.sum(), 1) * counts[present])
+        weights[1:][present] = np.minimum(balanced, MAX_CLASS_WEIGHT)
+        return weights
 
     @property
     def landscape(self) -> NDArray[np.bool_]:

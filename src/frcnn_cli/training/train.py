@@ -21,6 +21,7 @@ from .distributed import World, join_processes
 from .initialisation import Initialisation
 from .learner import Learner
 from .metrics import MetricsSummary, StepMetrics
+from .pictures import write_batches
 from .setup import set_up
 from .stages import FINETUNE, StageInputs, StageReport, check_stage, run_stages, stages_of
 from .state import read_state
@@ -68,9 +69,10 @@ def train(
     """Train a detector on a data set, in a folder of its own.
 
     The folder gets last.safetensors (the weights), metrics.csv, losses.svg, config.toml,
-    environment.json, the state for `resume`, TensorBoard's events where it is installed and, with
-    validation, best.safetensors, validation.csv and validation.svg. Where training has more stages
-    than one, the folder gets their files too (see `stages`).
+    environment.json, batches.jpg, the state for `resume`, TensorBoard's events where it is
+    installed and, with validation, best.safetensors, validation.csv, validation_classes.csv,
+    validation.svg and predictions.jpg. Where training has more stages than one, the folder gets
+    their files too (see `stages`).
 
     Args:
         folder: is created; if it exists already, the same name with the next free number.
@@ -135,9 +137,13 @@ def train(
         if settings is None:
             settings = {**asdict(config), **asdict(runtime)}
         folder = stack.enter_context(open_folder(world, resume, folder, settings))
+        if world.first and not learner.iteration:
+            write_batches(folder, learner.batches)
         validate = None
         if validation is not None:
-            validate = make_validator(learner, validation, threads=threads, progress=progress)
+            validate = make_validator(
+                learner, validation, threads=threads, folder=folder, progress=progress
+            )
         trainer = Trainer(
             learner,
             folder=folder,

@@ -19,7 +19,6 @@ from .interruption import InterruptedRun, StopSignal
 from .learner import Learner
 from .metrics import MetricsLog, StepMetrics
 from .state import checkpoint_header, save_checkpoint
-from .target_normalization import denormalised
 
 FEATURES_FOLDER = "features"
 
@@ -171,7 +170,7 @@ class Trainer:
         if log is None:  # only the first process validates
             self.validated = learner.iteration
             return
-        with denormalised(network, learner.batches.statistics.deltas):
+        with learner.saved_form():
             network.eval()
             mean_ap = self.validate(network, checkpoint_header(learner), check_stop)
             self.validated = learner.iteration

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from ..checkpoints.weights import WeightsHeader
 from ..config import DetectConfig, Precision
 from ..data.content import shared_files
 from ..data.dataset import Dataset
-from ..evaluation.evaluate import voc07_mean_ap
+from ..evaluation.detection_set import DetectionSet, detect_set
 from ..inference.detector import Detector
 from ..models.region_network import RegionNetwork
 from ..proposers.cache import ProposalSource
 from ..runtime.progress import Progress, silent
 from .learner import Learner
+from .metrics import write_class_row
+from .pictures import write_predictions
 from .trainer import Validator
 
 
@@ -35,12 +38,14 @@ def make_validator(
     dataset: Dataset,
     *,
     threads: int,
+    folder: Path | None = None,
     progress: Progress = silent,
 ) -> Validator:
     """A function that validates networks on a data set, on the learner's device and precision.
 
     Args:
         threads: that read images ahead. progress: shows the progress of each validation.
+        folder: where each validation leaves the AP of every class and a picture of detections.
     """
 
     def validate(
@@ -51,7 +56,7 @@ def make_validator(
             check_stop()
 
         with progress("validating", len(dataset), "images") as advance:
-            return mean_average_precision(
+            detected = detect_in_validation(
                 network,
                 header,
                 learner.batches.source,
@@ -61,11 +66,16 @@ def make_validator(
                 threads=threads,
                 on_image=after_image,
             )
+        result = detected.evaluate("voc07")
+        if folder is not None:
+            write_class_row(folder, learner.iteration, result.ap_by_class)
+            write_predictions(folder, detected.dataset, detected.detections)
+        return result.mean_ap
 
     return validate
 
 
-def mean_average_precision(
+def detect_in_validation(
     network: RegionNetwork,
     header: WeightsHeader,
     source: ProposalSource,
@@ -75,8 +85,8 @@ def mean_average_precision(
     precision: Precision,
     threads: int,
     on_image: Callable[[], None] = lambda: None,
-) -> float:
-    """VOC2007 mean average precision, 0..1, of a network on the objects of its classes.
+) -> DetectionSet:
+    """The detections of a network, of the objects of its classes, in every image of a data set.
 
     The network is left in evaluation mode.
 
@@ -84,4 +94,4 @@ def mean_average_precision(
         threads: that read images ahead. on_image: called after each image.
     """
     detector = Detector(network, header, source, DetectConfig(precision=precision), device)
-    return voc07_mean_ap(detector, dataset, threads, on_image)
+    return detect_set(detector, dataset, workers=threads, on_image=on_image)

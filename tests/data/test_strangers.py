@@ -1,0 +1,344 @@
+"""Data sets as the programs of other people leave them: read right, or refused by name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from frcnn_cli.data.check_data import check_data
+from frcnn_cli.data.checks import check_dataset
+from frcnn_cli.data.dataset import Dataset
+from frcnn_cli.data.registry import names_dataset, open_dataset
+from frcnn_cli.errors import DataError
+from strangers import (
+    BOX,
+    OBJECT,
+    OBJECTS,
+    TRAIN,
+    VAL,
+    Objects,
+    coco,
+    table,
+    voc,
+    write_images,
+    xml,
+    yolo,
+)
+
+Write = Callable[[Path], object]
+
+
+def opened(path: Path, split: str | None = None) -> Dataset:
+    return check_dataset(open_dataset(str(path), None, split))
+
+
+def assert_read(found: Dataset, expected: Objects = OBJECTS) -> None:
+    assert sorted(path.stem for path in found.paths) == sorted(expected)
+    for index, path in enumerate(found.paths):
+        truth = found.ground_truth(index)
+        names = [found.classes[label - 1] for label in truth.labels]
+        objects = sorted(zip(names, truth.boxes.tolist(), strict=True))
+        wanted = sorted((name, list(box)) for name, *box in expected[path.stem])
+        assert [name for name, _ in objects] == [name for name, _ in wanted]
+        for (_, box), (_, other) in zip(objects, wanted, strict=True):
+            assert box == pytest.approx(other, abs=0.02)
+
+
+def each_box(change: Callable[[list], object]) -> Callable[[dict], None]:
+    """Changes the box of every annotation of COCO."""
+
+    def changed(content: dict) -> None:
+        for row in content["annotations"]:
+            row["bbox"] = change(row["bbox"])
+
+    return changed
+
+
+def each_row(key: str, change: Callable[[dict], object]) -> Callable[[dict], None]:
+    def changed(content: dict) -> None:
+        for row in content[key]:
+            change(row)
+
+    return changed
+
+
+def corners(box: list) -> list:
+    return [box[0], box[1], box[0] + box[2], box[1] + box[3]]
+
+
+def capitals(text: str) -> str:
+    for tag in ("annotation", "object", "name", "bndbox", "xmin"):
+        text = text.replace(f"{tag}>", f"{tag.upper()}>")
+    return text
+
+
+def decimal_commas(folder: Path) -> None:
+    yolo(folder)
+    for path in (folder / "labels").iterdir():
+        path.write_text(path.read_text().replace(".", ","))
+
+
+LONG = {"licenses": [{"id": index, "name": "x" * 90} for index in range(1500)]}
+FRACTIONS = (
+    "<object><name>{name}</name><bndbox><xmin>{fx1}</xmin><ymin>{fy1}</ymin><xmax>{fx2}</xmax>"
+    "<ymax>{fy2}</ymax></bndbox></object>"
+)
+CSV = "{n}.png,{name},{X1},{Y1},{X2},{Y2}"
+WHOLE: dict[str, Write] = {
+    "VOC, capital tags": lambda f: voc(f, change=capitals),
+    "VOC, decimal commas": lambda f: voc(f, form=OBJECT.replace("}<", "},0<")
+                                         .replace("{name},0", "{name}")),
+    "VOC, a bare ampersand": lambda f: voc(f, file="R&D & co.png"),
+    "VOC, fractions": lambda f: voc(f, form=FRACTIONS),
+    "VOC, LabelMe's deleted objects": lambda f: voc(
+        f, form=OBJECT + f"<object><name>cow</name><deleted>1</deleted>{BOX}</object>"),
+    "VOC, other names of folders": lambda f: voc(f, "ann", "pictures"),
+    "VOC, XML in the folder of images": lambda f: voc(f, "images/annotations", "images"),
+    "VOC, in an archive": lambda f: voc(f / "archive/VOCdevkit/VOC2007"),
+    "VOC, XML one folder deeper": lambda f: voc(f, "annotations/xmls", "images"),
+    "VOC, images one folder deeper": lambda f: voc(f, "Annotations", "JPEGImages/a"),
+    "COCO, texts as numbers": lambda f: coco(f, change=each_box(lambda b: list(map(str, b)))),
+    "COCO, boxes with keys": lambda f: coco(
+        f, change=each_box(lambda b: dict(zip(("x", "y", "width", "height"), b, strict=True)))),
+    "COCO, two corners": lambda f: coco(f, change=each_box(corners)),
+    "COCO, fractions": lambda f: coco(
+        f, change=each_box(lambda b: [b[0] / 96, b[1] / 64, b[2] / 96, b[3] / 64])),
+    "COCO, names with blanks": lambda f: coco(
+        f, change=each_row("categories", lambda r: r.update(name=f"{r['name']} "))),
+    "COCO, classes by name": lambda f: coco(f, change=each_row(
+        "annotations", lambda r: r.update(category_id=("disc", "square")[r["category_id"]]))),
+    "COCO, long licences": lambda f: coco(
+        f, change=lambda c: c.update(LONG, images=c.pop("images"))),
+    "COCO, UTF-16": lambda f: coco(f, encoding="utf-16"),
+    "COCO, folders of any name": lambda f: coco(f, "export/x.json", "pictures/deep"),
+    "COCO, in an archive": lambda f: coco(f / "a/b", "annotations.json"),
+    "COCO, of another machine": lambda f: coco(f, file_name="/home/me/set/images/{}.png"),
+    "COCO, of Windows": lambda f: coco(f, file_name="C:\\data\\{}.png"),
+    "COCO, from above": lambda f: coco(f, file_name="../images/{}.png"),
+    "COCO, addresses": lambda f: coco(f, file_name="https://x.org/a/{}.png?token=1"),
+    "COCO, Label Studio": lambda f: coco(f, file_name="/data/local-files/?d=images/{}.png"),
+    "COCO, saved as PNG later": lambda f: coco(f, file_name="{}.jpg"),
+    "COCO, filename": lambda f: coco(f, change=each_row(
+        "images", lambda r: r.update(filename=r.pop("file_name")))),
+    "YOLO, decimal commas": decimal_commas,
+    "YOLO, commas": lambda f: yolo(f, row="{c}, {x}, {y}, {w}, {h}"),
+    "YOLO, commas alone": lambda f: yolo(f, row="{c},{x},{y},{w},{h}"),
+    "YOLO, two corners": lambda f: yolo(f, row="{c} {x1} {y1} {x2} {y2}"),
+    "YOLO, numbers by name": lambda f: yolo(f, settings="names: {disc: 0, square: 1}"),
+    "YOLO, names in a text": lambda f: yolo(f, settings="names: disc, square"),
+    "YOLO, capitals": lambda f: yolo(f, "Images", "Labels"),
+    "YOLO, other names of folders": lambda f: yolo(f, "pictures", "txt"),
+    "YOLO, capitals in the ending": lambda f: yolo(f, ending="TXT"),
+    "YOLO, two endings": lambda f: yolo(f, ending="png.txt"),
+    "YOLO, in an archive": lambda f: yolo(f / "a" / "b"),
+    "CSV, decimal commas": lambda f: table(
+        f, "filename;class;xmin;ymin;xmax;ymax", "{n}.png;{name};{X1},0;{Y1},0;{X2},0;{Y2},0"),
+    "CSV, Excel's Unicode": lambda f: table(
+        f, "filename\tclass\txmin\tymin\txmax\tymax", CSV.replace(",", "\t"), encoding="utf-16"),
+    "CSV, a list": lambda f: table(f, "image_id,class,bbox", '{n},{name},"[{X1}, {Y1}, {W}, {H}]"'),
+    "CSV, a list of corners": lambda f: table(
+        f, "image_id,class,bbox", '{n},{name},"[{X1}, {Y1}, {X2}, {Y2}]"'),
+    "CSV, OpenImages": lambda f: table(
+        f, "ImageID,LabelName,Confidence,XMin,XMax,YMin,YMax,IsGroupOf",
+        "{n},{name},1,{x1},{x2},{y1},{y2},0"),
+    "CSV, centres": lambda f: table(
+        f, "image,label,x_center,y_center,width,height", "{n}.png,{name},{x},{y},{w},{h}"),
+    "CSV, the VGG Image Annotator": lambda f: table(
+        f, "filename,region_shape_attributes,region_attributes",
+        '{n}.png,"{{""name"":""rect"",""x"":{X1},""y"":{Y1},""width"":{W},""height"":{H}}}",'
+        '"{{""type"":""{name}""}}"'),
+    "CSV, traffic signs": lambda f: table(
+        f, "Path;Roi.X1;Roi.Y1;Roi.X2;Roi.Y2;ClassId", "{n}.png;{X1};{Y1};{X2};{Y2};{name}"),
+    "CSV, in a folder": lambda f: table(
+        f, "filename,class,xmin,ymin,xmax,ymax", CSV, "tables/x.csv", "pictures"),
+    "CSV, the header again": lambda f: table(
+        f, "filename,class,xmin,ymin,xmax,ymax\nfilename,class,xmin,ymin,xmax,ymax", CSV),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_read_right(tmp_path: Path, name: str) -> None:
+    WHOLE[name](tmp_path)
+    assert names_dataset(str(tmp_path))
+    assert_read(opened(tmp_path, "all"))
+
+
+NOTED = {
+    "VOC, fractions": "fractions of 1",
+    "COCO, fractions": "fractions of 1",
+    "COCO, two corners": "two corners",
+    "YOLO, two corners": "two corners",
+    "CSV, a list of corners": "two corners",
+    "COCO, folders of any name": "and the others likewise",
+}
+
+
+@pytest.mark.parametrize("name", NOTED)
+def test_what_was_guessed_is_said(tmp_path: Path, name: str) -> None:
+    WHOLE[name](tmp_path)
+    assert any(NOTED[name] in note for note in opened(tmp_path, "all").notes)
+
+
+SPLIT: dict[str, Write] = {
+    "VOC, folders of both": lambda f: voc(f, "{}_annotations", "{}_images"),
+    "VOC, a folder each": lambda f: voc(f, "flowers-{}/a", "flowers-{}/b"),
+    "VOC, images together": lambda f: voc(f, "Annotations/{}", "JPEGImages"),
+    "VOC, one folder above": lambda f: voc(f, "data/{}", "data/{}"),
+    "COCO, folders of both": lambda f: coco(f, "annotations/{}_annotations.json", "{}_images"),
+    "COCO, one folder above": lambda f: coco(f, "data/{}/_annotations.coco.json", "data/{}"),
+    "COCO, deeper": lambda f: coco(f, "{}/annotations/instances.json", "{}/images"),
+    "YOLO, folders of both": lambda f: yolo(f, "{}_images", "{}_labels"),
+    "YOLO, sets": lambda f: yolo(f, "images/{}set", "labels/{}set"),
+    "YOLO, other names": lambda f: yolo(f, "{}/Images", "{}/Labels"),
+    "YOLO, one folder above": lambda f: yolo(f, "data/{}/images", "data/{}/labels"),
+    "YOLO, settings that err": lambda f: yolo(
+        f, "images/{}", "labels/{}", "names: [disc, square]\ntrain: training\nval: validation"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SPLIT)
+def test_splits_are_found(tmp_path: Path, name: str) -> None:
+    SPLIT[name](tmp_path)
+    assert_read(opened(tmp_path, "train"), TRAIN)
+    assert_read(opened(tmp_path, "val"), VAL)
+
+
+REFUSED: dict[str, tuple[Write, str, str]] = {
+    "two data sets": (lambda f: (voc(f / "a"), coco(f / "b")), "holds 2 data sets", "name one"),
+    "classes without names": (lambda f: yolo(f, settings=""), "no data set", "into classes.txt"),
+    "an empty line in the names": (
+        lambda f: (yolo(f, settings=""), (f / "classes.txt").write_text("disc\n\nsquare\n")),
+        "line 2 is empty", "remove the line"),
+    "numbers with gaps": (
+        lambda f: yolo(f, settings="names: {1: disc, 2: square}"), "the numbers 1, 2", "0 to 1"),
+    "LabelMe": (
+        lambda f: (write_images(f), (f / "a.json").write_text('{"shapes": [], "imagePath": ""}')),
+        "no data set", "looks like LabelMe"),
+    "CVAT": (
+        lambda f: (write_images(f), (f / "a.xml").write_text("<annotations><image id='0'/>")),
+        "no data set|begins with <annotations>|is not XML", ""),
+    "thousands": (
+        lambda f: voc(f, form=OBJECT.replace("{x1}", "1,234")), "no box of four numbers", "mend"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_by_name(tmp_path: Path, name: str) -> None:
+    write, message, hint = REFUSED[name]
+    write(tmp_path)
+    with pytest.raises(DataError, match=message) as error:
+        opened(tmp_path, "all")
+    assert hint in (error.value.hint or "")
+
+
+def test_names_of_classes_stay_as_they_are_written(tmp_path: Path) -> None:
+    yolo(tmp_path, settings="names: [no, 010]")
+    assert opened(tmp_path).classes == ("no", "010")
+
+
+def test_an_object_with_two_boxes_is_two(tmp_path: Path) -> None:
+    other = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox>"
+    voc(tmp_path, form=OBJECT.replace("</object>", f"{other}</object>"))
+    expected = {
+        name: [*own, *((each[0], 0, 0, 9, 9) for each in own)] for name, own in OBJECTS.items()
+    }
+    assert_read(opened(tmp_path), expected)
+
+
+def test_an_annotation_goes_with_the_image_that_it_names(tmp_path: Path) -> None:
+    voc(tmp_path)
+    for path in (tmp_path / "Annotations").iterdir():
+        path.rename(path.with_stem(path.stem.replace("img", "ann")))
+    found = opened(tmp_path)
+    assert_read(found)
+    assert any("not named like their images" in note for note in found.notes)
+
+
+def test_the_image_of_another_annotation_is_not_taken(tmp_path: Path) -> None:
+    voc(tmp_path, file="img_1.png")
+    (tmp_path / "JPEGImages" / "img_5.png").unlink()
+    with pytest.raises(DataError, match=r"1 of 8 images cannot be read: no such file: .*img_5"):
+        opened(tmp_path)
+
+
+def test_frames_of_another_sequence_are_not_taken(tmp_path: Path) -> None:
+    for sequence in ("seq1", "seq2"):
+        folder = tmp_path / "Annotations" / sequence
+        folder.mkdir(parents=True)
+        (folder / "img_0.xml").write_text(xml("img_0", OBJECTS["img_0"], OBJECT, ""))
+    write_images(tmp_path / "JPEGImages" / "seq2", ["img_0"])
+    with pytest.raises(DataError, match=r"1 of 2 images cannot be read: no such file: .*seq1"):
+        opened(tmp_path)
+
+
+def test_a_list_of_names_of_deeper_annotations(tmp_path: Path) -> None:
+    voc(tmp_path, "annotations/xmls", "images")
+    lines = "".join(f"{name} 1 1 2\n" for name in TRAIN)
+    (tmp_path / "annotations" / "trainval.txt").write_text(lines)
+    assert_read(opened(tmp_path, "trainval"), TRAIN)
+
+
+def test_lists_that_are_no_splits(tmp_path: Path) -> None:
+    voc(tmp_path)
+    (tmp_path / "ImageSets" / "Main").mkdir(parents=True)
+    (tmp_path / "ImageSets" / "Main" / "default.txt").write_text("\n".join(OBJECTS))
+    assert len(opened(tmp_path, "train")) == 6
+    assert len(opened(tmp_path, "val")) == 2
+
+
+def test_quoted_names_in_a_list(tmp_path: Path) -> None:
+    voc(tmp_path)
+    (tmp_path / "train.txt").write_text("".join(f'"{name}",\n' for name in TRAIN))
+    assert_read(opened(tmp_path, "train"), TRAIN)
+
+
+def test_a_file_without_classes_has_one(tmp_path: Path) -> None:
+    table(tmp_path, "image,x_min,y_min,x_max,y_max", "{n}.png,{X1},{Y1},{X2},{Y2}")
+    found = opened(tmp_path)
+    assert_read(found, {n: [("object", *o[1:]) for o in own] for n, own in OBJECTS.items()})
+    assert any("no column of classes" in note for note in found.notes)
+
+
+def test_cells_that_say_nothing(tmp_path: Path) -> None:
+    table(tmp_path, "filename,class,xmin,ymin,xmax,ymax", CSV)
+    with (tmp_path / "boxes.csv").open("a") as file:
+        file.write("\nempty.png,,nan,nan,nan,nan\n")
+    (tmp_path / "images" / "img_0.png").rename(tmp_path / "images" / "empty.png")
+    write_images(tmp_path / "images", ["img_0"])
+    assert_read(opened(tmp_path), {**OBJECTS, "empty": []})
+
+
+def test_ignored_objects_count_as_difficult(tmp_path: Path) -> None:
+    coco(tmp_path, change=lambda content: content["annotations"][0].update(ignore=1))
+    assert [truth.difficult.sum() for truth in opened(tmp_path).ground_truths()][:2] == [1, 0]
+
+
+def test_right_boxes_of_coco_are_not_taken_for_corners(tmp_path: Path) -> None:
+    rows = [{"image_id": 0, "category_id": 0, "bbox": [2, 2, 90, 60]}]
+    coco(tmp_path, change=lambda content: content.update(annotations=rows))
+    assert opened(tmp_path).ground_truth(0).boxes.tolist() == [[2, 2, 92, 62]]
+
+
+def test_right_rows_of_yolo_are_not_taken_for_corners(tmp_path: Path) -> None:
+    yolo(tmp_path, row="{c} 0.4 0.4 0.7 0.7")
+    assert opened(tmp_path).ground_truth(0).boxes[0].tolist() == pytest.approx([4.8, 3.2, 72, 48])
+
+
+def test_classes_that_differ_in_spelling_are_told(tmp_path: Path) -> None:
+    voc(tmp_path)
+    path = tmp_path / "Annotations" / "img_0.xml"
+    path.write_text(path.read_text().replace("disc", "Disc"))
+    sentence = "the classes 'Disc' and 'disc' differ only in their spelling"
+    assert any(sentence in note for note in opened(tmp_path).notes)
+    assert any(sentence in each for each in check_data([opened(tmp_path)]).remarks)
+
+
+def test_the_results_of_coco_are_named(tmp_path: Path) -> None:
+    rows = [{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}]
+    (tmp_path / "results.json").write_text(json.dumps(rows))
+    with pytest.raises(DataError) as error:
+        open_dataset(str(tmp_path / "results.json"))
+    assert "a list of COCO's results" in error.value.hint
