@@ -194,6 +194,8 @@ def test_a_copy_may_detect_at_another_scale() -> None:
     run("export a --out b.safetensors --scale 123 --max-size 456")
     network, header = load_weights(Path("b.safetensors"))
     assert (header.scale, header.max_size) == (123, 456)
+    run("export a --out d.safetensors --scale 1 --max-size 10000")
+    run("show d.safetensors")  # which has no size of its own for so small an image
     run("export a --out c.safetensors")
     same, before = load_weights(Path("c.safetensors"))
     assert (before.scale, before.max_size) != (123, 456)

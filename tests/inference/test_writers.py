@@ -12,7 +12,7 @@ from PIL import Image
 
 from frcnn_cli.errors import ConfigError, FrcnnError, ImageError
 from frcnn_cli.inference.result import Result
-from frcnn_cli.inference.writers import WRITERS, Output
+from frcnn_cli.inference.writers import WRITERS, Output, class_file_names
 from frcnn_cli.structures import Detections
 
 CLASSES = ("ball", "box/lid", "tile")
@@ -289,3 +289,11 @@ def test_class_names_do_not_leave_the_folder(tmp_path) -> None:
         output.add(found)
     assert {path.name for path in tmp_path.iterdir()} == {"out"}
     assert {path.name for path in (tmp_path / "out" / "crops").iterdir()} == {"_.._a", "_etc_b"}
+
+
+def test_file_names_of_ten_thousand_classes() -> None:
+    same = [f"{'a' * 60}{number}" for number in range(9_997)]
+    names = class_file_names([*same, "b\x1b[31m\n", "c-2", "C", "c"])
+    assert len({name.casefold() for name in names.values()}) == len(names)
+    assert names["b\x1b[31m\n"] == "b_[31m_"
+    assert names["c"] == "c-3"

@@ -303,8 +303,8 @@ class RegionNetwork(nn.Module):
         return self._convolution_flops((self.warp.side, self.warp.side)) if self.warp else 0
 
     def _convolution_flops(self, size: tuple[int, int]) -> int:
-        image = torch.zeros((1, 3, *size), device=self.device, dtype=self.dtype)
-        return convolution_flops(self.features, image)
+        features = copy.deepcopy(self.features).to("meta")  # where nothing is computed
+        return convolution_flops(features, torch.zeros((1, 3, *size), device="meta"))
 
     def head_flops(self) -> int:
         """Floating-point operations of the box head and the predictor, for one RoI."""
