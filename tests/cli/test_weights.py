@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -105,6 +107,18 @@ def test_show(here) -> None:
     text = run("show a").stdout
     for words in (about["sha256"], "fc6 4", "drawn", "3: ball, box, tile"):
         assert words in text
+
+
+def test_show_gives_strict_json(here: Path) -> None:
+    network, header = load_weights(here)
+    odd = replace(header, provenance={"a": [math.nan, -math.inf, 1.5]})
+    save_weights(Path("odd.safetensors"), network, odd)
+
+    def refuse(name: str) -> None:
+        raise ValueError(name)
+
+    shown = json.loads(run("show odd.safetensors --json").stdout, parse_constant=refuse)
+    assert shown["provenance"] == {"a": [None, None, 1.5]}
 
 
 def test_show_an_unknown_name() -> None:

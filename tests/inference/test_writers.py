@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from frcnn_cli.data import csv_boxes
 from frcnn_cli.errors import ConfigError, FrcnnError, ImageError
 from frcnn_cli.inference.result import Result
 from frcnn_cli.inference.writers import WRITERS, Output, class_file_names
@@ -100,6 +101,17 @@ def test_csv(tmp_path) -> None:
         "image": 'in/a,"b".jpg', "label": "ball", "score": "0.50000",
         "x1": "3.25", "y1": "4.00", "x2": "5.00", "y2": "8.50",
     }  # fmt: skip
+
+
+def test_text_in_csv_is_no_formula_for_a_spreadsheet(tmp_path) -> None:
+    found = replace(result('=HYPERLINK("x").jpg'), classes=("@SUM(A1)", "'=1", "-1"))
+    write(tmp_path, "csv", found, result("-a.jpg"))
+    lines = (tmp_path / "detections.csv").read_text().splitlines()
+    cells = [row[:2] for row in csv.reader(lines)]
+    assert not any(cell.startswith(("=", "+", "-", "@")) for row in cells for cell in row)
+    table = csv_boxes.load_csv(tmp_path / "detections.csv", tmp_path, None, ())
+    assert {path.name for path in table.paths} == {'=HYPERLINK("x").jpg', "-a.jpg"}
+    assert set(table.classes) == {"@SUM(A1)", "'=1", "ball", "box/lid"}
 
 
 def test_crops(tmp_path) -> None:

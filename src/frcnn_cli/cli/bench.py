@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +11,7 @@ from ..config import BenchConfig
 from ..runtime.files import write_text
 from ..runtime.paths import proposals_dir
 from .config_options import FromConfig, options_of
-from .console import progress_lines, stderr, stdout
+from .console import dumps, progress_lines, stderr, stdout
 from .options import Config, Json, Quiet
 
 if TYPE_CHECKING:

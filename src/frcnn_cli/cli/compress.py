@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from json import dumps
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +15,7 @@ from ..runtime.files import check_absent
 from ..runtime.paths import RUNS, known_weights, last_run
 from .compress_tables import show_costs, show_points, show_report
 from .config_options import FromConfig, options_of
-from .console import progress_lines, stderr, stdout
+from .console import dumps, progress_lines, stderr, stdout
 from .options import (
     Config,
     Data,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +10,7 @@ import typer
 
 from ..data.registry import HELP, open_dataset, open_splits
 from ..errors import DataError
-from .console import progress_lines, stderr, stdout
+from .console import dumps, progress_lines, stderr, stdout
 from .data_tables import show_check
 from .options import Config, Data, Jobs, Json, Limit, Quiet, Split
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from json import dumps
 from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -13,7 +12,7 @@ from ..config import DetectConfig, candidates_only, check
 from ..data.registry import HELP
 from ..errors import ConfigError, FrcnnError
 from .config_options import FromConfig, options_of
-from .console import ProgressLine, say_error, stderr
+from .console import ProgressLine, dumps, say_error, stderr
 from .eval_tables import (
     class_table,
     comparison_json,

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DataError, ImageError, counted, short_list
+from ..runtime.csv_cells import plain_text
 from ..runtime.safe_read import read_text
 from . import images
 from .dataset import Annotation, Dataset
@@ -186,6 +187,7 @@ def _read(path: Path) -> _Table:
             if not any(cells) or (has_header and rows.line_num == 1):
                 continue
             row = {key: cell.strip() for key, cell in zip(keys, cells, strict=False) if key}
+            row |= {key: plain_text(row[key]) for key in ("image", "label") if key in row}
             image, where = row.get("image"), f"{path}:{rows.line_num}"
             if not image:
                 raise DataError(f"{where}: no image", "mend the row")

@@ -22,6 +22,7 @@ from PIL import Image
 
 from ..data.sources import is_video
 from ..errors import ConfigError, FrcnnError, ImageError, reason, unknown_name
+from ..runtime.csv_cells import cell
 from ..runtime.files import part_file, put_in_place, write_atomically, write_text
 from .result import Result, coco_id
 
@@ -288,8 +289,9 @@ class _Csv(_AppendingWriter):
         if not self._begun:
             self._begun = True
             rows.writerow(("image", "label", "score", "x1", "y1", "x2", "y2"))
+        name = cell(result.name)
         for label, score, box in result:
-            rows.writerow((result.name, label, f"{score:.5f}", *(f"{v:.2f}" for v in box)))
+            rows.writerow((name, cell(label), f"{score:.5f}", *(f"{v:.2f}" for v in box)))
         self._file.write(text.getvalue())
 
     def finish(self) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from ...data.dataset import Dataset
 from ...proposers.cache import ProposalSource
+from ...runtime.csv_cells import cell
 from ...runtime.files import write_text
 from ..confusion import ImageCounts, confusion_matrix, image_counts
 from ..diagnosis import ERROR_TYPES, MISSED, Diagnosis, by_size, diagnose, score_histogram
@@ -190,7 +191,7 @@ def _images_csv(rows: Sequence[ImageRow]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["image", "found", "false", "missed"])
-    writer.writerows([row.name, row.found, row.false, row.missed] for row in rows)
+    writer.writerows([cell(row.name), row.found, row.false, row.missed] for row in rows)
     return text.getvalue()
 
 
