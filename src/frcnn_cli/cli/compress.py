@@ -108,6 +108,7 @@ def compress(
     from ..checkpoints.weights import read_header
     from ..compression.compress import compress as run
     from ..compression.compress import default_target
+    from ..compression.curve import curve_files
     from ..runtime.device import keep_freed_memory
 
     keep_freed_memory()
@@ -119,7 +120,8 @@ def compress(
         return
     target = None if dry_run else out or default_target(source, settings)
     if target is not None:
-        check_absent(target, overwrite)
+        for file in (target, *(curve_files(target) if curve is not None else ())):
+            check_absent(file, overwrite)
     measured_on = None
     if curve is not None:
         measured_on = open_named(

@@ -304,7 +304,8 @@ class RegionNetwork(nn.Module):
 
     def _convolution_flops(self, size: tuple[int, int]) -> int:
         features = copy.deepcopy(self.features).to("meta")  # where nothing is computed
-        return convolution_flops(features, torch.zeros((1, 3, *size), device="meta"))
+        image = torch.zeros((1, 3, *size), device="meta", dtype=self.dtype)
+        return convolution_flops(features, image)
 
     def head_flops(self) -> int:
         """Floating-point operations of the box head and the predictor, for one RoI."""
