@@ -186,29 +186,35 @@ def one_round(row: Row, whole: dict[str, bytes], rng: random.Random, seconds: fl
     Args:
         seconds: that the undisturbed command takes.
     Returns:
-        The number of kills, and of moments at which the command had ended already.
+        The number of kills, and of processes that had ended already.
     """
     counts: Counter[str] = Counter()
     running = [start(row.command()) for _ in range(row.writers)]
-    for _ in range(KILLS_PER_ROUND):
+    while running and counts["kills"] < KILLS_PER_ROUND:
         time.sleep(rng.uniform(0, seconds))
-        which = rng.randrange(len(running))
-        ended, status = os.waitpid(running[which], os.WNOHANG)
-        if ended:
+        for process in [each for each in running if has_ended(each)]:
             counts["late"] += 1
-            if status:
-                raise SystemExit(f"it failed: {Path('errors.txt').read_text()[-2000:]}")
-            if row.writers == 1:
-                return counts
-        else:
-            os.kill(running[which], signal.SIGKILL)
-            killed = wait(running[which]) == -signal.SIGKILL
-            counts["kills" if killed else "late"] += 1
+            running.remove(process)
+        if not running:
+            break
+        killed = rng.choice(running)
+        os.kill(killed, signal.SIGKILL)
+        if wait(killed) == -signal.SIGKILL:
+            counts["kills"] += 1
+        running.remove(killed)
         if row.writers == 1:
             check_whole(row, whole, at_end=False)
-        running[which] = start(row.command())
+        running.append(start(row.command()))
     finish(running)
     return counts
+
+
+def has_ended(process: int) -> bool:
+    """Whether a process has ended; it must have succeeded."""
+    ended, status = os.waitpid(process, os.WNOHANG)
+    if ended and status:
+        raise SystemExit(f"it failed: {Path('errors.txt').read_text()[-2000:]}")
+    return bool(ended)
 
 
 def clean() -> None:
@@ -240,7 +246,7 @@ def measure(name: str, kills: int, rng: random.Random) -> None:
     assert whole
     while counts["kills"] < kills:
         prepare()
-        counts += one_round(row, whole, rng, seconds / (KILLS_PER_ROUND if is_propose else 1))
+        counts += one_round(row, whole, rng, seconds / (2 * KILLS_PER_ROUND if is_propose else 1))
         check_whole(row, whole, at_end=True)
         counts["rounds"] += 1
         if again := made_twice():

@@ -334,6 +334,14 @@ def test_images_that_weights_make_very_large() -> None:
     check_input_size(replace(HEADER, scale=1200, max_size=2000), DetectConfig())  # the paper's
 
 
+def test_a_hundred_thousand_tensors(tmp_path: Path, network: RegionNetwork) -> None:
+    tensors = {f"t{number}": torch.zeros(1) for number in range(100_000)}
+    assert (
+        "does not fit"
+        in refused(store(tmp_path / "a.safetensors", network, header_with(), **tensors)).message
+    )
+
+
 def test_a_pipe_is_no_weights_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.safetensors")
     for read in (load_weights, checkpoint.read_header):

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import builtins
 import os
 import shutil
+import subprocess
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -146,6 +149,26 @@ def test_bad_settings(folder: Path, settings: str, message: str) -> None:
     with pytest.raises(DataError, match=message) as error:
         load_yolo(folder, "x", "val", ())
     assert len(error.value.message) < 1000
+
+
+def test_a_download_in_the_settings_is_not_run(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other tools run Python code and shell commands from this key where images are missing."""
+
+    def refuse(*arguments: object, **options: object) -> None:
+        raise AssertionError("something was run")
+
+    for owner, name in (
+        (builtins, "exec"), (os, "system"), (subprocess, "Popen"), (urllib.request, "urlopen"),
+    ):  # fmt: skip
+        monkeypatch.setattr(owner, name, refuse)
+    before = set(tmp_path.rglob("*"))
+    for download in (f"bash touch {tmp_path}/x", "https://a.invalid/x.zip", "|\n  import os"):
+        (folder / "data.yaml").write_text(f"names: [a]\ntrain: absent\ndownload: {download}\n")
+        with pytest.raises(DataError):
+            load_yolo(folder, "x", "train", ())
+    assert set(tmp_path.rglob("*")) == before
 
 
 def test_no_such_split_and_no_labels(folder: Path, tmp_path: Path) -> None:
