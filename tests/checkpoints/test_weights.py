@@ -331,9 +331,11 @@ def test_images_that_weights_make_very_large() -> None:
     with pytest.raises(WeightsError):
         check_input_size(replace(HEADER, max_size=10_000), DetectConfig(scales=(600,)))
     check_input_size(large, DetectConfig(scales=(2049,), max_size=4096))
+    check_input_size(HEADER, DetectConfig(scales=(10_000,)))  # max_size is 100
     check_input_size(replace(HEADER, scale=1200, max_size=2000), DetectConfig())  # the paper's
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_tensors(tmp_path: Path, network: RegionNetwork) -> None:
     tensors = {f"t{number}": torch.zeros(1) for number in range(100_000)}
     assert (

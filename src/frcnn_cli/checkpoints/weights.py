@@ -158,8 +158,8 @@ def check_input_size(header: WeightsHeader, config: DetectConfig) -> None:
     Raises:
         WeightsError: they become larger than _MAX_UNASKED_PIXELS, and `config` does not say so.
     """
-    short_side = max(config.scales or (header.scale,))
     long_side = config.max_size or header.max_size
+    short_side = min(max(config.scales or (header.scale,)), long_side)
     is_asked = config.scales and config.max_size
     if short_side * long_side > _MAX_UNASKED_PIXELS and not is_asked:
         raise WeightsError(
