@@ -17,6 +17,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from synthetic import write_voc
+
 
 def _works(*command: str) -> bool:
     if shutil.which(command[0]) is None:
@@ -114,6 +116,23 @@ def test_a_full_disk_leaves_the_old_files_and_no_others(tmp_path: Path, photo: P
         assert "filler old.json" in last, result.stdout
         assert ".part" not in last
         assert ("old" in last.split("old.json")[1]) == ("failed" in result.stdout)
+
+
+@pytest.mark.slow
+@needs_mounts
+def test_training_with_64_mb_of_shared_memory(tmp_path: Path) -> None:
+    write_voc(tmp_path / "voc", count=12, seed=1)
+    for max_size, workers in ((1000, "none will"), (160, "")):
+        result = shell(f"""
+            mount -t tmpfs -o size=64m none /dev/shm
+            cd {tmp_path}; export FRCNN_HOME={tmp_path}/home
+            $FRCNN train voc --data voc --split train --backbone squeezenet1_1 --init random \\
+                --rank 8 --iterations 8 --images-per-batch 4 --rois-per-batch 16 --scales 100 \\
+                --max-size {max_size} --jobs 2 --device cpu --json
+        """)
+        assert result.returncode == 0, result.stderr
+        assert ("/dev/shm has" in result.stderr) == bool(workers)
+        assert workers in result.stderr
 
 
 def test_a_pipe_among_pictures(photo: Path) -> None:

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from frcnn_cli.errors import ConfigError, DataError, WeightsError
+from frcnn_cli.errors import ConfigError, DataError, FrcnnError, WeightsError
 from frcnn_cli.runtime import paths
 
 
@@ -29,6 +30,35 @@ def test_home_is_the_folder_of_the_environment(frcnn_home: Path) -> None:
     assert paths.home() == frcnn_home
     assert paths.proposals_dir() == frcnn_home / "proposals"
     assert paths.weights_dirs()[0] == frcnn_home / "weights"
+
+
+def test_a_temporary_home_belongs_to_the_user_alone(
+    tmp_path: Path, installed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("no home")
+
+    monkeypatch.setattr(Path, "home", no_home)
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.delenv("FRCNN_HOME")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    folder = tmp_path / f"cache-{os.getuid()}"
+    assert paths.home() == paths.home() == folder / "frcnn"
+    assert folder.stat().st_mode & 0o777 == 0o700
+    folder.chmod(0o777)
+    with pytest.raises(FrcnnError, match="not a folder of yours alone"):
+        paths.home()
+    folder.rmdir()
+    folder.symlink_to(tmp_path)  # which is the user's own
+    with pytest.raises(FrcnnError, match="not a folder of yours alone"):
+        paths.home()
+    folder.unlink()
+    folder.mkdir(mode=0o700)
+    other = os.getuid() + 1
+    monkeypatch.setattr(os, "getuid", lambda: other)
+    folder.rename(tmp_path / f"cache-{other}")
+    with pytest.raises(FrcnnError, match="not a folder of yours alone"):
+        paths.home()
 
 
 def test_home_may_begin_with_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

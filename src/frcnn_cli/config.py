@@ -15,7 +15,9 @@ from typing import Any, Literal
 
 from .errors import ConfigError, unknown_name
 
-MAX_SIDE = 10_000  # pixels, of the input of a network
+# Pixels, of the input of a network; the convolutions of some backbones reduce smaller images to
+# nothing, and images are padded to the least.
+MIN_SIDE, MAX_SIDE = 32, 10_000
 
 Geometry = Literal["torch", "caffe"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]

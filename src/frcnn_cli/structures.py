@@ -9,6 +9,8 @@ half-open. Sizes are (height, width).
 
 from __future__ import annotations
 
+import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,8 @@ from .errors import DataError
 
 if TYPE_CHECKING:
     from torch import Tensor, device
+
+MAX_CLASS_NAME = 1000  # letters of the name of a class; every detection prints it
 
 
 def _check_shape(
@@ -39,6 +43,20 @@ def _check_boxes(owner: str, boxes: NDArray[np.float32]) -> None:
         raise DataError(f"{owner}.boxes: expected float32, got {boxes.dtype}")
     if not np.isfinite(boxes).all():
         raise DataError(f"{owner}.boxes: expected finite numbers, got NaN or infinity")
+
+
+def unfit_class_name(names: Iterable[object]) -> object | None:
+    """The first value that cannot be the name of a class; None if all of them can.
+
+    A name is text of at most MAX_CLASS_NAME letters without control characters, that can be
+    written as UTF-8.
+    """
+    for name in names:
+        if not isinstance(name, str) or len(name) > MAX_CLASS_NAME:
+            return name
+        if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
+            return name
+    return None
 
 
 @dataclass(frozen=True)

@@ -190,6 +190,9 @@ def test_the_command_measures_everything(tmp_path: Path, monkeypatch: pytest.Mon
     assert answer["training"]["one_roi"]["extrapolated"]
     assert all(each["seconds"] > 0 for each in answer["training"].values())
     assert svg.exists()
+    refused = CliRunner().invoke(app, arguments.split())
+    assert "exists already" in str(refused.exception) + refused.output
+    arguments += " --overwrite"
     table = CliRunner().invoke(app, arguments.replace("--json", "--no-training").split())
     assert table.exit_code == 0, table.output
     assert "≈" in table.stdout

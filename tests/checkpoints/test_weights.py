@@ -16,7 +16,13 @@ from safetensors.torch import save_file
 from torch import nn
 
 from frcnn_cli.checkpoints import weights as checkpoint
-from frcnn_cli.checkpoints.weights import WeightsHeader, load_weights, save_weights
+from frcnn_cli.checkpoints.weights import (
+    WeightsHeader,
+    check_input_size,
+    load_weights,
+    save_weights,
+)
+from frcnn_cli.config import DetectConfig
 from frcnn_cli.errors import WeightsError
 from frcnn_cli.models import low_rank
 from frcnn_cli.models.region_network import RegionNetwork
@@ -273,7 +279,16 @@ def test_header_lacks_a_field(tmp_path: Path, network: RegionNetwork, field: str
         {"classes": []},
         {"classes": None},
         {"classes": [str(number) for number in range(10_001)]},
+        {"classes": [1, "a"]},
+        {"classes": ["\ud800"]},
+        {"classes": ["a\x1b[31m"]},
+        {"classes": ["a\nerror: b"]},
+        {"classes": ["a" * 1001]},
         {"pixel_mean": [1, 2]},
+        {"pixel_mean": [1e300, 1, 1]},
+        {"pixel_std": [1e-300, 1, 1]},
+        {"scale": True},
+        {"scale": 60.0},
         {"pixel_mean": "mean"},
         {"pixel_std": [1, 2, 3, 4]},
         {"pixel_std": [1, 0, 1]},
@@ -290,6 +305,7 @@ def test_header_lacks_a_field(tmp_path: Path, network: RegionNetwork, field: str
         {"warp": None},
         {"warp": [224, 16]},
         {"warp": {"side": 10**9}},
+        {"warp": {"side": 401}},
         {"warp": {"side": "224", "context": 16}},
         {"warp": {"side": 224, "context": 112}},
         {"warp": {"side": 224, "colour": 0}},
@@ -299,6 +315,40 @@ def test_header_lacks_a_field(tmp_path: Path, network: RegionNetwork, field: str
 def test_header_says_something_else(tmp_path: Path, network: RegionNetwork, changes: dict) -> None:
     path = store(tmp_path / "a.safetensors", network, header_with(**changes))
     assert "no header" in refused(path).message
+
+
+def test_names_of_classes_in_other_languages(tmp_path: Path, network: RegionNetwork) -> None:
+    names = ["a" * 1000, "\u0928\u0940\u200d", "\U0001f469\u200d\U0001f4bb"]
+    path = store(tmp_path / "a.safetensors", network, header_with(classes=names))
+    assert load_weights(path)[1].classes == tuple(names)
+
+
+def test_images_that_weights_make_very_large() -> None:
+    large = replace(HEADER, scale=2049, max_size=2048 * 2)
+    with pytest.raises(WeightsError, match="2049×4096 pixels") as error:
+        check_input_size(large, DetectConfig())
+    assert "--scales 2049 --max-size 4096" in error.value.hint
+    with pytest.raises(WeightsError):
+        check_input_size(replace(HEADER, max_size=10_000), DetectConfig(scales=(600,)))
+    check_input_size(large, DetectConfig(scales=(2049,), max_size=4096))
+    check_input_size(HEADER, DetectConfig(scales=(10_000,)))  # max_size is 100
+    check_input_size(replace(HEADER, scale=1200, max_size=2000), DetectConfig())  # the paper's
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_tensors(tmp_path: Path, network: RegionNetwork) -> None:
+    tensors = {f"t{number}": torch.zeros(1) for number in range(100_000)}
+    assert (
+        "does not fit"
+        in refused(store(tmp_path / "a.safetensors", network, header_with(), **tensors)).message
+    )
+
+
+def test_a_pipe_is_no_weights_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.safetensors")
+    for read in (load_weights, checkpoint.read_header):
+        with pytest.raises(WeightsError, match="a pipe or a device"):
+            read(tmp_path / "a.safetensors")
 
 
 @pytest.mark.parametrize("text", ["null", "[]", "3", '"frcnn-1"', "{}", "{", "\0"])

@@ -493,6 +493,9 @@ def test_the_smallest_within_a_loss_of_map(weights, voc_folder) -> None:
     assert {path.name for path in Path("s").iterdir()} == {
         "c.safetensors", "c-curve.csv", "c-curve.svg",
     }  # fmt: skip
+    Path("s/c.safetensors").unlink()
+    again = f"compress -w {weights} --data {voc_folder} --curve voc --rank 4 --out s/c.safetensors"
+    assert "s/c-curve.csv exists already" in failure(run(again))
 
 
 def test_a_dry_run_shows_the_curve(weights, voc_folder) -> None:

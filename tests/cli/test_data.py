@@ -70,6 +70,19 @@ def test_one_split_and_a_picture_that_is_an_image(folder: Path) -> None:
     before = image.read_bytes()
     assert "is one of the images" in failure(run("data check", folder, f"--picture {image}"))
     assert image.read_bytes() == before
+    assert "is one of the images" in failure(
+        run("data check", folder, f"--overwrite --picture {image}")
+    )
+
+
+def test_a_picture_replaces_no_file_that_was_there(folder: Path) -> None:
+    Path("mine.jpg").write_text("mine")
+    assert "mine.jpg exists already" in failure(run("data check", folder, "--picture mine.jpg"))
+    assert Path("mine.jpg").read_text() == "mine"
+    run("data check", folder, "--overwrite --picture mine.jpg")
+    assert Path("mine.jpg").read_bytes() != b"mine"
+    for _ in range(2):  # files in runs/ are our own
+        assert run("data check", folder).exit_code == 0
 
 
 def test_a_dry_run_shows_the_same_facts(init: Path, folder: Path) -> None:

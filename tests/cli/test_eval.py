@@ -286,6 +286,17 @@ def test_a_report(saved) -> None:
     assert len(list(Path("out/curves").iterdir())) == 4
 
 
+@pytest.mark.parametrize("name", ["index.html", "images.csv", "curves/all.svg"])
+def test_a_report_replaces_no_page_that_was_there(saved, name) -> None:
+    Path("out/curves").mkdir(parents=True)
+    Path("out", name).write_text("mine")
+    command = f"eval --from {saved} --report out"
+    assert f"out/{name} exists already" in failure(run(command))
+    assert [path.read_text() for path in Path("out").rglob("*") if path.is_file()] == ["mine"]
+    assert run(f"{command} --overwrite").exit_code == 0
+    assert Path("out", name).read_text() != "mine"
+
+
 def test_training_takes_every_format(init, voc_folder, tmp_path) -> None:
     coco = write_coco(voc_folder, tmp_path / "coco")
     write_yolo(voc_folder, tmp_path / "yolo")

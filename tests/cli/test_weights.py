@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -107,6 +109,18 @@ def test_show(here) -> None:
         assert words in text
 
 
+def test_show_gives_strict_json(here: Path) -> None:
+    network, header = load_weights(here)
+    odd = replace(header, provenance={"a": [math.nan, -math.inf, 1.5]})
+    save_weights(Path("odd.safetensors"), network, odd)
+
+    def refuse(name: str) -> None:
+        raise ValueError(name)
+
+    shown = json.loads(run("show odd.safetensors --json").stdout, parse_constant=refuse)
+    assert shown["provenance"] == {"a": [None, None, 1.5]}
+
+
 def test_show_an_unknown_name() -> None:
     assert "unknown weights 'b'" in run("show b", status=1).stderr
 
@@ -194,6 +208,8 @@ def test_a_copy_may_detect_at_another_scale() -> None:
     run("export a --out b.safetensors --scale 123 --max-size 456")
     network, header = load_weights(Path("b.safetensors"))
     assert (header.scale, header.max_size) == (123, 456)
+    run("export a --out d.safetensors --scale 1 --max-size 10000")
+    run("show d.safetensors")  # which has no size of its own for so small an image
     run("export a --out c.safetensors")
     same, before = load_weights(Path("c.safetensors"))
     assert (before.scale, before.max_size) != (123, 456)

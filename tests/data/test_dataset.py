@@ -125,3 +125,12 @@ def test_renamed_classes_may_become_one(voc_folder: Path) -> None:
     assert [(each.labels == 1).sum() for each in joined.ground_truths()] == counts
     with pytest.raises(ConfigError, match="unknown class 'bal'"):
         dataset.renamed({"bal": "x"})
+
+
+@pytest.mark.parametrize("name", ["\ud800", "a\x1b[31m", "a" * 1001])
+def test_names_that_no_class_can_have(voc_folder: Path, name: str) -> None:
+    dataset = load_voc(voc_folder, "mine", "test", ())
+    with pytest.raises(DataError, match="has a class ") as error:
+        replace(dataset, classes=(*dataset.classes, name))
+    assert error.value.message.isascii()
+    assert error.value.message.isprintable()

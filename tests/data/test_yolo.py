@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import builtins
+import os
 import shutil
+import subprocess
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +12,7 @@ import pytest
 
 from formats import write_yolo
 from frcnn_cli.data.dataset import Dataset
+from frcnn_cli.data.images import read_bytes
 from frcnn_cli.data.voc import load_voc
 from frcnn_cli.data.yolo import load_yolo
 from frcnn_cli.errors import DataError, ImageError
@@ -145,6 +150,26 @@ def test_bad_settings(folder: Path, settings: str, message: str) -> None:
     with pytest.raises(DataError, match=message) as error:
         load_yolo(folder, "x", "val", ())
     assert len(error.value.message) < 1000
+
+
+def test_a_download_in_the_settings_is_not_run(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other tools run Python code and shell commands from this key where images are missing."""
+
+    def refuse(*arguments: object, **options: object) -> None:
+        raise AssertionError("something was run")
+
+    for owner, name in (
+        (builtins, "exec"), (os, "system"), (subprocess, "Popen"), (urllib.request, "urlopen"),
+    ):  # fmt: skip
+        monkeypatch.setattr(owner, name, refuse)
+    before = set(tmp_path.rglob("*"))
+    for download in (f"bash touch {tmp_path}/x", "https://a.invalid/x.zip", "|\n  import os"):
+        (folder / "data.yaml").write_text(f"names: [a]\ntrain: absent\ndownload: {download}\n")
+        with pytest.raises(DataError):
+            load_yolo(folder, "x", "train", ())
+    assert set(tmp_path.rglob("*")) == before
 
 
 def test_no_such_split_and_no_labels(folder: Path, tmp_path: Path) -> None:
@@ -327,3 +352,40 @@ def test_odd_tags_are_refused(folder: Path, names: str) -> None:
     (folder / "data.yaml").write_text(f"names: {names}\n")
     with pytest.raises(DataError):
         load_yolo(folder, "x", "val", ())
+
+
+def test_images_of_other_folders_are_told(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    for suffix in (".jpg", ".txt"):
+        source = next((folder / "images" / "val").iterdir())
+        label = folder / "labels" / "val" / f"{source.stem}.txt"
+        shutil.copy(source if suffix == ".jpg" else label, tmp_path / "outside" / f"z{suffix}")
+    names = "names: [ball, box, tile]\nval: list.txt\n"
+    (folder / "data.yaml").write_text(names)
+    inside = str(source.relative_to(folder))
+    (folder / "list.txt").write_text(f"{inside}\n../outside/z.jpg\n")
+    found = load_yolo(folder, "x", "val", ())
+    assert len(found) == 2
+    assert any("name 1 image in other folders, such as " in note for note in found.notes)
+    (folder / "list.txt").write_text(f"{inside}\nimages/val/../val/{source.name}\n")
+    assert not any("other folders" in note for note in load_yolo(folder, "x", "val", ()).notes)
+
+
+@pytest.mark.parametrize("line", ["/", "."])
+def test_a_list_of_what_has_no_name(folder: Path, line: str) -> None:
+    (folder / "data.yaml").write_text("names: [ball, box, tile]\nval: list.txt\n")
+    (folder / "list.txt").write_text(f"{line}\n")
+    with pytest.raises(DataError):
+        load_yolo(folder, "x", "val", ())
+
+
+def test_pipes_and_devices_in_a_list_are_not_opened(folder: Path) -> None:
+    (folder / "data.yaml").write_text("names: [ball, box, tile]\nval: list.txt\n")
+    os.mkfifo(folder / "pipe.jpg")
+    (folder / "link.jpg").symlink_to("pipe.jpg")
+    good = next((folder / "images" / "val").iterdir()).relative_to(folder)
+    (folder / "list.txt").write_text(f"{good}\npipe.jpg\nlink.jpg\n/dev/zero\n")
+    found = load_yolo(folder, "x", "val", ())
+    for path in found.paths[1:]:
+        with pytest.raises(ImageError, match="a pipe or a device"):
+            read_bytes(path)

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from frcnn_cli.data import csv_boxes
 from frcnn_cli.errors import ConfigError, FrcnnError, ImageError
 from frcnn_cli.inference.result import Result
-from frcnn_cli.inference.writers import WRITERS, Output
+from frcnn_cli.inference.writers import WRITERS, Output, class_file_names
 from frcnn_cli.structures import Detections
 
 CLASSES = ("ball", "box/lid", "tile")
@@ -100,6 +101,17 @@ def test_csv(tmp_path) -> None:
         "image": 'in/a,"b".jpg', "label": "ball", "score": "0.50000",
         "x1": "3.25", "y1": "4.00", "x2": "5.00", "y2": "8.50",
     }  # fmt: skip
+
+
+def test_text_in_csv_is_no_formula_for_a_spreadsheet(tmp_path) -> None:
+    found = replace(result('=HYPERLINK("x").jpg'), classes=("@SUM(A1)", "'=1", "-1"))
+    write(tmp_path, "csv", found, result("-a.jpg"))
+    lines = (tmp_path / "detections.csv").read_text().splitlines()
+    cells = [row[:2] for row in csv.reader(lines)]
+    assert not any(cell.startswith(("=", "+", "-", "@")) for row in cells for cell in row)
+    table = csv_boxes.load_csv(tmp_path / "detections.csv", tmp_path, None, ())
+    assert {path.name for path in table.paths} == {'=HYPERLINK("x").jpg', "-a.jpg"}
+    assert set(table.classes) == {"@SUM(A1)", "'=1", "ball", "box/lid"}
 
 
 def test_crops(tmp_path) -> None:
@@ -289,3 +301,11 @@ def test_class_names_do_not_leave_the_folder(tmp_path) -> None:
         output.add(found)
     assert {path.name for path in tmp_path.iterdir()} == {"out"}
     assert {path.name for path in (tmp_path / "out" / "crops").iterdir()} == {"_.._a", "_etc_b"}
+
+
+def test_file_names_of_ten_thousand_classes() -> None:
+    same = [f"{'a' * 60}{number}" for number in range(9_997)]
+    names = class_file_names([*same, "b\x1b[31m\n", "c-2", "C", "c"])
+    assert len({name.casefold() for name in names.values()}) == len(names)
+    assert names["b\x1b[31m\n"] == "b_[31m_"
+    assert names["c"] == "c-3"

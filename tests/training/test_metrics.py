@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import csv
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from frcnn_cli.errors import DataError
 from frcnn_cli.training.metrics import (
     COLUMNS,
     MetricsLog,
@@ -92,6 +94,26 @@ def test_tensorboard_reads_the_events(tmp_path) -> None:
     values = [(each.step, round(each.value, 4)) for each in events.Scalars("train/cls")]
     assert values == [(1, 0.5), (2, 0.4)]
     assert events.Scalars("val/mean_ap")[0].value == pytest.approx(0.3)
+
+
+def test_rows_that_hold_no_finite_numbers_are_left_out(tmp_path) -> None:
+    path = tmp_path / "metrics.csv"
+    header = ",".join(COLUMNS).encode()
+    good = b"1,0.5,0.25,0.001,30,90,0.75,4,0.01,0.5"
+    bad = (
+        good.replace(b"0.25", each) for each in (b"nan", b"inf", b"-1e999", b"\xff\0", b"", b'"')
+    )
+    path.write_bytes(b"\r\n".join([header, good, *bad, b"x" * 200_000, good[:-9]]))
+    assert len(read_rows(path)) == 1
+    with MetricsLog(tmp_path, 5) as log:
+        assert log.validations_since_best == 0
+    assert len(rows(path)) == 2
+    path.write_bytes(b"\xff\xfe")
+    assert read_rows(path) == []
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(DataError, match="a pipe or a device"):
+        read_rows(path)
 
 
 @pytest.mark.parametrize("content", ["", "iteration,cls\n", "iteration,cls\nx,y\n1\n1,\n"])

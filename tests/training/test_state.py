@@ -12,6 +12,7 @@ from frcnn_cli.data.voc import load_voc
 from frcnn_cli.errors import ConfigError, DataError, FrcnnError
 from frcnn_cli.runtime.paths import WEIGHTS_FILE
 from frcnn_cli.training.state import STATE_FILE, STATE_TYPES, read_state
+from full_disk import check_every_write
 from tiny_training import CONFIG, make_trainer
 
 
@@ -45,6 +46,23 @@ def test_a_full_disk_leaves_the_last_checkpoint(
         trainer.save()
     assert "space on the disk" in error.value.hint
     assert kept == {path.name: path.read_bytes() for path in (tmp_path / "run").glob("*.[ps]*")}
+
+
+def test_whichever_write_fails_the_checkpoint_is_whole(dataset, source, init, tmp_path) -> None:
+    trainer = make_trainer(dataset, source, init, tmp_path / "run")
+    (tmp_path / "all").mkdir()
+
+    def commit(folder: Path) -> None:
+        trainer.folder = folder
+        trainer.save()
+
+    def same(path: Path, content: bytes) -> bool:
+        if path.name != STATE_FILE:
+            return path.read_bytes() == content
+        # torch writes the name of the part file into it
+        return path.stat().st_size == len(content) and bool(read_state(path.parent))
+
+    assert check_every_write(tmp_path / "all", commit, same=same) > 8
 
 
 @pytest.mark.parametrize("content", [None, b"", b"not a checkpoint"])

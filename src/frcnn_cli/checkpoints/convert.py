@@ -26,6 +26,7 @@ from ..models.backbones import BACKBONES, backbone_spec
 from ..models.detectors import build_network
 from ..models.region_network import RegionNetwork
 from ..runtime.files import write_atomically
+from ..structures import unfit_class_name
 from .caffe import Blob, read_caffemodel
 from .pretrained import PIXELS, initialise, load_state_dict
 from .weights import WeightsHeader, save_weights
@@ -89,6 +90,8 @@ def import_weights(
         _save_imagenet_weights(target, backbone_name, state)
         return ConvertedWeights(backbone_name, None)
     classes = tuple(classes) or VOC_CLASSES
+    if unfit_class_name(classes) is not None:
+        raise ConfigError("a name in --classes cannot be used", "expected short names in UTF-8")
     network, ranks = _build_detector(file, backbone_name, state, len(classes))
     header = WeightsHeader(
         backbone=backbone_name,

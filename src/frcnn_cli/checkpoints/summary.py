@@ -9,6 +9,7 @@ from typing import Any
 from safetensors import safe_open
 from torch import nn
 
+from ..config import MIN_SIDE
 from .weights import load_weights
 
 
@@ -23,7 +24,8 @@ def describe(path: Path) -> dict[str, Any]:
         checksum = hashlib.file_digest(file, "sha256").hexdigest()
     with safe_open(path, framework="pt") as tensors:
         dtypes = {tensors.get_slice(key).get_dtype() for key in tensors.keys()}  # noqa: SIM118
-    size = header.scale, min(header.scale * 4 // 3, header.max_size)
+    short_side = max(header.scale, MIN_SIDE)
+    size = short_side, max(short_side, min(short_side * 4 // 3, header.max_size))
     return {
         "path": str(path),
         "bytes": path.stat().st_size,

@@ -10,8 +10,8 @@ and its score function.
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ..config import MAX_SIDE, Geometry
+from ..config import MAX_SIDE, DetectConfig, Geometry
 from ..errors import WeightsError, reason
 from ..models.backbones import BACKBONES
 from ..models.detectors import DEFAULT_DETECTOR, DETECTORS, DetectorSpec, build_network
@@ -30,13 +30,18 @@ from ..models.region_network import SCORE_FUNCTIONS, RegionNetwork
 from ..models.region_operators import REGION_OPERATORS
 from ..models.warp import Warp
 from ..runtime.files import write_atomically
-from ..structures import PixelStatistics
+from ..runtime.safe_read import open_regular
+from ..structures import PixelStatistics, unfit_class_name
 
 FORMAT = "frcnn-3"
 _OLD_FORMATS = ("frcnn-1", "frcnn-2")  # without and with a prefilter
 _KEY = "frcnn"  # of the header in the file's metadata
 _HINT = "expected a .safetensors file written by frcnn train or frcnn compress"
 _MAX_CLASSES = 10_000
+_MAX_PIXEL = 1e6  # of means and deviations, which are 255 at most where they mean anything
+# A file of weights may ask for images of so many pixels; for more the user must ask. SqueezeNet
+# takes 300 MB for them.
+_MAX_UNASKED_PIXELS = 2**22
 IMAGE_SKETCH = "image_sketch"  # in the provenance: the ContentSketch of the training images
 
 
@@ -103,25 +108,19 @@ def load_weights(path: Path) -> tuple[RegionNetwork, WeightsHeader]:
     Raises:
         WeightsError: the file is not a weights file, is damaged, or does not fit its own header.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = _parse_header(path, file.metadata())
-            with _NoInitialisation():
-                network = build_network(header.backbone, len(header.classes), header.detector_spec)
-                network.set_ranks(header.ranks)
-                network.set_prefilter(header.prefilter)
-            names = {_network_key(key): key for key in file.keys()}  # noqa: SIM118
-            shapes = {key: tuple(file.get_slice(name).get_shape()) for key, name in names.items()}
-            _check_shapes(path, network, shapes)
-            # copied, since the file may change while the network is used
-            tensors = {
-                key: file.get_tensor(name).to(torch.float32, copy=True)
-                for key, name in names.items()
-            }
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(
-            f"{path} is not a weights file that can be read: {reason(error)}", _HINT
-        ) from None
+    with _opened(path) as file:
+        header = _parse_header(path, file.metadata())
+        with _NoInitialisation():
+            network = build_network(header.backbone, len(header.classes), header.detector_spec)
+            network.set_ranks(header.ranks)
+            network.set_prefilter(header.prefilter)
+        names = {_network_key(key): key for key in file.keys()}  # noqa: SIM118
+        shapes = {key: tuple(file.get_slice(name).get_shape()) for key, name in names.items()}
+        _check_shapes(path, network, shapes)
+        # copied, since the file may change while the network is used
+        tensors = {
+            key: file.get_tensor(name).to(torch.float32, copy=True) for key, name in names.items()
+        }
     network.load_state_dict(tensors, assign=True)
     if not all(map(_is_finite, tensors.values())):
         raise WeightsError(f"{path} holds NaN or infinite weights", "train again")
@@ -134,10 +133,22 @@ def read_header(path: Path) -> WeightsHeader:
     Raises:
         WeightsError: the file is not a weights file.
     """
+    with _opened(path) as file:
+        return _parse_header(path, file.metadata())
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Open a safetensors file.
+
+    Raises:
+        WeightsError: it cannot be read as one, here or in the block.
+    """
     try:
+        open_regular(path).close()  # safe_open waits for ever at a pipe
         with safe_open(path, framework="pt") as file:
-            return _parse_header(path, file.metadata())
-    except (SafetensorError, OSError) as error:
+            yield file
+    except (SafetensorError, OSError, ValueError) as error:
         raise WeightsError(
             f"{path} is not a weights file that can be read: {reason(error)}", _HINT
         ) from None
@@ -148,6 +159,22 @@ def is_half(path: Path) -> bool:
     with safe_open(path, framework="pt") as file:
         types = {file.get_slice(key).get_dtype() for key in file.keys()}  # noqa: SIM118
     return bool(types == {"F16"})
+
+
+def check_input_size(header: WeightsHeader, config: DetectConfig) -> None:
+    """Check that images do not become very large because a file of weights says so.
+
+    Raises:
+        WeightsError: they become larger than _MAX_UNASKED_PIXELS, and `config` does not say so.
+    """
+    long_side = config.max_size or header.max_size
+    short_side = min(max(config.scales or (header.scale,)), long_side)
+    is_asked = config.scales and config.max_size
+    if short_side * long_side > _MAX_UNASKED_PIXELS and not is_asked:
+        raise WeightsError(
+            f"the weights enlarge images to {short_side}×{long_side} pixels, which takes gigabytes",
+            f"if you want that, add --scales {short_side} --max-size {long_side}",
+        )
 
 
 def is_weights_file(metadata: Mapping[str, str] | None) -> bool:
@@ -237,19 +264,17 @@ def _ranks(data: dict[str, Any]) -> dict[str, int]:
 
 
 def _is_valid(header: WeightsHeader) -> bool:
-    names = (
-        header.backbone, header.detector, header.region_operator, header.score_function,
-        *header.classes,
-    )  # fmt: skip
+    names = (header.backbone, header.detector, header.region_operator, header.score_function)
+    sizes = (header.scale, header.max_size)
     mean, std = header.pixels.mean, header.pixels.std
     return (
         1 <= len(set(header.classes)) == len(header.classes) <= _MAX_CLASSES
         and all(isinstance(name, str) for name in names)
+        and unfit_class_name(header.classes) is None
         and len(mean) == len(std) == 3
-        and all(math.isfinite(value) for value in mean)
-        and all(0 < value < math.inf for value in std)
-        and isinstance(header.scale, int)
-        and isinstance(header.max_size, int)
+        and all(abs(value) <= _MAX_PIXEL for value in mean)
+        and all(1 / _MAX_PIXEL <= value <= _MAX_PIXEL for value in std)
+        and all(type(size) is int for size in sizes)
         and 1 <= header.scale <= header.max_size <= MAX_SIDE
         and isinstance(header.provenance, dict)
         and (header.warp is None or header.warp.is_valid)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..config import BenchConfig
-from ..runtime.files import write_text
+from ..runtime.files import check_absent, write_text
 from ..runtime.paths import proposals_dir
 from .config_options import FromConfig, options_of
-from .console import progress_lines, stderr, stdout
-from .options import Config, Json, Quiet
+from .console import dumps, progress_lines, stderr, stdout
+from .options import Config, Json, Overwrite, Quiet
 
 if TYPE_CHECKING:
     from ..bench.bench import Bench
@@ -26,6 +25,7 @@ def bench(
     svg: Annotated[
         Path | None, typer.Option(help="Write a chart of the shares of the stages (Figure 2).")
     ] = None,
+    overwrite: Overwrite = False,
     json: Json = False,
     quiet: Quiet = False,
     config: Config = None,
@@ -42,6 +42,8 @@ def bench(
     from ..bench.bench import bench as run
     from ..bench.chart import stage_chart
 
+    if svg is not None:
+        check_absent(svg, overwrite, "--svg")
     result = run(settings, proposals_dir(), progress_lines(quiet))
     if svg is not None:
         write_text(svg, stage_chart(result))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
 from ..errors import DataError
-from .console import ProgressLine, stderr, stdout
+from .console import ProgressLine, dumps, stderr, stdout
 
 if TYPE_CHECKING:
     from ..proposers.cache import ProposalSource

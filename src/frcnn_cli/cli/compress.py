@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from json import dumps
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +15,7 @@ from ..runtime.files import check_absent
 from ..runtime.paths import RUNS, known_weights, last_run
 from .compress_tables import show_costs, show_points, show_report
 from .config_options import FromConfig, options_of
-from .console import progress_lines, stderr, stdout
+from .console import dumps, progress_lines, stderr, stdout
 from .options import (
     Config,
     Data,
@@ -109,6 +108,7 @@ def compress(
     from ..checkpoints.weights import read_header
     from ..compression.compress import compress as run
     from ..compression.compress import default_target
+    from ..compression.curve import curve_files
     from ..runtime.device import keep_freed_memory
 
     keep_freed_memory()
@@ -121,7 +121,8 @@ def compress(
         return
     target = None if dry_run else out or default_target(source, settings)
     if target is not None:
-        check_absent(target, overwrite)
+        for file in (target, *(curve_files(target) if curve is not None else ())):
+            check_absent(file, overwrite)
     measured_on = None
     if curve is not None:
         measured_on = open_named(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,15 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
     from ..runtime.progress import Progress
+
+
+def dumps(value: Any) -> str:
+    """JSON for stdout; NaN and infinity, which JSON does not have, become null."""
+    try:
+        return json.dumps(value, allow_nan=False)
+    except ValueError:
+        strict = json.loads(json.dumps(value), parse_constant=lambda name: None)
+        return json.dumps(strict)
 
 
 class _Console(Console):

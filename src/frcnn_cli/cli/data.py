@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,9 +10,10 @@ import typer
 
 from ..data.registry import HELP, open_dataset, open_splits
 from ..errors import DataError
-from .console import progress_lines, stderr, stdout
+from ..runtime.files import check_absent, write_atomically
+from .console import dumps, progress_lines, stderr, stdout
 from .data_tables import show_check
-from .options import Config, Data, Jobs, Json, Limit, Quiet, Split
+from .options import Config, Data, Jobs, Json, Limit, Overwrite, Quiet, Split
 
 if TYPE_CHECKING:
     from ..data.check_data import DataCheck
@@ -45,6 +45,7 @@ def check(
             show_default=False,
         ),
     ] = None,
+    overwrite: Overwrite = False,
     jobs: Jobs = None,
     json: Json = False,
     quiet: Quiet = False,
@@ -65,15 +66,16 @@ def check(
     else:
         splits = [open_dataset(dataset, data, split, on_message=stderr.print)]
     splits = [each.limited(limit) for each in splits]
+    picture = _picture_file(splits[0], picture, overwrite)
     found = check_data(splits, threads=jobs, progress=progress_lines(quiet))
-    drawn = _draw(splits[0], picture)
+    _draw(splits[0], picture)
     if json:
-        print(dumps(check_json(found, drawn)))
+        print(dumps(check_json(found, picture)))
     else:
         for note in () if quiet else dict.fromkeys(note for each in splits for note in each.notes):
             stderr.print(note)
         show_check(found)
-        stdout.print(f"sample annotations: {drawn}", soft_wrap=True)
+        stdout.print(f"sample annotations: {picture}", soft_wrap=True)
     if found.problems:
         rest = len(found.problems) - 1
         raise DataError(
@@ -109,15 +111,20 @@ def check_json(found: DataCheck, drawn: Path) -> dict[str, Any]:
     }
 
 
-def _draw(dataset: Dataset, picture: Path | None) -> Path:
-    """Write the picture of sample annotations."""
-    from ..inference.annotation_grid import annotation_grid
-    from ..runtime.files import write_atomically
-
+def _picture_file(dataset: Dataset, picture: Path | None, overwrite: bool) -> Path:
+    """The file of the picture of sample annotations; without an option, one in FOLDER."""
     name = f"{dataset.name}-{dataset.split}.jpg".replace(":", "-").replace("/", "-")
     path = picture or FOLDER / name
     if path.resolve() in {each.resolve() for each in dataset.paths}:
         raise DataError(f"{path} is one of the images", "choose another --picture")
+    if picture is not None:
+        check_absent(picture, overwrite, "--picture")
+    return path
+
+
+def _draw(dataset: Dataset, path: Path) -> None:
+    """Write the picture of sample annotations."""
+    from ..inference.annotation_grid import annotation_grid
+
     grid = annotation_grid(dataset)
     write_atomically(path, lambda part: grid.save(part, format="JPEG", quality=90))
-    return path

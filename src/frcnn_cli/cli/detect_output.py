@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import DataError
-from .console import ProgressLine, stderr
+from .console import ProgressLine, dumps, stderr
 
 if TYPE_CHECKING:
     from ..inference.profile import Profile

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from json import dumps
 from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -12,8 +11,9 @@ import typer
 from ..config import DetectConfig, candidates_only, check
 from ..data.registry import HELP
 from ..errors import ConfigError, FrcnnError
+from ..runtime.files import check_absent
 from .config_options import FromConfig, options_of
-from .console import ProgressLine, say_error, stderr
+from .console import ProgressLine, dumps, say_error, stderr
 from .eval_tables import (
     class_table,
     comparison_json,
@@ -31,6 +31,7 @@ from .options import (
     Limit,
     Map,
     Method,
+    Overwrite,
     Quiet,
     SkipDamaged,
     Split,
@@ -99,6 +100,7 @@ def evaluate(
     report: Annotated[
         Path | None, typer.Option(help="Folder for a report on the result: index.html.")
     ] = None,
+    overwrite: Overwrite = False,
     compare: Annotated[
         tuple[Path, Path] | None,
         typer.Option(help="Test whether the second of two files, as for --from, is better."),
@@ -143,6 +145,11 @@ def evaluate(
             "--compare excludes --from, --save, --report and --fail-under",
             "evaluate each file by itself for these",
         )
+    if report is not None:
+        from ..evaluation.report.report import REPORT_FILES, write_report
+
+        for name in REPORT_FILES:
+            check_absent(report / name, overwrite, "--report")
     files = list(compare) if compare is not None else [detections] if detections else []
     weights_file = None if files else choose_weights(weights, quiet)
     if weights_file is not None and dataset is None and data is None:
@@ -198,8 +205,6 @@ def evaluate(
         other = original.select_classes(chosen).evaluate(metric, score)
         answer["protocols"] = {"py-faster-rcnn": result.mean_ap, "fast-rcnn": other.mean_ap}
     if report is not None:
-        from ..evaluation.report.report import write_report
-
         with ProgressLine("writing the report", len(detected.dataset), "images", quiet) as progress:
             page = write_report(
                 report,

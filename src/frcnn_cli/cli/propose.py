@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from json import dumps
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,7 +16,7 @@ from ..data.registry import SPECS, names_dataset
 from ..errors import ConfigError, DataError, unknown_name
 from ..runtime.files import check_absent, write_text
 from .cache_admin import administer_cache
-from .console import ProgressLine, stderr, stdout
+from .console import ProgressLine, dumps, stderr, stdout
 from .options import (
     Config,
     Data,

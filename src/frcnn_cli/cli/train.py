@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict, fields, replace
 from functools import partial
-from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -19,7 +18,7 @@ from ..runtime.files import size_text
 from ..runtime.launcher import is_first_process
 from ..runtime.paths import RUNS, find_weights
 from .config_options import FromConfig, options_of
-from .console import progress_lines, stderr
+from .console import dumps, progress_lines, stderr
 from .data_tables import show_check
 from .options import (
     Config,

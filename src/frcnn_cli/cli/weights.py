@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from json import dumps
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +11,7 @@ import typer
 from ..config import MAX_SIDE, TrainConfig
 from ..errors import ConfigError, FrcnnError
 from ..runtime.paths import WEIGHTS_SUFFIX, find_weights, home, weights_dirs
-from .console import stdout
+from .console import dumps, stdout
 from .options import Json
 
 weights = typer.Typer(no_args_is_help=True, rich_markup_mode=None)

@@ -203,15 +203,20 @@ def to_csv(points: Sequence[Point]) -> str:
     return text.getvalue()
 
 
+def curve_files(weights: Path) -> list[Path]:
+    """The files of a curve beside a weights file: WEIGHTS-curve.csv and WEIGHTS-curve.svg."""
+    return [weights.with_name(f"{weights.stem}-curve{end}") for end in (".csv", ".svg")]
+
+
 def write_curve(
     weights: Path, points: Sequence[Point], method: Method, chosen: Ranks
 ) -> list[Path]:
     """Write the table and the chart beside a weights file.
 
     Returns:
-        The two paths, WEIGHTS-curve.csv and WEIGHTS-curve.svg.
+        The two paths; see `curve_files`.
     """
-    table, chart = (weights.with_name(f"{weights.stem}-curve{end}") for end in (".csv", ".svg"))
+    table, chart = curve_files(weights)
     write_text(table, to_csv(points))
     write_text(chart, draw_curve(points, method, chosen))
     return [table, chart]

@@ -12,11 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..config import MIN_SIDE
 from ..ops import boxes as box_ops
 from ..structures import Batch, RoiTargets
 from . import transforms
-
-MIN_SIDE = 32  # pixels; the convolutions of some backbones reduce smaller images to nothing
 
 
 @dataclass(frozen=True, kw_only=True)

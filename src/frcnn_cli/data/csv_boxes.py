@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError, counted, short_list
+from ..runtime.csv_cells import plain_text
 from ..runtime.safe_read import read_beginning, read_text
 from .annotation import Annotation
 from .annotation_size import (
@@ -216,6 +217,7 @@ def _read(path: Path) -> _Table:
                 for key, cell in zip(keys, map(str.strip, cells), strict=False)
                 if key
             }
+            row |= {key: plain_text(row[key]) for key in ("image", "label") if key in row}
             image, where = row.get("image"), f"{path}:{rows.line_num}"
             if not image:
                 raise DataError(f"{where}: no image", "mend the row")

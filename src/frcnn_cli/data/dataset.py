@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..errors import DataError, unknown_name
 from ..ops import boxes as box_ops
-from ..structures import GroundTruth
+from ..structures import MAX_CLASS_NAME, GroundTruth, unfit_class_name
 from . import images
 from .annotation import Annotation
 from .annotation_size import place_boxes
@@ -116,6 +116,14 @@ class Dataset:
     category_ids: Mapping[str, int] = field(default_factory=dict)
     # what was left out or changed when the files were read, one sentence each
     notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        unfit = unfit_class_name(self.classes)
+        if unfit is not None:
+            raise DataError(
+                f"{self.name} has a class {ascii(unfit)[:40]}",
+                f"expected names of at most {MAX_CLASS_NAME} letters, without control characters",
+            )
 
     def __len__(self) -> int:
         return len(self.paths)

@@ -8,6 +8,7 @@ corners of an outline, all as fractions of the sides of the displayed image.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import chain
@@ -69,6 +70,9 @@ def load_yolo(root: Path, name: str, split: str | None, default_splits: Sequence
     if missing:
         of = counted(missing, "image", "images")
         notes.append(f"took {of} of {len(paths)} for background, for want of a label file")
+    if outside := _outside(paths, (settings.root, *settings.bases)):
+        of = counted(len(outside), "image", "images")
+        notes.append(f"the settings name {of} in other folders, such as {outside[0]}")
     annotations, row_notes = _annotations(paths, labels, settings)
     return Dataset(
         name=name,
@@ -172,6 +176,8 @@ class _ImageLists:
 
     def _listed(self, line: str, place: Path, locator: ImageLocator) -> Path:
         plain = place.parent / line.replace("\\", "/")
+        if not plain.name:
+            raise DataError(f"{place} lists {line}, which is no image", HINT)
         if plain.is_file():
             return plain
         found = locator.find(line)
@@ -180,6 +186,14 @@ class _ImageLists:
         if str(place) not in {key.partition(":")[0] for key in self._moved}:
             self._moved[f"{place}: {line}"] = found
         return found
+
+
+def _outside(paths: Iterable[Path], folders: Iterable[Path]) -> list[Path]:
+    """The paths that lie in none of some folders; no folder has the whole file system."""
+    absolute = (os.path.abspath(folder) for folder in folders)
+    below = tuple(os.path.join(each, "") for each in absolute if each != os.path.dirname(each))
+    plain = (Path(os.path.abspath(path)) for path in paths)
+    return [path for path in plain if not str(path).startswith(below)]
 
 
 def _ids(paths: Sequence[Path], root: Path) -> tuple[str, ...]:

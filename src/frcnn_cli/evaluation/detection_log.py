@@ -7,6 +7,7 @@ in pixels, as everywhere in this project.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Sequence
@@ -85,8 +86,6 @@ class DetectionLog:
         Raises:
             DataError: the file cannot be written.
         """
-        if self._file is None:
-            self._file = self._open()
         line = {
             "image": image_id,
             "bytes": file_size,
@@ -96,27 +95,26 @@ class DetectionLog:
             "scores": [float(str(score)) for score in detections.scores],
             "labels": detections.labels.tolist(),
         }
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
-
-    def _open(self) -> TextIOWrapper:
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            file = self.path.open("a", encoding="utf-8")
+            if self._file is None:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self._file = self.path.open("a", encoding="utf-8")
+                if not self._file.tell():
+                    self._file.write(self.header.line())
+            self._file.write(json.dumps(line) + "\n")
+            self._file.flush()
         except OSError as error:
             raise DataError(
                 f"cannot write {self.path}: {reason(error)}", _OTHER_FILE_HINT
             ) from None
-        if not file.tell():
-            file.write(self.header.line())
-        return file
 
     def __enter__(self) -> DetectionLog:
         return self
 
     def __exit__(self, *exception: object) -> None:
         if self._file is not None:
-            self._file.close()
+            with contextlib.suppress(OSError):  # of a line that could not be written before
+                self._file.close()
 
 
 def _ends_in_header(path: Path, line: bytes) -> bool:

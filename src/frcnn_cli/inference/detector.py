@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from ..checkpoints.weights import WeightsHeader, load_weights
+from ..checkpoints.weights import WeightsHeader, check_input_size, load_weights
 from ..config import SHOWN_SCORE, DetectConfig
 from ..data.collate import PreprocessedImage, collate, preprocess_scales
 from ..data.sources import Source, as_source
@@ -160,12 +160,13 @@ class Detector:
                 SHOWN_SCORE and the fastest precision of the device.
             device: auto, cpu, cuda or cuda:N.
         Raises:
-            WeightsError: see `find_weights` and `load_weights`.
+            WeightsError: see `find_weights`, `load_weights` and `check_input_size`.
             ConfigError: see `find_weights` and `Detector`.
         """
         network, header = load_weights(find_weights(str(weights)))
         proposals = proposals or ProposalSource(selective_search(), proposals_dir())
         config = config or DetectConfig(score_threshold=SHOWN_SCORE, precision="auto")
+        check_input_size(header, config)
         return cls(network, header, proposals, config, device)
 
     def timed_by(self, hook: StageHook) -> Detector:

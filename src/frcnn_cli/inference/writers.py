@@ -11,6 +11,7 @@ import csv
 import io
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +22,7 @@ from PIL import Image
 
 from ..data.sources import is_video
 from ..errors import ConfigError, FrcnnError, ImageError, reason, unknown_name
+from ..runtime.csv_cells import cell
 from ..runtime.files import part_file, put_in_place, write_atomically, write_text
 from .result import Result, coco_id
 
@@ -287,8 +289,9 @@ class _Csv(_AppendingWriter):
         if not self._begun:
             self._begun = True
             rows.writerow(("image", "label", "score", "x1", "y1", "x2", "y2"))
+        name = cell(result.name)
         for label, score, box in result:
-            rows.writerow((result.name, label, f"{score:.5f}", *(f"{v:.2f}" for v in box)))
+            rows.writerow((name, cell(label), f"{score:.5f}", *(f"{v:.2f}" for v in box)))
         self._file.write(text.getvalue())
 
     def finish(self) -> None:
@@ -399,12 +402,14 @@ def _key(stem: str) -> str:
 def class_file_names(classes: Sequence[str]) -> dict[str, str]:
     """Class name -> a unique text that can be part of a file name."""
     names: dict[str, str] = {}
+    uses: Counter[str] = Counter()  # of the names without and with numbers, in small letters
     for name in classes:
-        short = name.replace("/", "_").replace("\\", "_").replace("\0", "_").lstrip(".") or "_"
+        short = "".join(c if c.isprintable() and c not in "/\\" else "_" for c in name)
+        short = short.lstrip(".") or "_"
         short = base = os.fsencode(short)[:_MAX_CLASS_BYTES].decode(errors="ignore")
-        number = 1
-        while short.casefold() in map(str.casefold, names.values()):
-            number += 1
-            short = f"{base}-{number}"
+        while uses[short.casefold()]:
+            uses[base.casefold()] += 1
+            short = f"{base}-{uses[base.casefold()]}"
+        uses[short.casefold()] += 1
         names[name] = short
     return names

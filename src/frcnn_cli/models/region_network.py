@@ -289,8 +289,9 @@ class RegionNetwork(nn.Module):
         return self._convolution_flops((self.warp.side, self.warp.side)) if self.warp else 0
 
     def _convolution_flops(self, size: tuple[int, int]) -> int:
-        image = torch.zeros((1, 3, *size), device=self.device, dtype=self.dtype)
-        return convolution_flops(self.features, image)
+        features = copy.deepcopy(self.features).to("meta")  # where nothing is computed
+        image = torch.zeros((1, 3, *size), device="meta", dtype=self.dtype)
+        return convolution_flops(features, image)
 
     def head_flops(self) -> int:
         """Floating-point operations of the box head and the predictor, for one RoI."""

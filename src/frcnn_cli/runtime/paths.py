@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import tempfile
 from pathlib import Path
 
-from ..errors import DataError, WeightsError, unknown_name
+from ..errors import DataError, FrcnnError, WeightsError, unknown_name
 
 PACKAGE = Path(__file__).parent.parent
 DEFAULT_WEIGHTS = "efficientnet_lite0-voc07-train"
@@ -36,14 +37,39 @@ def home() -> Path:
 
 
 def _user_cache() -> Path:
-    """The folder of the user's cache, which is among the temporary files where there is no home."""
+    """The folder of the user's cache, which is among the temporary files where there is no home.
+
+    Raises:
+        FrcnnError: that folder is not the user's own: see `_own_temporary_folder`.
+    """
     named = os.environ.get("XDG_CACHE_HOME")
     if named:
         return Path(named)
     try:
         return Path.home() / ".cache"
     except RuntimeError:  # no HOME, and no entry in the list of users
-        return Path(tempfile.gettempdir()) / f"cache-{os.getuid()}"
+        return _own_temporary_folder(f"cache-{os.getuid()}")
+
+
+def _own_temporary_folder(name: str) -> Path:
+    """A folder among the temporary files that only this user can write to, made where it is absent.
+
+    Raises:
+        FrcnnError: somebody else made it, or can write to it, and may have put weights there.
+    """
+    folder = Path(tempfile.gettempdir()) / name
+    with contextlib.suppress(OSError):  # what cannot be made is told when it is written to
+        folder.mkdir(mode=0o700)
+    try:
+        status = folder.lstat()
+    except OSError:
+        return folder
+    is_own = status.st_uid == os.getuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    if not (is_own and stat.S_ISDIR(status.st_mode)):
+        raise FrcnnError(
+            f"{folder} is not a folder of yours alone", "set FRCNN_HOME to a folder of your own"
+        )
+    return folder
 
 
 def proposals_dir() -> Path:

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from ..config import TrainConfig
+from ..config import MIN_SIDE, TrainConfig
 from ..data import transforms
-from ..data.collate import MIN_SIDE, collate
+from ..data.collate import collate
 from ..data.dataset import Dataset
 from ..errors import FrcnnError, reason
 from ..proposers.cache import ProposalSource

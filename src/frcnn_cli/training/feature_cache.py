@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..data.collate import MIN_SIDE
+from ..config import MIN_SIDE
 from ..data.transforms import Normalizer
 from ..models.region_network import RegionNetwork
 from ..runtime.files import write_atomically

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import importlib.util
+import math
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, fields
@@ -14,6 +15,7 @@ from statistics import fmean
 from typing import Any
 
 from ..runtime.files import write_atomically, write_text
+from ..runtime.safe_read import MAX_TEXT_BYTES, read_bytes
 from ..runtime.svg import Series, axis, line_chart
 
 METRICS_FILE = "metrics.csv"
@@ -188,17 +190,21 @@ def write_class_row(folder: Path, iteration: int, ap: Mapping[str, float]) -> No
 def read_rows(path: Path) -> list[list[float]]:
     """The rows of numbers in a CSV file with a header.
 
-    A missing file has no rows. Rows that were cut off when a process was killed are left out.
+    A missing file has no rows. Rows that were cut off when a process was killed, and others that
+    are not finite numbers, are left out.
+
+    Raises:
+        DataError: the file cannot be read.
     """
     if not path.exists():
         return []
-    with path.open(newline="") as file:
-        header, *lines = [*csv.reader(file)] or [[]]
+    content = read_bytes(path, "remove the file", MAX_TEXT_BYTES).decode("utf-8", "replace")
+    lines = [line.split(",") for line in content.splitlines()]
     rows = []
-    for line in lines:
+    for line in lines[1:]:
         with contextlib.suppress(ValueError):
             rows.append([float(cell) for cell in line])
-    return [row for row in rows if len(row) == len(header)]
+    return [row for row in rows if len(row) == len(lines[0]) and all(map(math.isfinite, row))]
 
 
 def smooth_curve(rows: Sequence[Sequence[float]], column: int) -> list[tuple[float, float]]:

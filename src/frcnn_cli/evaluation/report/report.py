@@ -14,6 +14,7 @@ import numpy as np
 
 from ...data.dataset import Dataset
 from ...proposers.cache import ProposalSource
+from ...runtime.csv_cells import cell
 from ...runtime.files import write_text
 from ..confusion import ImageCounts, confusion_matrix, image_counts
 from ..diagnosis import ERROR_TYPES, MISSED, Diagnosis, by_size, diagnose, score_histogram
@@ -25,6 +26,7 @@ from .gallery import error_examples
 from .page import ClassRow, Confusion, ErrorRow, ImageRow, Page
 from .proposal_recall import proposal_recall
 
+REPORT_FILES = ("index.html", "images.csv", "curves/all.svg")
 EXAMPLES_PER_TYPE = 12
 WORST_IMAGES = 20
 MATRIX_CLASSES = 31  # the most, background included, of which the matrix is shown
@@ -113,12 +115,13 @@ def write_report(
         recall_note=recall_note,
         examples=error_examples(evaluation.matched, diagnosis, dataset, EXAMPLES_PER_TYPE),
     )
-    write_text(folder / "index.html", page.html())
-    write_text(folder / "images.csv", _images_csv(rows))
-    write_text(folder / "curves" / "all.svg", charts.curve_sheet(curves, SHEET_COLUMNS))
+    page_file, images_file, sheet_file = (folder / name for name in REPORT_FILES)
+    write_text(page_file, page.html())
+    write_text(images_file, _images_csv(rows))
+    write_text(sheet_file, charts.curve_sheet(curves, SHEET_COLUMNS))
     for name, curve in zip(_file_names(evaluation.classes), curves, strict=True):
         write_text(folder / "curves" / f"{name}.svg", charts.with_style(curve))
-    return folder / "index.html"
+    return page_file
 
 
 def _similar_labels(dataset: Dataset) -> list[list[int]]:
@@ -194,7 +197,7 @@ def _images_csv(rows: Sequence[ImageRow]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["image", "found", "false", "missed"])
-    writer.writerows([row.name, row.found, row.false, row.missed] for row in rows)
+    writer.writerows([cell(row.name), row.found, row.false, row.missed] for row in rows)
     return text.getvalue()
 
 
