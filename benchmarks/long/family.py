@@ -46,8 +46,6 @@ VARIANTS: dict[str, tuple[str, dict[str, object]]] = {
     "class-agnostic boxes": ("fast_rcnn", {"class_agnostic": True}),
     "difficult objects": ("fast_rcnn", {"difficult": True}),
     "classification alone": ("fast_rcnn", {"loc_weight": 0.0}),
-    "hard examples": ("fast_rcnn", {"mined_rois": 1024, "bg_low": 0.0}),
-    "background from IoU 0": ("fast_rcnn", {"bg_low": 0.0}),
 }
 
 

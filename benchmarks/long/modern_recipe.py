@@ -1,6 +1,6 @@
 """What each choice of `--recipe modern` gives: short runs, each with one setting changed.
 
-    python benchmarks/long/modern_recipe.py [--only NAME ...] [--dropout 0.5] [--iterations 1000]
+    python benchmarks/long/modern_recipe.py [--only NAME ...] [--seed 3] [--iterations 1000]
 
 SqueezeNet 1.1 is trained on VOC2007 `train`, and evaluated on the first images of `val` by
 VOC2007's mean average precision with box voting, in the precision that suits the processor. All
@@ -26,7 +26,7 @@ from frcnn_cli.runtime.device import keep_freed_memory
 from frcnn_cli.training.initialisation import Initialisation
 from frcnn_cli.training.metrics import StepMetrics
 from frcnn_cli.training.train import train
-from frcnn_cli.training.validation import mean_average_precision
+from frcnn_cli.training.validation import detect_in_validation
 
 SHARED = Path(__file__).parents[3] / "shared"
 MODERN = recipe("modern")
@@ -44,13 +44,17 @@ VARIANTS: dict[str, dict[str, object]] = {
     "4 images, rate doubled": {"images_per_batch": 4, "rois_per_batch": 256, "lr": 2 * MODERN.lr},
     "256 RoIs of 2 images": {"rois_per_batch": 256},
     "background from IoU 0": {"bg_low": 0.0},
+    "hard examples of 1024 RoIs": {"mined_rois": 1024, "bg_low": 0.0},
+    "averaged weights": {"ema": 0.998},
+    "balanced class weights": {"class_weights": "balanced"},
     "dropout 0.5": {"dropout": 0.5},
 }
 
 
 def measure(name: str, args: argparse.Namespace) -> tuple[float, float]:
     """Train and evaluate a variant; mean average precision, 0..1, and seconds of training."""
-    base = MODERN if args.dropout is None else replace(MODERN, dropout=args.dropout)
+    base = replace(MODERN, seed=args.seed)
+    base = base if args.dropout is None else replace(base, dropout=args.dropout)
     config: TrainConfig = replace(base, **VARIANTS[name])  # type: ignore[arg-type]
     image_count = args.iterations * MODERN.images_per_batch
     config = replace(config, iterations=image_count // config.images_per_batch)
@@ -76,7 +80,7 @@ def measure(name: str, args: argparse.Namespace) -> tuple[float, float]:
             on_step=on_step,
         )
         network, header = load_weights(result.weights)
-    mean_ap = mean_average_precision(
+    detected = detect_in_validation(
         network,
         header,
         source,
@@ -85,7 +89,7 @@ def measure(name: str, args: argparse.Namespace) -> tuple[float, float]:
         precision=runtime.precision,
         threads=torch.get_num_threads(),
     )
-    return mean_ap, seconds
+    return detected.evaluate("voc07").mean_ap, seconds
 
 
 def main() -> None:
@@ -98,6 +102,7 @@ def main() -> None:
     parser.add_argument("--proposals", type=Path, default=Path("proposals"))
     parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--iterations", type=int, default=1000, help="of 2 images")
+    parser.add_argument("--seed", type=int, default=MODERN.seed)
     parser.add_argument("--dropout", type=float, help="of all variants but those that change it")
     parser.add_argument("--images", type=int, default=500, help="of val")
     parser.add_argument("--device", default="cpu")
