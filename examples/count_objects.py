@@ -37,6 +37,6 @@ if __name__ == "__main__":
     parser.add_argument("folder", type=Path)
     parser.add_argument("--out", type=Path, default=Path("counts.csv"))
     parser.add_argument("--score", type=float, default=0.5, help="count objects above this score")
-    parser.add_argument("--weights", default="efficientnet_lite0-voc07-train", help="name or path")
+    parser.add_argument("--weights", default="efficientnet_lite0-voc07", help="name or path")
     arguments = parser.parse_args()
     main(arguments.folder, arguments.out, arguments.score, arguments.weights)

@@ -108,7 +108,7 @@ def test_boxes_are_those_of_the_box_coder(weights) -> None:
     "name",
     [
         "squeezenet1_1-voc07",
-        pytest.param("efficientnet_lite0-voc07-train", marks=pytest.mark.slow),
+        pytest.param("efficientnet_lite0-voc07", marks=pytest.mark.slow),
         pytest.param("vgg16-voc07", marks=pytest.mark.slow),
     ],
 )

@@ -15,7 +15,7 @@ from pathlib import Path
 from ..errors import DataError, FrcnnError, WeightsError, unknown_name
 
 PACKAGE = Path(__file__).parent.parent
-DEFAULT_WEIGHTS = "efficientnet_lite0-voc07-train"
+DEFAULT_WEIGHTS = "efficientnet_lite0-voc07"
 WEIGHTS_SUFFIX = ".safetensors"
 RUNS = Path("runs/train")  # of the working folder; each run has a folder in it
 WEIGHTS_FILE = f"last{WEIGHTS_SUFFIX}"

@@ -54,7 +54,7 @@ class InitialNetwork:
 
 
 # backbone -> the detector that is included in the package
-_INCLUDED = {"squeezenet1_1": "squeezenet1_1-voc07", "vgg16": "vgg16-voc07"}
+_INCLUDED = {name: f"{name}-voc07" for name in ("squeezenet1_1", "efficientnet_lite0", "vgg16")}
 
 
 def included_detector(config: TrainConfig) -> str | None:
