@@ -97,6 +97,7 @@ def test_without_a_network_training_starts_from_an_included_detector(
 
     monkeypatch.setattr(pretrained, "download_imagenet", refuse)
     monkeypatch.setattr(initialisation, "download_imagenet", refuse)
+    monkeypatch.setattr(initialisation, "file_in_package", refuse)
     flags = "--iterations 1 --limit 2 --scales 100 --max-size 160 --rois-per-batch 16"
     text = said(run("train", photos, flags))
     assert "training starts from squeezenet1_1-voc07, a detector that is included" in text
@@ -106,5 +107,7 @@ def test_without_a_network_training_starts_from_an_included_detector(
     assert header.classes == ("ball", "box", "tile")
     assert np.isfinite(network.cls_score.weight.detach().numpy()).all()
     assert 'weights = "' in Path("runs/train/run/config.toml").read_text()
+    text = said(run("train", photos, flags, "--backbone efficientnet_lite0 --dry-run"))
+    assert "training starts from efficientnet_lite0-voc07" in text
     for other in ("--recipe paper --detector fast_rcnn --rank 9", "--backbone resnet18"):
         assert "cannot download" in failure(run("train", photos, flags, other))

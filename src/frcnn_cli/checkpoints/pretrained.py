@@ -50,7 +50,7 @@ def start_from_imagenet(
     if file == RANDOM:
         return PIXELS[pixels] if pixels else spec.pixels, [], RANDOM_WEIGHTS
     if file is None and spec.imagenet_package is not None:
-        file = _file_in_package(spec.imagenet_package)
+        file = file_in_package(spec.imagenet_package)
     if file is not None:
         state = load_state_dict(file)
         filled = initialise(network, spec.from_imagenet(state) if spec.from_imagenet else state)
@@ -73,7 +73,7 @@ def _description(origin: str, network: RegionNetwork, filled: list[str]) -> str:
     )
 
 
-def _file_in_package(name: str) -> Path:
+def file_in_package(name: str) -> Path:
     """The only .pth file in an installed package, which is not imported.
 
     Raises:

@@ -258,7 +258,7 @@ def _included_start(settings: TrainConfig, shown: bool) -> str | None:
     name = included_detector(settings)
     if name is not None and shown:
         stderr.print(
-            f"torchvision's ImageNet weights cannot be downloaded, so training starts from {name}, "
+            f"there are no ImageNet weights here, so training starts from {name}, "
             "a detector that is included (--init FILE for others)"
         )
     return name

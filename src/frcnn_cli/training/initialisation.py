@@ -11,6 +11,7 @@ from ..checkpoints.pretrained import (
     RANDOM,
     RANDOM_WEIGHTS,
     download_imagenet,
+    file_in_package,
     start_from_imagenet,
 )
 from ..checkpoints.weights import WeightsHeader, load_weights
@@ -58,17 +59,22 @@ _INCLUDED = {name: f"{name}-voc07" for name in ("squeezenet1_1", "efficientnet_l
 
 
 def included_detector(config: TrainConfig) -> str | None:
-    """The included detector to start from where torchvision's weights cannot be downloaded.
+    """The included detector to start from where there are no ImageNet weights.
 
     Returns:
-        Its name; None if they can, or no detector of that kind is included.
+        Its name; None if they are installed or can be downloaded, or no detector of that kind is
+        included.
     """
     name = _INCLUDED.get(config.backbone)
     is_usual = config.detector == TrainConfig.detector and config.rank is None
     if name not in known_weights() or not is_usual:
         return None
+    spec = BACKBONES[config.backbone]
     try:
-        download_imagenet(str(BACKBONES[config.backbone].imagenet_weights))
+        if spec.imagenet_package is not None:
+            file_in_package(spec.imagenet_package)
+        else:
+            download_imagenet(str(spec.imagenet_weights))
     except WeightsError:
         return name
     return None
