@@ -95,8 +95,8 @@ def test_train_compress_detect_eval_from_the_command_line(init, voc_folder, tmp_
     folder = tmp_path / answer["run"]
     files = {path.name for path in folder.iterdir() if "tfevents" not in path.name}
     assert files == {
-        ".process", "config.toml", "environment.json", "last.safetensors", "losses.svg",
-        "metrics.csv", "state.pt",
+        ".process", "batches.jpg", "config.toml", "environment.json", "last.safetensors",
+        "losses.svg", "metrics.csv", "state.pt",
     }  # fmt: skip
 
     result = run(f"compress --weights {answer['weights']} --rank 8 --out c.safetensors --json")
