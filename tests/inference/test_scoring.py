@@ -10,7 +10,7 @@ import torch
 from frcnn_cli.compression.compressor import Compressor
 from frcnn_cli.config import CompressConfig
 from frcnn_cli.data.images import decode
-from frcnn_cli.errors import ConfigError
+from frcnn_cli.errors import ConfigError, FrcnnError
 from frcnn_cli.inference import scoring
 from frcnn_cli.inference.detector import Detector
 from frcnn_cli.inference.result import Failure, Result
@@ -170,3 +170,12 @@ def test_precision_by_name(monkeypatch) -> None:
 def test_precision_that_is_not_available(name) -> None:
     with pytest.raises(ConfigError):
         device.pick_precision(name, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("layer", ["cls_score", "bbox_pred"])
+def test_outputs_that_are_not_finite_are_not_taken_for_nothing(detector, pictures, layer) -> None:
+    """Such as those of weights that are finite and too large."""
+    with torch.no_grad():
+        getattr(detector.network, layer).weight.fill_(3e38)
+    with pytest.raises(FrcnnError, match="not finite"):
+        list(detector.run(pictures[:1]))

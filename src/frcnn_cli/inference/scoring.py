@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..errors import FrcnnError
 from ..models.flops import linear_flops
 from ..models.region_network import RegionNetwork
 from ..runtime.timing import StageHook, Work, untimed
@@ -40,9 +41,14 @@ class Candidates:
 
     @staticmethod
     def unpack(packed: Tensor) -> Candidates:
-        """The candidates of `pack`; their indices are exact below 2**24."""
+        """The candidates of `pack`; their indices are exact below 2**24.
+
+        Raises:
+            FrcnnError: one is not finite.
+        """
         classes = packed.shape[1] // 5  # with the background
         index, logits, deltas = torch.split(packed, [1, classes, 4 * classes], dim=1)
+        _check_finite(packed)
         output = HeadOutput(logits, deltas.view(-1, classes, 4))
         return Candidates(index[:, 0].long(), output)
 
@@ -67,6 +73,8 @@ def score_rois(
         wanted: [K + 1], bool, the classes that are to be detected.
         threshold: only RoIs with a higher score are kept, on a GPU by the prefilter alone.
         cascade: let the network's prefilter head choose the RoIs that the full head scores.
+    Raises:
+        FrcnnError: an output of the network is not finite.
     """
     index = torch.arange(len(rois), device=maps.device)
     if cascade:
@@ -77,6 +85,8 @@ def score_rois(
     passing, h, logits = _passing(network, network.box_head, maps, rois, wanted, least, stage)
     with stage("heads", lambda: Work(flops=len(h) * linear_flops(network.bbox_pred))):
         deltas = network.predict_boxes(h).float()
+        if deltas.device.type == "cpu":
+            _check_finite(deltas)
     return Candidates(index[passing], HeadOutput(logits, deltas))
 
 
@@ -106,6 +116,8 @@ def _passing(
         h = head(region_features(chunk), stage)
         with stage(classify, lambda: Work(flops=len(h) * linear_flops(network.cls_score))):  # noqa: B023
             logits = network.cls_score(h).float()
+            if logits.device.type == "cpu":  # for a GPU, the program would wait: see `unpack`
+                _check_finite(logits)
             kept = torch.arange(len(logits), device=maps.device)
             if threshold >= 0:
                 kept = above(network.scores(logits), wanted, threshold)
@@ -113,6 +125,19 @@ def _passing(
             parts.append((first + kept, h, logits))
     index, last, scored = (torch.cat(each) for each in zip(*parts, strict=True))
     return index, last, scored
+
+
+def _check_finite(outputs: Tensor) -> None:
+    """Check outputs on the CPU; those that are not numbers would be dropped as too low.
+
+    Raises:
+        FrcnnError: one is not finite.
+    """
+    if not outputs.sum().isfinite():
+        raise FrcnnError(
+            "the network's outputs are not finite",
+            "try --precision fp32; if that does not help, the weights are damaged",
+        )
 
 
 def above(scores: Tensor, wanted: Tensor, threshold: float) -> Tensor:
