@@ -5,9 +5,8 @@
 All of them start from the same ImageNet weights of SqueezeNet 1.1, train on the same first images
 of VOC2007 `train` with the same proposals, the recipe `modern` and the same number of windows, and
 are judged on the first images of `val` by VOC2007's mean average precision, without box voting. The
-settings in which R-CNN and SPPnet differ are those of `DETECTOR_SETTINGS`. With the defaults, R-CNN
-takes half an hour on a core with bfloat16 and the others minutes. Results go to --out as JSON,
-variant by variant; what is there already is not run again.
+settings in which R-CNN and SPPnet differ are those of `DETECTOR_SETTINGS`. Results go to --out as
+JSON, variant by variant; what is there already is not run again.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
+from modern_recipe import add_inputs
 
 from frcnn_cli.checkpoints.weights import load_weights
 from frcnn_cli.config import DetectConfig, TrainRuntimeConfig, recipe
@@ -31,8 +31,6 @@ from frcnn_cli.proposers.registry import selective_search
 from frcnn_cli.runtime.device import keep_freed_memory
 from frcnn_cli.training.initialisation import Initialisation
 from frcnn_cli.training.train import train
-
-SHARED = Path(__file__).parents[3] / "shared"
 
 # Name -> detector, and the settings in which its training differs
 VARIANTS: dict[str, tuple[str, dict[str, object]]] = {
@@ -95,18 +93,13 @@ def measure(name: str, seed: int, args: argparse.Namespace) -> dict[str, float]:
 def main() -> None:
     """Print a line for each variant and seed as it is done."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=SHARED / "data" / "VOCdevkit")
-    parser.add_argument(
-        "--init", type=Path, default=SHARED / "weights" / "squeezenet1_1_imagenet.pth"
-    )
-    parser.add_argument("--proposals", type=Path, default=Path("proposals"))
+    add_inputs(parser)
     parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[3, 4])
     parser.add_argument("--iterations", type=int, default=600, help="batches of 128 windows")
     parser.add_argument("--images", type=int, default=300, help="of train")
     parser.add_argument("--judge", type=int, default=200, help="images of val")
     parser.add_argument("--proposals-an-image", type=int, default=300)
-    parser.add_argument("--device", default="cpu")
     parser.add_argument("--work", type=Path, help="for temporary files, such as features")
     parser.add_argument("--out", type=Path, default=Path("family.json"))
     args = parser.parse_args()

@@ -92,20 +92,25 @@ def measure(name: str, args: argparse.Namespace) -> tuple[float, float]:
     return detected.evaluate("voc07").mean_ap, seconds
 
 
-def main() -> None:
-    """Print a line for each variant as it is done."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def add_inputs(parser: argparse.ArgumentParser) -> None:
+    """The options that say where the data, the initial weights and the proposals are."""
     parser.add_argument("--data", type=Path, default=SHARED / "data" / "VOCdevkit")
     parser.add_argument(
         "--init", type=Path, default=SHARED / "weights" / "squeezenet1_1_imagenet.pth"
     )
     parser.add_argument("--proposals", type=Path, default=Path("proposals"))
+    parser.add_argument("--device", default="cpu")
+
+
+def main() -> None:
+    """Print a line for each variant as it is done."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_inputs(parser)
     parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--iterations", type=int, default=1000, help="of 2 images")
     parser.add_argument("--seed", type=int, default=MODERN.seed)
     parser.add_argument("--dropout", type=float, help="of all variants but those that change it")
     parser.add_argument("--images", type=int, default=500, help="of val")
-    parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
     keep_freed_memory()  # as the command does
     print(f"{args.iterations} iterations of 2 images, evaluated on {args.images} images of val")
