@@ -66,3 +66,17 @@ def test_settings_that_a_detector_cannot_have(detector_file: Path) -> None:
         continue_from(detector_file, replace(CONFIG, backbone="vgg16"), chosen=("backbone",))
     with pytest.raises(ConfigError, match="exclude each other"):
         continue_from(detector_file, replace(CONFIG, rank=5), chosen=("rank",))
+
+
+def test_a_run_of_an_earlier_version_keeps_its_geometry(dataset, source, init, tmp_path) -> None:
+    list(make_trainer(dataset, source, init, tmp_path / "run").steps())
+    state = torch.load(tmp_path / "run" / "state.pt", weights_only=False)
+    assert state.pop("geometry") == "caffe"
+    torch.save(state, tmp_path / "run" / "state.pt")
+    longer = replace(CONFIG, iterations=7)
+    with pytest.raises(ConfigError, match="--geometry torch"):
+        make_trainer(dataset, source, init, tmp_path / "run", longer, resume=True)
+    settings = replace(longer, geometry="torch")
+    resumed = make_trainer(dataset, source, init, tmp_path / "run", settings, resume=True)
+    assert not resumed.learner.network.ends_are_inside
+    assert len(list(resumed.steps())) == 1

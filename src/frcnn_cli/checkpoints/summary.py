@@ -6,11 +6,10 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
 from torch import nn
 
 from ..config import MIN_SIDE
-from .weights import load_weights
+from .weights import load_weights, stored_types
 
 
 def describe(path: Path) -> dict[str, Any]:
@@ -22,18 +21,17 @@ def describe(path: Path) -> dict[str, Any]:
     network, header = load_weights(path)
     with path.open("rb") as file:
         checksum = hashlib.file_digest(file, "sha256").hexdigest()
-    with safe_open(path, framework="pt") as tensors:
-        dtypes = {tensors.get_slice(key).get_dtype() for key in tensors.keys()}  # noqa: SIM118
     short_side = max(header.scale, MIN_SIDE)
     size = short_side, max(short_side, min(short_side * 4 // 3, header.max_size))
     return {
         "path": str(path),
         "bytes": path.stat().st_size,
-        "dtype": "+".join(sorted(dtypes)),
+        "dtype": "+".join(sorted(stored_types(path))),
         "sha256": checksum,
         "detector": header.detector,
         "region_operator": header.region_operator,
         "score_function": header.score_function,
+        "geometry": header.geometry,
         "backbone": header.backbone,
         "classes": list(header.classes),
         "input": {

@@ -154,11 +154,10 @@ def _opened(path: Path) -> Iterator[Any]:
         ) from None
 
 
-def is_half(path: Path) -> bool:
-    """Whether a weights file, which can be read, holds float16 tensors."""
+def stored_types(path: Path) -> set[str]:
+    """The types of the tensors in a weights file, which can be read: F16, F32."""
     with safe_open(path, framework="pt") as file:
-        types = {file.get_slice(key).get_dtype() for key in file.keys()}  # noqa: SIM118
-    return bool(types == {"F16"})
+        return {file.get_slice(key).get_dtype() for key in file.keys()}  # noqa: SIM118
 
 
 def check_input_size(header: WeightsHeader, config: DetectConfig) -> None:

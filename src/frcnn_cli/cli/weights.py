@@ -85,6 +85,7 @@ def show(name: Name, json: Json = False) -> None:
         "file": f"{path}, {about['bytes'] / 1e6:.1f} MB, {about['dtype']}",
         "sha256": about["sha256"],
         "backbone": about["backbone"],
+        "geometry": about["geometry"],
         "classes": f"{len(about['classes'])}: {', '.join(about['classes'])}",
         "input": f"short side {low} pixels, long side at most {high}",
         "pixels": f"RGB minus {about['input']['mean']}, over {about['input']['std']}",

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..checkpoints.weights import WeightsHeader, is_half, load_weights, save_weights
+from ..checkpoints.weights import WeightsHeader, load_weights, save_weights, stored_types
 from ..config import COMPRESSION_RANK, CompressConfig, DetectConfig
 from ..data.dataset import Dataset
 from ..data.registry import SPECS
@@ -123,7 +123,7 @@ def compress(
         chosen = open_calibration_images(calibrate, folder, on_message).spread(images)
         calibration = _calibrate(detector, chosen, workers, progress)
     compressor = Compressor(network, header, calibration)
-    half = is_half(source)
+    half = stored_types(source) == {"F16"}
     ranks, method, points = _choose(detector, compressor, config, curve, half, workers, progress)
     _distil(compressor, [ranks], progress)
     report = compressor.report(ranks, method)
