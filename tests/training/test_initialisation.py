@@ -69,14 +69,16 @@ def test_settings_that_a_detector_cannot_have(detector_file: Path) -> None:
 
 
 def test_a_run_of_an_earlier_version_keeps_its_geometry(dataset, source, init, tmp_path) -> None:
-    list(make_trainer(dataset, source, init, tmp_path / "run").steps())
-    state = torch.load(tmp_path / "run" / "state.pt", weights_only=False)
-    assert state.pop("geometry") == "caffe"
-    torch.save(state, tmp_path / "run" / "state.pt")
+    config, folder = replace(CONFIG, geometry="torch"), tmp_path / "run"
+    list(make_trainer(dataset, source, init, folder, config).steps())
+    state = torch.load(folder / "state.pt", weights_only=False)
+    assert state.pop("geometry") == "torch"  # which earlier versions did not write
+    torch.save(state, folder / "state.pt")
     longer = replace(CONFIG, iterations=7)
+    assert longer.geometry == "caffe"
     with pytest.raises(ConfigError, match="--geometry torch"):
-        make_trainer(dataset, source, init, tmp_path / "run", longer, resume=True)
-    settings = replace(longer, geometry="torch")
-    resumed = make_trainer(dataset, source, init, tmp_path / "run", settings, resume=True)
+        make_trainer(dataset, source, init, folder, longer, resume=True)
+    longer = replace(config, iterations=7)
+    resumed = make_trainer(dataset, source, init, folder, longer, resume=True)
     assert not resumed.learner.network.ends_are_inside
     assert len(list(resumed.steps())) == 1
