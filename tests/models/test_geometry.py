@@ -18,7 +18,7 @@ from frcnn_cli.models.backbones import BACKBONES
 from frcnn_cli.models.detectors import DETECTORS, build_network
 from frcnn_cli.models.postprocess import postprocess
 from frcnn_cli.ops import boxes as box_ops
-from frcnn_cli.ops.roi_pool import bin_limits
+from frcnn_cli.ops.roi_cells import bin_limits
 from frcnn_cli.proposers.registry import selective_search
 from frcnn_cli.structures import GroundTruth, HeadOutput, Proposals, Sample
 from frcnn_cli.training.roi_sampling import SamplingConfig, sample_targets

@@ -4,7 +4,9 @@ import torch
 import torchvision
 
 import reference
-from frcnn_cli.ops.roi_pool import bin_limits, distinct_cells, roi_pool, roi_pool_into
+from frcnn_cli.ops.block_roi_pool import BlockMaxima
+from frcnn_cli.ops.roi_cells import bin_limits, distinct_cells
+from frcnn_cli.ops.roi_pool import roi_pool
 
 DTYPES = [torch.float32, torch.float64]
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
@@ -245,22 +247,37 @@ def test_rois_on_the_same_cells_have_the_same_features(count):
 
 
 @pytest.mark.parametrize("count", [0, 1, 60])
+@pytest.mark.parametrize("expected_rois", [1, 1000])
 @pytest.mark.parametrize("dtype", [*DTYPES, torch.bfloat16])
 @pytest.mark.parametrize("signed", [True, False])
-def test_pooling_into_existing_memory(count, dtype, signed):
+@pytest.mark.parametrize("size", [(3, 4), (1, 1), (7, 2)])
+def test_pooling_from_blocks_of_cells(count, expected_rois, dtype, signed, size):
     features = distinct_features(layout=torch.channels_last).to(dtype)
     if not signed:
         features = features.relu()
     rois = random_rois(60, 1 / 16, 8)[:count]
-    out = torch.full((count + 2, 3, 4, CHANNELS), torch.nan, dtype=dtype)
-    roi_pool_into(out[1:-1], features, rois, 1 / 16)
-    expected = reference.roi_max_pool(features.float().numpy(), rois.numpy(), (3, 4), 1 / 16)
+    out = torch.full((count + 2, *size, CHANNELS), torch.nan, dtype=dtype)
+    BlockMaxima(features, expected_rois).pool_into(out[1:-1], rois, 1 / 16)
+    expected = reference.roi_max_pool(features.float().numpy(), rois.numpy(), size, 1 / 16)
     assert torch.equal(
         out[1:-1].permute(0, 3, 1, 2),
-        torch.tensor(expected, dtype=dtype).view(-1, CHANNELS, 3, 4),
+        torch.tensor(expected, dtype=dtype).view(-1, CHANNELS, *size),
     )
     assert out[0].isnan().all()
     assert out[-1].isnan().all()
+
+
+def test_every_bin_of_a_map_from_blocks_of_cells():
+    # all heights and widths: shorter than, as long as and longer than one and two of the blocks
+    features = distinct_features(layout=torch.channels_last)
+    ends = [
+        (y, x, b, r) for y in (0, 2) for x in (0, 1) for b in range(y, 11) for r in range(x, 14)
+    ]
+    rois = torch.tensor([[1, x, y, r, b] for y, x, b, r in ends], dtype=torch.float32)
+    out = torch.empty((len(rois), 1, 1, CHANNELS))
+    BlockMaxima(features, len(rois)).pool_into(out, rois, 1.0)
+    for (y, x, b, r), pooled in zip(ends, out, strict=True):
+        assert torch.equal(pooled[0, 0], features[1, :, y : b + 1, x : r + 1].amax((1, 2)))
 
 
 def test_distinct_cells_by_hand():

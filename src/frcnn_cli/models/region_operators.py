@@ -17,7 +17,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..ops import roi_pool_gpu
-from ..ops.roi_pool import distinct_cells, roi_pool, roi_pool_into
+from ..ops.block_roi_pool import BlockMaxima
+from ..ops.roi_cells import distinct_cells
+from ..ops.roi_pool import roi_pool
 from ..ops.window_roi_pool import levels_for, window_roi_pool
 from .backbones import BackboneSpec
 
@@ -111,7 +113,7 @@ class RoIMaxPool:
             return lambda rois: roi_pool_gpu.roi_pool_bins(cells, rois, *arguments).flatten(1)
         if maps.device.type != "cpu":
             return lambda rois: self(maps, rois).to(dtype)
-        maps = maps.to(dtype).contiguous(memory_format=torch.channels_last)
+        prepared = BlockMaxima(maps.to(dtype), size)
         shape = (size, self.side, self.side, maps.shape[1])
         # numpy asks the system for huge pages and torch does not: thousands fewer page faults
         memory = np.empty(shape, np.int16 if dtype.itemsize == 2 else np.float32)
@@ -119,7 +121,7 @@ class RoIMaxPool:
 
         def pool(rois: Tensor) -> Tensor:
             pooled = buffer[: len(rois)]
-            roi_pool_into(pooled, maps, rois, 1 / self.stride)
+            prepared.pool_into(pooled, rois, 1 / self.stride)
             return pooled.flatten(1)
 
         return pool

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..ops.roi_pool import distinct_rows
+from ..ops.roi_cells import distinct_rows
 from ..ops.warp import warp_regions
 
 MAX_SIDE = 400  # pixels; the time for 2,000 regions grows with its square
