@@ -47,7 +47,7 @@ class Normalizer:
     def __init__(self, pixels: PixelStatistics, device: torch.device) -> None:
         self._device = device
         self._mean, self._std = (
-            torch.tensor(each).view(3, 1, 1).to(device) for each in (pixels.mean, pixels.std)
+            torch.tensor(each).to(device) for each in (pixels.mean, pixels.std)
         )
 
     def __call__(self, images: Tensor, sizes: Sequence[tuple[int, int]]) -> Tensor:
@@ -61,7 +61,9 @@ class Normalizer:
         normalised = upload(images, self._device).to(
             torch.float32, memory_format=torch.channels_last
         )
-        normalised.sub_(self._mean).div_(self._std)
+        width = images.shape[3]
+        rows = normalised.permute(0, 2, 3, 1).view(-1, 3 * width)  # long rows, for the vector units
+        rows.sub_(self._mean.repeat(width)).div_(self._std.repeat(width))
         for image, (height, width) in zip(normalised, sizes, strict=True):
             image[:, height:] = 0
             image[:, :, width:] = 0

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..ops import fused_conv
 from ..ops.conv import depthwise_convolution
 
 _EPSILON = 1e-3  # of the batch norms
@@ -86,9 +87,17 @@ class Convolution(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """From [B, inputs, H, W] to [B, outputs, H', W']."""
-        if self.stride != (1, 1):
-            height, width = x.shape[2:]
-            after = self.kernel_size[0] // 2
+        height, width = x.shape[2:]
+        after, strided = self.kernel_size[0] // 2, self.stride != (1, 1)
+        if self.relu6 and fused_conv.can_fuse(x, self.weight):
+            # a row and a column of zeros in the weights allow as much padding before as after
+            larger = (1 - width % 2, 0, 1 - height % 2, 0)
+            weight = F.pad(self.weight, larger) if strided else self.weight
+            return fused_conv.convolve(
+                x, weight, self.bias, "relu6",
+                stride=self.stride, padding=(after, after), groups=self.groups,
+            )  # fmt: skip
+        if strided:
             x = F.pad(x, (after - 1 + width % 2, after, after - 1 + height % 2, after))
         if self.groups > 1 and x.device.type == "cuda":
             x = depthwise_convolution(self, x)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from . import fused_conv
 from .winograd import weight_gradient
 
 # The least numbers of channels for which Winograd's transforms pay off.
@@ -42,10 +43,13 @@ class Conv2d(nn.Conv2d):
         """From [B, in_channels, H, W] to [B, out_channels, H', W'].
 
         Args:
-            relu: apply a ReLU to the result; a GPU does that in the same pass over the memory.
+            relu: apply a ReLU to the result, where possible in the same pass over the memory.
         """
         if relu and x.device.type == "cuda" and not torch.compiler.is_compiling():
             return _convolve_with_relu(self, x)
+        if relu and not self._is_special(x) and fused_conv.can_fuse(x, self.weight):
+            settings: Any = {"stride": self.stride, "padding": self.padding, "groups": self.groups}
+            return fused_conv.convolve(x, self.weight, self.bias, "relu", **settings)
         maps = self._convolve(x)
         return maps.relu_() if relu else maps
 
