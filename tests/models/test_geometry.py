@@ -145,15 +145,20 @@ def test_the_papers_recipe_has_caffes_geometry() -> None:
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs VOC2007 in ../shared")
-def test_few_bins_are_empty_in_photographs() -> None:
+@pytest.mark.parametrize("count", [5, pytest.param(100, marks=pytest.mark.slow)])
+def test_the_rois_of_photographs_fall_on_caffes_cells_and_few_bins_are_empty(count) -> None:
     assert BACKBONES["vgg16"].pooled_size == BINS
-    photographs = open_dataset("voc2007", SHARED, "val").limited(20)
+    photographs = open_dataset("voc2007", SHARED, "val").limited(count)
     empty, total = 0, 0
     for index in range(len(photographs)):
         _, image = photographs.read_image(index)
         rois = selective_search().propose(image).top(2000).boxes
-        ys, xs, *_ = cells_of(image, rois, 600, 1000)
+        ys, xs, factor, sizes = cells_of(image, rois, 600, 1000)
+        for (left, top, right, bottom), y, x in zip(rois.tolist(), ys, xs, strict=True):
+            assert y.tolist() == caffe_bins(top, bottom - 1, factor, sizes[0])
+            assert x.tolist() == caffe_bins(left, right - 1, factor, sizes[1])
         hollow = [(limits[:, :, 1] <= limits[:, :, 0]).any(axis=1) for limits in (ys, xs)]
         empty += int((hollow[0] | hollow[1]).sum())
         total += len(rois)
+    assert total > 1500 * count
     assert empty <= 0.02 * total
