@@ -23,6 +23,7 @@ SCALE, MAX_SIZE = 600, 1000  # pixels; Fast R-CNN, section 5.2
 FIVE_SCALES, FIVE_MAX_SIZE = (480, 576, 688, 864, 1200), 2000  # He et al. 2014; the paper's code
 PAPER_RANKS = {"fc6": 1024, "fc7": 256}  # Fast R-CNN, section 4.4
 OUR_RANKS = {"fc6": 256, "fc7": 256}  # those that frcnn compress chooses
+SHIPPED_RANKS = {"fc6": 128, "fc7": 128}  # of the default weights
 # Logit of the background, with random weights for the classes: a few dozen candidates an image.
 _BACKGROUND_LOGIT = 4.0
 
@@ -66,13 +67,27 @@ METHODS: dict[str, Method] = {
         precision="auto",
         ranks=OUR_RANKS,
     ),
+    "shipped_ranks": Method(
+        title="+ SVD 128",
+        detector="fast_rcnn",
+        distinct=True,
+        precision="auto",
+        ranks=SHIPPED_RANKS,
+    ),
+    "same_precision": Method(
+        title="ours without precision auto",
+        detector="fast_rcnn",
+        distinct=True,
+        ranks=OUR_RANKS,
+    ),
 }
 # What each step adds: the method before it, and the method with it.
 LEVERS: dict[str, tuple[str, str]] = {
     "shared convolutions": ("rcnn", "fast_rcnn"),
     "equal RoIs once": ("fast_rcnn", "distinct"),
     "precision": ("distinct", "precision"),
-    "SVD": ("precision", "ours"),
+    "SVD 256": ("precision", "ours"),
+    "SVD 128": ("ours", "shipped_ranks"),
 }
 # Speed-ups over R-CNN in Table 4 of the paper, without proposals, for its networks S, M and L.
 PAPER_SPEEDUPS: dict[str, dict[str, float]] = {
