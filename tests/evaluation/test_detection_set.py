@@ -169,6 +169,8 @@ def test_results_of_another_program_know_no_proposals(tmp_path, dataset) -> None
     (tmp_path / "r.json").write_text("[]")
     loaded = load_detection_set(tmp_path / "r.json", dataset)
     assert (loaded.proposals, loaded.weights, loaded.title) == (None, None, "r")
+    assert replace(loaded, weights="runs/lite0.v2.safetensors").title == "lite0.v2"
+    assert replace(loaded, weights="lite0.v2").title == "lite0.v2"
 
 
 def test_only_images_with_many_objects_lose_some_to_the_limit(dataset) -> None:

@@ -18,7 +18,7 @@ from ..inference.detector import Detector
 from ..proposers.cache import METHOD_FILE, ProposalSource
 from ..proposers.method import Method
 from ..proposers.registry import PROPOSERS
-from ..runtime.paths import proposals_dir
+from ..runtime.paths import WEIGHTS_SUFFIX, proposals_dir
 from ..structures import Detections, Proposals
 from .compare import Comparison, compare
 from .detect_dataset import detect_all, known_detections
@@ -47,7 +47,9 @@ class DetectionSet:
     @property
     def title(self) -> str:
         """Name of the weights, else of the file."""
-        return Path(self.weights or self.file or "detections").stem
+        if self.weights:
+            return Path(self.weights).name.removesuffix(WEIGHTS_SUFFIX)
+        return Path(self.file or "detections").stem
 
     def select_classes(self, names: Sequence[str]) -> DetectionSet:
         """Keep these classes only, numbered in this order; all of them if `names` is empty.
