@@ -58,7 +58,7 @@ def test_every_command_finds_what_the_one_before_it_left(photos: Path, init: Pat
     small = result.stdout.splitlines()[-1]
     assert f"next: frcnn detect PHOTO --weights {small}" in said(result)
     calibration = read_header(Path(small)).provenance["compression"]["calibration"]
-    assert calibration.startswith("8 images of voc:photos")
+    assert calibration.startswith("6 images of voc:photos train")
 
     photo = next((photos / "JPEGImages").iterdir())
     for flags in ("", f"--weights {small}", "--weights last", "--weights run"):
@@ -66,6 +66,41 @@ def test_every_command_finds_what_the_one_before_it_left(photos: Path, init: Pat
     unsure = said(run("detect", photo, "--score 0.999"))
     assert "nothing has a score above 0.999: --score 0.1 shows what is less certain" in unsure
     assert "was not validated" in failure(run("detect", photo, "--weights best"))
+
+
+def test_the_share_of_validation_is_that_of_the_weights(photos: Path, init: Path) -> None:
+    text = said(run("train", photos, TINY, f"--init {init} --val-share 0.5"))
+    assert "4 of its images are taken for training and 4 for validation" in text
+    assert read_header(Path("runs/train/run/last.safetensors")).val_share == 0.5
+    text = said(run("train --resume"))
+    assert "4 of its images are taken for training" in text
+
+    copy = shutil.copy("runs/train/run/last.safetensors", "copy.safetensors")
+    small = run("compress --rank 4").stdout.splitlines()[-1]
+    assert read_header(Path(small)).provenance["compression"]["calibration"].startswith("4 images")
+    for flags in ("", f"{photos} --weights {copy}", f"{photos} --weights {small}"):
+        result = run("eval --json", flags)
+        assert json.loads(result.stdout)["images"] == 4
+        assert "trained on" not in said(result)
+    log = next(Path("runs/eval").glob("*-last-*.jsonl"))
+    assert json.loads(run(f"eval --from {log} --json").stdout)["images"] == 4
+
+    for share, images in (("0.2", 2), ("0.75", 6)):  # 2 of the 6 are trained on
+        result = run(f"eval --json --val-share {share}")
+        assert json.loads(result.stdout)["images"] == images
+        told = "these weights were trained on 2 of the 6 images" in said(result)
+        assert told == (images == 6)
+    assert "--val-share 1 is out of range" in failure(run("eval --val-share 1"))
+
+
+def test_every_command_takes_the_share(photos: Path, init: Path) -> None:
+    checked = run("data check", photos, "--val-share 0.5 --json")
+    assert [each["images"] for each in json.loads(checked.stdout)["splits"]] == [4, 4]
+    proposed = run("propose", photos, "--split train --val-share 0.5 --json")
+    assert json.loads(proposed.stdout)["images"] == 4
+    unused = "--val-share changes nothing: voc:photos all is not divided by content"
+    assert unused in said(run("train", photos, TINY, f"--init {init} --split all --val-share 0.5"))
+    assert unused in said(run("propose", photos, "--val-share 0.5"))
 
 
 def test_what_is_gone_is_not_calibrated_on(photos: Path, init: Path) -> None:

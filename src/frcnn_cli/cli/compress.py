@@ -126,7 +126,15 @@ def compress(
     measured_on = None
     if curve is not None:
         measured_on = open_named(
-            curve, data, split, ("val", "test"), limit, quiet=quiet, skip_damaged=skip_damaged
+            curve,
+            data,
+            split,
+            ("val", "test"),
+            limit,
+            part="val",
+            val_share=read_header(source).val_share,
+            quiet=quiet,
+            skip_damaged=skip_damaged,
         )
     if calibrate is None and data is None:
         calibrate, data = _calibration_of_run(source, quiet)

@@ -36,12 +36,14 @@ from .options import (
     SkipDamaged,
     Split,
     Tile,
+    ValShare,
     Weights,
     check_images,
     choose_weights,
     class_names,
     data_of_run,
     parse_map,
+    tell_unused_share,
 )
 from .options import proposal_source as open_proposals
 
@@ -66,6 +68,7 @@ def evaluate(
     weights: Weights = None,
     data: Data = None,
     split: Split = None,
+    val_share: ValShare = None,
     limit: Limit = None,
     skip_damaged: SkipDamaged = False,
     metric: Annotated[
@@ -136,6 +139,7 @@ def evaluate(
 
     Example: frcnn eval voc2007 --split test --report out
     """
+    from ..checkpoints.weights import read_header as read_weights_header
     from ..evaluation.dataset_reference import find_reference
     from ..evaluation.metrics import usual_metric
 
@@ -156,7 +160,10 @@ def evaluate(
         dataset, data = data_of_run(weights_file)
         if dataset is not None and not quiet:
             stderr.print(f"data: {dataset}{f' in {data}' if data else ''}, of that run")
-    reference = find_reference(files, dataset, data, split)
+    share = val_share
+    if share is None and weights_file is not None:
+        share = read_weights_header(weights_file).val_share
+    reference = find_reference(files, dataset, data, split, share)
     if compare is not None and metric == "coco":
         raise ConfigError("--compare does not support --metric coco", "take voc07 or voc")
     if tile is not None and (files or protocol != "py-faster-rcnn"):
@@ -167,6 +174,8 @@ def evaluate(
     if protocol == "both" and save is not None:
         raise ConfigError("--save is one file, and --protocol both two", "leave out --save")
     whole = reference.open(stderr.print)
+    if not quiet:
+        tell_unused_share(val_share, [whole])
     metric = metric or usual_metric(whole.name, comparing=compare is not None)
     whole = whole.renamed(parse_map(renamed, whole.classes))
     if skip_damaged:  # before --limit, which counts the images that are left

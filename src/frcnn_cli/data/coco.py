@@ -30,13 +30,7 @@ from .annotation_size import (
 from .dataset import Dataset
 from .locate import local_name, locate_images, searchable
 from .rle import enclosing_box
-from .splits import (
-    choose_file,
-    find_split_files,
-    hash_split,
-    own_split,
-    split_of_file,
-)
+from .splits import choose_file, find_split_files, own_split, split_in_name, split_of_file
 
 HINT = "expected COCO's images, categories and annotations"
 _MIN_SIDE = 1e-3  # pixels; COCO counts the smallest objects too
@@ -108,9 +102,8 @@ def load_coco_folder(
         DataError: there is no file of that split; see `load_coco` for others.
     """
     name = f"coco:{folder.resolve().name}"
-    path, by_content = choose_file(name, find_coco_files(folder), split, default_splits)
-    dataset = replace(load_coco(path, image_folder, folder), name=name, split=own_split(path))
-    return dataset if by_content is None else hash_split(dataset, by_content)
+    path = choose_file(name, find_coco_files(folder), split, default_splits)
+    return replace(load_coco(path, image_folder, folder), name=name, split=own_split(path))
 
 
 def load_coco(path: Path, image_folder: Path | None, root: Path | None = None) -> Dataset:
@@ -140,7 +133,7 @@ def load_coco(path: Path, image_folder: Path | None, root: Path | None = None) -
     numbered = all(category.isdecimal() for category in names)
     return Dataset(
         name="coco",
-        split=split_of_file(path) if path.stem.startswith("_annotations") else path.stem,
+        split=path.stem if split_in_name(path.stem) else split_of_file(path),
         classes=tuple(names.values()),
         ids=tuple(images),
         paths=tuple(paths),

@@ -32,7 +32,7 @@ from .annotation_size import (
 )
 from .dataset import Dataset
 from .locate import local_name, locate_images, searchable
-from .splits import choose_file, find_split_files, hash_split, own_split, split_of_file
+from .splits import ALL, choose_file, find_split_files, own_split, split_of_file
 
 HINT = "expected the columns filename, class, xmin, ymin, xmax, ymax"
 # column -> its spellings, without capitals, blanks and _
@@ -114,14 +114,14 @@ def load_csv(
     Args:
         file_or_folder: FILE or DIR of csv:FILE and csv:DIR.
         image_folder: the folder of the images; None: they are looked for near the file.
-        split: of a folder: train, val or test; of a file: train or val, see `hash_split`.
+        split: of a folder: train, val or test; a file has none.
     Raises:
         DataError: there is no such file, a column is missing, or a row holds no box.
     """
     name = f"csv:{file_or_folder.resolve().name}"
     is_folder = file_or_folder.is_dir()
-    files = find_csv_files(file_or_folder) if is_folder else {"all": [file_or_folder]}
-    path, by_content = choose_file(name, files, split, default_splits)
+    files = find_csv_files(file_or_folder) if is_folder else {ALL: [file_or_folder]}
+    path = choose_file(name, files, split, default_splits)
     # A class may be missing from this split; labels must be the same in every split.
     others = [each for each in chain.from_iterable(files.values()) if each != path]
     table = _read(path)
@@ -142,16 +142,15 @@ def load_csv(
     if are_fractions(annotations):
         annotations, notes = scale_fractions(annotations, paths), [*notes, FRACTIONS]
     stems = [Path(each.replace("\\", "/")).stem for each in names]
-    dataset = Dataset(
+    return Dataset(
         name=name,
-        split=own_split(path) if is_folder else "all",
+        split=own_split(path) if is_folder else ALL,
         classes=tuple(sorted(classes)),
         ids=tuple(stems if len(set(stems)) == len(stems) else names),
         paths=tuple(paths),
         annotations=annotations,
         notes=(*table.notes, *path_notes, *notes),
     )
-    return dataset if by_content is None else hash_split(dataset, by_content)
 
 
 def _folders(path: Path) -> list[Path]:

@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ..errors import DataError, SplitError, short_list
+from ..config import VAL_SHARE
+from ..errors import ConfigError, DataError, SplitError, short_list
 from .dataset import Dataset
 from .folders import is_hidden
 
@@ -98,8 +99,8 @@ def _files_in(
 
 def choose_file(
     name: str, files: dict[str, list[Path]], split: str | None, default_splits: Sequence[str]
-) -> tuple[Path, str | None]:
-    """The file of a split, and the split by content that has to be taken of it, if any.
+) -> Path:
+    """The file of a split.
 
     Args:
         name: of the data set, for messages. files: from `find_split_files`.
@@ -111,9 +112,6 @@ def choose_file(
     asked = None if split is None else canonical_split(split)
     only = next(iter(files)) if len(files) == 1 else None
     chosen = asked if asked is not None else next((s for s in default_splits if s in files), only)
-    by_content = None
-    if asked in ("train", "val") and only is not None and only not in SPLITS:
-        chosen, by_content = only, asked
     if chosen not in files:
         raise SplitError(
             f"{name} has no split {chosen or ' or '.join(default_splits) or ALL}",
@@ -125,7 +123,7 @@ def choose_file(
         raise DataError(
             f"{name} {chosen}: {len(paths)} files of annotations: {listed}", "name one of them"
         )
-    return paths[0], by_content
+    return paths[0]
 
 
 def _usual_first(paths: list[Path]) -> list[Path]:
@@ -134,20 +132,25 @@ def _usual_first(paths: list[Path]) -> list[Path]:
     return usual if len(usual) == 1 else paths
 
 
-def hash_split(dataset: Dataset, name: str, val_fraction: float = 0.2) -> Dataset:
+def hash_split(dataset: Dataset, name: str, val_share: float = VAL_SHARE) -> Dataset:
     """The part train or val of a data set that has no such splits, by the images' contents.
 
     The split is the same on every machine and whatever the files are called; copies of an image are
-    in the same part.
+    in the same part. The part val of a smaller share is a part of that of a larger one.
 
     Args:
-        name: train or val. val_fraction: fraction of the images that are in val.
+        name: train or val. val_share: of the images that are in val, above 0 and below 1.
     Raises:
-        SplitError: the images are too few to be split.
+        SplitError: the images are too few to be split. ConfigError: a share out of range.
     """
+    if not 0 < val_share < 1:
+        raise ConfigError(
+            f"--val-share {val_share:g} is out of range",
+            "expected above 0 and below 1; --split all trains on every image",
+        )
     digests = [_digest(path) for path in dataset.paths]
     val: set[bytes] = set()
-    count, wanted = 0, max(round(len(digests) * val_fraction), 1)
+    count, wanted = 0, max(round(len(digests) * val_share), 1)
     for digest in sorted(set(digests)):
         if count >= wanted:
             break
@@ -164,15 +167,15 @@ def hash_split(dataset: Dataset, name: str, val_fraction: float = 0.2) -> Datase
         f"{dataset.name} has no {lacking}: {len(digests) - count} of its images are taken for "
         f"training and {count} for validation, by their contents"
     )
-    return replace(dataset.select(chosen), split=name).with_notes(note)
+    return replace(dataset.select(chosen), split=name, val_share=val_share).with_notes(note)
 
 
-def own_part(dataset: Dataset, part: str) -> Dataset:
+def own_part(dataset: Dataset, part: str, val_share: float = VAL_SHARE) -> Dataset:
     """The part train or val of a data set without splits; others, and very small ones, as whole."""
     if dataset.split != ALL:
         return dataset
     try:
-        return hash_split(dataset, part)
+        return hash_split(dataset, part, val_share)
     except SplitError:
         return dataset
 
