@@ -142,13 +142,17 @@ def train(
         validate = None
         if validation is not None:
             validate = make_validator(
-                learner, validation, threads=threads, folder=folder, progress=progress
+                learner,
+                validation,
+                threads=threads,
+                folder=folder,
+                progress=progress,
+                on_message=on_message,
             )
         trainer = Trainer(
             learner,
             folder=folder,
             validate=validate,
-            on_validation=lambda at, mean_ap: on_message(f"iteration {at}: mAP {mean_ap:.1%}"),
             state=state,
         )
         result = run(trainer, progress, on_step)
