@@ -103,6 +103,17 @@ def test_every_command_takes_the_share(photos: Path, init: Path) -> None:
     assert unused in said(run("propose", photos, "--val-share 0.5"))
 
 
+def test_classes_that_training_renames_are_renamed_in_eval(photos: Path, init: Path) -> None:
+    said(run("train", photos, TINY, f"--init {init} --map ball=box --map tile=plate"))
+    assert read_header(Path("runs/train/run/last.safetensors")).classes == ("box", "plate")
+    said(run("train --resume --iterations 5"))
+    result = run("eval --json --split all")
+    assert f"data: {photos} --map ball=box --map tile=plate, of that run" in said(result)
+    assert list(json.loads(result.stdout)["ap"]) == ["box", "plate"]
+    assert "unknown class 'bal'" in failure(run("train", photos, TINY, "--map bal=box"))
+    assert "--map 'ball' is not understood" in failure(run("train", photos, TINY, "--map ball"))
+
+
 def test_what_is_gone_is_not_calibrated_on(photos: Path, init: Path) -> None:
     said(run("train", photos, TINY, f"--init {init}"))
     photos.rename(photos.with_name("elsewhere"))

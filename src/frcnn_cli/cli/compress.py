@@ -177,7 +177,7 @@ def compress(
 
 def _calibration_of_run(weights: Path, quiet: bool) -> tuple[str | None, Path | None]:
     """The data set and its folder to calibrate on: those of the run, if they are still there."""
-    name, folder = data_of_run(weights)
+    name, folder, _ = data_of_run(weights)
     is_there = name is not None and (
         folder.is_dir() if folder is not None else name not in DATASETS and names_dataset(name)
     )

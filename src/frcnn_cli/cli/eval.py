@@ -157,9 +157,11 @@ def evaluate(
     files = list(compare) if compare is not None else [detections] if detections else []
     weights_file = None if files else choose_weights(weights, quiet)
     if weights_file is not None and dataset is None and data is None:
-        dataset, data = data_of_run(weights_file)
+        of_run = data_of_run(weights_file)
+        dataset, data, renamed = of_run.name, of_run.folder, renamed or list(of_run.renamed)
         if dataset is not None and not quiet:
-            stderr.print(f"data: {dataset}{f' in {data}' if data else ''}, of that run")
+            names = "".join(f" --map {each}" for each in of_run.renamed)
+            stderr.print(f"data: {dataset}{f' in {data}' if data else ''}{names}, of that run")
     share = val_share
     if share is None and weights_file is not None:
         share = read_weights_header(weights_file).val_share

@@ -6,7 +6,7 @@ import difflib
 import threading
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -275,17 +275,24 @@ def choose_weights(weights: str | None, quiet: bool) -> Path:
     return run_weights(run)
 
 
-def data_of_run(weights: Path) -> tuple[str | None, Path | None]:
-    """The data set and its folder that the run of a weights file was trained on.
+class RunData(NamedTuple):
+    """The data set that a run was trained on."""
 
-    Returns:
-        None for both where the file is in no folder of a run.
-    """
+    name: str | None = None  # as it was named; None where it is not known
+    folder: Path | None = None
+    renamed: tuple[str, ...] = ()  # the values of --map
+
+
+def data_of_run(weights: Path) -> RunData:
+    """The data set that the run of a weights file was trained on, if it is in the run's folder."""
     from ..training.runs import SETTINGS_FILE, read_settings
 
     settings = read_settings(weights.parent) if (weights.parent / SETTINGS_FILE).is_file() else {}
-    name, data = settings.get("dataset"), settings.get("data")
-    return (name, Path(str(data)) if data else None) if isinstance(name, str) else (None, None)
+    name, data, renamed = (settings.get(key) for key in ("dataset", "data", "renamed"))
+    if not isinstance(name, str):
+        return RunData()
+    values = renamed if isinstance(renamed, list) else []
+    return RunData(name, Path(str(data)) if data else None, tuple(map(str, values)))
 
 
 def class_names(given: Sequence[str] | None, known: Sequence[str]) -> tuple[str, ...]:
