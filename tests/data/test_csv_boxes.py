@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from frcnn_cli.data.csv_boxes import is_csv_of_boxes, load_csv
+from frcnn_cli.data.csv_boxes import load_csv
+from frcnn_cli.data.csv_table import is_csv_of_boxes
 from frcnn_cli.data.dataset import Dataset
 from frcnn_cli.data.registry import open_dataset
 from frcnn_cli.data.voc import load_voc

@@ -11,7 +11,11 @@ from frcnn_cli.data.voc import load_voc
 from frcnn_cli.errors import DataError
 from frcnn_cli.training.metrics import CLASSES_FILE, write_class_row
 from frcnn_cli.training.pictures import PREDICTIONS_FILE
-from frcnn_cli.training.validation import check_validation_images, describe_validation, make_validator
+from frcnn_cli.training.validation import (
+    check_validation_images,
+    describe_validation,
+    make_validator,
+)
 from tiny_training import make_learner
 
 

@@ -28,7 +28,9 @@ from .annotation_size import (
     scale_fractions,
 )
 from .dataset import Dataset
+from .foreign import describe_foreign
 from .locate import local_name, locate_images, searchable
+from .number_text import parse_number
 from .rle import enclosing_box
 from .splits import choose_file, find_split_files, own_split, split_in_name, split_of_file
 
@@ -86,7 +88,7 @@ def is_coco(path: Path) -> bool:
 
 def find_coco_files(folder: Path) -> dict[str, list[Path]]:
     """The COCO files in a folder, by split; see `find_split_files`."""
-    return find_split_files(folder, ".json", is_coco)
+    return find_split_files(folder, (".json",), is_coco)
 
 
 def load_coco_folder(
@@ -148,7 +150,7 @@ def load_coco(path: Path, image_folder: Path | None, root: Path | None = None) -
 def _rows(content: Any, key: str, path: Path) -> list[_Row]:
     rows = content.get(key) if isinstance(content, dict) else None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise DataError(f"{path} has no list of {key}", HINT)
+        raise DataError(f"{path} has no list of {key}", describe_foreign(path) or HINT)
     return rows
 
 
@@ -316,10 +318,7 @@ def _box_numbers(box: object) -> list[float] | None:
     if isinstance(box, dict):
         box = [box.get(key) for key in ("x", "y", "width", "height")]
     if isinstance(box, list) and all(isinstance(each, str) for each in box):
-        try:
-            box = [float(each) for each in box]
-        except ValueError:
-            return None
+        box = [parse_number(each) for each in box]
     return numbers(box, 4)
 
 

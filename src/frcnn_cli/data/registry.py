@@ -70,6 +70,15 @@ def _load_csv(
     return load_csv(path, data_dir(data) if data is not None else None, split, default_splits)
 
 
+def _load_tool(
+    key: str, path: Path, data: Path | None, split: str | None, default_splits: Sequence[str]
+) -> Dataset:
+    from .tools import load_tool
+
+    images = data_dir(data) if data is not None else None
+    return load_tool(path, images, split, default_splits, key)
+
+
 @dataclass(frozen=True)
 class _Choice:
     """Which images of a data set are wanted; for the fields see `open_dataset`."""
@@ -121,11 +130,17 @@ def _check_folder(format_name: str, path: Path, data: Path | None) -> str:
 
 # Name -> the year of a VOC challenge, whose data can be downloaded; None: a folder of the user.
 DATASETS: dict[str, str | None] = {"voc2007": "2007", "voc2012": "2012", "voc": None}
+# formats of annotation tools and of well-known data sets; the keys of `tools.TOOLS`
+TOOL_KEYS = (
+    "labelme", "via", "labelstudio", "supervisely", "createml", "bdd", "cvat", "kitti", "dota",
+    "wider",
+)  # fmt: skip
 FORMATS = {
     "voc": DatasetFormat("DIR", _load_voc),
     "coco": DatasetFormat("FILE", _load_coco),
     "yolo": DatasetFormat("DIR", _load_yolo),
     "csv": DatasetFormat("FILE", _load_csv),
+    **{key: DatasetFormat("PATH", partial(_load_tool, key)) for key in TOOL_KEYS},
 }
 SPECS = (*DATASETS, *(f"{name}:{each.metavar}" for name, each in FORMATS.items()))
 HELP = f"One of {', '.join(SPECS)}, or a folder or file, whose format is recognised."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -60,35 +60,35 @@ def own_split(path: Path) -> str:
 
 
 def find_split_files(
-    folder: Path, suffix: str, accepts: Callable[[Path], bool], is_deep: bool = True
+    folder: Path, suffixes: Sequence[str], accepts: Callable[[Path], bool], is_deep: bool = True
 ) -> dict[str, list[Path]]:
     """The files of annotations in a folder, its folders of splits and of annotations, by split.
 
     Where these have none, the files in any folder at most two levels below count.
 
     Args:
-        is_deep: look for such files.
+        suffixes: endings of the files, in small letters. is_deep: look for such files.
     """
     places = [folder / name for name in _FOLDERS]
     children = sorted(folder.iterdir()) if folder.is_dir() else []
     places += [each for each in children if canonical_split(each.name) in SPLITS]
-    found = _files_in(places, suffix, accepts)
+    found = _files_in(places, suffixes, accepts)
     if found or not is_deep:
         return found
     below = [each for each in children if each.is_dir() and not is_hidden(each.name)]
     below += [each for above in below for each in sorted(above.iterdir()) if each.is_dir()]
-    return _files_in(below, suffix, accepts)
+    return _files_in(below, suffixes, accepts)
 
 
 def _files_in(
-    places: Sequence[Path], suffix: str, accepts: Callable[[Path], bool]
+    places: Sequence[Path], suffixes: Sequence[str], accepts: Callable[[Path], bool]
 ) -> dict[str, list[Path]]:
     """The files of annotations in some folders, by split."""
     files: dict[str, list[Path]] = defaultdict(list)
     seen: set[Path] = set()
     for place in dict.fromkeys(places):
         for path in sorted(place.iterdir()) if place.is_dir() else ():
-            if path.suffix.lower() != suffix or is_hidden(path.name) or not path.is_file():
+            if path.suffix.lower() not in suffixes or is_hidden(path.name) or not path.is_file():
                 continue
             real = path.resolve()
             if real not in seen and accepts(path):
@@ -124,6 +124,25 @@ def choose_file(
             f"{name} {chosen}: {len(paths)} files of annotations: {listed}", "name one of them"
         )
     return paths[0]
+
+
+def choose_split(
+    available: Iterable[str], name: str, split: str | None, default_splits: Sequence[str]
+) -> str:
+    """The split to load where each has images of its own: `split`, else the first default one.
+
+    Raises:
+        SplitError: there is none of these.
+    """
+    available = list(available)
+    wanted = [canonical_split(each) for each in ([split] if split else default_splits)]
+    chosen = next((each for each in wanted if each in available), None)
+    if chosen is None:
+        raise SplitError(
+            f"{name} has no split {' or '.join(wanted) or ALL}",
+            f"there are: {', '.join(available)}",
+        )
+    return chosen
 
 
 def _usual_first(paths: list[Path]) -> list[Path]:

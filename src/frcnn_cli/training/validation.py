@@ -20,7 +20,6 @@ from .metrics import CLASSES_FILE, write_class_row
 from .pictures import write_predictions
 from .trainer import Validator
 
-
 MAX_CLASSES = 8  # whose AP is told after each validation
 
 
