@@ -100,7 +100,7 @@ def test_several_files_of_settings(folders: dict[str, Path]) -> None:
 
 
 def test_what_does_not_exist_is_a_name() -> None:
-    with pytest.raises(ConfigError, match="unknown data set"):
+    with pytest.raises(ConfigError, match="unknown data set or path"):
         open_dataset("nowhere/at/all", None, None, DEFAULTS)
     assert not names_dataset("nowhere/at/all")
     assert names_dataset("voc2007")

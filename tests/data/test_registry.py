@@ -62,7 +62,7 @@ def downloads(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
     ("name", "near"), [("voc207", "voc2007"), ("VOC2012", "voc2012"), ("vco", "voc")]
 )
 def test_unknown_name_offers_the_nearest(voc_folder: Path, name: str, near: str) -> None:
-    with pytest.raises(ConfigError, match=f"unknown data set '{name}'") as error:
+    with pytest.raises(ConfigError, match=f"unknown data set or path '{name}'") as error:
         datasets.open_dataset(name, voc_folder, None, DEFAULTS, refuse)
     assert f"did you mean '{near}'?" in error.value.hint
 
@@ -191,8 +191,8 @@ def test_a_place_in_voc_layout(voc_folder: Path) -> None:
         ("yolo:{}/absent", False, None, "no folder"),
         ("coco:{}/absent.json", False, None, "cannot read"),
         ("coco:{}/instances_train.json", False, "val", "a COCO file is one split"),
-        ("coco:", False, None, "unknown data set"),
-        ("zip:{}", False, None, "unknown data set"),
+        ("coco:", False, None, "unknown data set or path"),
+        ("zip:{}", False, None, "unknown data set or path"),
     ],
 )
 def test_places_that_cannot_be_opened(

@@ -142,7 +142,9 @@ FORMATS = {
     "csv": DatasetFormat("FILE", _load_csv),
     **{key: DatasetFormat("PATH", partial(_load_tool, key)) for key in TOOL_KEYS},
 }
-SPECS = (*DATASETS, *(f"{name}:{each.metavar}" for name, each in FORMATS.items()))
+_SPECS = {name: f"{name}:{each.metavar}" for name, each in FORMATS.items()}
+# for messages; the formats of tools are recognised, so that they need not be named
+SPECS = (*DATASETS, *(spec for name, spec in _SPECS.items() if name not in TOOL_KEYS))
 HELP = f"One of {', '.join(SPECS)}, or a folder or file, whose format is recognised."
 VOC_SPLITS = ("train", "val", "trainval", "test")
 SEPARATOR = "+"  # between the names of data sets that are concatenated
@@ -278,7 +280,7 @@ def open_dataset(
     if path is not None:
         return choice.load(partial(_open_path, path, data))
     if name not in DATASETS:
-        raise unknown_name("data set", name, SPECS)
+        raise unknown_name("data set or path", name, SPECS)
     from .recognise import fits_any_format
     from .voc import find_root, load_voc
 
