@@ -43,7 +43,7 @@ def said(result) -> str:
 def test_every_command_finds_what_the_one_before_it_left(photos: Path, init: Path) -> None:
     text = said(run("train", photos, TINY, f"--init {init}"))
     assert "6 of its images are taken for training and 2 for validation" in text
-    assert "next: frcnn eval measures them" in text
+    assert "next: frcnn eval measures them, frcnn compress makes them smaller" in text
 
     result = run("eval --json")
     assert "weights: runs/train/run/last.safetensors, of the last run" in said(result)
@@ -66,6 +66,25 @@ def test_every_command_finds_what_the_one_before_it_left(photos: Path, init: Pat
     unsure = said(run("detect", photo, "--score 0.999"))
     assert "nothing has a score above 0.999: --score 0.1 shows what is less certain" in unsure
     assert "was not validated" in failure(run("detect", photo, "--weights best"))
+
+
+def test_data_to_train_on_alone_leaves_a_part_for_eval(voc_folder: Path, init: Path) -> None:
+    for name in ("val", "test", "trainval"):
+        (voc_folder / "ImageSets" / "Main" / f"{name}.txt").unlink(missing_ok=True)
+    count = len((voc_folder / "ImageSets" / "Main" / "train.txt").read_text().split())
+    note = f"has no split val: {count - 1} of its images are taken for training and 1 for"
+    assert note in said(run("train", voc_folder, TINY, f"--init {init} --eval-every 4"))
+    for flags in ("", "--split val", "--weights last"):
+        result = run("eval --json", flags)
+        assert json.loads(result.stdout)["images"] == 1
+        assert "trained on" not in said(result)
+    log = next(Path("runs/eval").glob("*.jsonl"))
+    assert json.loads(run(f"eval --from {log} --json").stdout)["images"] == 1
+    checked = json.loads(run("data check", voc_folder, "--json").stdout)["splits"]
+    assert [each["images"] for each in checked] == [count - 1, 1]
+    text = said(run("train", voc_folder, TINY, f"--init {init} --split train"))
+    assert f"of {count} images usable" in text
+    assert "trained on 1 of the 1 images" in said(run("eval"))
 
 
 def test_the_share_of_validation_is_that_of_the_weights(photos: Path, init: Path) -> None:
@@ -127,7 +146,8 @@ def test_nothing_to_compress(init: Path) -> None:
 
 
 def test_weights_that_are_small_already(photos: Path, init: Path) -> None:
-    said(run("train", photos, TINY, f"--init {init} --rank 4"))
+    text = said(run("train", photos, TINY, f"--init {init} --rank 4"))
+    assert "next: frcnn eval measures them, frcnn detect PHOTO uses them" in text
     result = run("compress")
     assert "nothing to do" in said(result)
     assert "next: frcnn detect PHOTO --weights runs/train/run/last.safetensors" in said(result)

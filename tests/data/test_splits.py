@@ -100,5 +100,4 @@ def test_the_part_of_data_without_splits_alone(dataset: Dataset) -> None:
     whole = replace(dataset, split="all")
     parts = [own_part(whole, part) for part in ("train", "val")]
     assert sorted(parts[0].ids + parts[1].ids) == sorted(whole.ids)
-    assert own_part(replace(dataset, split="test"), "val").ids == dataset.ids
     assert own_part(whole.select([0]), "val").ids == whole.ids[:1]

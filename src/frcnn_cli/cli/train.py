@@ -385,7 +385,8 @@ def _show_result(result: TrainResult, eval_split: str, json: bool, quiet: bool) 
         for each in result.stages:
             stderr.print(f"{each.name}: {_duration(each.seconds)}, {size_text(each.bytes)}")
         stderr.print(f"weights: {result.weights}")
-        stderr.print(
-            "next: frcnn eval measures them, frcnn compress makes them smaller, "
-            "frcnn detect PHOTO uses them"
-        )
+        from ..checkpoints.weights import read_header
+
+        is_small = bool(read_header(result.weights).ranks)
+        smaller = "" if is_small else "frcnn compress makes them smaller, "
+        stderr.print(f"next: frcnn eval measures them, {smaller}frcnn detect PHOTO uses them")

@@ -89,19 +89,25 @@ class _Choice:
     val_share: float
 
     def load(self, load: Callable[[str | None, Sequence[str]], Dataset]) -> Dataset:
-        """Load them; where a data set has no splits at all, train and val are made by `hash_split`.
+        """Load them.
+
+        Where a data set has no splits, or only one to train on, the others are made by
+        `hash_split`.
 
         Args:
             load: called with the split and the default splits.
         Raises:
             DataError: see `load`.
         """
-        from .splits import canonical_split, hash_split, own_part, split_in_name
+        from .splits import ALL, TRAINING, canonical_split, hash_split, own_part, split_in_name
 
         try:
             dataset = load(self.split, self.default_splits)
-        except SplitError:
-            if self.split is None or canonical_split(self.split) not in ("train", "val"):
+        except SplitError as error:
+            asked = canonical_split(self.split) if self.split is not None else self.part
+            if asked == "val" and _only_training(error):
+                return own_part(load(None, TRAINING), "val", self.val_share)
+            if self.split is None or asked not in ("train", "val"):
                 raise
             try:
                 whole = load(None, ())
@@ -109,10 +115,23 @@ class _Choice:
                 whole = None
             if whole is None or split_in_name(whole.split) is not None:
                 raise
-            return hash_split(whole, canonical_split(self.split), self.val_share)
-        if self.split is None and self.part is not None:
-            dataset = own_part(dataset, self.part, self.val_share)
-        return dataset
+            return hash_split(whole, asked, self.val_share)
+        if self.split is not None or self.part is None:
+            return dataset
+        is_alone = dataset.split == ALL
+        if dataset.split in TRAINING:
+            try:
+                load("", ())
+            except SplitError as error:
+                is_alone = _only_training(error)
+        return own_part(dataset, self.part, self.val_share) if is_alone else dataset
+
+
+def _only_training(error: SplitError) -> bool:
+    """Whether all splits that a data set has are to train on."""
+    from .splits import TRAINING, canonical_split
+
+    return bool(error.available) and {*map(canonical_split, error.available)} <= {*TRAINING}
 
 
 def _check_folder(format_name: str, path: Path, data: Path | None) -> str:
@@ -249,9 +268,10 @@ def open_dataset(
         data: the folder of the data set; for coco:FILE and csv:FILE, the folder of its images.
         split: a split of the data set; None takes the first of `default_splits` that it has. Where
             it has none at all, None and "all" take every image, and train and val are made by
-            `hash_split`.
-        part: train or val: None as the split then takes this part of a data set without splits.
-        val_share: of the images that are in the part val of a data set without splits, 0 to 1.
+            `hash_split`; where it has none but train or trainval, val is a part of these.
+        part: train or val: None as the split then takes this part of a data set without splits, or
+            without others than train or trainval.
+        val_share: of the images that are in such a part val, above 0 and below 1.
         on_message: called with a line on what is downloaded, and then on the progress.
     Raises:
         ConfigError: unknown name; or `data` or `split` where the name decides it already.
@@ -319,6 +339,10 @@ def open_splits(
             continue
         with contextlib.suppress(SplitError):
             splits.append(open_dataset(name, data, split, (), on_message, val_share=val_share))
+    if len(splits) == 2 and splits[0].val_share is None and splits[1].val_share is not None:
+        opened = open_dataset(name, data, None, on_message=on_message, part="train",
+                              val_share=val_share)  # fmt: skip
+        splits[0] = opened  # without the images of val
     return splits or [open_dataset(name, data, None, on_message=on_message)]
 
 

@@ -22,6 +22,7 @@ SPLITS = {
     "trainval": ("trainval",),
 }
 ALL = "all"  # the split of a data set that has none
+TRAINING = ("trainval", "train")  # splits of which val is taken where there are no others
 _FOLDERS = ("", "annotations", "Annotations", "labels")  # that may hold files of annotations
 
 
@@ -116,6 +117,7 @@ def choose_file(
         raise SplitError(
             f"{name} has no split {chosen or ' or '.join(default_splits) or ALL}",
             f"choose one with --split: {known}" if known else "name a file of annotations",
+            files,
         )
     paths = _usual_first(files[chosen])
     if len(paths) > 1:
@@ -141,6 +143,7 @@ def choose_split(
         raise SplitError(
             f"{name} has no split {' or '.join(wanted) or ALL}",
             f"there are: {', '.join(available)}",
+            available,
         )
     return chosen
 
@@ -190,9 +193,7 @@ def hash_split(dataset: Dataset, name: str, val_share: float = VAL_SHARE) -> Dat
 
 
 def own_part(dataset: Dataset, part: str, val_share: float = VAL_SHARE) -> Dataset:
-    """The part train or val of a data set without splits; others, and very small ones, as whole."""
-    if dataset.split != ALL:
-        return dataset
+    """The part train or val of a data set; a very small one as whole."""
     try:
         return hash_split(dataset, part, val_share)
     except SplitError:

@@ -172,12 +172,15 @@ def _choose_split(
         raise SplitError(
             f"{name} has no list {' or '.join(default_splits) or ALL}",
             f"choose one with --split: {', '.join(lists)}",
+            lists,
         )
     if split is None:
         return "all", files.annotations.names, []
     if split not in lists:
         raise SplitError(
-            f"{name} has no split {split!r}", f"there are: {', '.join(lists) or 'none at all'}"
+            f"{name} has no split {split!r}",
+            f"there are: {', '.join(lists) or 'none at all'}",
+            lists,
         )
     lines = read_text(lists[split], "expected a list of image ids").splitlines()
     ids = [_resolve(line.strip(), files, lists[split]) for line in lines if line.strip()]

@@ -56,7 +56,7 @@ def load_yolo(root: Path, name: str, split: str | None, default_splits: Sequence
     if chosen is None or chosen not in available:
         hint = f"there are: {', '.join(available)}" if available else HINT
         raise SplitError(
-            f"{name} has no split {chosen or ' or '.join(default_splits) or ALL}", hint
+            f"{name} has no split {chosen or ' or '.join(default_splits) or ALL}", hint, available
         )
     paths = list(dict.fromkeys(available[chosen]))
     labels = _label_files(paths, chain.from_iterable(available.values()), settings.root)

@@ -105,7 +105,7 @@ def train(
         if shared:
             on_message(
                 f"{shared} of the {len(validation)} validation images are trained on, so the "
-                "validation says little; train on --split train"
+                "validation says little; train on others, with --split train or without --split"
             )
     for name, known in _synonyms(dataset, initialisation).items():
         on_message(f"class {name} of {dataset.name} is taken for {known} of the weights")
