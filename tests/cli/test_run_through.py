@@ -45,6 +45,8 @@ def test_every_command_finds_what_the_one_before_it_left(photos: Path, init: Pat
     assert "6 of its images are taken for training and 2 for validation" in text
     assert "next: frcnn eval measures them, frcnn compress makes them smaller" in text
 
+    text = said(run("eval"))
+    assert "next: --report FOLDER shows what is found wrongly" in text
     result = run("eval --json")
     assert "weights: runs/train/run/last.safetensors, of the last run" in said(result)
     assert f"data: {photos}, of that run" in said(result)
@@ -85,6 +87,13 @@ def test_data_to_train_on_alone_leaves_a_part_for_eval(voc_folder: Path, init: P
     text = said(run("train", voc_folder, TINY, f"--init {init} --split train"))
     assert f"of {count} images usable" in text
     assert "trained on 1 of the 1 images" in said(run("eval"))
+
+
+def test_the_report_shows_the_validations_of_the_run(photos: Path, init: Path) -> None:
+    said(run("train", photos, TINY, f"--init {init} --eval-every 2"))
+    text = said(run("eval --report out"))
+    assert "next: --report" not in text
+    assert "During training" in Path("out/index.html").read_text()
 
 
 def test_the_share_of_validation_is_that_of_the_weights(photos: Path, init: Path) -> None:

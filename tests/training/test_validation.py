@@ -9,7 +9,7 @@ from PIL import Image
 
 from frcnn_cli.data.voc import load_voc
 from frcnn_cli.errors import DataError
-from frcnn_cli.training.metrics import CLASSES_FILE, write_class_row
+from frcnn_cli.training.metrics import CLASSES_FILE, read_class_rows, write_class_row
 from frcnn_cli.training.pictures import PREDICTIONS_FILE
 from frcnn_cli.training.validation import (
     check_validation_images,
@@ -96,3 +96,13 @@ def test_rows_of_classes_are_repeated_after_a_resumption(tmp_path) -> None:
         "10,0.1,1",
         "20,,1",
     ]
+    rows = read_class_rows(tmp_path)
+    assert rows[0] == (10, {"a,b": 0.1, "c": 1.0})
+    assert rows[1][0] == 20
+    assert str(rows[1][1]) == "{'a,b': nan, 'c': 1.0}"
+    with (tmp_path / CLASSES_FILE).open("a") as file:
+        file.write("30,0.")
+    assert [at for at, _ in read_class_rows(tmp_path)] == [10, 20]
+    write_class_row(tmp_path, 40, {"other": 0.5})
+    assert read_class_rows(tmp_path) == [(40, {"other": 0.5})]
+    assert read_class_rows(tmp_path / "nowhere") == []

@@ -151,6 +151,7 @@ def evaluate(
         )
     if report is not None:
         from ..evaluation.report.report import REPORT_FILES, write_report
+        from ..training.metrics import read_class_rows
 
         for name in REPORT_FILES:
             check_absent(report / name, overwrite, "--report")
@@ -224,6 +225,7 @@ def evaluate(
                 title=detected.title,
                 proposals=detected.proposals,
                 images_per_second=answer.get("images_per_second"),
+                validations=[] if weights_file is None else read_class_rows(weights_file.parent),
                 on_image=progress.advance,
             )
         answer["report"] = str(page)
@@ -231,6 +233,8 @@ def evaluate(
         print(dumps(answer))
     else:
         show_evaluation(result, answer)
+        if report is None and weights_file is not None and not quiet:
+            stderr.print("next: --report FOLDER shows what is found wrongly, and where")
     if fail_under is not None and not result.mean_ap >= fail_under:
         mean_ap = "–, without objects," if isnan(result.mean_ap) else f"{result.mean_ap:.4f}"
         raise FrcnnError(
