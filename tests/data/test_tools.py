@@ -229,6 +229,15 @@ def test_damaged_files_are_refused_by_name(tmp_path: Path, name: str) -> None:
     assert error.value.hint == "export it again, or mend it"
 
 
+def test_images_that_no_file_names_are_told(tmp_path: Path) -> None:
+    own = {name: each for name, each in OBJECTS.items() if name != "img_3"}
+    tool_files.write(tmp_path, tool_files.labelme(own))
+    found = open_dataset(str(tmp_path))
+    assert len(found) == 7
+    image = tmp_path / "images" / "img_3.png"
+    assert f"left out 1 image that no file names, first {image}" in found.notes
+
+
 def test_images_without_objects(tmp_path: Path) -> None:
     empty = {**OBJECTS, "img_0": []}
     for key in ("labelme", "cvat", "kitti", "wider"):

@@ -273,12 +273,18 @@ def _read_objects(
         image_id, category = image_ids.find(row.get("image_id")), row.get("category_id")
         label = f"{path}: annotation {row.get('id')!r:.80}"
         if image_id is None or image_id not in images:
-            raise DataError(f"{label} names an unknown image {row.get('image_id')!r:.80}", HINT)
+            raise DataError(
+                f"{label} names an unknown image {row.get('image_id')!r:.80}",
+                "list the image under images, or remove the annotation",
+            )
         class_id = category_ids.find(category)
         if class_id not in names and isinstance(category, str):
             class_id = by_name.get(category, class_id)
         if class_id is None or class_id not in names:
-            raise DataError(f"{label} names an unknown category {category!r:.80}", HINT)
+            raise DataError(
+                f"{label} names an unknown category {category!r:.80}",
+                "list the category under categories, or remove the annotation",
+            )
         box = row.get("bbox") or None
         if box is None:
             box = enclosing_box(row.get("segmentation"))

@@ -137,7 +137,7 @@ def load_tool(
     if table.splits:
         chosen = choose_split(dict.fromkeys(table.splits.values()), name, split, default_splits)
         own = table.of_split(chosen)
-    return table_dataset(
+    dataset = table_dataset(
         own,
         name=name,
         split=chosen,
@@ -146,6 +146,16 @@ def load_tool(
         image_folder=image_folder,
         root=image_folder or root,
     )
+    return dataset if table.splits else dataset.with_notes(*_unnamed(dataset, image_folder or root))
+
+
+def _unnamed(dataset: Dataset, folder: Path) -> list[str]:
+    """A note on images below a folder that are in no file of the tool."""
+    every = {path.resolve() for path in walk_files(folder)[0] if path.suffix.lower() in SUFFIXES}
+    rest = sorted(every - {path.resolve() for path in dataset.paths})
+    if not rest:
+        return []
+    return [f"left out {counted(len(rest), 'image', 'images')} that no file names, first {rest[0]}"]
 
 
 def _files_of(path: Path, tool: Tool) -> list[Path]:

@@ -92,16 +92,16 @@ def annotated_file(path: Path) -> str:
     return (parse_xml(path).findtext("filename") or "").strip()
 
 
-def parse_xml(path: Path, limit: int = MAX_XML_BYTES) -> ElementTree.Element:
+def parse_xml(path: Path, limit: int | None = None) -> ElementTree.Element:
     """The root of an XML file, with the names of all its elements in small letters and freed of
     namespaces.
 
     Args:
-        limit: largest size, in bytes.
+        limit: largest size, in bytes; None: that of an annotation of one image.
     Raises:
         DataError: the file cannot be read, is larger, is not XML or declares entities.
     """
-    content = read_bytes(path, _HINT, limit)
+    content = read_bytes(path, _HINT, limit or MAX_XML_BYTES)
     try:
         text = _decode(content)
         if "<!DOCTYPE" in text or "<!ENTITY" in text:

@@ -54,7 +54,7 @@ def _parse_row(
     if number not in range(class_count):
         raise DataError(
             f"{where}: expected a class number from 0 to {class_count - 1}, got {fields[0]!r:.40}",
-            _HINT,
+            f"{_HINT}, or name all classes in the list of them",
         )
     outline: list[float] = []
     if len(coordinates) == 4 or _has_keypoints(coordinates, where, keypoints):
@@ -72,7 +72,8 @@ def _parse_row(
     inside = all(-_MARGIN <= value <= 1 + _MARGIN for value in coordinates)
     if not inside or box[2] <= box[0] or box[3] <= box[1]:
         raise DataError(
-            f"{where}: expected a box as fractions of the image, in 0..1, got {fields[1:5]}", _HINT
+            f"{where}: expected a box as fractions of the image, in 0..1, got {fields[1:5]}",
+            f"{_HINT}: pixels are divided by the sides of the image",
         )
     return Row(int(number), box, outline)
 
