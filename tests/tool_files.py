@@ -179,10 +179,15 @@ FILES: dict[str, Callable[[], Contents]] = {
 IMAGES = {"supervisely": "ds/img", "kitti": "image_2", "wider": "WIDER/images/0--Parade"}
 
 
-def write(folder: Path, contents: Contents, images: str = "images") -> None:
-    """Write the images and the files."""
+def write(
+    folder: Path,
+    contents: Contents,
+    images: str = "images",
+    change: Callable[[str], str] = lambda text: text,
+) -> None:
+    """Write the images and the files; `change` gets the text of each before."""
     write_images(folder / images)
     for name, text in contents.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        path.write_text(change(text))

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+import tool_files
 from frcnn_cli.data.check_data import check_data
 from frcnn_cli.data.checks import check_dataset
 from frcnn_cli.data.dataset import Dataset
@@ -434,6 +435,22 @@ def test_pages_behind_the_first_are_told(tmp_path: Path) -> None:
     path.unlink()
     note = "1 of 8 images have several pages or frames, such as img_0.tif: the first one is read"
     assert note in opened(tmp_path).notes
+
+
+LONG_NAME = "x" * 300
+
+
+@pytest.mark.parametrize("write", [
+    lambda f: coco(f, change=lambda content: content["images"][0].update(file_name=LONG_NAME)),
+    lambda f: table(f, HEADER, CSV.replace("{n}", LONG_NAME)),
+    lambda f: tool_files.write(f, tool_files.via(), change=lambda s: s.replace("img_0", LONG_NAME)),
+    lambda f: (yolo(f, settings="names: [disc, square]\ntrain: train.txt"),
+               (f / "train.txt").write_text(f"images/img_1.png\nimages/{LONG_NAME}.png")),
+])  # fmt: skip
+def test_names_that_are_too_long_for_a_file(tmp_path: Path, write: Write) -> None:
+    write(tmp_path)
+    with pytest.raises(DataError, match="cannot be read"):
+        opened(tmp_path)
 
 
 def test_cells_that_say_nothing(tmp_path: Path) -> None:

@@ -229,6 +229,13 @@ def test_damaged_files_are_refused_by_name(tmp_path: Path, name: str) -> None:
     assert error.value.hint == "export it again, or mend it"
 
 
+def test_names_that_no_file_can_have(tmp_path: Path) -> None:
+    (text,) = tool_files.wider().values()
+    tool_files.write(tmp_path, {"x_bbx_gt.txt": text.replace("img_0", "img\0_0")})
+    with pytest.raises(DataError, match="1 of 8 images cannot be read"):
+        check_dataset(open_dataset(str(tmp_path)))
+
+
 def test_images_that_no_file_names_are_told(tmp_path: Path) -> None:
     own = {name: each for name, each in OBJECTS.items() if name != "img_3"}
     tool_files.write(tmp_path, tool_files.labelme(own))

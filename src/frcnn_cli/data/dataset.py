@@ -5,6 +5,7 @@ G: objects of one image; K: classes.
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -301,7 +302,7 @@ class Dataset:
     def _layout(self, index: int) -> images.Layout:
         """The layout of the image file; where it does not exist, that of its annotation."""
         path, size = self.paths[index], self.annotations[index].size
-        if size is not None and not path.exists():
+        if size is not None and not os.path.exists(path):
             return images.Layout(size, orientation=1)
         return images.read_layout(path)
 

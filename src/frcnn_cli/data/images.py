@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import warnings
 from collections.abc import Callable, Iterator
@@ -97,7 +98,7 @@ def _image_errors(name: object, head: bytes) -> Iterator[None]:
 def _advise_missing(path: Path) -> str:
     """What to do about a file that is not there."""
     others = (path.with_suffix(ending) for ending in _UNREAD_ENDINGS if path.name)
-    other = next((each for each in others if each.is_file()), None)
+    other = next((each for each in others if os.path.isfile(each)), None)
     if other is None:
         return "check the path"
     advice = install_hint(other.suffix) or "convert them to JPEG or PNG"

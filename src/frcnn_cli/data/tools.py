@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,8 +152,9 @@ def load_tool(
 
 def _unnamed(dataset: Dataset, folder: Path) -> list[str]:
     """A note on images below a folder that are in no file of the tool."""
-    every = {path.resolve() for path in walk_files(folder)[0] if path.suffix.lower() in SUFFIXES}
-    rest = sorted(every - {path.resolve() for path in dataset.paths})
+    every = [path for path in walk_files(folder)[0] if path.suffix.lower() in SUFFIXES]
+    named = set(map(os.path.abspath, dataset.paths))
+    rest = [path for path in every if os.path.abspath(path) not in named]
     if not rest:
         return []
     return [f"left out {counted(len(rest), 'image', 'images')} that no file names, first {rest[0]}"]
