@@ -122,12 +122,14 @@ def table(
     file: str = "boxes.csv",
     images: str = "images",
     encoding: str = "utf-8",
+    change: Callable[[str], str] = lambda text: text,
 ) -> None:
+    """`change` gets the text before it is written."""
     write_images(folder / images)
     lines = [header] * bool(header)
     lines += [_fill(row, each, name) for name, own in OBJECTS.items() for each in own]
     (folder / file).parent.mkdir(parents=True, exist_ok=True)
-    (folder / file).write_bytes("\n".join(lines).encode(encoding))
+    (folder / file).write_bytes(change("\n".join(lines)).encode(encoding))
 
 
 def _parts(places: str) -> list[tuple[str, Objects]]:

@@ -19,6 +19,8 @@ from .errors import ConfigError, unknown_name
 # nothing, and images are padded to the least.
 MIN_SIDE, MAX_SIDE = 32, 10_000
 
+VAL_SHARE = 0.2  # of the images of data without splits that are kept for validation
+
 Geometry = Literal["torch", "caffe"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 PRECISIONS: tuple[Precision, ...] = ("auto", "fp32", "bf16", "fp16")

@@ -38,7 +38,15 @@ class DataError(FrcnnError):
 
 
 class SplitError(DataError):
-    """A data set lacks the split that is asked for."""
+    """A data set lacks the split that is asked for.
+
+    Args:
+        available: the splits that it has.
+    """
+
+    def __init__(self, message: str, hint: str = "", available: Iterable[str] = ()) -> None:
+        super().__init__(message, hint)
+        self.available = tuple(available)
 
 
 class ImageError(FrcnnError):

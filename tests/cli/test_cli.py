@@ -242,7 +242,7 @@ def truncated_jpeg() -> None:
             "detect a.png -w x.safetensors",
             "x.safetensors is not a weights file",
         ),
-        (None, "eval voc2077 -w W", "unknown data set 'voc2077'"),
+        (None, "eval voc2077 -w W", "unknown data set or path 'voc2077'"),
         (None, "eval -w W", "no data set given"),
         (None, "eval --data nowhere -w W", "no folder nowhere"),
         (lambda: Path("d").mkdir(), "eval --data d -w W", "d is not a data set in VOC layout"),

@@ -43,8 +43,10 @@ def said(result) -> str:
 def test_every_command_finds_what_the_one_before_it_left(photos: Path, init: Path) -> None:
     text = said(run("train", photos, TINY, f"--init {init}"))
     assert "6 of its images are taken for training and 2 for validation" in text
-    assert "next: frcnn eval measures them" in text
+    assert "next: frcnn eval measures them, frcnn compress makes them smaller" in text
 
+    text = said(run("eval"))
+    assert "next: --report FOLDER shows what is found wrongly" in text
     result = run("eval --json")
     assert "weights: runs/train/run/last.safetensors, of the last run" in said(result)
     assert f"data: {photos}, of that run" in said(result)
@@ -58,7 +60,7 @@ def test_every_command_finds_what_the_one_before_it_left(photos: Path, init: Pat
     small = result.stdout.splitlines()[-1]
     assert f"next: frcnn detect PHOTO --weights {small}" in said(result)
     calibration = read_header(Path(small)).provenance["compression"]["calibration"]
-    assert calibration.startswith("8 images of voc:photos")
+    assert calibration.startswith("6 images of voc:photos train")
 
     photo = next((photos / "JPEGImages").iterdir())
     for flags in ("", f"--weights {small}", "--weights last", "--weights run"):
@@ -66,6 +68,80 @@ def test_every_command_finds_what_the_one_before_it_left(photos: Path, init: Pat
     unsure = said(run("detect", photo, "--score 0.999"))
     assert "nothing has a score above 0.999: --score 0.1 shows what is less certain" in unsure
     assert "was not validated" in failure(run("detect", photo, "--weights best"))
+
+
+def test_data_to_train_on_alone_leaves_a_part_for_eval(voc_folder: Path, init: Path) -> None:
+    for name in ("val", "test", "trainval"):
+        (voc_folder / "ImageSets" / "Main" / f"{name}.txt").unlink(missing_ok=True)
+    count = len((voc_folder / "ImageSets" / "Main" / "train.txt").read_text().split())
+    note = f"has no split val: {count - 1} of its images are taken for training and 1 for"
+    assert note in said(run("train", voc_folder, TINY, f"--init {init} --eval-every 4"))
+    for flags in ("", "--split val", "--weights last"):
+        result = run("eval --json", flags)
+        assert json.loads(result.stdout)["images"] == 1
+        assert "trained on" not in said(result)
+    log = next(Path("runs/eval").glob("*.jsonl"))
+    assert json.loads(run(f"eval --from {log} --json").stdout)["images"] == 1
+    checked = json.loads(run("data check", voc_folder, "--json").stdout)["splits"]
+    assert [each["images"] for each in checked] == [count - 1, 1]
+    text = said(run("train", voc_folder, TINY, f"--init {init} --split train"))
+    assert f"of {count} images usable" in text
+    assert "trained on 1 of the 1 images" in said(run("eval"))
+
+
+def test_the_report_shows_the_validations_of_the_run(photos: Path, init: Path) -> None:
+    said(run("train", photos, TINY, f"--init {init} --eval-every 2"))
+    text = said(run("eval --report out"))
+    assert "next: --report" not in text
+    assert "During training" in Path("out/index.html").read_text()
+
+
+def test_the_share_of_validation_is_that_of_the_weights(photos: Path, init: Path) -> None:
+    text = said(run("train", photos, TINY, f"--init {init} --val-share 0.5"))
+    assert "4 of its images are taken for training and 4 for validation" in text
+    assert read_header(Path("runs/train/run/last.safetensors")).val_share == 0.5
+    text = said(run("train --resume"))
+    assert "4 of its images are taken for training" in text
+
+    copy = shutil.copy("runs/train/run/last.safetensors", "copy.safetensors")
+    small = run("compress --rank 4").stdout.splitlines()[-1]
+    assert read_header(Path(small)).provenance["compression"]["calibration"].startswith("4 images")
+    for flags in ("", f"{photos} --weights {copy}", f"{photos} --weights {small}"):
+        result = run("eval --json", flags)
+        assert json.loads(result.stdout)["images"] == 4
+        assert "trained on" not in said(result)
+    log = next(Path("runs/eval").glob("*-last-*.jsonl"))
+    assert json.loads(run(f"eval --from {log} --json").stdout)["images"] == 4
+
+    for share, images in (("0.2", 2), ("0.75", 6)):  # 2 of the 6 are trained on
+        result = run(f"eval --json --val-share {share}")
+        assert json.loads(result.stdout)["images"] == images
+        told = "these weights were trained on 2 of the 6 images" in said(result)
+        assert told == (images == 6)
+    assert "--val-share 1 is out of range" in failure(run("eval --val-share 1"))
+
+
+def test_every_command_takes_the_share(photos: Path, init: Path) -> None:
+    checked = run("data check", photos, "--val-share 0.5 --json")
+    assert [each["images"] for each in json.loads(checked.stdout)["splits"]] == [4, 4]
+    proposed = run("propose", photos, "--split train --val-share 0.5 --json")
+    assert json.loads(proposed.stdout)["images"] == 4
+    unused = "--val-share changes nothing: voc:photos all is not divided by content"
+    assert unused in said(run("train", photos, TINY, f"--init {init} --split all --val-share 0.5"))
+    assert unused in said(run("propose", photos, "--val-share 0.5"))
+
+
+def test_classes_that_training_renames_are_renamed_in_eval(photos: Path, init: Path) -> None:
+    said(run("train", photos, TINY, f"--init {init} --map ball=box --map tile=plate"))
+    assert read_header(Path("runs/train/run/last.safetensors")).classes == ("box", "plate")
+    said(run("train --resume --iterations 5"))
+    result = run("eval --json --split all")
+    assert f"data: {photos} --map ball=box --map tile=plate, of that run" in said(result)
+    ap = json.loads(result.stdout)["ap"]
+    assert list(ap) == ["box", "plate"]
+    assert ap["plate"] is not None  # it has objects, which are called tile in the data
+    assert "unknown class 'bal'" in failure(run("train", photos, TINY, "--map bal=box"))
+    assert "--map 'ball' is not understood" in failure(run("train", photos, TINY, "--map ball"))
 
 
 def test_what_is_gone_is_not_calibrated_on(photos: Path, init: Path) -> None:
@@ -81,7 +157,8 @@ def test_nothing_to_compress(init: Path) -> None:
 
 
 def test_weights_that_are_small_already(photos: Path, init: Path) -> None:
-    said(run("train", photos, TINY, f"--init {init} --rank 4"))
+    text = said(run("train", photos, TINY, f"--init {init} --rank 4"))
+    assert "next: frcnn eval measures them, frcnn detect PHOTO uses them" in text
     result = run("compress")
     assert "nothing to do" in said(result)
     assert "next: frcnn detect PHOTO --weights runs/train/run/last.safetensors" in said(result)

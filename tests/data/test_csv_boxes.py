@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from frcnn_cli.data.csv_boxes import is_csv_of_boxes, load_csv
+from frcnn_cli.data.csv_boxes import load_csv
+from frcnn_cli.data.csv_table import is_csv_of_boxes
 from frcnn_cli.data.dataset import Dataset
+from frcnn_cli.data.registry import open_dataset
 from frcnn_cli.data.voc import load_voc
 from frcnn_cli.errors import DataError
 
@@ -95,7 +97,7 @@ def test_images_without_boxes_are_background(voc: Dataset) -> None:
 
 def test_train_and_val_of_one_file(voc: Dataset) -> None:
     path = write(voc.paths[0].parent.parent / "boxes.csv", voc, *next(iter(FORMS.items())))
-    parts = [load_csv(path, None, split, ()) for split in ("train", "val")]
+    parts = [open_dataset(str(path), split=split) for split in ("train", "val")]
     assert [len(part) for part in parts] == [6, 2]
     assert set(parts[0].ids) | set(parts[1].ids) == set(voc.ids)
 

@@ -70,13 +70,14 @@ def test_a_folder_of_photographs_is_no_data_set(folders: dict[str, Path], tmp_pa
     folder = folders["csv"] / "images"
     (folder / "notes.txt").write_text("holiday")
     (folder / "coco.json").write_text('[{"image_id": 1}]')
-    (folder / "detections.csv").write_text("image,label,score,x1,y1,x2,y2\n")
     assert not fits_any_format(folder)
     assert not names_dataset(str(folder))
     with pytest.raises(DataError, match="no data set of a known format") as error:
         open_dataset(str(folder), None, None, DEFAULTS)
     for word in ("VOC", "COCO", "YOLO", "CSV"):
         assert word in error.value.hint
+    (folder / "detections.csv").write_text("image,label,score,x1,y1,x2,y2\n")
+    assert not fits_any_format(folder)
     assert not fits_any_format(folder / "notes.txt")
 
 
@@ -99,7 +100,7 @@ def test_several_files_of_settings(folders: dict[str, Path]) -> None:
 
 
 def test_what_does_not_exist_is_a_name() -> None:
-    with pytest.raises(ConfigError, match="unknown data set"):
+    with pytest.raises(ConfigError, match="unknown data set or path"):
         open_dataset("nowhere/at/all", None, None, DEFAULTS)
     assert not names_dataset("nowhere/at/all")
     assert names_dataset("voc2007")

@@ -4,12 +4,37 @@ from pathlib import Path
 
 import pytest
 
+import strangers
 from frcnn_cli.data import download
 from frcnn_cli.data import registry as datasets
 from frcnn_cli.errors import ConfigError, DataError, SplitError
 from synthetic import write_voc
 
 DEFAULTS = ("trainval", "train")
+
+
+def test_every_format_is_divided_by_the_share(tmp_path: Path) -> None:
+    writers = {"voc": strangers.voc, "coco": strangers.coco, "yolo": strangers.yolo}
+    for name, write in writers.items():
+        write(tmp_path / name)
+    strangers.table(tmp_path / "csv", "filename,class,xmin,ymin,xmax,ymax",
+                    "{n}.png,{name},{X1},{Y1},{X2},{Y2}")  # fmt: skip
+    places = [tmp_path / name for name in (*writers, "csv")]
+    places += [tmp_path / "csv" / "boxes.csv", tmp_path / "coco/annotations/instances.json"]
+    for place in places:
+        for name in (str(place), f"{datasets.dataset_format(str(place))}:{place}"):
+            parts = {
+                split: datasets.open_dataset(name, split=split, val_share=0.5)
+                for split in ("train", "val")
+            }
+            assert [len(each) for each in parts.values()] == [4, 4]
+            whole = datasets.open_dataset(name)
+            assert len(whole) == 8
+            assert set(whole.ids) == {*parts["train"].ids, *parts["val"].ids}
+            own = datasets.open_dataset(name, part="val", val_share=0.5)
+            assert own.ids == (whole if place.suffix == ".json" else parts["val"]).ids
+    both = datasets.open_dataset(f"{places[0]}+{places[1]}", part="val", val_share=0.25)
+    assert (len(both), both.val_share) == (4, 0.25)
 
 
 def refuse(text: str) -> None:
@@ -37,7 +62,7 @@ def downloads(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
     ("name", "near"), [("voc207", "voc2007"), ("VOC2012", "voc2012"), ("vco", "voc")]
 )
 def test_unknown_name_offers_the_nearest(voc_folder: Path, name: str, near: str) -> None:
-    with pytest.raises(ConfigError, match=f"unknown data set '{name}'") as error:
+    with pytest.raises(ConfigError, match=f"unknown data set or path '{name}'") as error:
         datasets.open_dataset(name, voc_folder, None, DEFAULTS, refuse)
     assert f"did you mean '{near}'?" in error.value.hint
 
@@ -166,8 +191,8 @@ def test_a_place_in_voc_layout(voc_folder: Path) -> None:
         ("yolo:{}/absent", False, None, "no folder"),
         ("coco:{}/absent.json", False, None, "cannot read"),
         ("coco:{}/instances_train.json", False, "val", "a COCO file is one split"),
-        ("coco:", False, None, "unknown data set"),
-        ("zip:{}", False, None, "unknown data set"),
+        ("coco:", False, None, "unknown data set or path"),
+        ("zip:{}", False, None, "unknown data set or path"),
     ],
 )
 def test_places_that_cannot_be_opened(

@@ -15,7 +15,7 @@ from frcnn_cli.data.splits import (
     split_of_file,
 )
 from frcnn_cli.data.voc import load_voc
-from frcnn_cli.errors import DataError
+from frcnn_cli.errors import ConfigError, DataError
 
 
 @pytest.fixture
@@ -75,6 +75,21 @@ def test_a_small_data_set_has_a_val_image(dataset: Dataset) -> None:
         hash_split(dataset.limited(1), "val")
 
 
+def test_the_share_of_val(dataset: Dataset) -> None:
+    vals = [set(hash_split(dataset, "val", share).ids) for share in (0.01, 0.2, 0.5)]
+    assert [len(each) for each in vals] == [1, 2, 4]
+    assert vals[0] < vals[1] < vals[2]
+    train = hash_split(dataset, "train", 0.5)
+    assert (set(train.ids), train.val_share) == (set(dataset.ids) - vals[2], 0.5)
+    assert own_part(replace(dataset, split="all"), "train", 0.5).ids == train.ids
+
+
+@pytest.mark.parametrize("share", [0, 1, -0.5, 20, float("nan")])
+def test_a_share_out_of_range_is_refused(dataset: Dataset, share: float) -> None:
+    with pytest.raises(ConfigError, match=f"--val-share {share:g} is out of range"):
+        hash_split(dataset, "val", share)
+
+
 def test_missing_images_are_split_by_their_names(dataset: Dataset) -> None:
     for path in dataset.paths:
         path.unlink()
@@ -85,5 +100,4 @@ def test_the_part_of_data_without_splits_alone(dataset: Dataset) -> None:
     whole = replace(dataset, split="all")
     parts = [own_part(whole, part) for part in ("train", "val")]
     assert sorted(parts[0].ids + parts[1].ids) == sorted(whole.ids)
-    assert own_part(replace(dataset, split="test"), "val").ids == dataset.ids
     assert own_part(whole.select([0]), "val").ids == whole.ids[:1]

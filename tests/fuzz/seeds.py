@@ -28,6 +28,7 @@ from frcnn_cli.cli.options import read_settings
 from frcnn_cli.data import images, yolo_settings
 from frcnn_cli.data.coco import load_coco
 from frcnn_cli.data.csv_boxes import load_csv
+from frcnn_cli.data.tools import TOOLS, load_tool
 from frcnn_cli.data.voc_xml import parse_annotation
 from frcnn_cli.models.backbones import CAFFE_PIXELS
 from frcnn_cli.proposers.cache import decode, encode
@@ -35,6 +36,7 @@ from frcnn_cli.proposers.exchange.formats import WRITERS, read_boxes
 from frcnn_cli.structures import Proposals
 from frcnn_cli.training.state import read_state
 from small_network import CLASSES, add_small_backbone, small_network
+from tool_files import FILES
 
 add_small_backbone(pytest.MonkeyPatch())
 
@@ -171,6 +173,14 @@ READERS = {
         "a.json", lambda path: load_coco(path, path.parent), lambda: [json.dumps(COCO).encode()]
     ),
     "CSV": Reader("a.csv", lambda path: load_csv(path, path.parent, None, ()), lambda: [CSV]),
+    **{
+        name: Reader(
+            f"a{TOOLS[name].suffix}",
+            lambda path, name=name: load_tool(path, path.parent, None, (), name),
+            lambda name=name: [next(iter(FILES[name]().values())).encode()],
+        )
+        for name in TOOLS
+    },
     "VOC": Reader("a.xml", parse_annotation, lambda: [XML]),
     "YAML": Reader("data.yaml", yolo_settings.read_settings, lambda: [YAML]),
     "TOML": Reader("a.toml", read_settings, lambda: [TOML]),

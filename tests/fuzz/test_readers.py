@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from frcnn_cli.data.registry import TOOL_KEYS
+
 HARNESS = Path(__file__).with_name("harness.py")
 READERS = {
     "mat", "pickle", "npz", "proposals in JSON", "picture", "weights", "pth", "training state",
-    "caffemodel", "COCO", "CSV", "VOC", "YAML", "TOML", "cache",
+    "caffemodel", "COCO", "CSV", "VOC", "YAML", "TOML", "cache", *TOOL_KEYS,
 }  # fmt: skip
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the limits are those of Linux")
 

@@ -92,7 +92,9 @@ def test_validation_is_reported(dataset, source, init, tmp_path, voc_folder) -> 
     assert messages[0].startswith("3 of the 3 validation images are trained on")
     rows = [row.split(",") for row in (result.folder / "validation.csv").read_text().split()[1:]]
     assert [iteration for iteration, _ in rows] == ["4", "6"]
-    assert messages[1:] == [f"iteration {row[0]}: mAP {float(row[1]):.1%}" for row in rows]
+    for message, row in zip(messages[1:], rows, strict=True):
+        assert message.startswith(f"iteration {row[0]}: mAP {float(row[1]):.1%}; by class: ")
+        assert all(f"{name} " in message for name in dataset.classes)
     assert progress.stages["validating"] == 6
     assert result.best_mean_ap == pytest.approx(
         max(float(mean_ap) for _, mean_ap in rows), rel=1e-5

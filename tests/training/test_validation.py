@@ -9,9 +9,13 @@ from PIL import Image
 
 from frcnn_cli.data.voc import load_voc
 from frcnn_cli.errors import DataError
-from frcnn_cli.training.metrics import CLASSES_FILE, write_class_row
+from frcnn_cli.training.metrics import CLASSES_FILE, read_class_rows, write_class_row
 from frcnn_cli.training.pictures import PREDICTIONS_FILE
-from frcnn_cli.training.validation import check_validation_images, make_validator
+from frcnn_cli.training.validation import (
+    check_validation_images,
+    describe_validation,
+    make_validator,
+)
 from tiny_training import make_learner
 
 
@@ -61,6 +65,29 @@ def test_a_validation_leaves_the_classes_and_a_picture(dataset, source, init, tm
         assert picture.size == (3 * 408 + 8, 308 + 8)
 
 
+def test_a_line_on_each_validation(dataset, source, init) -> None:
+    learner, lines = make_learner(dataset, source, init), []
+    validate = make_validator(learner, dataset.limited(3), threads=1, on_message=lines.append)
+    mean_ap = validate(learner.network, learner.header, lambda: None)
+    assert lines[0].startswith(f"iteration {learner.iteration}: mAP {mean_ap:.1%}; by class: ")
+
+
+@pytest.mark.parametrize(
+    ("ap", "line"),
+    [
+        ({"a": 0.5}, ""),
+        ({"a": 0.5, "b": nan}, ""),
+        ({"b": 0.75, "a": 0.25, "c": nan}, "; by class: a 25.0%, b 75.0%"),
+        (
+            {f"c{i}": (9 - i) / 10 for i in range(10)},
+            "; lowest (all in validation_classes.csv): c9 0.0%, c8 10.0%, c7 20.0%, c6 30.0%",
+        ),
+    ],
+)
+def test_the_lowest_classes_come_first(ap, line) -> None:
+    assert describe_validation(20, 0.5, ap) == f"iteration 20: mAP 50.0%{line}"
+
+
 def test_rows_of_classes_are_repeated_after_a_resumption(tmp_path) -> None:
     for iteration, ap in ((10, 0.1), (20, 0.2), (30, 0.3), (20, nan)):
         write_class_row(tmp_path, iteration, {"a,b": ap, "c": 1.0})
@@ -69,3 +96,13 @@ def test_rows_of_classes_are_repeated_after_a_resumption(tmp_path) -> None:
         "10,0.1,1",
         "20,,1",
     ]
+    rows = read_class_rows(tmp_path)
+    assert rows[0] == (10, {"a,b": 0.1, "c": 1.0})
+    assert rows[1][0] == 20
+    assert str(rows[1][1]) == "{'a,b': nan, 'c': 1.0}"
+    with (tmp_path / CLASSES_FILE).open("a") as file:
+        file.write("30,0.")
+    assert [at for at, _ in read_class_rows(tmp_path)] == [10, 20]
+    write_class_row(tmp_path, 40, {"other": 0.5})
+    assert read_class_rows(tmp_path) == [(40, {"other": 0.5})]
+    assert read_class_rows(tmp_path / "nowhere") == []

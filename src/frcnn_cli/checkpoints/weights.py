@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ..config import MAX_SIDE, DetectConfig, Geometry
+from ..config import MAX_SIDE, VAL_SHARE, DetectConfig, Geometry
 from ..errors import WeightsError, reason
 from ..models.backbones import BACKBONES
 from ..models.detectors import DEFAULT_DETECTOR, DETECTORS, DetectorSpec, build_network
@@ -42,7 +42,9 @@ _MAX_PIXEL = 1e6  # of means and deviations, which are 255 at most where they me
 # A file of weights may ask for images of so many pixels; for more the user must ask. SqueezeNet
 # takes 300 MB for them.
 _MAX_UNASKED_PIXELS = 2**22
-IMAGE_SKETCH = "image_sketch"  # in the provenance: the ContentSketch of the training images
+# in the provenance: the ContentSketch of the training images, and Dataset.val_share of them
+IMAGE_SKETCH = "image_sketch"
+VAL_SHARE_KEY = "val_share"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +67,12 @@ class WeightsHeader:
     provenance: dict[str, object] = field(
         default_factory=dict
     )  # data, recipe, history; may be empty
+
+    @property
+    def val_share(self) -> float:
+        """The share of data without splits that was kept for validation, as far as it is known."""
+        share = self.provenance.get(VAL_SHARE_KEY)
+        return share if isinstance(share, float) and 0 < share < 1 else VAL_SHARE
 
     @property
     def detector_spec(self) -> DetectorSpec:

@@ -126,7 +126,15 @@ def compress(
     measured_on = None
     if curve is not None:
         measured_on = open_named(
-            curve, data, split, ("val", "test"), limit, quiet=quiet, skip_damaged=skip_damaged
+            curve,
+            data,
+            split,
+            ("val", "test"),
+            limit,
+            part="val",
+            val_share=read_header(source).val_share,
+            quiet=quiet,
+            skip_damaged=skip_damaged,
         )
     if calibrate is None and data is None:
         calibrate, data = _calibration_of_run(source, quiet)
@@ -169,7 +177,7 @@ def compress(
 
 def _calibration_of_run(weights: Path, quiet: bool) -> tuple[str | None, Path | None]:
     """The data set and its folder to calibrate on: those of the run, if they are still there."""
-    name, folder = data_of_run(weights)
+    name, folder, _ = data_of_run(weights)
     is_there = name is not None and (
         folder.is_dir() if folder is not None else name not in DATASETS and names_dataset(name)
     )

@@ -8,12 +8,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..config import VAL_SHARE
 from ..data.registry import HELP, open_dataset, open_splits
 from ..errors import DataError
 from ..runtime.files import check_absent, write_atomically
 from .console import dumps, progress_lines, stderr, stdout
 from .data_tables import show_check
-from .options import Config, Data, Jobs, Json, Limit, Overwrite, Quiet, Split
+from .options import (
+    Config,
+    Data,
+    Jobs,
+    Json,
+    Limit,
+    Overwrite,
+    Quiet,
+    Split,
+    ValShare,
+    tell_unused_share,
+)
 
 if TYPE_CHECKING:
     from ..data.check_data import DataCheck
@@ -37,6 +49,7 @@ def check(
     *,
     data: Data = None,
     split: Split = None,
+    val_share: ValShare = None,
     limit: Limit = None,
     picture: Annotated[
         Path | None,
@@ -61,10 +74,13 @@ def check(
     """
     from ..data.check_data import check_data
 
+    share = VAL_SHARE if val_share is None else val_share
     if split is None:
-        splits = open_splits(dataset, data, stderr.print)
+        splits = open_splits(dataset, data, stderr.print, share)
     else:
-        splits = [open_dataset(dataset, data, split, on_message=stderr.print)]
+        splits = [open_dataset(dataset, data, split, on_message=stderr.print, val_share=share)]
+    if not quiet:
+        tell_unused_share(val_share, splits)
     splits = [each.limited(limit) for each in splits]
     picture = _picture_file(splits[0], picture, overwrite)
     found = check_data(splits, threads=jobs, progress=progress_lines(quiet))

@@ -36,12 +36,14 @@ from .options import (
     SkipDamaged,
     Split,
     Tile,
+    ValShare,
     Weights,
     check_images,
     choose_weights,
     class_names,
     data_of_run,
     parse_map,
+    tell_unused_share,
 )
 from .options import proposal_source as open_proposals
 
@@ -66,6 +68,7 @@ def evaluate(
     weights: Weights = None,
     data: Data = None,
     split: Split = None,
+    val_share: ValShare = None,
     limit: Limit = None,
     skip_damaged: SkipDamaged = False,
     metric: Annotated[
@@ -136,6 +139,7 @@ def evaluate(
 
     Example: frcnn eval voc2007 --split test --report out
     """
+    from ..checkpoints.weights import read_header as read_weights_header
     from ..evaluation.dataset_reference import find_reference
     from ..evaluation.metrics import usual_metric
 
@@ -147,16 +151,22 @@ def evaluate(
         )
     if report is not None:
         from ..evaluation.report.report import REPORT_FILES, write_report
+        from ..training.metrics import read_class_rows
 
         for name in REPORT_FILES:
             check_absent(report / name, overwrite, "--report")
     files = list(compare) if compare is not None else [detections] if detections else []
     weights_file = None if files else choose_weights(weights, quiet)
     if weights_file is not None and dataset is None and data is None:
-        dataset, data = data_of_run(weights_file)
+        of_run = data_of_run(weights_file)
+        dataset, data, renamed = of_run.name, of_run.folder, renamed or list(of_run.renamed)
         if dataset is not None and not quiet:
-            stderr.print(f"data: {dataset}{f' in {data}' if data else ''}, of that run")
-    reference = find_reference(files, dataset, data, split)
+            names = "".join(f" --map {each}" for each in of_run.renamed)
+            stderr.print(f"data: {dataset}{f' in {data}' if data else ''}{names}, of that run")
+    share = val_share
+    if share is None and weights_file is not None:
+        share = read_weights_header(weights_file).val_share
+    reference = find_reference(files, dataset, data, split, share)
     if compare is not None and metric == "coco":
         raise ConfigError("--compare does not support --metric coco", "take voc07 or voc")
     if tile is not None and (files or protocol != "py-faster-rcnn"):
@@ -167,6 +177,8 @@ def evaluate(
     if protocol == "both" and save is not None:
         raise ConfigError("--save is one file, and --protocol both two", "leave out --save")
     whole = reference.open(stderr.print)
+    if not quiet:
+        tell_unused_share(val_share, [whole])
     metric = metric or usual_metric(whole.name, comparing=compare is not None)
     whole = whole.renamed(parse_map(renamed, whole.classes))
     if skip_damaged:  # before --limit, which counts the images that are left
@@ -213,6 +225,7 @@ def evaluate(
                 title=detected.title,
                 proposals=detected.proposals,
                 images_per_second=answer.get("images_per_second"),
+                validations=[] if weights_file is None else read_class_rows(weights_file.parent),
                 on_image=progress.advance,
             )
         answer["report"] = str(page)
@@ -220,6 +233,8 @@ def evaluate(
         print(dumps(answer))
     else:
         show_evaluation(result, answer)
+        if report is None and weights_file is not None and not quiet:
+            stderr.print("next: --report FOLDER shows what is found wrongly, and where")
     if fail_under is not None and not result.mean_ap >= fail_under:
         mean_ap = "–, without objects," if isnan(result.mean_ap) else f"{result.mean_ap:.4f}"
         raise FrcnnError(

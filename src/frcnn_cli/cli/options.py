@@ -6,10 +6,11 @@ import difflib
 import threading
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from ..config import VAL_SHARE
 from ..data.registry import open_dataset
 from ..errors import ConfigError, reason
 from ..runtime.paths import DEFAULT_WEIGHTS, RUNS, find_weights, last_run, run_weights
@@ -116,6 +117,15 @@ Tile = Annotated[
 SkipDamaged = Annotated[
     bool, typer.Option("--skip-damaged", help="Leave out images that cannot be read.")
 ]
+ValShare = Annotated[
+    float | None,
+    typer.Option(
+        "--val-share",
+        help="Share of the images of data without splits that is kept for validation, by content "
+        f"[default: {VAL_SHARE}, or that of the weights].",
+        show_default=False,
+    ),
+]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only the first N images.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but results and errors.")]
 Json = Annotated[bool, typer.Option("--json", help="Results as JSON on stdout.")]
@@ -201,8 +211,9 @@ def open_named(
     default_splits: tuple[str, ...],
     limit: int | None,
     *,
+    part: str | None = None,
+    val_share: float | None = None,
     quiet: bool = False,
-    divide: bool = False,
     skip_damaged: bool = False,
     renamed: Sequence[str] | None = None,
 ) -> Dataset:
@@ -211,19 +222,25 @@ def open_named(
     Messages on downloads, and notes on what is left out or changed, go to stderr.
 
     Args:
-        name, data, split, default_splits: see `open_dataset`. quiet: print no notes.
-        divide: of a data set without splits, take the part train that `hash_split` makes.
+        name, data, split, default_splits, part, val_share: see `open_dataset`.
+        quiet: print no notes.
         skip_damaged: see `check_dataset`. renamed: the values of --map.
     Raises:
         ConfigError, DataError: see `open_dataset` and `check_dataset`.
     """
-    from ..data.splits import own_part
-
-    dataset = open_dataset(name, data, split, default_splits, stderr.print)
-    if divide:
-        dataset = own_part(dataset, "train")
+    share = VAL_SHARE if val_share is None else val_share
+    dataset = open_dataset(
+        name, data, split, default_splits, stderr.print, part=part, val_share=share
+    )
     dataset = dataset.limited(limit).renamed(parse_map(renamed, dataset.classes))
     return check_images(dataset, quiet=quiet, skip_damaged=skip_damaged)
+
+
+def tell_unused_share(val_share: float | None, datasets: Sequence[Dataset]) -> None:
+    """Say so where --val-share is given but no data set is divided by content."""
+    if val_share is not None and all(each.val_share is None for each in datasets):
+        names = " and ".join(f"{each.name} {each.split}" for each in datasets)
+        stderr.print(f"--val-share changes nothing: {names} is not divided by content")
 
 
 def check_images(
@@ -258,17 +275,24 @@ def choose_weights(weights: str | None, quiet: bool) -> Path:
     return run_weights(run)
 
 
-def data_of_run(weights: Path) -> tuple[str | None, Path | None]:
-    """The data set and its folder that the run of a weights file was trained on.
+class RunData(NamedTuple):
+    """The data set that a run was trained on."""
 
-    Returns:
-        None for both where the file is in no folder of a run.
-    """
+    name: str | None = None  # as it was named; None where it is not known
+    folder: Path | None = None
+    renamed: tuple[str, ...] = ()  # the values of --map
+
+
+def data_of_run(weights: Path) -> RunData:
+    """The data set that the run of a weights file was trained on, if it is in the run's folder."""
     from ..training.runs import SETTINGS_FILE, read_settings
 
     settings = read_settings(weights.parent) if (weights.parent / SETTINGS_FILE).is_file() else {}
-    name, data = settings.get("dataset"), settings.get("data")
-    return (name, Path(str(data)) if data else None) if isinstance(name, str) else (None, None)
+    name, data, renamed = (settings.get(key) for key in ("dataset", "data", "renamed"))
+    if not isinstance(name, str):
+        return RunData()
+    values = renamed if isinstance(renamed, list) else []
+    return RunData(name, Path(str(data)) if data else None, tuple(map(str, values)))
 
 
 def class_names(given: Sequence[str] | None, known: Sequence[str]) -> tuple[str, ...]:

@@ -28,10 +28,12 @@ from .options import (
     Quiet,
     SkipDamaged,
     Split,
+    ValShare,
     image_files,
     import_proposals,
     open_named,
     proposal_source,
+    tell_unused_share,
 )
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ def propose(
     ] = None,
     data: Data = None,
     split: Split = None,
+    val_share: ValShare = None,
     limit: Limit = None,
     skip_damaged: SkipDamaged = False,
     proposals: Method = "fast",
@@ -102,7 +105,9 @@ def propose(
     from ..proposers.registry import FILE
     from ..proposers.registry import proposal_source as find_source
 
-    dataset, paths = _images(sources or [], data, split, limit, quiet, skip_damaged)
+    dataset, paths = _images(sources or [], data, split, val_share, limit, quiet, skip_damaged)
+    if dataset is not None and not quiet:
+        tell_unused_share(val_share, [dataset])
     if not sources and not (status or verify or clean):
         raise ConfigError("no images given", "name images, folders or a data set")
     if dataset is None and (recall or plot):
@@ -162,6 +167,7 @@ def _images(
     sources: list[str],
     data: Path | None,
     split: str | None,
+    val_share: float | None,
     limit: int | None,
     quiet: bool,
     skip_damaged: bool,
@@ -170,7 +176,14 @@ def _images(
     if len(sources) == 1 and names_dataset(sources[0]):
         splits = ("trainval", "train")
         dataset = open_named(
-            sources[0], data, split, splits, limit, quiet=quiet, skip_damaged=skip_damaged
+            sources[0],
+            data,
+            split,
+            splits,
+            limit,
+            val_share=val_share,
+            quiet=quiet,
+            skip_damaged=skip_damaged,
         )
         return dataset, list(dataset.paths)
     return None, image_files(sources, quiet)[:limit] if sources else []

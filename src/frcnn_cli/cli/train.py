@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperCommand
 
-from ..config import AUTO, RECIPES, TrainConfig, TrainRuntimeConfig, check, flag_of, is_papers
+from ..config import (
+    AUTO,
+    RECIPES,
+    VAL_SHARE,
+    TrainConfig,
+    TrainRuntimeConfig,
+    check,
+    flag_of,
+    is_papers,
+)
 from ..config import recipe as recipe_settings
 from ..data.registry import HELP, absolute_name, is_voc_challenge
 from ..errors import ConfigError, SplitError
@@ -31,9 +40,11 @@ from .options import (
     Quiet,
     SkipDamaged,
     Split,
+    ValShare,
     load_config,
     open_named,
     proposal_source,
+    tell_unused_share,
 )
 
 if TYPE_CHECKING:
@@ -83,6 +94,7 @@ def train(
     *,
     data: Data = None,
     split: Split = None,
+    val_share: ValShare = None,
     limit: Limit = None,
     skip_damaged: SkipDamaged = False,
     renamed: Map = None,
@@ -167,9 +179,15 @@ def train(
         )
     shown = is_first_process() and not quiet
     opened = partial(
-        open_named, dataset, data, quiet=not shown, skip_damaged=skip_damaged, renamed=renamed
+        open_named,
+        dataset,
+        data,
+        val_share=val_share,
+        quiet=not shown,
+        skip_damaged=skip_damaged,
+        renamed=renamed,
     )
-    images = opened(split, ("trainval", "train"), limit, divide=split is None)
+    images = opened(split, ("trainval", "train"), limit, part="train")
     settings = replace(recipe_settings(recipe, dataset, detector, len(images)), **chosen)
     validation = None
     if runtime.eval_every:
@@ -178,7 +196,9 @@ def train(
         except SplitError:
             if split is not None or eval_split != "val":
                 raise
-            images, validation = _held_back(images, eval_limit, shown)
+            images, validation = _held_back(images, val_share, eval_limit, shown)
+    if shown:
+        tell_unused_share(val_share, [images])
     if dry_run and shown and not json:
         _show_data(images, validation, jobs)
     from ..runtime.device import keep_freed_memory
@@ -218,6 +238,7 @@ def train(
             "dataset": absolute_name(dataset),
             "data": data and data.resolve(),
             "split": split,
+            "val_share": val_share,
             "limit": limit,
             "skip_damaged": skip_damaged,
             "renamed": renamed or None,
@@ -241,11 +262,14 @@ def train(
         _show_result(result, eval_split, json, quiet)
 
 
-def _held_back(images: Dataset, limit: int | None, shown: bool) -> tuple[Dataset, Dataset]:
+def _held_back(
+    images: Dataset, val_share: float | None, limit: int | None, shown: bool
+) -> tuple[Dataset, Dataset]:
     """The images to train on and those to validate on, by content, of data without a split val."""
     from ..data.splits import hash_split
 
-    training, validation = hash_split(images, "train"), hash_split(images, "val")
+    share = VAL_SHARE if val_share is None else val_share
+    training, validation = (hash_split(images, part, share) for part in ("train", "val"))
     if shown:
         stderr.print(training.notes[-1])
     return training, validation.limited(limit)
@@ -361,7 +385,8 @@ def _show_result(result: TrainResult, eval_split: str, json: bool, quiet: bool) 
         for each in result.stages:
             stderr.print(f"{each.name}: {_duration(each.seconds)}, {size_text(each.bytes)}")
         stderr.print(f"weights: {result.weights}")
-        stderr.print(
-            "next: frcnn eval measures them, frcnn compress makes them smaller, "
-            "frcnn detect PHOTO uses them"
-        )
+        from ..checkpoints.weights import read_header
+
+        is_small = bool(read_header(result.weights).ranks)
+        smaller = "" if is_small else "frcnn compress makes them smaller, "
+        stderr.print(f"next: frcnn eval measures them, {smaller}frcnn detect PHOTO uses them")

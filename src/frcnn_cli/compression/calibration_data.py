@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..checkpoints.weights import WeightsHeader
+from ..config import VAL_SHARE
 from ..data.dataset import Dataset
 from ..data.images import SUFFIXES
 from ..data.registry import is_dataset_name, is_voc_challenge, names_dataset, open_dataset
@@ -43,6 +44,7 @@ def open_calibration_images(
     images: str | Dataset | Sequence[Path],
     data: Path | None,
     on_message: Callable[[str], None],
+    val_share: float = VAL_SHARE,
 ) -> CalibrationImages:
     """Find the files of calibration images.
 
@@ -50,12 +52,15 @@ def open_calibration_images(
         images: a data set or its name; or image files, as paths or as a file, folder or pattern.
         data: folder of the data set if `images` is its name.
         on_message: called with what is about to be downloaded.
+        val_share: of data without splits, the share that is left for validation.
     Raises:
         ConfigError, DataError, ImageError: see `open_dataset` and `find_files`.
     """
     if is_data(images):
         assert isinstance(images, str)
-        images = open_dataset(images, data, None, TRAIN_SPLITS, on_message)
+        images = open_dataset(
+            images, data, None, TRAIN_SPLITS, on_message, part="train", val_share=val_share
+        )
     if isinstance(images, Dataset):
         return CalibrationImages(tuple(images.paths), f"{images.name} {images.split}")
     if isinstance(images, str):

@@ -120,7 +120,9 @@ def compress(
     folder = folder_of(calibrate, curve, data) if isinstance(calibrate, str) else None
     calibration = None
     if calibrate is not None and calibrate != NONE:
-        chosen = open_calibration_images(calibrate, folder, on_message).spread(images)
+        chosen = open_calibration_images(calibrate, folder, on_message, header.val_share).spread(
+            images
+        )
         calibration = _calibrate(detector, chosen, workers, progress)
     compressor = Compressor(network, header, calibration)
     half = stored_types(source) == {"F16"}

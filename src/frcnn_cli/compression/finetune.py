@@ -47,7 +47,10 @@ def finetune_network(
         InterruptedRun: the run was stopped; it can be resumed.
         DataError: the data set cannot be trained on.
     """
-    dataset = open_dataset(dataset_name, data, None, TRAIN_SPLITS, on_message)
+    share = header.val_share
+    dataset = open_dataset(
+        dataset_name, data, None, TRAIN_SPLITS, on_message, part="train", val_share=share
+    )
     config = _train_config(header, iterations)
     result = train(
         config,
@@ -61,6 +64,7 @@ def finetune_network(
             "dataset": absolute_name(dataset_name),
             "data": data and data.resolve(),
             "split": dataset.split,
+            "val_share": dataset.val_share,
             "recipe": RECIPE,
             "detector": config.detector,
             "backbone": config.backbone,

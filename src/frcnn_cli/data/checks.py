@@ -88,6 +88,7 @@ def check_dataset(
         *_size_notes(dataset, checks),
         *_content_notes(dataset, checks),
         *_depth_notes(dataset.paths, checks),
+        *_page_notes(dataset.paths, checks),
         *spelled_alike(dataset.classes),
     )
 
@@ -159,6 +160,21 @@ def _content_notes(dataset: Dataset, checks: Sequence[FileCheck]) -> list[str]:
             f"{_name_some(cut)}"
         )
     return notes
+
+
+def _page_notes(paths: Sequence[Path], checks: Sequence[FileCheck]) -> list[str]:
+    """A note on files with several pages or frames."""
+    several = [
+        path
+        for path, check in zip(paths, checks, strict=True)
+        if check.header is not None and check.header.has_more_pages
+    ]
+    if not several:
+        return []
+    return [
+        f"{len(several)} of {len(paths)} images have several pages or frames, such as "
+        f"{several[0].name}: the first one is read"
+    ]
 
 
 def _depth_notes(paths: Sequence[Path], checks: Sequence[FileCheck]) -> list[str]:

@@ -28,15 +28,11 @@ from .annotation_size import (
     scale_fractions,
 )
 from .dataset import Dataset
+from .foreign import describe_foreign
 from .locate import local_name, locate_images, searchable
+from .number_text import parse_number
 from .rle import enclosing_box
-from .splits import (
-    choose_file,
-    find_split_files,
-    hash_split,
-    own_split,
-    split_of_file,
-)
+from .splits import choose_file, find_split_files, own_split, split_in_name, split_of_file
 
 HINT = "expected COCO's images, categories and annotations"
 _MIN_SIDE = 1e-3  # pixels; COCO counts the smallest objects too
@@ -92,7 +88,7 @@ def is_coco(path: Path) -> bool:
 
 def find_coco_files(folder: Path) -> dict[str, list[Path]]:
     """The COCO files in a folder, by split; see `find_split_files`."""
-    return find_split_files(folder, ".json", is_coco)
+    return find_split_files(folder, (".json",), is_coco)
 
 
 def load_coco_folder(
@@ -108,9 +104,8 @@ def load_coco_folder(
         DataError: there is no file of that split; see `load_coco` for others.
     """
     name = f"coco:{folder.resolve().name}"
-    path, by_content = choose_file(name, find_coco_files(folder), split, default_splits)
-    dataset = replace(load_coco(path, image_folder, folder), name=name, split=own_split(path))
-    return dataset if by_content is None else hash_split(dataset, by_content)
+    path = choose_file(name, find_coco_files(folder), split, default_splits)
+    return replace(load_coco(path, image_folder, folder), name=name, split=own_split(path))
 
 
 def load_coco(path: Path, image_folder: Path | None, root: Path | None = None) -> Dataset:
@@ -140,7 +135,7 @@ def load_coco(path: Path, image_folder: Path | None, root: Path | None = None) -
     numbered = all(category.isdecimal() for category in names)
     return Dataset(
         name="coco",
-        split=split_of_file(path) if path.stem.startswith("_annotations") else path.stem,
+        split=path.stem if split_in_name(path.stem) else split_of_file(path),
         classes=tuple(names.values()),
         ids=tuple(images),
         paths=tuple(paths),
@@ -155,7 +150,7 @@ def load_coco(path: Path, image_folder: Path | None, root: Path | None = None) -
 def _rows(content: Any, key: str, path: Path) -> list[_Row]:
     rows = content.get(key) if isinstance(content, dict) else None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise DataError(f"{path} has no list of {key}", HINT)
+        raise DataError(f"{path} has no list of {key}", describe_foreign(path) or HINT)
     return rows
 
 
@@ -278,12 +273,18 @@ def _read_objects(
         image_id, category = image_ids.find(row.get("image_id")), row.get("category_id")
         label = f"{path}: annotation {row.get('id')!r:.80}"
         if image_id is None or image_id not in images:
-            raise DataError(f"{label} names an unknown image {row.get('image_id')!r:.80}", HINT)
+            raise DataError(
+                f"{label} names an unknown image {row.get('image_id')!r:.80}",
+                "list the image under images, or remove the annotation",
+            )
         class_id = category_ids.find(category)
         if class_id not in names and isinstance(category, str):
             class_id = by_name.get(category, class_id)
         if class_id is None or class_id not in names:
-            raise DataError(f"{label} names an unknown category {category!r:.80}", HINT)
+            raise DataError(
+                f"{label} names an unknown category {category!r:.80}",
+                "list the category under categories, or remove the annotation",
+            )
         box = row.get("bbox") or None
         if box is None:
             box = enclosing_box(row.get("segmentation"))
@@ -323,10 +324,7 @@ def _box_numbers(box: object) -> list[float] | None:
     if isinstance(box, dict):
         box = [box.get(key) for key in ("x", "y", "width", "height")]
     if isinstance(box, list) and all(isinstance(each, str) for each in box):
-        try:
-            box = [float(each) for each in box]
-        except ValueError:
-            return None
+        box = [parse_number(each) for each in box]
     return numbers(box, 4)
 
 

@@ -5,6 +5,7 @@ G: objects of one image; K: classes.
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -114,6 +115,8 @@ class Dataset:
     similar: tuple[tuple[str, ...], ...] = SIMILAR_IN_VOC  # groups of easily confused classes
     # class -> its number in files of detections; empty: the numbers are the labels
     category_ids: Mapping[str, int] = field(default_factory=dict)
+    # share of the images that `hash_split` keeps for val, where this is one of its two parts
+    val_share: float | None = None
     # what was left out or changed when the files were read, one sentence each
     notes: tuple[str, ...] = ()
 
@@ -299,7 +302,7 @@ class Dataset:
     def _layout(self, index: int) -> images.Layout:
         """The layout of the image file; where it does not exist, that of its annotation."""
         path, size = self.paths[index], self.annotations[index].size
-        if size is not None and not path.exists():
+        if size is not None and not os.path.exists(path):
             return images.Layout(size, orientation=1)
         return images.read_layout(path)
 
@@ -340,6 +343,7 @@ def concatenate_datasets(datasets: Sequence[Dataset], labels: Sequence[str] = ()
         paths=tuple(path for each in datasets for path in each.paths),
         annotations=tuple(each for dataset in datasets for each in dataset.annotations),
         category_ids={},
+        val_share=next((each.val_share for each in datasets if each.val_share), None),
         notes=(
             *(f"{each.name}: {note}" for each in datasets for note in each.notes),
             *((note,) if shared else ()),

@@ -1,47 +1,64 @@
-"""Names the format of annotations that are not read, so that they can be exported in another."""
+"""Says what a folder or file holds that is no data set, and what to do about it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Sequence
 from pathlib import Path
 
+from ..errors import counted
 from ..runtime.safe_read import read_beginning
-from .folders import is_hidden
+from .csv_table import describe_columns
+from .file_types import SUFFIXES
+from .folders import walk_files
+from .marks import BEGINNING, NUMBER, Mark, fits, has
 
-_BEGINNING = 2**14  # bytes
 _LOOKED_AT = 20  # files of each ending
-# name of a format -> ending of its files, and texts that are all in the beginning of each
-_FORMATS = {
-    "LabelMe's JSON, a file for each image": (".json", ('"shapes"', '"imagePath"')),
-    "the JSON of the VGG Image Annotator": (".json", ('"regions"', '"shape_attributes"')),
-    "CreateML's JSON": (".json", ('"annotations"', '"coordinates"')),
-    "Label Studio's JSON": (".json", ('"annotations"', '"from_name"')),
-    "Supervisely's JSON": (".json", ('"objects"', '"classTitle"')),
-    "a list of COCO's results": (".json", ('"image_id"', '"category_id"', '"bbox"')),
-    "CVAT's XML for images": (".xml", ("<annotations>", "<image ")),
-    "the XML of dlib": (".xml", ("<dataset>", "<image ")),
-    "KITTI's texts": (".txt", (" -1 -1 ",)),
-}
-_HINT = "export it as COCO, VOC or YOLO with the tool that made it"
+_EXPORT = "export it as COCO, VOC or YOLO with the tool that made it"
+_UNPACK = "unpack it, and name the folder"
+_CONVERT = "convert it to COCO, VOC, or CSV with filename, class, xmin, ymin, xmax, ymax"
+
+
+# name of a format, endings of its files, their mark, and what to do with them
+_FORMATS: tuple[tuple[str, tuple[str, ...], Mark, str], ...] = (
+    ("a list of COCO's results", (".json",),
+     has('"image_id"', '"category_id"', '"bbox"', start="["),
+     "these are detections: frcnn eval --from FILE measures them"),
+    ("Datumaro's JSON", (".json",), has('"categories"', '"items"'), _EXPORT),
+    ("the XML of dlib", (".xml",), has("<dataset>", "<image"), _EXPORT),
+    ("VisDrone's texts", (".txt",), fits(rf"{NUMBER}(,{NUMBER}){{7}},?\s"), _CONVERT),
+    ("a track of MOT", (".txt",), fits(rf"\d+,-?\d+(,{NUMBER}){{5,8}}\s"), _CONVERT),
+    ("objects of Hugging Face", (".jsonl",), has('"file_name"'), _CONVERT),
+    ("rows of Parquet", (".parquet",), has("PAR1"), _CONVERT),
+    ("TensorFlow's records", (".tfrecord", ".record"), lambda beginning: True, _EXPORT),
+    ("an archive", (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".bz2", ".xz"),
+     lambda beginning: True, _UNPACK),
+)  # fmt: skip
 
 
 def describe_foreign(path: Path) -> str:
     """What the annotations in a file or folder seem to be, and what to do; empty if unknown."""
-    for file in _files(path):
-        beginning = read_beginning(file, _BEGINNING)
-        for name, (suffix, texts) in _FORMATS.items():
-            if file.suffix.lower() == suffix and all(text in beginning for text in texts):
-                return f"{file} looks like {name}, which is not read: {_HINT}"
-    return ""
+    files = walk_files(path)[0] if path.is_dir() else [path]
+    for name, suffixes, is_own, advice in _FORMATS:
+        own = [file for file in files if file.suffix.lower() in suffixes][:_LOOKED_AT]
+        found = next((each for each in own if is_own(read_beginning(each, BEGINNING))), None)
+        if found is not None:
+            return f"{found} looks like {name}, which is not read: {advice}"
+    table = next((file for file in files if file.suffix.lower() in (".csv", ".tsv")), None)
+    if table is not None:
+        return describe_columns(table)
+    return _describe_images(path, files) if path.is_dir() else ""
 
 
-def _files(path: Path) -> Iterator[Path]:
-    """The file, or some files in the folder and the folders in it."""
-    if not path.is_dir():
-        yield path
-        return
-    for suffix in dict.fromkeys(suffix for suffix, _ in _FORMATS.values()):
-        for pattern in (f"*{suffix}", f"*/*{suffix}"):
-            found = (each for each in path.glob(pattern) if not is_hidden(each.name))
-            yield from islice(found, _LOOKED_AT)
+def _describe_images(folder: Path, files: Sequence[Path]) -> str:
+    """What a folder without annotations holds; empty where it holds other things than images."""
+    if not files:
+        return "it holds no files: name the folder with the images and their annotations"
+    if any(file.suffix.lower() not in SUFFIXES for file in files):
+        return ""
+    classes = sorted({file.parent.name for file in files if file.parent != folder})
+    images = counted(len(files), "image", "images")
+    where = f" in folders ({', '.join(classes[:3])} …)" if classes else ""
+    return (
+        f"it holds {images}{where} but no annotations: detectors are trained on images with boxes, "
+        "which tools such as labelImg or CVAT draw"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import warnings
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from PIL import Image, UnidentifiedImageError
 
 from ..errors import DataError, ImageError, Notice, reason
 from ..runtime import safe_read
-from .file_types import HEAD_BYTES, SUFFIXES, describe_other, formats_for
+from .file_types import HEAD_BYTES, SUFFIXES, describe_other, formats_for, install_hint
 
 __all__ = [
     "SUFFIXES",
@@ -37,6 +38,8 @@ MAX_FILE_BYTES = 2**32  # more than any image of MAX_PIXELS has
 # A file of 20 KB may hold so many pixels of one colour; decoding takes 7 bytes for each.
 MAX_PIXELS = 2**26
 _EXIF_ORIENTATION = 0x0112
+# of pictures that are not read, for messages
+_UNREAD_ENDINGS = (".jp2", ".heic", ".heif", ".avif", ".svg", ".psd", ".dcm", ".dng", ".nef")
 # EXIF orientation -> the view of an upright image, [H, W, 3], in which the stored one is written
 _STORED_VIEWS: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
     2: lambda upright: upright[:, ::-1],
@@ -86,10 +89,20 @@ def _image_errors(name: object, head: bytes) -> Iterator[None]:
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name} is too large: {error}", "scale it down first") from None
     except FileNotFoundError:
-        raise ImageError(f"no such file: {name}", "check the path") from None
+        raise ImageError(f"no such file: {name}", _advise_missing(Path(str(name)))) from None
     except (OSError, ValueError, SyntaxError, EOFError, NotImplementedError) as error:
         hint = "copy or download the file again"
         raise ImageError(f"{name} is damaged: {reason(error)}", hint) from None
+
+
+def _advise_missing(path: Path) -> str:
+    """What to do about a file that is not there."""
+    others = (path.with_suffix(ending) for ending in _UNREAD_ENDINGS if path.name)
+    other = next((each for each in others if os.path.isfile(each)), None)
+    if other is None:
+        return "check the path"
+    advice = install_hint(other.suffix) or "convert them to JPEG or PNG"
+    return f"there are {other.suffix} files of these names: {advice}"
 
 
 def decode(content: bytes, name: str) -> NDArray[np.uint8]:
@@ -230,6 +243,7 @@ class Header(NamedTuple):
     format: str  # Pillow's name of it
     mode: str  # Pillow's name of how pixels are stored
     end: int  # least size of the whole file where the header tells it, in bytes; else 0
+    has_more_pages: bool = False  # behind the first page or frame, which is the one that is read
 
 
 def read_layout(path: Path) -> Layout:
@@ -261,7 +275,15 @@ def read_header(path: Path) -> Header:
                 end = _tiff_end(file)
             elif file.format == "WEBP":
                 end = 8 + int.from_bytes(head[4:8], "little")
-            return Header(layout, file.format or "", file.mode, end)
+            return Header(layout, file.format or "", file.mode, end, _has_more_pages(file))
+
+
+def _has_more_pages(file: Image.Image) -> bool:
+    try:
+        # the other images in an MPO are the same one, smaller or from beside it
+        return file.format != "MPO" and bool(getattr(file, "is_animated", False))
+    except (OSError, ValueError, SyntaxError, EOFError, struct.error):
+        return False  # what is damaged behind the first page does not matter
 
 
 def _tiff_end(file: Image.Image) -> int:

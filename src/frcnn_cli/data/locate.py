@@ -32,7 +32,7 @@ class ImageLocator:
 
         A name that is not there is tried again without its leading folders, one by one.
         """
-        if Path(name).is_absolute() and Path(name).is_file():
+        if Path(name).is_absolute() and os.path.isfile(name):
             return Path(name)
         parts = _parts(name)
         for dropped in range(min(len(parts), _MAX_DROPPED + 1)):
@@ -44,7 +44,7 @@ class ImageLocator:
     def existing(self, path: Path) -> Path | None:
         """The path, or a file in its folder whose name differs in capitals, the form of accents or
         the ending; None if there is none, or more than one."""
-        if path.is_file():
+        if os.path.isfile(path):  # unlike Path.is_file also for names that are too long
             return path
         listing = self._listing(path.parent)
         same = listing.get(normalized(path.name)) or listing.get(f"{normalized(path.name)}.*", [])
@@ -55,7 +55,7 @@ class ImageLocator:
     def _listing(self, folder: Path) -> dict[str, list[Path]]:
         if folder not in self._listings:
             listing: dict[str, list[Path]] = defaultdict(list)
-            for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            for path in sorted(folder.iterdir()) if os.path.isdir(folder) else ():
                 if path.suffix.lower() in SUFFIXES and not is_hidden(path.name):
                     listing[normalized(path.name)].append(path)
                     listing[f"{normalized(path.stem)}.*"].append(path)
@@ -126,7 +126,7 @@ def locate_images(
             path = everywhere.find(alike) if alike else None
         paths.append(path or _below(folder, name, 0))
     _check_unique(names, paths)
-    if everywhere is not None and paths[0].is_file():
+    if everywhere is not None and os.path.isfile(paths[0]):
         return paths, (f"{names[0]} is {paths[0]}, and the others likewise",)
     if not dropped:
         return paths, ()
@@ -144,7 +144,7 @@ def _check_unique(names: Sequence[str], paths: Sequence[Path]) -> None:
 
 
 def _below(folder: Path, name: str, dropped: int) -> Path:
-    if (folder / name).is_file():  # a \ may be a part of the name
+    if os.path.isfile(folder / name):  # a \ may be a part of the name
         return folder / name
     parts = _parts(name)
     return folder.joinpath(*parts[min(dropped, len(parts) - 1) :])

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import DataError
+from ..runtime.safe_read import read_beginning
 from .coco import find_coco_files, is_coco
-from .csv_boxes import find_csv_files, is_csv_of_boxes
+from .csv_boxes import SUFFIXES as CSV_SUFFIXES
+from .csv_boxes import find_csv_files
+from .csv_table import is_csv_of_boxes
 from .file_types import SUFFIXES
 from .folders import is_hidden
 from .foreign import describe_foreign
 from .splits import find_split_files, split_in_name
+from .tools import TOOLS, find_tool
 from .voc_layout import find_layout, find_root, split_layouts
 from .yolo_settings import NAME_FILES, find_settings, read_settings
 
@@ -26,6 +31,8 @@ _UNNAMED = (
     "it seems to be YOLO's, but names no classes: write them into classes.txt in this folder, one "
     "a line, the one with the number 0 first"
 )
+_BEGINNING = 2**12  # bytes
+_OTHER_XML = re.compile(r"\s*(<[?!][^>]*>\s*)*<(annotations|dataset)[\s>]")  # of CVAT, of dlib
 # where XML files may be, below the folder
 _XML_PLACES = ("", "*/", "*/*/", "*/*/*/")
 _MAX_LEVELS, _MAX_FOLDERS = 3, 100  # that are searched for a data set
@@ -49,6 +56,8 @@ def recognise(path: Path) -> Recognised:
         path = find_dataset(path)
     checks = _FOLDER_CHECKS if path.is_dir() else _FILE_CHECKS
     fits = {name: text for name, check in checks.items() if (text := check(path))}
+    if not fits and (tool := find_tool(path)):
+        fits = {tool: TOOLS[tool].title}
     if len(fits) == 1:
         return Recognised(*next(iter(fits.items())), path)
     if not fits:
@@ -103,8 +112,8 @@ def _is_picture(path: Path) -> bool:
 def _has_usual_layout(folder: Path) -> bool:
     """Whether the files of a data set are where one looks for them, not deeper."""
     return bool(
-        find_split_files(folder, ".json", is_coco, is_deep=False)
-        or find_split_files(folder, ".csv", is_csv_of_boxes, is_deep=False)
+        find_split_files(folder, (".json",), is_coco, is_deep=False)
+        or find_split_files(folder, CSV_SUFFIXES, is_csv_of_boxes, is_deep=False)
         or _yolo(folder)
         or ((find_layout(folder) or split_layouts(folder)) and _voc(folder))
     )
@@ -117,7 +126,7 @@ def fits_any_format(path: Path) -> bool:
     except DataError:
         return False
     checks = _FOLDER_CHECKS if path.is_dir() else _FILE_CHECKS
-    return any(check(path) for check in checks.values())
+    return any(check(path) for check in checks.values()) or bool(find_tool(path))
 
 
 def _voc(folder: Path) -> str:
@@ -125,8 +134,10 @@ def _voc(folder: Path) -> str:
         root = find_root(folder)
     except DataError:
         return ""
-    found = any(next(root.glob(f"{below}[!.]*.[xX][mM][lL]"), None) for below in _XML_PLACES)
-    return "XML files of annotations" if found else ""
+    found = (next(root.glob(f"{below}[!.]*.[xX][mM][lL]"), None) for below in _XML_PLACES)
+    first = next(filter(None, found), None)
+    is_other = first is not None and _OTHER_XML.match(read_beginning(first, _BEGINNING))
+    return "XML files of annotations" if first and not is_other else ""
 
 
 def _coco(folder: Path) -> str:
@@ -197,6 +208,6 @@ _FILE_CHECKS: dict[str, Callable[[Path], str]] = {
     "coco": lambda path: "COCO's lists" if is_coco(path) else "",
     "yolo": _suffixed(".yaml", ".yml", ".data", text="a file of settings"),
     "csv": lambda path: (
-        "columns of boxes" if path.suffix.lower() == ".csv" and is_csv_of_boxes(path) else ""
+        "columns of boxes" if path.suffix.lower() in CSV_SUFFIXES and is_csv_of_boxes(path) else ""
     ),
 }

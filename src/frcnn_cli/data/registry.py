@@ -7,9 +7,11 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..config import VAL_SHARE
 from ..errors import ConfigError, DataError, SplitError, unknown_name
 from ..runtime.paths import data_dir, home
 
@@ -33,25 +35,22 @@ def _load_voc(
 ) -> Dataset:
     from .voc import find_root, load_voc
 
-    name, root = _check_folder("voc", path, data), find_root(path)
-    return _with_split(lambda *splits: load_voc(root, name, *splits), split, default_splits)
+    name = _check_folder("voc", path, data)
+    return load_voc(find_root(path), name, split, default_splits)
 
 
 def _load_coco(
     path: Path, data: Path | None, split: str | None, default_splits: Sequence[str]
 ) -> Dataset:
     from .coco import load_coco, load_coco_folder
-    from .splits import SPLITS, canonical_split, hash_split, split_of_file
+    from .splits import canonical_split, split_of_file
 
     images = data_dir(data) if data is not None else None
     if path.is_dir():
         return load_coco_folder(path, images, split, default_splits)
-    own = split_of_file(path)
-    if split is None or canonical_split(split) == own:
-        return load_coco(path, images)
-    if own in SPLITS or canonical_split(split) not in ("train", "val"):
+    if split is not None and canonical_split(split) != split_of_file(path):
         raise SplitError("a COCO file is one split", "leave out --split, or name another file")
-    return hash_split(load_coco(path, images), canonical_split(split))
+    return load_coco(path, images)
 
 
 def _load_yolo(
@@ -60,7 +59,7 @@ def _load_yolo(
     from .yolo import load_yolo
 
     name = _check_folder("yolo", path, data)
-    return _with_split(lambda *splits: load_yolo(path, name, *splits), split, default_splits)
+    return load_yolo(path, name, split, default_splits)
 
 
 def _load_csv(
@@ -71,32 +70,68 @@ def _load_csv(
     return load_csv(path, data_dir(data) if data is not None else None, split, default_splits)
 
 
-def _with_split(
-    load: Callable[[str | None, Sequence[str]], Dataset],
-    split: str | None,
-    default_splits: Sequence[str],
+def _load_tool(
+    key: str, path: Path, data: Path | None, split: str | None, default_splits: Sequence[str]
 ) -> Dataset:
-    """Load a split; where a data set has none at all, train and val are made by `hash_split`.
+    from .tools import load_tool
 
-    Args:
-        load: called with the split and the default splits.
-    Raises:
-        DataError: see `load`.
-    """
-    from .splits import ALL, canonical_split, hash_split
+    images = data_dir(data) if data is not None else None
+    return load_tool(path, images, split, default_splits, key)
 
-    try:
-        return load(split, default_splits)
-    except SplitError:
-        if split is None or canonical_split(split) not in ("train", "val"):
-            raise
+
+@dataclass(frozen=True)
+class _Choice:
+    """Which images of a data set are wanted; for the fields see `open_dataset`."""
+
+    split: str | None
+    default_splits: Sequence[str]
+    part: str | None
+    val_share: float
+
+    def load(self, load: Callable[[str | None, Sequence[str]], Dataset]) -> Dataset:
+        """Load them.
+
+        Where a data set has no splits, or only one to train on, the others are made by
+        `hash_split`.
+
+        Args:
+            load: called with the split and the default splits.
+        Raises:
+            DataError: see `load`.
+        """
+        from .splits import ALL, TRAINING, canonical_split, hash_split, own_part, split_in_name
+
         try:
-            whole = load(None, ())
-        except DataError:
-            whole = None
-        if whole is None or whole.split != ALL:
-            raise
-    return hash_split(whole, canonical_split(split))
+            dataset = load(self.split, self.default_splits)
+        except SplitError as error:
+            asked = canonical_split(self.split) if self.split is not None else self.part
+            if asked == "val" and _only_training(error):
+                return own_part(load(None, TRAINING), "val", self.val_share)
+            if self.split is None or asked not in ("train", "val"):
+                raise
+            try:
+                whole = load(None, ())
+            except DataError:
+                whole = None
+            if whole is None or split_in_name(whole.split) is not None:
+                raise
+            return hash_split(whole, asked, self.val_share)
+        if self.split is not None or self.part is None:
+            return dataset
+        is_alone = dataset.split == ALL
+        if dataset.split in TRAINING:
+            try:
+                load("", ())
+            except SplitError as error:
+                is_alone = _only_training(error)
+        return own_part(dataset, self.part, self.val_share) if is_alone else dataset
+
+
+def _only_training(error: SplitError) -> bool:
+    """Whether all splits that a data set has are to train on."""
+    from .splits import TRAINING, canonical_split
+
+    return bool(error.available) and {*map(canonical_split, error.available)} <= {*TRAINING}
 
 
 def _check_folder(format_name: str, path: Path, data: Path | None) -> str:
@@ -114,13 +149,21 @@ def _check_folder(format_name: str, path: Path, data: Path | None) -> str:
 
 # Name -> the year of a VOC challenge, whose data can be downloaded; None: a folder of the user.
 DATASETS: dict[str, str | None] = {"voc2007": "2007", "voc2012": "2012", "voc": None}
+# formats of annotation tools and of well-known data sets; the keys of `tools.TOOLS`
+TOOL_KEYS = (
+    "labelme", "via", "labelstudio", "supervisely", "createml", "bdd", "cvat", "kitti", "dota",
+    "wider",
+)  # fmt: skip
 FORMATS = {
     "voc": DatasetFormat("DIR", _load_voc),
     "coco": DatasetFormat("FILE", _load_coco),
     "yolo": DatasetFormat("DIR", _load_yolo),
     "csv": DatasetFormat("FILE", _load_csv),
+    **{key: DatasetFormat("PATH", partial(_load_tool, key)) for key in TOOL_KEYS},
 }
-SPECS = (*DATASETS, *(f"{name}:{each.metavar}" for name, each in FORMATS.items()))
+_SPECS = {name: f"{name}:{each.metavar}" for name, each in FORMATS.items()}
+# for messages; the formats of tools are recognised, so that they need not be named
+SPECS = (*DATASETS, *(spec for name, spec in _SPECS.items() if name not in TOOL_KEYS))
 HELP = f"One of {', '.join(SPECS)}, or a folder or file, whose format is recognised."
 VOC_SPLITS = ("train", "val", "trainval", "test")
 SEPARATOR = "+"  # between the names of data sets that are concatenated
@@ -212,6 +255,9 @@ def open_dataset(
     split: str | None = None,
     default_splits: tuple[str, ...] = ("trainval", "train"),
     on_message: Callable[[str], None] = lambda message: None,
+    *,
+    part: str | None = None,
+    val_share: float = VAL_SHARE,
 ) -> Dataset:
     """Open a data set: at the path in its name, in `data` or FRCNN_DATA, or after a download.
 
@@ -222,30 +268,39 @@ def open_dataset(
         data: the folder of the data set; for coco:FILE and csv:FILE, the folder of its images.
         split: a split of the data set; None takes the first of `default_splits` that it has. Where
             it has none at all, None and "all" take every image, and train and val are made by
-            `hash_split`.
+            `hash_split`; where it has none but train or trainval, val is a part of these.
+        part: train or val: None as the split then takes this part of a data set without splits, or
+            without others than train or trainval.
+        val_share: of the images that are in such a part val, above 0 and below 1.
         on_message: called with a line on what is downloaded, and then on the progress.
     Raises:
         ConfigError: unknown name; or `data` or `split` where the name decides it already.
         DataError: the data set is not found, or has no images or no objects.
     """
     if split == "all":
-        split, default_splits = None, ()
+        split, default_splits, part = None, (), None
+    choice = _Choice(split, default_splits, part, val_share)
     names = _split_names(name)
     if len(names) > 1:
         from .dataset import concatenate_datasets
 
         return concatenate_datasets(
-            [open_dataset(each, data, split, default_splits, on_message) for each in names],
+            [
+                open_dataset(
+                    each, data, split, default_splits, on_message, part=part, val_share=val_share
+                )
+                for each in names
+            ],
             _labels(names),
         )
     parsed, path = _parse_spec(name), _bare_path(name)
     if parsed is not None:
         format_name, path = parsed
-        return FORMATS[format_name].load(path, data, split, default_splits)
+        return choice.load(partial(FORMATS[format_name].load, path, data))
     if path is not None:
-        return _open_path(path, data, split, default_splits)
+        return choice.load(partial(_open_path, path, data))
     if name not in DATASETS:
-        raise unknown_name("data set", name, SPECS)
+        raise unknown_name("data set or path", name, SPECS)
     from .recognise import fits_any_format
     from .voc import find_root, load_voc
 
@@ -255,24 +310,26 @@ def open_dataset(
         if year is None:
             raise DataError("no data set given", "name one (voc2007), or give a folder with --data")
         folder, split = _download(year, split, default_splits, on_message)
+        choice = replace(choice, split=split)
     try:
         root = find_root(folder, year)
     except DataError:
         if year is None and fits_any_format(folder):
-            return _open_path(folder, None, split, default_splits)
+            return choice.load(partial(_open_path, folder, None))
         raise
-    return _with_split(lambda *splits: load_voc(root, name, *splits), split, default_splits)
+    return choice.load(partial(load_voc, root, name))
 
 
 def open_splits(
     name: str,
     data: Path | None = None,
     on_message: Callable[[str], None] = lambda message: None,
+    val_share: float = VAL_SHARE,
 ) -> list[Dataset]:
     """Open every split of a data set: train (else trainval), val and test, or all it has.
 
     Args:
-        name, data, on_message: see `open_dataset`.
+        name, data, on_message, val_share: see `open_dataset`.
     Raises:
         ConfigError, DataError: see `open_dataset`.
     """
@@ -281,7 +338,11 @@ def open_splits(
         if split == "trainval" and splits:
             continue
         with contextlib.suppress(SplitError):
-            splits.append(open_dataset(name, data, split, (), on_message))
+            splits.append(open_dataset(name, data, split, (), on_message, val_share=val_share))
+    if len(splits) == 2 and splits[0].val_share is None and splits[1].val_share is not None:
+        opened = open_dataset(name, data, None, on_message=on_message, part="train",
+                              val_share=val_share)  # fmt: skip
+        splits[0] = opened  # without the images of val
     return splits or [open_dataset(name, data, None, on_message=on_message)]
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ..errors import DataError, SplitError, short_list
+from ..config import VAL_SHARE
+from ..errors import ConfigError, DataError, SplitError, short_list
 from .dataset import Dataset
 from .folders import is_hidden
 
@@ -21,6 +22,7 @@ SPLITS = {
     "trainval": ("trainval",),
 }
 ALL = "all"  # the split of a data set that has none
+TRAINING = ("trainval", "train")  # splits of which val is taken where there are no others
 _FOLDERS = ("", "annotations", "Annotations", "labels")  # that may hold files of annotations
 
 
@@ -59,35 +61,35 @@ def own_split(path: Path) -> str:
 
 
 def find_split_files(
-    folder: Path, suffix: str, accepts: Callable[[Path], bool], is_deep: bool = True
+    folder: Path, suffixes: Sequence[str], accepts: Callable[[Path], bool], is_deep: bool = True
 ) -> dict[str, list[Path]]:
     """The files of annotations in a folder, its folders of splits and of annotations, by split.
 
     Where these have none, the files in any folder at most two levels below count.
 
     Args:
-        is_deep: look for such files.
+        suffixes: endings of the files, in small letters. is_deep: look for such files.
     """
     places = [folder / name for name in _FOLDERS]
     children = sorted(folder.iterdir()) if folder.is_dir() else []
     places += [each for each in children if canonical_split(each.name) in SPLITS]
-    found = _files_in(places, suffix, accepts)
+    found = _files_in(places, suffixes, accepts)
     if found or not is_deep:
         return found
     below = [each for each in children if each.is_dir() and not is_hidden(each.name)]
     below += [each for above in below for each in sorted(above.iterdir()) if each.is_dir()]
-    return _files_in(below, suffix, accepts)
+    return _files_in(below, suffixes, accepts)
 
 
 def _files_in(
-    places: Sequence[Path], suffix: str, accepts: Callable[[Path], bool]
+    places: Sequence[Path], suffixes: Sequence[str], accepts: Callable[[Path], bool]
 ) -> dict[str, list[Path]]:
     """The files of annotations in some folders, by split."""
     files: dict[str, list[Path]] = defaultdict(list)
     seen: set[Path] = set()
     for place in dict.fromkeys(places):
         for path in sorted(place.iterdir()) if place.is_dir() else ():
-            if path.suffix.lower() != suffix or is_hidden(path.name) or not path.is_file():
+            if path.suffix.lower() not in suffixes or is_hidden(path.name) or not path.is_file():
                 continue
             real = path.resolve()
             if real not in seen and accepts(path):
@@ -98,8 +100,8 @@ def _files_in(
 
 def choose_file(
     name: str, files: dict[str, list[Path]], split: str | None, default_splits: Sequence[str]
-) -> tuple[Path, str | None]:
-    """The file of a split, and the split by content that has to be taken of it, if any.
+) -> Path:
+    """The file of a split.
 
     Args:
         name: of the data set, for messages. files: from `find_split_files`.
@@ -111,13 +113,11 @@ def choose_file(
     asked = None if split is None else canonical_split(split)
     only = next(iter(files)) if len(files) == 1 else None
     chosen = asked if asked is not None else next((s for s in default_splits if s in files), only)
-    by_content = None
-    if asked in ("train", "val") and only is not None and only not in SPLITS:
-        chosen, by_content = only, asked
     if chosen not in files:
         raise SplitError(
             f"{name} has no split {chosen or ' or '.join(default_splits) or ALL}",
             f"choose one with --split: {known}" if known else "name a file of annotations",
+            files,
         )
     paths = _usual_first(files[chosen])
     if len(paths) > 1:
@@ -125,7 +125,27 @@ def choose_file(
         raise DataError(
             f"{name} {chosen}: {len(paths)} files of annotations: {listed}", "name one of them"
         )
-    return paths[0], by_content
+    return paths[0]
+
+
+def choose_split(
+    available: Iterable[str], name: str, split: str | None, default_splits: Sequence[str]
+) -> str:
+    """The split to load where each has images of its own: `split`, else the first default one.
+
+    Raises:
+        SplitError: there is none of these.
+    """
+    available = list(available)
+    wanted = [canonical_split(each) for each in ([split] if split else default_splits)]
+    chosen = next((each for each in wanted if each in available), None)
+    if chosen is None:
+        raise SplitError(
+            f"{name} has no split {' or '.join(wanted) or ALL}",
+            f"there are: {', '.join(available)}",
+            available,
+        )
+    return chosen
 
 
 def _usual_first(paths: list[Path]) -> list[Path]:
@@ -134,20 +154,25 @@ def _usual_first(paths: list[Path]) -> list[Path]:
     return usual if len(usual) == 1 else paths
 
 
-def hash_split(dataset: Dataset, name: str, val_fraction: float = 0.2) -> Dataset:
+def hash_split(dataset: Dataset, name: str, val_share: float = VAL_SHARE) -> Dataset:
     """The part train or val of a data set that has no such splits, by the images' contents.
 
     The split is the same on every machine and whatever the files are called; copies of an image are
-    in the same part.
+    in the same part. The part val of a smaller share is a part of that of a larger one.
 
     Args:
-        name: train or val. val_fraction: fraction of the images that are in val.
+        name: train or val. val_share: of the images that are in val, above 0 and below 1.
     Raises:
-        SplitError: the images are too few to be split.
+        SplitError: the images are too few to be split. ConfigError: a share out of range.
     """
+    if not 0 < val_share < 1:
+        raise ConfigError(
+            f"--val-share {val_share:g} is out of range",
+            "expected above 0 and below 1; --split all trains on every image",
+        )
     digests = [_digest(path) for path in dataset.paths]
     val: set[bytes] = set()
-    count, wanted = 0, max(round(len(digests) * val_fraction), 1)
+    count, wanted = 0, max(round(len(digests) * val_share), 1)
     for digest in sorted(set(digests)):
         if count >= wanted:
             break
@@ -164,15 +189,13 @@ def hash_split(dataset: Dataset, name: str, val_fraction: float = 0.2) -> Datase
         f"{dataset.name} has no {lacking}: {len(digests) - count} of its images are taken for "
         f"training and {count} for validation, by their contents"
     )
-    return replace(dataset.select(chosen), split=name).with_notes(note)
+    return replace(dataset.select(chosen), split=name, val_share=val_share).with_notes(note)
 
 
-def own_part(dataset: Dataset, part: str) -> Dataset:
-    """The part train or val of a data set without splits; others, and very small ones, as whole."""
-    if dataset.split != ALL:
-        return dataset
+def own_part(dataset: Dataset, part: str, val_share: float = VAL_SHARE) -> Dataset:
+    """The part train or val of a data set; a very small one as whole."""
     try:
-        return hash_split(dataset, part)
+        return hash_split(dataset, part, val_share)
     except SplitError:
         return dataset
 

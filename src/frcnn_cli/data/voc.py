@@ -21,10 +21,9 @@ from .annotation import Annotation
 from .annotation_size import FRACTIONS, are_fractions, scale_fractions
 from .dataset import Dataset
 from .folders import FileIndex, hidden_note
-from .splits import ALL
+from .splits import ALL, choose_split
 from .voc_layout import (
     Layout,
-    choose_folder,
     find_layout,
     find_root,
     scattered_layout,
@@ -72,7 +71,7 @@ def _load_split_folders(
 ) -> Dataset:
     """`load_voc` where each split has a folder with its own annotations and images."""
     layouts = split_layouts(root)
-    chosen = choose_folder(layouts, name, split, default_splits)
+    chosen = choose_split(layouts, name, split, default_splits)
     files = _index(layouts[chosen])
     others = [_index(each).annotations for key, each in layouts.items() if key != chosen]
     return _load(files, files.annotations.names, name, chosen, [], others)
@@ -165,7 +164,7 @@ def _choose_split(
     lists = split_lists(root)
     folders = {} if lists else split_subfolders(files.annotations.names)
     if folders:
-        chosen = choose_folder(folders, name, split, default_splits)
+        chosen = choose_split(folders, name, split, default_splits)
         return chosen, folders[chosen], []
     if split is None:
         split = next((each for each in default_splits if each in lists), None)
@@ -173,12 +172,15 @@ def _choose_split(
         raise SplitError(
             f"{name} has no list {' or '.join(default_splits) or ALL}",
             f"choose one with --split: {', '.join(lists)}",
+            lists,
         )
     if split is None:
         return "all", files.annotations.names, []
     if split not in lists:
         raise SplitError(
-            f"{name} has no split {split!r}", f"there are: {', '.join(lists) or 'none at all'}"
+            f"{name} has no split {split!r}",
+            f"there are: {', '.join(lists) or 'none at all'}",
+            lists,
         )
     lines = read_text(lists[split], "expected a list of image ids").splitlines()
     ids = [_resolve(line.strip(), files, lists[split]) for line in lines if line.strip()]

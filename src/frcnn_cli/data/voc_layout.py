@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from os.path import commonpath
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import DataError, SplitError
+from ..errors import DataError
 from ..runtime.safe_read import read_beginning
 from .file_types import SUFFIXES
 from .folders import is_hidden, walk_files
-from .splits import ALL, SPLITS, canonical_split, split_in_name
+from .splits import SPLITS, canonical_split, split_in_name
 
 _ANNOTATION_FOLDERS = ("annotations", "annotation", "annots", "xml", "xmls", "labels")
 _IMAGE_FOLDERS = ("jpegimages", "images", "image", "imgs", "img", "jpegs", "jpg", "pngimages")
@@ -127,24 +127,6 @@ def split_layouts(folder: Path) -> dict[str, Layout]:
         if found and (exact or len(places) == 1):
             layouts[split] = found[0]
     return layouts
-
-
-def choose_folder(
-    available: Mapping[str, object], name: str, split: str | None, default_splits: Sequence[str]
-) -> str:
-    """The split to load where each has a folder: `split`, else the first default one there is.
-
-    Raises:
-        SplitError: there is none of these.
-    """
-    wanted = [canonical_split(each) for each in ([split] if split else default_splits)]
-    chosen = next((each for each in wanted if each in available), None)
-    if chosen is None:
-        raise SplitError(
-            f"{name} has no split {' or '.join(wanted) or ALL}",
-            f"there are: {', '.join(available)}",
-        )
-    return chosen
 
 
 def split_subfolders(names: Sequence[str]) -> dict[str, list[str]]:

@@ -17,14 +17,14 @@ import numpy as np
 from ..errors import DataError, reason
 from ..runtime.safe_read import BYTE_ORDER_MARKS, read_bytes
 from .annotation import Annotation
+from .number_text import parse_number
+from .shapes import enclose_rotated
 
 MAX_COORDINATE = 1e6  # pixels
 MAX_XML_BYTES = 16 * 2**20  # far more than any annotation has
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _ROTATED = ("cx", "cy", "w", "h", "angle")
 _HINT = "mend or remove the file"
-# not before three digits, where it may be the mark of thousands
-_DECIMAL_COMMA = re.compile(r"^(\s*-?\d+),(\d{1,2}|\d{4,})(?=\s*$)")
 _BARE_AMPERSAND = re.compile(r"&(?!#?\w+;)")
 _DECLARATION = re.compile(r"""\s*<\?xml[^>]*?encoding\s*=\s*["']([\w.:-]+)["'][^>]*>""")
 # How the first letter, <, looks without a mark.
@@ -58,7 +58,7 @@ def parse_annotation(path: Path) -> Annotation:
         DataError: the file cannot be read, is not XML, declares entities or is not an annotation;
             or an object has no name or no box of four numbers.
     """
-    root = _parse_xml(path)
+    root = parse_xml(path)
     names, boxes, difficult = [], [], []
     for element in root.iter("object"):
         name = (element.findtext("name") or "").strip()
@@ -89,17 +89,23 @@ def annotated_file(path: Path) -> str:
     Raises:
         DataError: the file cannot be read or is not XML.
     """
-    return (_parse_xml(path).findtext("filename") or "").strip()
+    return (parse_xml(path).findtext("filename") or "").strip()
 
 
-def _parse_xml(path: Path) -> ElementTree.Element:
+def parse_xml(path: Path, limit: int | None = None) -> ElementTree.Element:
     """The root of an XML file, with the names of all its elements in small letters and freed of
-    namespaces."""
-    content = read_bytes(path, _HINT, MAX_XML_BYTES)
+    namespaces.
+
+    Args:
+        limit: largest size, in bytes; None: that of an annotation of one image.
+    Raises:
+        DataError: the file cannot be read, is larger, is not XML or declares entities.
+    """
+    content = read_bytes(path, _HINT, limit or MAX_XML_BYTES)
     try:
         text = _decode(content)
         if "<!DOCTYPE" in text or "<!ENTITY" in text:
-            raise DataError(f"{path} declares entities: not a VOC annotation", _HINT)
+            raise DataError(f"{path} declares entities, as no annotation does", _HINT)
         root = ElementTree.fromstring(_BARE_AMPERSAND.sub("&amp;", text))
     except (ElementTree.ParseError, ValueError, LookupError) as error:
         raise DataError(f"{path} is not XML: {reason(error)}", _HINT) from None
@@ -156,9 +162,7 @@ def _boxes(element: ElementTree.Element) -> list[_Box | None]:
         boxes.append(_enclose([x1, x2], [y1, y2]))
     boxes = boxes or [_enclose(*_polygon_points(each)) for each in element.findall("polygon")]
     rotated = element.findall("robndbox") if not boxes else []
-    boxes += [
-        _enclose_rotated(*(_number(each.findtext(key)) for key in _ROTATED)) for each in rotated
-    ]
+    boxes += [_rotated(*(_number(each.findtext(key)) for key in _ROTATED)) for each in rotated]
     return boxes or [None]
 
 
@@ -180,26 +184,21 @@ def _polygon_points(polygon: ElementTree.Element) -> tuple[list[float], list[flo
     return xs, ys
 
 
-def _enclose_rotated(x: float, y: float, width: float, height: float, angle: float) -> _Box | None:
+def _rotated(x: float, y: float, width: float, height: float, angle: float) -> _Box | None:
     """The box around a rotated one, of which the centre, the sides and the angle are given.
 
     Args:
         angle: radians; degrees where it is more than a full turn.
     """
-    if any(map(math.isnan, (x, y, width, height, angle))) or min(width, height) < 0:
-        return None
     if abs(angle) > 2 * math.pi:
         angle = math.radians(angle)
-    cosine, sine = abs(math.cos(angle)), abs(math.sin(angle))
-    half_width = (width * cosine + height * sine) / 2
-    half_height = (width * sine + height * cosine) / 2
-    return x - half_width, y - half_height, x + half_width, y + half_height
+    try:
+        return enclose_rotated(x, y, width, height, angle)
+    except ValueError:
+        return None
 
 
 def _number(text: str | None) -> float:
     """The number in a tag; NaN for other text, and for numbers above MAX_COORDINATE."""
-    try:
-        number = float(_DECIMAL_COMMA.sub(r"\1.\2", text or "nan"))
-    except ValueError:
-        return math.nan
+    number = parse_number(text or "")
     return number if abs(number) <= MAX_COORDINATE else math.nan

@@ -56,11 +56,11 @@ def load_yolo(root: Path, name: str, split: str | None, default_splits: Sequence
     if chosen is None or chosen not in available:
         hint = f"there are: {', '.join(available)}" if available else HINT
         raise SplitError(
-            f"{name} has no split {chosen or ' or '.join(default_splits) or ALL}", hint
+            f"{name} has no split {chosen or ' or '.join(default_splits) or ALL}", hint, available
         )
     paths = list(dict.fromkeys(available[chosen]))
     labels = _label_files(paths, chain.from_iterable(available.values()), settings.root)
-    missing = sum(not path.is_file() for path in labels)
+    missing = sum(not os.path.isfile(path) for path in labels)
     if missing == len(labels):
         raise DataError(f"{name} {chosen}: no label files such as {labels[0]}", HINT)
     notes = [*settings.notes, *reader.notes]
@@ -142,7 +142,7 @@ class _ImageLists:
             return found
         for place in (root / "obj_train_data", root):
             found = self._list(place)
-            if any(_label_file(path).is_file() for path in found):
+            if any(os.path.isfile(_label_file(path)) for path in found):
                 return found
             self._hidden.pop(place, None)
         texts = FileIndex(root, _TEXT)
@@ -160,10 +160,12 @@ class _ImageLists:
 
     def _list(self, place: Path) -> list[Path]:
         """The images in a folder, at any depth, or those that a .txt file lists."""
-        if place.is_dir() and place.resolve() != Path(place.resolve().anchor):  # never all files
+        if os.path.isdir(place) and place.resolve() != Path(
+            place.resolve().anchor
+        ):  # never all files
             files, self._hidden[place] = walk_files(place)
             return [path for path in files if path.suffix.lower() in SUFFIXES]
-        if place.suffix == ".txt" and place.is_file() and not is_hidden(place.name):
+        if place.suffix == ".txt" and os.path.isfile(place) and not is_hidden(place.name):
             bases = [
                 place.parent,
                 place.parent / "images",
@@ -178,7 +180,7 @@ class _ImageLists:
         plain = place.parent / line.replace("\\", "/")
         if not plain.name:
             raise DataError(f"{place} lists {line}, which is no image", HINT)
-        if plain.is_file():
+        if os.path.isfile(plain):
             return plain
         found = locator.find(line)
         if found is None:
@@ -216,7 +218,7 @@ def _label_file(image: Path) -> Path:
             parts[index] = "labels"
             break
     usual, beside = Path(*parts).with_suffix(".txt"), image.with_suffix(".txt")
-    return beside if not usual.is_file() and beside.is_file() else usual
+    return beside if not os.path.isfile(usual) and os.path.isfile(beside) else usual
 
 
 def _label_files(paths: Sequence[Path], every: Iterable[Path], root: Path) -> list[Path]:
@@ -227,7 +229,7 @@ def _label_files(paths: Sequence[Path], every: Iterable[Path], root: Path) -> li
         every: the images of all splits.
     """
     usual = list(map(_label_file, paths))
-    if any(path.is_file() for path in usual):
+    if any(map(os.path.isfile, usual)):
         return usual
     texts = FileIndex(root, _TEXT)
     counts = Counter(bare_name(path.name) for path in every)
@@ -256,7 +258,7 @@ def _annotations(
 
 
 def _read_rows(label_file: Path, settings: Settings) -> list[Row]:
-    if not label_file.is_file():
+    if not os.path.isfile(label_file):
         return []
     text = read_text(label_file, HINT)
     return list(parse_rows(text, str(label_file), len(settings.classes), settings.keypoints))

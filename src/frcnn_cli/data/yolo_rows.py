@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from ..errors import DataError
+from .number_text import parse_number
 
 _MARGIN = 0.01  # how far outside of 0..1 a coordinate may lie, because of rounding
 _REACH = 0.1  # how far outside of its box a keypoint may lie, as a fraction of the box's sides
@@ -49,15 +49,12 @@ def _fields(line: str) -> list[str]:
 def _parse_row(
     fields: list[str], where: str, class_count: int, keypoints: tuple[int, int] | None
 ) -> Row:
-    try:
-        values = [float(field) for field in fields]
-    except ValueError:
-        values = [math.nan]
+    values = [parse_number(field) for field in fields]
     number, coordinates = values[0], values[1:]
     if number not in range(class_count):
         raise DataError(
             f"{where}: expected a class number from 0 to {class_count - 1}, got {fields[0]!r:.40}",
-            _HINT,
+            f"{_HINT}, or name all classes in the list of them",
         )
     outline: list[float] = []
     if len(coordinates) == 4 or _has_keypoints(coordinates, where, keypoints):
@@ -68,11 +65,15 @@ def _parse_row(
         xs, ys = coordinates[::2], coordinates[1::2]
         box = [min(xs), min(ys), max(xs), max(ys)]
     else:
-        raise DataError(f"{where}: expected 5 numbers, got {len(fields)}", _HINT)
+        hint = "a sixth number may be the score of a detector: remove it, or " + _HINT
+        raise DataError(
+            f"{where}: expected 5 numbers, got {len(fields)}", hint if len(fields) == 6 else _HINT
+        )
     inside = all(-_MARGIN <= value <= 1 + _MARGIN for value in coordinates)
     if not inside or box[2] <= box[0] or box[3] <= box[1]:
         raise DataError(
-            f"{where}: expected a box as fractions of the image, in 0..1, got {fields[1:5]}", _HINT
+            f"{where}: expected a box as fractions of the image, in 0..1, got {fields[1:5]}",
+            f"{_HINT}: pixels are divided by the sides of the image",
         )
     return Row(int(number), box, outline)
 

@@ -217,7 +217,7 @@ def _in_order(folder: Path, names: Mapping[Any, Any]) -> list[Any]:
             return [by_text[str(index)] for index in range(len(names))]
     raise DataError(
         f"{folder}: the classes have the numbers {short_list(map(str, names))}",
-        f"expected 0 to {len(names) - 1}",
+        f"expected 0 to {len(names) - 1}: renumber them here and in the texts of the boxes",
     )
 
 

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..config import VAL_SHARE
 from ..data.dataset import Dataset
 from ..data.registry import FORMATS, absolute_name, open_dataset
-from ..data.splits import ALL, own_part
+from ..data.splits import ALL
 from .detection_log import read_header
 
 DEFAULT_DATASET = "voc"
@@ -22,6 +23,7 @@ class DatasetReference:
     name: str  # such as voc2007 or coco:FILE
     data: Path | None = None  # its folder
     split: str | None = None  # None: the first of DEFAULT_SPLITS that it has
+    val_share: float = VAL_SHARE
 
     def open(self, on_message: Callable[[str], None]) -> Dataset:
         """Open the data set, of one without splits the part val; `on_message` tells of downloads.
@@ -29,19 +31,29 @@ class DatasetReference:
         Raises:
             ConfigError, DataError: see `open_dataset`.
         """
-        dataset = open_dataset(self.name, self.data, self.split, DEFAULT_SPLITS, on_message)
-        return dataset if self.split is not None else own_part(dataset, "val")
+        return open_dataset(
+            self.name,
+            self.data,
+            self.split,
+            DEFAULT_SPLITS,
+            on_message,
+            part="val",
+            val_share=self.val_share,
+        )
 
-    def describe(self, dataset: Dataset) -> dict[str, str | None]:
+    def describe(self, dataset: Dataset) -> dict[str, str | float | None]:
         """For a log's header: the opened data set by absolute paths; `find_reference` reads it."""
         split: str | None = dataset.split
         if self.split is None and (dataset.split == ALL or self._is_file):
             split = None  # the data set has no splits
-        return {
+        described: dict[str, str | float | None] = {
             "dataset": absolute_name(self.name),
             "data": None if self.data is None else str(self.data.resolve()),
             "split": split,
         }
+        if dataset.val_share not in (None, VAL_SHARE):
+            described["val_share"] = dataset.val_share
+        return described
 
     @property
     def _is_file(self) -> bool:
@@ -53,26 +65,33 @@ class DatasetReference:
 
 
 def find_reference(
-    files: Sequence[Path], name: str | None, data: Path | None, split: str | None
+    files: Sequence[Path],
+    name: str | None,
+    data: Path | None,
+    split: str | None,
+    val_share: float | None = None,
 ) -> DatasetReference:
     """The data set that the caller names, else the one that a file of detections names.
 
     Args:
         files: files or folders of detections, of which the first log counts.
-        name, data, split: what the caller names; a data set is named by `name` or `data`.
+        name, data, split, val_share: what the caller names; a data set is named by `name` or
+            `data`.
     Raises:
         DataError: a file cannot be read.
     """
-    if name is not None or data is not None:
-        return DatasetReference(name or DEFAULT_DATASET, data, split)
     headers = [read_header(path) for path in files if not path.is_dir()]
     source = next((header.source for header in headers if header is not None), {})
+    logged_share = source.get("val_share", VAL_SHARE)
+    share = logged_share if val_share is None else val_share
+    share = share if isinstance(share, float) else VAL_SHARE
+    if name is not None or data is not None:
+        return DatasetReference(name or DEFAULT_DATASET, data, split, share)
     logged_name, logged_data, logged_split = (
         value if isinstance(value, str) else None
         for value in (source.get(key) for key in ("dataset", "data", "split"))
     )
     if logged_name is None:
-        return DatasetReference(DEFAULT_DATASET, None, split)
-    return DatasetReference(
-        logged_name, Path(logged_data) if logged_data is not None else None, split or logged_split
-    )
+        return DatasetReference(DEFAULT_DATASET, None, split, share)
+    folder = Path(logged_data) if logged_data is not None else None
+    return DatasetReference(logged_name, folder, split or logged_split, share)

@@ -15,7 +15,7 @@ from statistics import fmean
 from typing import Any
 
 from ..runtime.files import write_atomically, write_text
-from ..runtime.safe_read import MAX_TEXT_BYTES, read_bytes
+from ..runtime.safe_read import MAX_TEXT_BYTES, read_bytes, read_text
 from ..runtime.svg import Series, axis, line_chart
 
 METRICS_FILE = "metrics.csv"
@@ -171,20 +171,37 @@ def write_class_row(folder: Path, iteration: int, ap: Mapping[str, float]) -> No
     Args:
         ap: NaN for a class without objects, whose cell stays empty.
     """
+    earlier = [(at, own) for at, own in read_class_rows(folder) if at < iteration]
+    rows: list[list[str]] = [["iteration", *ap]]
+    for at, own in (*earlier, (iteration, ap)):
+        if list(own) == list(ap):
+            rows.append(
+                [str(at), *("" if isnan(value) else f"{value:.6g}" for value in own.values())]
+            )
+    write_atomically(folder / CLASSES_FILE, lambda part: _write_rows(part, rows))
+
+
+def read_class_rows(folder: Path) -> list[tuple[int, dict[str, float]]]:
+    """The validations of a run by class: iterations, and the AP of each class.
+
+    Rows that were cut off are left out; without the file there are none.
+
+    Returns:
+        AP is 0..1, NaN for a class without objects.
+    Raises:
+        DataError: the file cannot be read.
+    """
     path = folder / CLASSES_FILE
-    lines: list[list[str]] = []
-    if path.exists():
-        with path.open(newline="") as file:
-            lines = [*csv.reader(file)][1:]
-    width = len(ap) + 1
-    kept = [
-        line
-        for line in lines
-        if len(line) == width and line[0].isdecimal() and int(line[0]) < iteration
-    ]
-    row = [str(iteration), *("" if isnan(value) else f"{value:.6g}" for value in ap.values())]
-    rows: list[list[str]] = [["iteration", *ap], *kept, row]
-    write_atomically(path, lambda part: _write_rows(part, rows))
+    if not path.exists():
+        return []
+    lines = list(csv.reader(read_text(path, "remove the file").split("\n")))
+    rows = []
+    for line in lines[1:]:
+        with contextlib.suppress(ValueError):
+            values = [float(cell) if cell else math.nan for cell in line[1:]]
+            if len(line) == len(lines[0]):
+                rows.append((int(line[0]), dict(zip(lines[0][1:], values, strict=True))))
+    return rows
 
 
 def read_rows(path: Path) -> list[list[float]]:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..checkpoints.weights import IMAGE_SKETCH, WeightsHeader
+from ..checkpoints.weights import IMAGE_SKETCH, VAL_SHARE_KEY, WeightsHeader
 from ..config import TrainConfig, TrainRuntimeConfig, check
 from ..data.dataset import Dataset
 from ..data.transforms import Normalizer
@@ -95,6 +95,7 @@ def set_up(
             "init": start.description,
             "proposals": source.method.digest,
             IMAGE_SKETCH: statistics.content.to_json(),
+            **({} if dataset.val_share is None else {VAL_SHARE_KEY: dataset.val_share}),
         },
     )
 

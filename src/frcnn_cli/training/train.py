@@ -105,7 +105,7 @@ def train(
         if shared:
             on_message(
                 f"{shared} of the {len(validation)} validation images are trained on, so the "
-                "validation says little; train on --split train"
+                "validation says little; train on others, with --split train or without --split"
             )
     for name, known in _synonyms(dataset, initialisation).items():
         on_message(f"class {name} of {dataset.name} is taken for {known} of the weights")
@@ -142,13 +142,17 @@ def train(
         validate = None
         if validation is not None:
             validate = make_validator(
-                learner, validation, threads=threads, folder=folder, progress=progress
+                learner,
+                validation,
+                threads=threads,
+                folder=folder,
+                progress=progress,
+                on_message=on_message,
             )
         trainer = Trainer(
             learner,
             folder=folder,
             validate=validate,
-            on_validation=lambda at, mean_ap: on_message(f"iteration {at}: mAP {mean_ap:.1%}"),
             state=state,
         )
         result = run(trainer, progress, on_step)

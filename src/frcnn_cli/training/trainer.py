@@ -35,7 +35,6 @@ class Trainer:
     Args:
         folder: of this run alone.
         validate: called every `runtime.eval_every` iterations and after the last one.
-        on_validation: called with the iteration and the mean average precision, 0..1.
         state: of the run to resume, from `read_state`; None for a new run.
     Attributes:
         validated: the iteration of the last validation, 0 before the first.
@@ -49,11 +48,10 @@ class Trainer:
         *,
         folder: Path,
         validate: Validator | None = None,
-        on_validation: Callable[[int, float], None] = lambda iteration, mean_ap: None,
         state: dict[str, Any] | None = None,
     ) -> None:
         self.learner, self.folder = learner, folder
-        self.validate, self.on_validation = validate, on_validation
+        self.validate = validate
         self.validated: int = 0 if state is None else state["validated"]
         self.best: float = -1.0 if state is None else state["best"]
         self.ended_early = False
@@ -181,7 +179,6 @@ class Trainer:
                 save_weights(self.folder / BEST_FILE, network, header)
             network.train()
         self.save(log)
-        self.on_validation(self.validated, mean_ap)
 
     def save(self, log: MetricsLog | None = None) -> None:
         """Write a checkpoint, and bring the files of `log` up to date.

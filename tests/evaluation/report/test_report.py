@@ -293,7 +293,7 @@ def test_clicking_through_the_page(tmp_path: Path, dataset, width: int) -> None:
     log = click_through(page, width, tmp_path)
     assert log["width"] <= width
     assert log["clipped"] == 0
-    assert log["jumps"] == [True] * 7
+    assert log["jumps"] == [True] * page.read_text().count("<section ")
     names = sorted(evaluation.classes)
     assert log["sorted"][0] == [names[::-1], names]
     for down, up in log["sorted"][1:]:
@@ -337,3 +337,22 @@ def test_no_objects_is_a_dash_everywhere(dataset, tmp_path) -> None:
     page = write_report(tmp_path, empty, evaluation, title="tiny")
     assert "<div><b>–</b>mean AP</div>" in page.read_text()
     assert ">nan<" not in page.read_text()
+
+
+def test_the_validations_of_the_run(tmp_path: Path, dataset) -> None:
+    page, evaluation = write(tmp_path / "without", dataset)
+    assert "During training" not in page.read_text()
+    rows = [(100 * i, {MALICIOUS_NAME: i / 20, "b": np.nan, "c": 0.0}) for i in range(1, 16)]
+    page = write_report(tmp_path / "with", dataset, evaluation, title="tiny", validations=rows)
+    text = page.read_text()
+    assert '<a href="#validations">During training</a>' in text
+    assert "8 of 15 validations" in text
+    table = text[text.index('<section id="validations">') :]
+    assert re.findall(r"<th>([\d,]+)</th>", table)[::7] == ["100", "1,500"]
+    cells = re.findall(r"<tr><td>(.*?)</td><td[^>]*>([\d.–]+)</td>.*?>([\d.–]+)</td></tr>", table)
+    assert cells == [
+        (escape(MALICIOUS_NAME), "0.050", "0.750"),
+        ("b", "–", "–"),
+        ("c", "0.000", "0.000"),
+        ("<b>mean</b>", "0.025", "0.375"),
+    ]

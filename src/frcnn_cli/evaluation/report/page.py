@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
+VALIDATIONS = 8  # columns of the table of validations, at most
 _HERE = Path(__file__).parent
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
@@ -88,6 +89,8 @@ class Page:
     recall: Sequence[tuple[str, Sequence[float]]]  # (proposals, (recall at 0.5, at 0.7, MABO))
     recall_note: str
     examples: Sequence[ErrorExample]
+    # of the training of the weights: (iteration, class -> AP), NaN without objects
+    validations: Sequence[tuple[int, Mapping[str, float]]] = ()
 
     def html(self) -> str:
         """The page as HTML."""
@@ -102,6 +105,8 @@ class Page:
             "proposals": ("Proposals", self._proposals()),
             "examples": ("The worst errors", self._examples()),
         }
+        if self.validations:
+            sections["validations"] = ("During training", self._validations())
         links = "".join(f'<a href="#{key}">{name}</a>' for key, (name, _) in sections.items())
         body = "".join(
             f'<section id="{key}"><h2>{name}</h2>{content}</section>'
@@ -234,6 +239,23 @@ class Page:
         )
         return note + _table(("proposals", "recall at 0.5", "recall at 0.7", "MABO"), rows)
 
+    def _validations(self) -> str:
+        last = len(self.validations) - 1
+        count = min(last + 1, VALIDATIONS)
+        shown = [self.validations[round(last * i / max(count - 1, 1))] for i in range(count)]
+        means = [_mean(ap.values()) for _, ap in shown]
+        rows = "".join(
+            f"<tr><td>{escape(name)}</td>"
+            f"{''.join(_number(ap.get(name, math.nan)) for _, ap in shown)}</tr>"
+            for name in self.validations[last][1]
+        )
+        rows += f"<tr><td><b>mean</b></td>{''.join(map(_number, means))}</tr>"
+        note = (
+            "AP of the classes on the validation images of the run that these weights are from, "
+            f"after so many iterations; {count} of {last + 1} validations."
+        )
+        return _note(note) + _table(("class", *(f"{each:,}" for each, _ in shown)), rows)
+
     def _examples(self) -> str:
         if not self.examples:
             return _note("There are no errors, or the image files cannot be read.")
@@ -255,6 +277,12 @@ class Page:
             f'aria-label="class"><option value="">all classes</option>{options}</select></form>'
             f'<div class="gallery">{"".join(map(_figure, self.examples))}</div>'
         )
+
+
+def _mean(values: Iterable[float]) -> float:
+    """The mean of the values that are not NaN; NaN where all are."""
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else math.nan
 
 
 def _figure(example: ErrorExample) -> str:

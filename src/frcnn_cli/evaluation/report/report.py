@@ -6,7 +6,7 @@ import csv
 import io
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
@@ -68,6 +68,7 @@ def write_report(
     title: str,
     proposals: ProposalSource | None = None,
     images_per_second: float | None = None,
+    validations: Sequence[tuple[int, Mapping[str, float]]] = (),
     on_image: Callable[[], None] | None = None,
 ) -> Path:
     """Write index.html, images.csv and curves/*.svg.
@@ -78,6 +79,7 @@ def write_report(
         title: name of the detector.
         proposals: those of the detections, for their recall; None if they are not known.
         images_per_second: speed of the detection; None if the detections were read from a file.
+        validations: of the training of the detector: (iteration, class -> AP).
         on_image: called after each image whose proposals were looked up.
     Returns:
         The path of the page.
@@ -114,6 +116,7 @@ def write_report(
         recall=recall,
         recall_note=recall_note,
         examples=error_examples(evaluation.matched, diagnosis, dataset, EXAMPLES_PER_TYPE),
+        validations=validations,
     )
     page_file, images_file, sheet_file = (folder / name for name in REPORT_FILES)
     write_text(page_file, page.html())

@@ -1,0 +1,307 @@
+"""One CSV file of boxes: a row for each, with the image, the class and the corners.
+
+Columns are found by their usual names (TensorFlow's tutorials, Roboflow, OpenImages, Kaggle, the
+VGG Image Annotator); a file without a header has keras-retinanet's columns. Where no column has
+classes, all objects are of one. Coordinates are taken as they are, continuous from 0; where all are
+fractions of 1, they are multiplied by the sides of the image.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from math import isnan
+from pathlib import Path
+from typing import NamedTuple
+
+from ..errors import DataError, counted, reason, short_list
+from ..runtime.csv_cells import plain_text
+from ..runtime.safe_read import read_beginning, read_text
+from .json_tools import via_corners, via_label
+from .number_text import has_decimal_comma, may_be_thousands, parse_number
+from .splits import SPLITS, canonical_split
+from .table import Box, Table
+
+HINT = "expected the columns filename, class, xmin, ymin, xmax, ymax"
+# column -> its spellings, without capitals, blanks and _
+_SPELLINGS = {
+    "image": "filename image path imagepath imagename imgpath imgname file filepath img frame "
+    "imagefile imagefilename datei dateiname bild fichier imagen archivo imagem arquivo immagine "
+    "文件名 图片",
+    "id": "imageid",
+    "label": "class label classname labelname name category categoryname klasse kategorie classe "
+    "catégorie clase categoría categoria etiqueta 类别 标签",
+    "number": "classid labelid categoryid classno classindex",
+    "x1": "xmin x1 left bboxx1 boxxmin minx bboxxmin x0 xtopleft roix1 bndboxxmin",
+    "y1": "ymin y1 top bboxy1 boxymin miny bboxymin y0 ytopleft roiy1 bndboxymin",
+    "x2": "xmax x2 right bboxx2 boxxmax maxx bboxxmax xbottomright roix2 bndboxxmax",
+    "y2": "ymax y2 bottom bboxy2 boxymax maxy bboxymax ybottomright roiy2 bndboxymax",
+    "box": "bbox",
+    "cx": "xcenter xcentre centerx centrex cx xc",
+    "cy": "ycenter ycentre centery centrey cy yc",
+    "shape": "regionshapeattributes",
+    "attributes": "regionattributes",
+    "x": "x bboxx boxx",
+    "y": "y bboxy boxy",
+    "w": "w bboxw bboxwidth boxwidth boxw",
+    "h": "h bboxh bboxheight boxheight boxh",
+    "width": "width imagewidth imgwidth",
+    "height": "height imageheight imgheight",
+    "difficult": "difficult isgroupof iscrowd",
+    "score": "score confidence conf probability",
+    "split": "split set subset partition",
+}
+_COLUMNS = {each: key for key, names in _SPELLINGS.items() for each in names.split()}
+_FORMS = (
+    ("x1", "y1", "x2", "y2"), ("x", "y", "w", "h"), ("cx", "cy", "w", "h"), ("box",), ("shape",),
+)  # fmt: skip
+_ONE_CLASS = "object"  # the class where a file has no column of classes
+_HEADERLESS = ("image", "x1", "y1", "x2", "y2", "label")
+_EMPTY = frozenset({"", "nan", "none", "null", "na"})  # cells without a value
+_BEGINNING = 2**16  # bytes that hold the header
+_MAX_NUMBER = 1e6  # of a coordinate
+_OPEN_IMAGES_CLASS = re.compile(r"/[mg]/\w+")
+_UTF8 = "save it as CSV in UTF-8"
+
+
+def is_csv_of_boxes(path: Path) -> bool:
+    """Whether the first line of a file names the columns of boxes, or is a row of keras-retinanet's
+    form; False for files with scores, which may be a detector's, unless they say which objects are
+    difficult: OpenImages has the confidence of its annotators."""
+    lines = re.split(r"[\r\n]+", read_beginning(path, _BEGINNING))
+    columns = _columns(lines[_first_row(lines)])
+    return columns is not None and ("score" not in columns[1] or "difficult" in columns[1])
+
+
+def describe_columns(path: Path) -> str:
+    """Why a file is not taken for annotations."""
+    lines = re.split(r"[\r\n]+", read_beginning(path, _BEGINNING))
+    first = lines[_first_row(lines)]
+    columns = _columns(first)
+    if columns is not None and "score" in columns[1]:
+        return f"{path} has scores, as detections have: csv:{path} takes them for annotations"
+    return f"{path} begins with {first[:120]!r}: {HINT}"
+
+
+def _first_row(lines: Sequence[str]) -> int:
+    """The index of the first line that is no comment, nor the line for Excel that names the
+    separator."""
+    rows = (i for i, line in enumerate(lines) if not line.lower().startswith(("#", "sep=")))
+    return next(rows, 0)
+
+
+def _columns(first: str) -> tuple[str, tuple[str | None, ...], bool] | None:
+    """The separator of the first row, its columns, and whether it is a header.
+
+    Returns:
+        None if the line is neither a header with all columns nor a row of the form without one.
+    """
+    first = first.strip()
+    separator = max(",;\t|", key=first.count)
+    try:
+        cells = next(csv.reader([first], delimiter=separator), [])
+    except csv.Error:
+        return None
+    keys = [_COLUMNS.get("".join(c for c in each.lower() if c.isalnum())) for each in cells]
+    keys = [key if keys.index(key) == i else None for i, key in enumerate(keys)]
+    if not {"x2", "box", "shape"} & set(keys):  # then left and top go with the sides of the box
+        sides = {} if "w" in keys else {"width": "w", "height": "h"}
+        renamed = {"x1": "x", "y1": "y"} | sides
+        keys = [renamed.get(key or "", key) for key in keys]
+    for other, usual in (("number", "label"), ("id", "image")):
+        if usual not in keys:
+            keys = [usual if key == other else key for key in keys]
+    if "image" in keys and any(set(keys).issuperset(form) for form in _FORMS):
+        return separator, tuple(keys), True
+    empty = len(cells) == 6 and not any(cells[1:]) and cells[0]
+    if len(cells) == 6 and (empty or (_floats(cells[1:5]) and not _floats(cells[5:]))):
+        return separator, _HEADERLESS, False
+    return None
+
+
+def _floats(cells: Iterable[str], comma_is_point: bool = False) -> list[float] | None:
+    """The numbers in some cells; None if one has none, or one that is too large."""
+    values = [parse_number(cell, comma_is_point) for cell in cells]
+    return None if any(isnan(each) or abs(each) >= _MAX_NUMBER for each in values) else values
+
+
+class _Row(NamedTuple):
+    """A row of a file."""
+
+    where: str  # for messages
+    cells: dict[str, str]  # by column
+
+    @property
+    def image(self) -> str:
+        return self.cells["image"]
+
+
+def read_table(path: Path) -> Table:
+    """Read a file.
+
+    Raises:
+        DataError: the file cannot be read, has no columns of boxes, or a row that is no box.
+    """
+    lines = read_text(path, _UTF8).split("\n")
+    begin = _first_row(lines)
+    columns = _columns(lines[begin])
+    if columns is None:
+        raise DataError(f"{path} has no columns of boxes: {lines[begin]!r:.120}", HINT)
+    separator, keys, has_header = columns
+    form = next(form for form in _FORMS if set(keys).issuperset(form))
+    rows = _rows(path, lines, begin, separator, keys, has_header)
+    texts = (row.cells.get(key, "") for row in rows for key in form)
+    comma_is_point = form[0] not in ("box", "shape") and has_decimal_comma(texts)
+    boxes: dict[str, list[Box]] = {}
+    sizes: dict[str, tuple[int, int]] = {}
+    left_out = 0
+    for row in rows:
+        own = boxes.setdefault(row.image, [])
+        box = _parse_box(row.cells, form, row.where, comma_is_point)
+        own += [] if box is None else [box]
+        left_out += box is None and row.cells.get("shape", "{}") != "{}"
+        size = _floats([row.cells.get("height", ""), row.cells.get("width", "")], comma_is_point)
+        if size is not None and min(size) >= 1:
+            sizes[row.image] = (int(size[0]), int(size[1]))
+    splits, notes = _splits(path, rows)
+    if left_out:
+        notes.append(
+            f"{path.name}: left out {counted(left_out, 'point or line', 'points or lines')}"
+        )
+    if empty := sum(not each for each in boxes.values()):
+        of = counted(empty, "image", "images")
+        notes.append(f"{path.name}: took {of} without a box for background")
+    if "label" not in keys and form != ("shape",):
+        notes.append(f"{path.name} has no column of classes: all objects are of {_ONE_CLASS!r}")
+    if "score" in keys:
+        notes.append(f"{path.name} has scores, which are ignored: every box counts as an object")
+    if names := _class_descriptions(path, boxes):
+        boxes = {
+            image: [replace(box, label=names.get(box.label, box.label)) for box in own]
+            for image, own in boxes.items()
+        }
+    return Table(
+        boxes=boxes,
+        sizes=sizes,
+        notes=tuple(notes),
+        splits=splits,
+        has_sides=form in (("box",), ("x", "y", "w", "h")),
+    )
+
+
+def _rows(
+    path: Path,
+    lines: Sequence[str],
+    begin: int,
+    separator: str,
+    keys: Sequence[str | None],
+    has_header: bool,
+) -> list[_Row]:
+    """The rows of a file that are not blank, from the line `begin` on.
+
+    Args:
+        keys: the columns.
+    Raises:
+        DataError: a row names no image, or the file is not CSV.
+    """
+    reader = csv.reader(lines[begin:], delimiter=separator)
+    header = next(csv.reader(lines[begin : begin + 1], delimiter=separator), [])
+    rows = []
+    try:
+        for cells in reader:
+            if not any(cells) or (has_header and cells == header):
+                continue
+            row = {
+                key: ""
+                if cell.strip().lower() in _EMPTY and key not in ("image", "label")
+                else cell
+                for key, cell in zip(keys, map(str.strip, cells), strict=False)
+                if key
+            }
+            row |= {key: plain_text(row[key]) for key in ("image", "label") if key in row}
+            where = f"{path}:{begin + reader.line_num}"
+            if not row.get("image"):
+                raise DataError(f"{where}: no image", "mend the row")
+            rows.append(_Row(where, row))
+    except csv.Error as error:
+        raise DataError(f"{path}:{begin + reader.line_num}: {error}", HINT) from None
+    return rows
+
+
+def _splits(path: Path, rows: Sequence[_Row]) -> tuple[dict[str, str], list[str]]:
+    """The split of each image by the file's column of splits, and a note where it has another
+    meaning; empty without such a column."""
+    splits: dict[str, str] = {}
+    for row in rows:
+        if not (value := row.cells.get("split", "")):
+            return {}, []
+        split = canonical_split(value)
+        if split not in SPLITS or splits.setdefault(row.image, split) != split:
+            said = f"{path.name}:{row.where.rpartition(':')[2]} says {value!r:.40} of {row.image}"
+            return {}, [f"its column of splits is ignored, since it is not one of {said}"]
+    return splits, []
+
+
+def _class_descriptions(path: Path, boxes: Mapping[str, Sequence[Box]]) -> dict[str, str]:
+    """OpenImages' names of the classes /m/…, from the file that it has for them near `path`."""
+    labels = {box.label for own in boxes.values() for box in own}
+    if not labels or not all(map(_OPEN_IMAGES_CLASS.fullmatch, labels)):
+        return {}
+    places = (path.parent, path.parent.parent)
+    files = [file for place in places for file in sorted(place.glob("*class-descriptions*.csv"))]
+    rows = csv.reader(read_text(files[0], _UTF8).split("\n")) if files else ()
+    names = {row[0]: row[1].strip() for row in rows if len(row) == 2 and row[1].strip()}
+    return names if len(set(names.values())) == len(names) else {}
+
+
+def _parse_box(
+    row: dict[str, str], form: tuple[str, ...], where: str, comma_is_point: bool
+) -> Box | None:
+    """The box of a row in one of _FORMS; None for a row that only names an image."""
+    cells = [row.get(key, "") for key in form]
+    if not any(cells):
+        return None
+    if form == ("shape",):
+        return _via_box(row, where)
+    if form == ("box",):
+        cells = cells[0].strip("[]() ").replace(",", " ").split()
+    if not any(cells):
+        return None
+    values = _floats(cells, comma_is_point)
+    if values is None and (unclear := next(filter(may_be_thousands, cells), None)):
+        raise DataError(
+            f"{where}: {unclear} may be {unclear.replace(',', '.')} or {unclear.replace(',', '')}",
+            "write the numbers of the file without marks of thousands, and with a decimal point",
+        )
+    if values is None or len(values) != 4:
+        raise DataError(f"{where}: expected four numbers of a box, got {cells}", "mend the row")
+    if not row.get("label", _ONE_CLASS):
+        raise DataError(f"{where}: the box has no class", "mend the row")
+    x1, y1, x2, y2 = values
+    if "cx" in form:
+        x1, y1 = x1 - x2 / 2, y1 - y2 / 2
+    if "x2" not in form:
+        x2, y2 = x1 + x2, y1 + y2
+    if x2 < x1 or y2 < y1:
+        expected = "xmin < xmax and ymin < ymax" if "x2" in form else "no negative sides"
+        raise DataError(f"{where}: expected {expected}, got {short_list(cells)}", "mend the row")
+    difficult = row.get("difficult", "").lower() in ("1", "1.0", "true", "yes")
+    return Box(label=row.get("label", _ONE_CLASS), corners=(x1, y1, x2, y2), difficult=difficult)
+
+
+def _via_box(row: Mapping[str, str], where: str) -> Box | None:
+    """The box around a shape of the VGG Image Annotator; None for none, a point or a line."""
+    try:
+        shape = json.loads(row["shape"])
+        corners = via_corners(shape) if shape else None
+        label = via_label(json.loads(row.get("attributes") or "{}"))
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise DataError(f"{where}: no shape of the tool: {reason(error)}", "mend the row") from None
+    if corners is None:
+        return None
+    if label is None:
+        raise DataError(f"{where}: the box has no class", "mend the row")
+    return Box(label=label, corners=corners)

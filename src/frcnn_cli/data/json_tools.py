@@ -1,0 +1,211 @@
+"""Reads the JSON of annotation tools: a function for each, from a file to the objects by image.
+
+These functions raise the errors of Python where a file is not as it should be; `read_tool` makes a
+DataError of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..runtime.safe_read import number, read_json
+from .shapes import Annotated, Corners, enclose, enclose_ellipse, enclose_turned
+from .table import Box
+
+_HINT = "export the annotations again"
+_CLASS_KEYS = ("class", "label", "name", "category", "type", "object")
+
+
+def _xy(point: Any) -> tuple[float, float]:
+    x, y = point
+    return number(x), number(y)
+
+
+def _numbers(row: Mapping[str, Any], *keys: str) -> list[float]:
+    return [number(row[key]) for key in keys]
+
+
+def _size(height: Any, width: Any) -> tuple[int, int] | None:
+    sides = number(height), number(width)
+    return (int(sides[0]), int(sides[1])) if min(sides) >= 1 else None
+
+
+def read_labelme(path: Path) -> Iterator[Annotated]:
+    """LabelMe: a file for each image, which it names relative to itself."""
+    content = read_json(path, _HINT)
+    boxes, left_out = [], 0
+    for shape in content["shapes"]:
+        points, kind = list(map(_xy, shape["points"])), shape.get("shape_type") or "polygon"
+        if kind == "circle":  # its centre and a point on it
+            (x, y), (u, v) = points
+            radius = ((x - u) ** 2 + (y - v) ** 2) ** 0.5
+            corners = enclose_ellipse(x, y, radius, radius)
+        elif kind in ("rectangle", "polygon", "rotation", "mask"):
+            corners = enclose(points)
+        else:
+            left_out += 1
+            continue
+        boxes.append(Box(label=_name(shape["label"]), corners=corners))
+    size = _size(content.get("imageHeight"), content.get("imageWidth"))
+    yield Annotated(content["imagePath"], size, boxes, left_out)
+
+
+def _name(label: Any) -> str:
+    """The name of a class.
+
+    Raises:
+        ValueError: it is no text, or empty.
+    """
+    if not isinstance(label, str) or not label.strip():
+        raise ValueError(f"an object has no class: {label!r:.40}")
+    return label.strip()
+
+
+def read_via(path: Path) -> Iterator[Annotated]:
+    """The VGG Image Annotator: annotations alone, or a project with them."""
+    content = read_json(path, _HINT)
+    for row in content.get("_via_img_metadata", content).values():
+        regions = row["regions"]
+        boxes, left_out = [], 0
+        for region in regions.values() if isinstance(regions, dict) else regions:
+            corners = via_corners(region["shape_attributes"])
+            if corners is None:
+                left_out += 1
+                continue
+            label = via_label(region["region_attributes"])
+            boxes.append(Box(label=_name(label), corners=corners))
+        yield Annotated(row["filename"], None, boxes, left_out)
+
+
+def via_corners(shape: Mapping[str, Any]) -> Corners | None:
+    """The box around a shape of the VGG Image Annotator; None for a point or a line.
+
+    Raises:
+        ValueError, KeyError: it is none of its shapes.
+    """
+    kind = shape["name"]
+    if kind == "rect":
+        x, y, width, height = _numbers(shape, "x", "y", "width", "height")
+        return enclose([(x, y), (x + width, y + height)])
+    if kind in ("circle", "ellipse"):
+        x, y = _numbers(shape, "cx", "cy")
+        radii = _numbers(shape, *(("r", "r") if kind == "circle" else ("rx", "ry")))
+        return enclose_ellipse(x, y, max(radii), max(radii))  # an ellipse may be turned
+    if kind == "polygon":
+        return enclose(map(_xy, zip(shape["all_points_x"], shape["all_points_y"], strict=True)))
+    if kind in ("point", "polyline"):
+        return None
+    raise ValueError(f"{kind!r:.40} is no shape")
+
+
+def via_label(attributes: Mapping[str, Any]) -> str | None:
+    """The class of a region: the only attribute, or the one that is called like a class.
+
+    An attribute may also be a set of names of which some are marked.
+
+    Returns:
+        None where several could be meant; "object" where there is none at all.
+    """
+    texts: dict[str, str] = {}
+    for key, value in attributes.items():
+        if isinstance(value, dict):
+            marked = [name for name, is_marked in value.items() if is_marked is True]
+            value = marked[0] if len(marked) == 1 else ""
+        if isinstance(value, str) and value.strip():
+            texts[key.lower()] = value
+    named = [texts[key] for key in _CLASS_KEYS if key in texts]
+    if not attributes:
+        return "object"
+    values = list(texts.values())
+    return values[0] if len(values) == 1 else next(iter(named), None)
+
+
+def read_label_studio(path: Path) -> Iterator[Annotated]:
+    """Label Studio: JSON with the annotations of a task, the first that is not cancelled, or
+    JSON-MIN with a list of regions in each row."""
+    for row in read_json(path, _HINT):
+        if "data" in row:
+            done = [each for each in row["annotations"] if not each.get("was_cancelled")]
+            regions = [
+                {**each["value"], **{key: each.get(key) for key in _SIZE_KEYS}}
+                for each in (done[0]["result"] if done else ())
+                if "value" in each
+            ]
+            name = _image_of(row["data"])
+        else:
+            lists = [each for each in row.values() if isinstance(each, list)]
+            regions = [each for own in lists for each in own if isinstance(each, dict)]
+            name = _image_of(row)
+        yield _label_studio_image(name, regions)
+
+
+_SIZE_KEYS = ("original_width", "original_height")
+
+
+def _image_of(row: Mapping[str, Any]) -> str:
+    """The image of a task: under a key that is called so, else the only text."""
+    texts = {key: value for key, value in row.items() if isinstance(value, str)}
+    named = [value for key, value in texts.items() if "im" in key.lower()]
+    return named[0] if named else next(iter(texts.values()))
+
+
+def _label_studio_image(name: str, regions: list[dict[str, Any]]) -> Annotated:
+    boxes, left_out, size = [], 0, None
+    for region in regions:
+        kind = next((key for key in region if key.endswith("labels")), "")
+        width, height = _numbers(region, *_SIZE_KEYS) if kind else (0.0, 0.0)
+        size = _size(height, width) or size
+        if kind == "rectanglelabels":
+            x, y, w, h = _numbers(region, "x", "y", "width", "height")
+            corner, sides = (x * width / 100, y * height / 100), (w * width / 100, h * height / 100)
+            corners = enclose_turned(corner, sides, number(region.get("rotation") or 0))
+        elif kind == "polygonlabels":
+            points = map(_xy, region["points"])
+            corners = enclose((x * width / 100, y * height / 100) for x, y in points)
+        else:
+            left_out += 1
+            continue
+        (label,) = region[kind]
+        boxes.append(Box(label=_name(label), corners=corners))
+    return Annotated(name, size, boxes, left_out)
+
+
+def read_supervisely(path: Path) -> Iterator[Annotated]:
+    """Supervisely: a file for each image, with the image's name and .json after it."""
+    content = read_json(path, _HINT)
+    boxes, left_out = [], 0
+    for row in content["objects"]:
+        if row["geometryType"] not in ("rectangle", "polygon"):
+            left_out += 1
+            continue
+        corners = enclose(map(_xy, row["points"]["exterior"]))
+        boxes.append(Box(label=_name(row["classTitle"]), corners=corners))
+    size = _size(content["size"]["height"], content["size"]["width"])
+    yield Annotated(path.name.removesuffix(".json"), size, boxes, left_out)
+
+
+def read_createml(path: Path) -> Iterator[Annotated]:
+    """CreateML: coordinates are the centre and the sides."""
+    for row in read_json(path, _HINT):
+        boxes = []
+        for each in row["annotations"]:
+            x, y, width, height = _numbers(each["coordinates"], "x", "y", "width", "height")
+            corners = enclose_ellipse(x, y, width / 2, height / 2)
+            boxes.append(Box(label=_name(each["label"]), corners=corners))
+        yield Annotated(row.get("image") or row["imagefilename"], None, boxes)
+
+
+def read_bdd(path: Path) -> Iterator[Annotated]:
+    """BDD100K, and Scalabel's other lists of images with labels."""
+    for row in read_json(path, _HINT):
+        boxes, left_out = [], 0
+        for each in row.get("labels") or ():
+            if not each.get("box2d"):
+                left_out += 1
+                continue
+            x1, y1, x2, y2 = _numbers(each["box2d"], "x1", "y1", "x2", "y2")
+            corners = enclose([(x1, y1), (x2, y2)])
+            boxes.append(Box(label=_name(each["category"]), corners=corners))
+        yield Annotated(row["name"], None, boxes, left_out)

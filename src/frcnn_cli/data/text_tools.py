@@ -1,0 +1,125 @@
+"""Reads the XML and the texts of annotation tools and of well-known data sets.
+
+See `json_tools` for what the functions give and raise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree.ElementTree import Element
+
+from ..errors import DataError
+from ..runtime.safe_read import read_text
+from .number_text import parse_number
+from .shapes import Annotated, Corners, enclose, enclose_ellipse, enclose_rotated
+from .table import Box
+from .voc_xml import parse_xml
+
+_HINT = "export the annotations again"
+_MAX_XML_BYTES = 2**26
+_MAX_NUMBER = 1e6  # of a coordinate
+_DOTA_HEADER = ("imagesource", "gsd")
+
+
+def _numbers(texts: list[str]) -> list[float]:
+    """The numbers in some texts.
+
+    Raises:
+        ValueError: one is no number.
+    """
+    values = list(map(parse_number, texts))
+    if not all(abs(value) < _MAX_NUMBER for value in values):  # nor NaN
+        raise ValueError(f"expected numbers, got {texts!r:.120}")
+    return values
+
+
+def read_cvat(path: Path) -> Iterator[Annotated]:
+    """CVAT's XML for images, all in one file."""
+    root = parse_xml(path, _MAX_XML_BYTES)
+    if root.find("track") is not None:
+        raise DataError(
+            f"{path} is CVAT's XML for videos, which names no images",
+            "export the task as CVAT for images, or as COCO",
+        )
+    for image in root.iter("image"):
+        boxes, left_out = [], 0
+        for shape in image:
+            corners = _cvat_corners(shape)
+            if corners is not None:
+                boxes.append(Box(label=shape.attrib["label"], corners=corners))
+            left_out += corners is None and shape.tag != "tag"
+        height, width = _numbers([image.attrib["height"], image.attrib["width"]])
+        name, split = image.attrib["name"], image.attrib.get("subset", "")
+        yield Annotated(name, (int(height), int(width)), boxes, left_out, split)
+
+
+def _cvat_corners(shape: Element) -> Corners | None:
+    """The box around a shape; None for points, lines and tags of the image."""
+
+    def of(*keys: str) -> list[float]:
+        return _numbers([shape.attrib[key] for key in keys])
+
+    angle = math.radians(parse_number(shape.attrib.get("rotation", "0")))
+    if shape.tag == "box":
+        x1, y1, x2, y2 = of("xtl", "ytl", "xbr", "ybr")
+        centre, sides = ((x1 + x2) / 2, (y1 + y2) / 2), (x2 - x1, y2 - y1)
+        return enclose_rotated(*centre, *sides, angle) if angle else (x1, y1, x2, y2)
+    if shape.tag == "polygon":
+        points = (pair.split(",") for pair in shape.attrib["points"].split(";"))
+        return enclose(_numbers(pair) for pair in points)
+    if shape.tag == "ellipse":
+        x, y, x_radius, y_radius = of("cx", "cy", "rx", "ry")
+        longer = max(x_radius, y_radius)
+        return enclose_ellipse(x, y, *((longer, longer) if angle else (x_radius, y_radius)))
+    if shape.tag == "mask":
+        left, top, width, height = of("left", "top", "width", "height")
+        return left, top, left + width, top + height
+    return None
+
+
+def read_kitti(path: Path) -> Iterator[Annotated]:
+    """KITTI: a text for each image; DontCare marks regions that nobody looked at."""
+    boxes = []
+    for line in read_text(path, _HINT).split("\n"):
+        fields = line.split()
+        if fields:
+            x1, y1, x2, y2 = _numbers(fields[4:8])
+            boxes.append(Box(label=fields[0], corners=(x1, y1, x2, y2)))
+    kept = [box for box in boxes if box.label != "DontCare"]
+    yield Annotated(path.stem, None, kept, len(boxes) - len(kept))
+
+
+def read_dota(path: Path) -> Iterator[Annotated]:
+    """DOTA: a text for each image, with the four corners of each object, its class and whether it
+    is difficult."""
+    boxes = []
+    for line in read_text(path, _HINT).split("\n"):
+        fields = line.split()
+        if not fields or fields[0].partition(":")[0].lower() in _DOTA_HEADER:
+            continue
+        values = _numbers(fields[:8])
+        corners = enclose(zip(values[::2], values[1::2], strict=True))
+        boxes.append(Box(label=fields[8], corners=corners, difficult=fields[9:] in (["1"], ["2"])))
+    yield Annotated(path.stem, None, boxes)
+
+
+def read_wider(path: Path) -> Iterator[Annotated]:
+    """WIDER FACE: for each image its name, the number of faces, and a row for each; an image
+    without faces has a row of zeros."""
+    lines = [line.strip() for line in read_text(path, _HINT).split("\n") if line.strip()]
+    at = 0
+    while at < len(lines):
+        name, count = lines[at], max(int(lines[at + 1]), 1)
+        at += 2 + count
+        if at > len(lines):
+            raise ValueError("it is cut off")
+        boxes = []
+        for line in lines[at - count : at]:
+            x, y, width, height, *flags = _numbers(line.split())
+            if width > 0 and height > 0:
+                is_invalid = flags[3:4] == [1]
+                box = (x, y, x + width, y + height)
+                boxes.append(Box(label="face", corners=box, difficult=is_invalid))
+        yield Annotated(name, None, boxes)

@@ -1,0 +1,225 @@
+"""The files of annotation tools, and of well-known data sets with a format of their own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import DataError, SplitError, counted, reason
+from ..runtime.safe_read import read_beginning
+from .dataset import Dataset
+from .file_types import SUFFIXES
+from .folders import walk_files
+from .json_tools import (
+    read_bdd,
+    read_createml,
+    read_label_studio,
+    read_labelme,
+    read_supervisely,
+    read_via,
+)
+from .marks import BEGINNING, NUMBER, Mark, fits, has
+from .shapes import Annotated
+from .splits import ALL, SPLITS, canonical_split, choose_split, split_in_name
+from .table import Box, Table, table_dataset
+from .text_tools import read_cvat, read_dota, read_kitti, read_wider
+
+_LOOKED_AT = 20  # files of each ending, in a folder that is to be recognised
+_IMAGE = "|".join(sorted(each[1:] for each in SUFFIXES))
+
+
+@dataclass(frozen=True)
+class Tool:
+    """The format of a tool."""
+
+    title: str
+    suffix: str
+    is_own: Mark  # of its files
+    read: Callable[[Path], Iterator[Annotated]]
+    is_per_image: bool = False  # each image has a file
+
+
+TOOLS = {
+    "labelme": Tool(
+        "LabelMe's JSON", ".json", has('"shapes"', '"imagePath"|"shape_type"', start="{"),
+        read_labelme, is_per_image=True,
+    ),
+    "via": Tool(
+        "the VGG Image Annotator's JSON", ".json",
+        has('"regions"|"_via_img_metadata"', '"file_attributes"|"_via_settings"', start="{"),
+        read_via,
+    ),
+    "labelstudio": Tool(
+        "Label Studio's JSON", ".json",
+        has('"from_name"|"rectanglelabels"|"polygonlabels"', start="["), read_label_studio,
+    ),
+    "supervisely": Tool(
+        "Supervisely's JSON", ".json", has('"objects"', '"size"', '"tags"', start="{"),
+        read_supervisely, is_per_image=True,
+    ),
+    "createml": Tool(
+        "CreateML's JSON", ".json", has('"annotations"', '"coordinates"', start="["),
+        read_createml,
+    ),
+    "bdd": Tool(
+        "BDD100K's JSON", ".json", has('"labels"', '"box2d"', '"category"', start="["), read_bdd
+    ),
+    "cvat": Tool(
+        "CVAT's XML for images", ".xml",
+        fits(r"(<\?xml.*?\?>\s*)?(<!--.*?-->\s*)?<annotations>\s*<(version|meta|image)[\s>/]"),
+        read_cvat,
+    ),
+    "kitti": Tool(
+        "KITTI's texts", ".txt", fits(rf"[a-z_]+( {NUMBER}){{14,15}}\s*(\n|$)"),
+        read_kitti, is_per_image=True,
+    ),
+    "dota": Tool(
+        "DOTA's texts", ".txt",
+        fits(rf"(imagesource:.*\s*(gsd:.*\s*)?)?({NUMBER}\s+){{8}}[a-z][\w-]*( [012])?\s*(\n|$)"),
+        read_dota, is_per_image=True,
+    ),
+    "wider": Tool(
+        "WIDER FACE's list", ".txt",
+        fits(rf"[^\n]+\.({_IMAGE})\s*\n\d+\s*\n\d+( \d+){{3,9}}\s*(\n|$)"), read_wider,
+    ),
+}  # fmt: skip
+
+
+def find_tool(path: Path) -> str:
+    """The key of the tool that a file, or some file below a folder, is of; "" where there is none.
+
+    Only the beginnings of some files are read.
+    """
+    left = dict.fromkeys((tool.suffix for tool in TOOLS.values()), _LOOKED_AT)
+    for file in walk_files(path)[0] if path.is_dir() else [path]:
+        suffix = file.suffix.lower()
+        if left.get(suffix, 0) > 0:
+            left[suffix] -= 1
+            beginning = read_beginning(file, BEGINNING)
+            for key, tool in TOOLS.items():
+                if tool.suffix == suffix and tool.is_own(beginning):
+                    return key
+    return ""
+
+
+def load_tool(
+    path: Path,
+    image_folder: Path | None,
+    split: str | None,
+    default_splits: Sequence[str],
+    key: str,
+) -> Dataset:
+    """Read the annotations of a tool; classes are sorted by name.
+
+    Splits are those that the file gives, or that the names of folders have, and of files for many
+    images.
+
+    Args:
+        path: a file, or the folder below which all files of the tool count.
+        image_folder: the folder of the images; None: they are looked for near the files.
+        key: of TOOLS.
+    Raises:
+        DataError: there are no such files, one of them cannot be read, or no object has a box.
+        SplitError: there is no such split.
+    """
+    tool, name = TOOLS[key], f"{key}:{path.resolve().name}"
+    root = path if path.is_dir() else path.parent
+    files = _files_of(path, tool)
+    if not files:
+        raise DataError(f"{path} has no file of {tool.title}", f"expected {key}:PATH")
+    table = _read_all(files, root, tool)
+    if not table.classes:
+        raise DataError(f"{path}: {tool.title} has no object with a box", "annotate the images")
+    if not table.splits and split is not None:
+        raise SplitError(f"{name} has no split {split}", "leave out --split")
+    chosen, own = ALL, table
+    if table.splits:
+        chosen = choose_split(dict.fromkeys(table.splits.values()), name, split, default_splits)
+        own = table.of_split(chosen)
+    dataset = table_dataset(
+        own,
+        name=name,
+        split=chosen,
+        classes=sorted(table.classes),
+        file=files[0],
+        image_folder=image_folder,
+        root=image_folder or root,
+    )
+    return dataset if table.splits else dataset.with_notes(*_unnamed(dataset, image_folder or root))
+
+
+def _unnamed(dataset: Dataset, folder: Path) -> list[str]:
+    """A note on images below a folder that are in no file of the tool."""
+    every = [path for path in walk_files(folder)[0] if path.suffix.lower() in SUFFIXES]
+    named = set(map(os.path.abspath, dataset.paths))
+    rest = [path for path in every if os.path.abspath(path) not in named]
+    if not rest:
+        return []
+    return [f"left out {counted(len(rest), 'image', 'images')} that no file names, first {rest[0]}"]
+
+
+def _files_of(path: Path, tool: Tool) -> list[Path]:
+    """The files of a tool below a folder; a file alone is one, whatever it holds.
+
+    Texts for each image may be empty, so all texts in their folders count.
+    """
+    if not path.is_dir():
+        return [path]
+    files = [file for file in walk_files(path)[0] if file.suffix.lower() == tool.suffix]
+    own = [file for file in files if tool.is_own(read_beginning(file, BEGINNING))]
+    if not tool.is_per_image or tool.suffix != ".txt":
+        return own
+    folders = {file.parent for file in own}
+    return [file for file in files if file.parent in folders]
+
+
+def _read_all(files: Iterable[Path], root: Path, tool: Tool) -> Table:
+    """The objects in all files."""
+    boxes: dict[str, list[Box]] = {}
+    sizes: dict[str, tuple[int, int]] = {}
+    splits: dict[str, str] = {}
+    left_out = 0
+    for file in files:
+        folder = file.parent.relative_to(root)
+        words = folder.parts if tool.is_per_image else (*folder.parts, file.stem)
+        of_file = next(filter(None, map(split_in_name, reversed(words))), "")
+        for each in _read_file(file, tool):
+            image = (folder / each.name).as_posix() if tool.is_per_image else each.name
+            boxes.setdefault(image, []).extend(each.boxes)
+            if each.size is not None:
+                sizes[image] = each.size
+            split = canonical_split(each.split)
+            splits[image] = split if split in SPLITS else of_file
+            left_out += each.left_out
+    notes = []
+    if left_out:
+        of = counted(left_out, "shape that encloses", "shapes that enclose")
+        notes.append(f"left out {of} no object: points, lines, or regions to be ignored")
+    if empty := sum(not each for each in boxes.values()):
+        notes.append(f"took {counted(empty, 'image', 'images')} without a box for background")
+    return Table(
+        boxes=boxes,
+        sizes=sizes,
+        notes=tuple(notes),
+        splits=splits if all(splits.values()) else {},
+    )
+
+
+def _read_file(file: Path, tool: Tool) -> list[Annotated]:
+    """The objects in one file.
+
+    Raises:
+        DataError: it cannot be read, or is not as the tool writes it.
+    """
+    try:
+        found = list(tool.read(file))
+        if not all(isinstance(each.name, str) and each.name.strip() for each in found):
+            raise ValueError("an image has no name")
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        what = f"it lacks {error}" if isinstance(error, KeyError) else reason(error)
+        raise DataError(
+            f"{file} looks like {tool.title}, but {what}", "export it again, or mend it"
+        ) from None
+    return found

@@ -1,0 +1,269 @@
+"""The files of annotation tools; the objects are those of strangers.py."""
+
+from __future__ import annotations
+
+import json
+from math import cos, pi, sin
+from pathlib import Path
+
+import pytest
+
+import tool_files
+from frcnn_cli.data.checks import check_dataset
+from frcnn_cli.data.dataset import Dataset
+from frcnn_cli.data.recognise import recognise
+from frcnn_cli.data.registry import TOOL_KEYS, names_dataset, open_dataset
+from frcnn_cli.data.tools import TOOLS
+from frcnn_cli.errors import DataError
+from strangers import OBJECTS, Objects, write_images
+
+FACES = {name: [("face", *each[1:]) for each in own] for name, own in OBJECTS.items()}
+
+
+def boxes(dataset: Dataset) -> Objects:
+    return {
+        path.stem: [
+            (dataset.classes[label - 1], *map(float, box))
+            for label, box in zip(truth.labels, truth.boxes, strict=True)
+        ]
+        for path, truth in zip(dataset.paths, dataset.ground_truths(), strict=True)
+    }
+
+
+def test_every_tool_has_a_name() -> None:
+    assert tuple(TOOLS) == TOOL_KEYS
+    assert {name.partition(" ")[0] for name in tool_files.FILES} == set(TOOLS)
+
+
+@pytest.mark.parametrize("name", tool_files.FILES)
+def test_the_files_of_a_tool_are_read(tmp_path: Path, name: str) -> None:
+    key = name.partition(" ")[0]
+    tool_files.write(tmp_path, tool_files.FILES[name](), tool_files.IMAGES.get(name, "images"))
+    assert names_dataset(str(tmp_path))
+    assert recognise(tmp_path)[:2] == (key, TOOLS[key].title)
+    expected = FACES if key == "wider" else OBJECTS
+    for place in (str(tmp_path), f"{key}:{tmp_path}"):
+        found = check_dataset(open_dataset(place))
+        assert found.split == "all"
+        read = boxes(found)
+        assert read.keys() == expected.keys()
+        for image, own in expected.items():
+            for each, other in zip(sorted(read[image]), sorted(own), strict=True):
+                assert each[0] == other[0]
+                assert each[1:] == pytest.approx(other[1:], abs=1e-3)
+    parts = [open_dataset(str(tmp_path), split=split) for split in ("train", "val")]
+    assert [len(part) for part in parts] == [6, 2]
+
+
+@pytest.mark.parametrize("name", [name for name, t in TOOLS.items() if not t.is_per_image])
+def test_one_file_is_enough(tmp_path: Path, name: str) -> None:
+    contents = tool_files.FILES[name]()
+    tool_files.write(tmp_path, contents, tool_files.IMAGES.get(name, "images"))
+    file = tmp_path / next(iter(contents))
+    assert recognise(file).format == name
+    assert len(check_dataset(open_dataset(str(file)))) == len(OBJECTS)
+
+
+@pytest.mark.parametrize(
+    ("train", "val"),
+    [
+        (
+            "wider_face_split/wider_face_train_bbx_gt.txt",
+            "wider_face_split/wider_face_val_bbx_gt.txt",
+        ),
+        ("train/gt.txt", "valid/gt.txt"),
+    ],
+)
+def test_splits_are_in_the_names_of_files_or_folders(tmp_path: Path, train: str, val: str) -> None:
+    names = list(OBJECTS)
+    parts = {train: names[:6], val: names[6:]}
+    text = {
+        file: next(iter(tool_files.wider({n: OBJECTS[n] for n in own}).values()))
+        for file, own in parts.items()
+    }
+    tool_files.write(tmp_path, text)
+    for split, own in zip(("train", "val"), parts.values(), strict=True):
+        assert sorted(path.stem for path in open_dataset(str(tmp_path), split=split).paths) == own
+    with pytest.raises(DataError, match="no split test"):
+        open_dataset(str(tmp_path), split="test")
+
+
+def test_cvat_names_the_splits_of_images(tmp_path: Path) -> None:
+    (text,) = tool_files.cvat().values()
+    for index in range(8):
+        subset = "Validation" if index > 5 else "Train"
+        text = text.replace(f'<image id="{index}"', f'<image subset="{subset}" id="{index}"')
+    tool_files.write(tmp_path, {"annotations.xml": text})
+    assert len(open_dataset(str(tmp_path), split="val")) == 2
+
+
+def test_a_file_for_each_image_goes_with_the_image_of_its_folder(tmp_path: Path) -> None:
+    own = {"img_0": OBJECTS["img_0"]}
+    for number, folder in enumerate(("a", "b")):
+        content = json.loads(next(iter(tool_files.labelme(own).values())))
+        content |= {"imagePath": "img_0.png"}
+        content["shapes"][0]["label"] = f"class {number}"
+        write_images(tmp_path / folder, own)
+        (tmp_path / folder / "img_0.json").write_text(json.dumps(content))
+    found = open_dataset(str(tmp_path))
+    assert [(path.parent.name, each.names) for path, each in
+            zip(found.paths, found.annotations, strict=True)] == [
+        ("a", ("class 0",)), ("b", ("class 1",)),
+    ]  # fmt: skip
+
+
+ACROSS, DOWN = 10 * cos(pi / 6) + 5 * sin(pi / 6), 10 * sin(pi / 6) + 5 * cos(pi / 6)
+SHAPES = {
+    "labelme": [
+        ({"shape_type": "polygon", "points": [[9, 5], [1, 2], [3, 8]]}, (1, 2, 9, 8)),
+        ({"shape_type": "circle", "points": [[20, 20], [23, 24]]}, (15, 15, 25, 25)),
+        ({"shape_type": "point", "points": [[9, 5]]}, None),
+    ],
+    "via": [
+        ({"name": "polygon", "all_points_x": [9, 1, 3], "all_points_y": [5, 2, 8]}, (1, 2, 9, 8)),
+        ({"name": "circle", "cx": 20, "cy": 20, "r": 5}, (15, 15, 25, 25)),
+        ({"name": "polyline", "all_points_x": [9, 1], "all_points_y": [5, 2]}, None),
+    ],
+    "labelstudio": [
+        ({"polygonlabels": ["x"], "points": [[50, 50], [25, 75], [50, 100]]}, (24, 32, 48, 64)),
+        ({"rectanglelabels": ["x"], "x": 50, "y": 50, "width": 12.5, "height": 25, "rotation": 90},
+         (32, 32, 48, 44)),
+        ({"keypointlabels": ["x"], "x": 50, "y": 50}, None),
+    ],
+    "cvat": [
+        ('<polygon label="x" points="9.00,5.00;1,2;3,8"/>', (1, 2, 9, 8)),
+        ('<box label="x" xtl="30" ytl="25" xbr="50" ybr="35" rotation="30"/>', 
+         (40 - ACROSS, 30 - DOWN, 40 + ACROSS, 30 + DOWN)),
+        ('<ellipse label="x" cx="20" cy="20" rx="5" ry="2"/>', (15, 18, 25, 22)),
+        ('<mask label="x" left="3" top="4" width="10" height="20" rle="1"/>', (3, 4, 13, 24)),
+        ('<points label="x" points="1,2"/>', None),
+    ],
+    "kitti": [("DontCare -1 -1 -10 5 5 9 9 -1 -1 -1 -1000 -1000 -1000 -10", None)],
+    "dota": [("10 20 20 10 30 20 20 30 x 1", (10, 10, 30, 30))],
+}  # fmt: skip
+
+
+def with_shape(key: str, shape: object) -> tool_files.Contents:
+    """The first image with one shape more."""
+    contents = tool_files.FILES[key]()
+    name, text = next(iter(contents.items()))
+    if key == "cvat":
+        return {name: text.replace("</image>", f"{shape}</image>", 1)}
+    if isinstance(shape, str):
+        return {**contents, name: f"{text}{shape}\n"}
+    content = json.loads(text)
+    assert isinstance(shape, dict)
+    if key == "labelme":
+        content["shapes"].append({"label": "x", **shape})
+    elif key == "via":
+        region = {"shape_attributes": shape, "region_attributes": {"type": "x"}}
+        next(iter(content.values()))["regions"].append(region)
+    else:
+        content[0]["annotations"][1]["result"].append({**tool_files.SIDES, "value": shape})
+    return {**contents, name: json.dumps(content)}
+
+
+@pytest.mark.parametrize(
+    ("key", "shape", "box"), [(key, *each) for key, own in SHAPES.items() for each in own]
+)
+def test_the_box_around_a_shape(tmp_path: Path, key: str, shape: object, box: object) -> None:
+    tool_files.write(tmp_path, with_shape(key, shape), tool_files.IMAGES.get(key, "images"))
+    found = open_dataset(str(tmp_path))
+    (first,) = [own for name, own in boxes(found).items() if name == "img_0"]
+    added = [each[1:] for each in first if each[0] == "x"]
+    if box is None:
+        assert added == []
+        assert any("left out 1 shape that encloses no object" in note for note in found.notes)
+    else:
+        assert added == [pytest.approx(box, abs=1e-3)]
+
+
+def test_difficult_objects(tmp_path: Path) -> None:
+    tool_files.write(tmp_path / "dota", with_shape("dota", "10 20 20 10 30 20 20 30 x 1"))
+    text = "0--Parade/img_0.png\n2\n1 2 9 9 0 0 0 1 0 0\n1 2 20 20 2 0 0 0 0 0\n"
+    tool_files.write(tmp_path / "wider", {"x_bbx_gt.txt": text})
+    for folder in ("dota", "wider"):
+        assert open_dataset(str(tmp_path / folder)).ground_truth(0).difficult.sum() == 1
+
+
+@pytest.mark.parametrize(
+    ("attributes", "label"),
+    [
+        ({}, "object"), ({"anything": "cat"}, "cat"), ({"class": "cat", "age": "old"}, "cat"),
+        ({"kind": {"cat": True, "dog": False}}, "cat"), ({"a": "x", "b": "y"}, None),
+        ({"a": ""}, None), ({"kind": {"cat": True, "dog": True}}, None),
+    ],
+)  # fmt: skip
+def test_the_class_of_a_region(tmp_path: Path, attributes: dict, label: str | None) -> None:
+    content = json.loads(*tool_files.via().values())
+    for row in content.values():
+        for region in row["regions"]:
+            region["region_attributes"] = attributes
+    tool_files.write(tmp_path, {"via.json": json.dumps(content)})
+    if label is None:
+        with pytest.raises(DataError, match="an object has no class"):
+            open_dataset(str(tmp_path))
+    else:
+        assert open_dataset(str(tmp_path)).classes == (label,)
+
+
+DAMAGES = {
+    "labelme": ('"points"', '"p"'), "via": ('"rect"', '"rct"'), "via project": ('"x"', '"X"'),
+    "labelstudio": ('"rotation": 0', '"rotation": "a"'), "labelstudio min": ('["disc"]', "[]"),
+    "supervisely": ('"disc"', '""'), "createml": ('"width"', '"w"'), 
+    "bdd": ('"y2": 26', '"y2": "a"'),
+    "cvat": ("xtl", "x"), "kitti": (" 4.00 ", " 4,000 "), "dota": ("4.0 ", "4_0 "),
+    "wider": ("\n1\n", "\n2\n"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", tool_files.FILES)
+def test_damaged_files_are_refused_by_name(tmp_path: Path, name: str) -> None:
+    contents = tool_files.FILES[name]()
+    file, text = next(iter(contents.items()))
+    assert DAMAGES[name][0] in text
+    damaged = {**contents, file: text.replace(*DAMAGES[name], 1)}
+    tool_files.write(tmp_path, damaged, tool_files.IMAGES.get(name, "images"))
+    with pytest.raises(DataError, match=f"{Path(file).name} looks like") as error:
+        open_dataset(str(tmp_path))
+    assert error.value.hint == "export it again, or mend it"
+
+
+def test_names_that_no_file_can_have(tmp_path: Path) -> None:
+    (text,) = tool_files.wider().values()
+    tool_files.write(tmp_path, {"x_bbx_gt.txt": text.replace("img_0", "img\0_0")})
+    with pytest.raises(DataError, match="1 of 8 images cannot be read"):
+        check_dataset(open_dataset(str(tmp_path)))
+
+
+def test_images_that_no_file_names_are_told(tmp_path: Path) -> None:
+    own = {name: each for name, each in OBJECTS.items() if name != "img_3"}
+    tool_files.write(tmp_path, tool_files.labelme(own))
+    found = open_dataset(str(tmp_path))
+    assert len(found) == 7
+    image = tmp_path / "images" / "img_3.png"
+    assert f"left out 1 image that no file names, first {image}" in found.notes
+
+
+def test_images_without_objects(tmp_path: Path) -> None:
+    empty = {**OBJECTS, "img_0": []}
+    for key in ("labelme", "cvat", "kitti", "wider"):
+        contents = getattr(tool_files, key)(empty)
+        tool_files.write(tmp_path / key, contents, tool_files.IMAGES.get(key, "images"))
+        found = open_dataset(str(tmp_path / key))
+        assert len(found) == len(OBJECTS)
+        assert boxes(found)["img_0"] == []
+        assert "took 1 image without a box for background" in found.notes
+
+
+def test_videos_of_cvat_are_named(tmp_path: Path) -> None:
+    text = "<annotations><version>1.1</version><track id='0' label='x'/></annotations>"
+    tool_files.write(tmp_path, {"annotations.xml": text})
+    with pytest.raises(DataError, match="CVAT's XML for videos"):
+        open_dataset(str(tmp_path))
+
+
+def test_no_files_of_the_tool(tmp_path: Path) -> None:
+    write_images(tmp_path)
+    with pytest.raises(DataError, match="no file of LabelMe's JSON"):
+        open_dataset(f"labelme:{tmp_path}")
