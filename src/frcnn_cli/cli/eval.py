@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from ..data.dataset import Dataset
     from ..evaluation.dataset_reference import DatasetReference
     from ..evaluation.detection_set import DetectionSet
-    from ..evaluation.metrics import Metric
+    from ..evaluation.metrics import Evaluation, Metric
 
 
 @options_of(settings=FromConfig(DetectConfig, without=("score_threshold", "classes")))
@@ -149,13 +149,13 @@ def evaluate(
             "--compare excludes --from, --save, --report and --fail-under",
             "evaluate each file by itself for these",
         )
+    files = list(compare) if compare is not None else [detections] if detections else []
+    _check_options(files, metric, tile, protocol, save)
     if report is not None:
-        from ..evaluation.report.report import REPORT_FILES, write_report
-        from ..training.metrics import read_class_rows
+        from ..evaluation.report.report import REPORT_FILES
 
         for name in REPORT_FILES:
             check_absent(report / name, overwrite, "--report")
-    files = list(compare) if compare is not None else [detections] if detections else []
     weights_file = None if files else choose_weights(weights, quiet)
     if weights_file is not None and dataset is None and data is None:
         of_run = data_of_run(weights_file)
@@ -167,15 +167,6 @@ def evaluate(
     if share is None and weights_file is not None:
         share = read_weights_header(weights_file).val_share
     reference = find_reference(files, dataset, data, split, share)
-    if compare is not None and metric == "coco":
-        raise ConfigError("--compare does not support --metric coco", "take voc07 or voc")
-    if tile is not None and (files or protocol != "py-faster-rcnn"):
-        raise ConfigError(
-            "--tile is for a detector and the protocol py-faster-rcnn",
-            "leave out --from, --compare or --protocol",
-        )
-    if protocol == "both" and save is not None:
-        raise ConfigError("--save is one file, and --protocol both two", "leave out --save")
     whole = reference.open(stderr.print)
     if not quiet:
         tell_unused_share(val_share, [whole])
@@ -189,10 +180,6 @@ def evaluate(
         sets = [_from_file(path, whole, limit, classes, quiet) for path in compare]
         _compare(sets, compare, metric, resamples, json)
         return
-    if protocol != "py-faster-rcnn" and files:
-        raise ConfigError(
-            "--protocol is for a detector, not for detections in files", "leave out one of them"
-        )
     if weights_file is None:
         assert detections is not None
         detected = _from_file(detections, whole, limit, classes, quiet)
@@ -217,17 +204,8 @@ def evaluate(
         other = original.select_classes(chosen).evaluate(metric, score)
         answer["protocols"] = {"py-faster-rcnn": result.mean_ap, "fast-rcnn": other.mean_ap}
     if report is not None:
-        with ProgressLine("writing the report", len(detected.dataset), "images", quiet) as progress:
-            page = write_report(
-                report,
-                detected.dataset,
-                result,
-                title=detected.title,
-                proposals=detected.proposals,
-                images_per_second=answer.get("images_per_second"),
-                validations=[] if weights_file is None else read_class_rows(weights_file.parent),
-                on_image=progress.advance,
-            )
+        speed = answer.get("images_per_second")
+        page = _write_report(report, detected, result, weights_file, speed, quiet)
         answer["report"] = str(page)
     if json:
         print(dumps(answer))
@@ -240,6 +218,54 @@ def evaluate(
         raise FrcnnError(
             f"the mean AP {mean_ap} is below --fail-under {fail_under:g}",
             "the results are on stdout",
+        )
+
+
+def _check_options(
+    files: Sequence[Path],
+    metric: str | None,
+    tile: int | None,
+    protocol: str,
+    save: Path | None,
+) -> None:
+    """Raise a ConfigError where options exclude each other; `files` are those of detections."""
+    if len(files) > 1 and metric == "coco":
+        raise ConfigError("--compare does not support --metric coco", "take voc07 or voc")
+    if tile is not None and (files or protocol != "py-faster-rcnn"):
+        raise ConfigError(
+            "--tile is for a detector and the protocol py-faster-rcnn",
+            "leave out --from, --compare or --protocol",
+        )
+    if protocol != "py-faster-rcnn" and files:
+        raise ConfigError(
+            "--protocol is for a detector, not for detections in files", "leave out one of them"
+        )
+    if protocol == "both" and save is not None:
+        raise ConfigError("--save is one file, and --protocol both two", "leave out --save")
+
+
+def _write_report(
+    folder: Path,
+    detected: DetectionSet,
+    result: Evaluation,
+    weights: Path | None,
+    images_per_second: float | None,
+    quiet: bool,
+) -> Path:
+    """Write the report, showing the progress; returns its page."""
+    from ..evaluation.report.report import write_report
+    from ..training.metrics import read_class_rows
+
+    with ProgressLine("writing the report", len(detected.dataset), "images", quiet) as progress:
+        return write_report(
+            folder,
+            detected.dataset,
+            result,
+            title=detected.title,
+            proposals=detected.proposals,
+            images_per_second=images_per_second,
+            validations=[] if weights is None else read_class_rows(weights.parent),
+            on_image=progress.advance,
         )
 
 
