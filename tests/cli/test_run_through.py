@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from commands import failure, run
 from frcnn_cli.checkpoints import pretrained
 from frcnn_cli.checkpoints.weights import load_weights, read_header
 from frcnn_cli.compression import cost
 from frcnn_cli.errors import WeightsError
+from frcnn_cli.runtime.paths import find_weights
 from frcnn_cli.training import initialisation
 
 TINY = "--iterations 4 --backbone tiny --scales 100 --max-size 160 --rois-per-batch 16"
@@ -178,9 +179,14 @@ def test_without_a_network_training_starts_from_an_included_detector(
     flags = "--iterations 1 --limit 2 --scales 100 --max-size 160 --rois-per-batch 16"
     text = said(run("train", photos, flags))
     assert "training starts from squeezenet1_1-voc07, a detector that is included" in text
-    assert re.search(r"new outputs for ball, box, tile", text)
+    assert (
+        "the convolutions of a trained detector; new fc6, fc7 and outputs for ball, box, tile"
+        in (text)
+    )
     network, header = load_weights(Path("runs/train/run/last.safetensors"))
-    assert header.ranks == {"fc6": 128, "fc7": 128}
+    included, _ = load_weights(find_weights("squeezenet1_1-voc07"))
+    assert torch.equal(network.features[0].weight, included.features[0].weight.float())
+    assert header.ranks == {}  # they do not fit other objects
     assert header.classes == ("ball", "box", "tile")
     assert np.isfinite(network.cls_score.weight.detach().numpy()).all()
     assert 'weights = "' in Path("runs/train/run/config.toml").read_text()
@@ -188,3 +194,13 @@ def test_without_a_network_training_starts_from_an_included_detector(
     assert "training starts from efficientnet_lite0-voc07" in text
     for other in ("--recipe paper --detector fast_rcnn --rank 9", "--backbone resnet18"):
         assert "cannot download" in failure(run("train", photos, flags, other))
+
+
+def test_a_class_that_the_detector_knows_keeps_its_low_rank_layers(photos: Path) -> None:
+    flags = (
+        "--iterations 1 --limit 2 --scales 100 --max-size 160 --rois-per-batch 16 --map ball=cat"
+    )
+    text = said(run("train", photos, flags, "--weights squeezenet1_1-voc07"))
+    assert "new outputs for box, tile; cat keep theirs" in text
+    _, header = load_weights(Path("runs/train/run/last.safetensors"))
+    assert header.ranks == {"fc6": 128, "fc7": 128}

@@ -16,6 +16,7 @@ from ..checkpoints.pretrained import (
 )
 from ..checkpoints.weights import WeightsHeader, load_weights
 from ..config import TrainConfig
+from ..data.dataset import match_classes
 from ..errors import ConfigError, WeightsError, unknown_name
 from ..models.backbones import BACKBONES
 from ..models.detectors import DETECTORS, DetectorSpec, build_network
@@ -147,7 +148,7 @@ def initial_network(
     if state is not None:
         return _from_state(config, len(classes), state)
     if initialisation.detector is not None:
-        return _from_detector(*initialisation.detector, classes)
+        return _from_detector(config, *initialisation.detector, classes)
     return _from_imagenet(config, len(classes), initialisation)
 
 
@@ -183,22 +184,41 @@ def _from_state(config: TrainConfig, class_count: int, state: Mapping[str, Any])
 
 
 def _from_detector(
-    network: RegionNetwork, header: WeightsHeader, classes: Sequence[str]
+    config: TrainConfig, network: RegionNetwork, header: WeightsHeader, classes: Sequence[str]
 ) -> InitialNetwork:
+    """The network of a detector, with the classes of the data.
+
+    Where it knows none of these, its fully connected layers are new too: made for other objects,
+    and of low rank, they are worse than random ones. docs/training.md has the figures.
+    """
     if header.score_function == SVM:  # the loss is that of a softmax
         raise ConfigError(
             "the classes of these weights are linear SVMs, which cannot be trained further",
             "give the last.safetensors of their run, which is from before the SVMs",
         )
     description = "a trained detector"
+    trained_from = dict(header.provenance)
+    compression = trained_from.pop("compression", None)
+    if not match_classes(classes, header.classes).mapping:
+        fresh, spec = _new_network(config, len(classes))
+        fresh.features, fresh.feature_scale = network.features, network.feature_scale
+        layers = ", ".join(fresh.fc_layers)
+        return InitialNetwork(
+            network=fresh,
+            detector=header.detector,
+            detector_spec=spec,
+            pixels=header.pixels,
+            description=f"the convolutions of {description}; new {layers} and outputs for "
+            f"{', '.join(classes)}",
+            history={"trained_from": trained_from},
+            random_head=True,
+        )
     if tuple(classes) != header.classes:
         new = replace_classes(network, header.classes, classes)
         kept = [name for name in classes if name not in new]
         description += f"; new outputs for {', '.join(new)}"
         description += f"; {', '.join(kept)} keep theirs" if kept else ""
     network.prefilter.clear()  # it is a copy of layers that are about to change
-    trained_from = dict(header.provenance)
-    compression = trained_from.pop("compression", None)
     return InitialNetwork(
         network=network,
         detector=header.detector,
