@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..ops import roi_pool_gpu
 from ..ops.roi_pool import distinct_cells, roi_pool, roi_pool_into
 from ..ops.window_roi_pool import levels_for, window_roi_pool
 from .backbones import BackboneSpec
@@ -105,10 +104,13 @@ class RoIMaxPool:
 
     def in_chunks(self, maps: Tensor, size: int, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
         """See `RegionOperator`; on the CPU, all chunks use the same memory, which stays cached."""
-        if maps.device.type == "cuda" and roi_pool_gpu.is_available(maps.device):
-            cells = maps.permute(0, 2, 3, 1).to(dtype, memory_format=torch.contiguous_format)
-            arguments = (self.side, 1 / self.stride)
-            return lambda rois: roi_pool_gpu.roi_pool_bins(cells, rois, *arguments).flatten(1)
+        if maps.device.type == "cuda":
+            from ..ops import roi_pool_gpu  # it loads Triton: 70 MB that a CPU does not need
+
+            if roi_pool_gpu.is_available(maps.device):
+                cells = maps.permute(0, 2, 3, 1).to(dtype, memory_format=torch.contiguous_format)
+                arguments = (self.side, 1 / self.stride)
+                return lambda rois: roi_pool_gpu.roi_pool_bins(cells, rois, *arguments).flatten(1)
         if maps.device.type != "cpu":
             return lambda rois: self(maps, rois).to(dtype)
         maps = maps.to(dtype).contiguous(memory_format=torch.channels_last)
