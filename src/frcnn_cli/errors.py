@@ -54,8 +54,9 @@ class Notice(UserWarning):
 
 
 def printable(text: str) -> str:
-    """The text with ? for control characters: names in files may hold commands for a terminal."""
-    return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text)
+    """The text as one line, with ? for control characters: names in files may hold commands for a
+    terminal, and lines that look like ours."""
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def reason(error: Exception) -> str:
