@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from frcnn_cli.data import images, pixels
+from frcnn_cli.data.jpeg_scans import count_scans
 from frcnn_cli.errors import ImageError
 from synthetic import STORED
 
@@ -389,6 +390,42 @@ def test_the_peak_of_a_large_picture(
     command = [sys.executable, "-c", MEASURE, str(tmp_path / "small"), str(tmp_path / "large")]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     assert 3 < float(result.stdout) < 6  # strips take some, 7 and more without the trick
+
+
+def scans_of(content: bytes, count: int) -> bytes:
+    """A progressive JPEG with its last scan repeated."""
+    last = content[content.rindex(b"\xff\xda") : -2]
+    return content[:-2] + last * count + content[-2:]
+
+
+def test_jpegs_of_thousands_of_scans_are_not_decoded() -> None:
+    """330 KB of them took more than 30 s."""
+    content = encode(Image.new("RGB", (2000, 2000)), "JPEG", progressive=True)
+    scans = count_scans(content)
+    assert scans == 10
+    repeated = scans_of(content, 400)
+    with pytest.raises(ImageError, match=r"is stored in 410 scans of 4,000,000 pixels"):
+        images.decode(repeated, "a")
+    small = scans_of(encode(Image.fromarray(smooth()), "JPEG", progressive=True), 50)
+    assert images.decode(small, "a").shape == (24, 40, 3)
+
+
+def test_scans_are_counted_as_libjpeg_finds_them() -> None:
+    content = encode(Image.fromarray(colours(60, 80)), "JPEG", quality=100)
+    assert count_scans(content) == 1
+    assert count_scans(content + b"\xff\xda" * 9) == 1  # a video behind the image
+    thumbnail = b"\xff\xe1\x00\x08\xff\xda\xff\xda\xff\xda"
+    assert count_scans(content[:2] + thumbnail + content[2:]) == 1
+    garbage = b"\x01\x02\xff\xff"
+    at = content.index(b"\xff\xda")
+    assert count_scans(content[:at] + garbage + content[at:]) == 1
+
+
+@pytest.mark.parametrize("size", [(2**17 + 1, 1), (1, 2**17 + 1)])
+def test_images_with_a_very_long_side(size: tuple[int, int]) -> None:
+    """A pixel in a row of its own takes hundreds of bytes."""
+    with pytest.raises(ImageError, match="has a side of more than 131,072 pixels"):
+        images.decode(encode(Image.new("L", size), "PNG"), "a")
 
 
 def test_webp_has_a_limit_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

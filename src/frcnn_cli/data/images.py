@@ -16,6 +16,7 @@ from PIL import Image, UnidentifiedImageError
 from ..errors import DataError, ImageError, Notice, reason
 from ..runtime import safe_read
 from .file_types import HEAD_BYTES, SUFFIXES, describe_other, formats_for
+from .jpeg_scans import count_scans
 from .pixels import bits_in_use, read_orientation, strips, upright
 
 __all__ = [
@@ -37,6 +38,8 @@ MAX_FILE_BYTES = 2**32  # more than any image of MAX_PIXELS has
 # A file of 20 KB may hold so many pixels of one colour; decoding takes 4 to 7 bytes for each.
 MAX_PIXELS = 2**26
 MAX_PIXELS_OF = {"WEBP": 2**25}  # whose decoder takes 16 bytes for each
+MAX_SIDE = 2**17  # of images that are one pixel wide, every row takes as much as hundreds of pixels
+_MAX_SCANS = 20  # of a JPEG of MAX_PIXELS; smaller ones may have more
 _MCU_ROWS = 16  # rows of pixels that a JPEG stores together, at most
 _JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 
@@ -113,6 +116,8 @@ def decode_cut(content: bytes, name: str) -> tuple[NDArray[np.uint8], bool]:
 def _decode(content: bytes, name: str) -> NDArray[np.uint8]:
     with Image.open(io.BytesIO(content), formats=formats_for(content[:HEAD_BYTES])) as file:
         _check_size(file, name)
+        if file.format in ("JPEG", "MPO"):
+            _check_scans(content, file.width * file.height, name)
         return upright(file, name, consume=True)
 
 
@@ -162,12 +167,28 @@ def from_memory(image: Image.Image | NDArray[np.uint8], name: str) -> NDArray[np
 
 def _check_size(file: Image.Image, name: object) -> None:
     """Raise an ImageError for more pixels than are decoded."""
+    hint = "scale it down, or cut it into tiles"
+    if max(file.size) > MAX_SIDE:
+        raise ImageError(
+            f"{name} is too large: {file.width}×{file.height} has a side of more than "
+            f"{MAX_SIDE:,} pixels",
+            hint,
+        )
     limit = min(MAX_PIXELS, MAX_PIXELS_OF.get(file.format or "", MAX_PIXELS))
     if file.width * file.height > limit:
         kind = "" if limit == MAX_PIXELS else f" as {file.format}"
         raise ImageError(
             f"{name} is too large: {file.width}×{file.height} are more than {limit:,} pixels{kind}",
-            "scale it down, or cut it into tiles",
+            hint,
+        )
+
+
+def _check_scans(content: bytes, pixels: int, name: str) -> None:
+    """Raise an ImageError for a JPEG whose scans take minutes; usual ones have at most a dozen."""
+    scans = count_scans(content)
+    if scans * pixels > _MAX_SCANS * MAX_PIXELS:
+        raise ImageError(
+            f"{name} is stored in {scans:,} scans of {pixels:,} pixels", "save it again as a JPEG"
         )
 
 
