@@ -219,7 +219,7 @@ def _read(path: Path) -> _Table:
             }
             row |= {key: plain_text(row[key]) for key in ("image", "label") if key in row}
             image, where = row.get("image"), f"{path}:{rows.line_num}"
-            if not image:
+            if not image or "\0" in image:
                 raise DataError(f"{where}: no image", "mend the row")
             own = boxes.setdefault(image, [])
             if (box := _parse_box(row, form, where)) is not None:
