@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from frcnn_cli import errors
+from frcnn_cli.errors import reason, shortened
 
 
 @pytest.mark.parametrize(
@@ -75,3 +76,18 @@ def test_numbers_and_what_they_count() -> None:
         "1 image",
         "2 images",
     ]
+
+
+def test_the_middle_of_long_paths_is_left_out() -> None:
+    path = "/".join(["d" * 99] * 50)
+    text = shortened(f"cannot read {path}/end.jpg: no such file")
+    assert text.startswith("cannot read ddd")
+    assert text.endswith("/end.jpg: no such file")
+    assert len(text) < 300
+    assert shortened(f"no file {'a' * 249} here") == f"no file {'a' * 249} here"
+
+
+def test_reasons_have_no_number() -> None:
+    assert reason(OSError(36, "File name too long", "a")) == "File name too long: 'a'"
+    assert reason(ValueError("[a] b\nc")) == "[a] b"
+    assert reason(ValueError()) == "ValueError"

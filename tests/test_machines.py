@@ -197,3 +197,40 @@ def test_escapes_for_terminals_in_names(tmp_path: Path) -> None:
     result = frcnn("propose", path)
     assert "\x1b" not in result.stderr + result.stdout
     assert "?[31mred" in one_line(result)
+
+
+def test_lines_in_names_are_not_taken_for_ours(tmp_path: Path) -> None:
+    path = tmp_path / "a\nerror: all is lost\n.png"
+    path.write_bytes(b"no picture")
+    assert "a?error: all is lost?.png" in one_line(frcnn("propose", path))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_names_that_are_no_text(tmp_path: Path) -> None:
+    write_voc(tmp_path / "voc", count=4, seed=1)
+    folder = next((tmp_path / "voc").rglob("JPEGImages"))
+    names = [b"\xff\xfe", b"\x1b[31mred", b"two\nlines", "\u202eback".encode()]
+    for path, name in zip(sorted(folder.iterdir()), names, strict=True):
+        annotation = folder.with_name("Annotations") / f"{path.stem}.xml"
+        path.rename(path.with_name(os.fsdecode(name) + path.suffix))
+        annotation.rename(annotation.with_name(os.fsdecode(name) + ".xml"))
+    shutil.rmtree(folder.with_name("ImageSets"))
+    said = []
+    for words in (
+        ("propose", folder, "--export", tmp_path / "a.mat"),
+        ("detect", folder, "--out", tmp_path / "out", "--score", "0.0001", "--format",
+         "picture,coco,voc,yolo,csv,crops"),
+        ("data", "check", folder.parent),
+        ("eval", folder.parent, "--report", tmp_path / "report", "--split", "all",
+         "--map", "ball=person"),
+    ):  # fmt: skip
+        result = frcnn(*words, cwd=tmp_path)
+        assert "Traceback" not in result.stderr, result.stderr
+        assert result.returncode == 0 or words[0] == "data", result.stderr
+        said.append(result.stdout + result.stderr)
+    assert "\x1b" not in "".join(said)
+    for name in names:
+        assert (tmp_path / "out" / os.fsdecode(name + b".jpg")).exists()
+        assert name in (tmp_path / "out" / "detections.csv").read_bytes()
+        assert name in (tmp_path / "report" / "images.csv").read_bytes()

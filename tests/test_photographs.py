@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from frcnn_cli.checkpoints.weights import load_weights
@@ -91,3 +94,37 @@ def test_average_precision_on_the_first_validation_images(
     result = CliRunner().invoke(app, [*arguments, *data])
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["map"] > 0.35
+
+
+MEASURE = """
+import sys
+from pathlib import Path
+from frcnn_cli.cli.app import main
+try:
+    main()
+finally:  # what Python and torch take while they end is not of interest
+    lines = Path("/proc/self/status").read_text().splitlines()
+    print("peak", next(line.split()[1] for line in lines if line.startswith("VmHWM")))
+"""
+
+
+def peak(photo: Path, out: Path) -> int:
+    """The most memory that `frcnn detect` takes for a photograph and its drawing, in bytes."""
+    command = [sys.executable, "-c", MEASURE, "detect", str(photo), "--out", str(out)]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    return int(result.stdout.split()[-1]) * 1024
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is measured as Linux tells it")
+@pytest.mark.parametrize("name", ["photo.jpg", "photo.png"])
+def test_the_memory_that_the_largest_photograph_takes(tmp_path: Path, name: str) -> None:
+    """Less than 5 bytes for each of its 67 million pixels, from its file to its drawing."""
+    small, large = tmp_path / "small.png", tmp_path / name
+    Image.linear_gradient("L").convert("RGB").save(small)
+    Image.linear_gradient("L").convert("RGB").resize((8192, 8192)).save(large)
+    assert large.stat().st_size < 5e6
+    beyond = peak(large, tmp_path / "out") - peak(small, tmp_path / "out")
+    assert 2**26 < beyond < 5 * 2**26
+    with Image.open(tmp_path / "out" / "photo.jpg") as drawing:
+        assert drawing.size == (8192, 8192)

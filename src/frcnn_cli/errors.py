@@ -11,9 +11,11 @@ FrcnnError
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 _MAX_NAME, _MAX_GOT = 60, 200  # letters of a name that an error shows
+_MAX_WORD = 250  # letters; a file name may have 255, and a path 4096
 
 
 class FrcnnError(Exception):
@@ -62,13 +64,20 @@ class Notice(UserWarning):
 
 
 def printable(text: str) -> str:
-    """The text with ? for control characters: names in files may hold commands for a terminal."""
-    return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text)
+    """The text as one line, with ? for control characters: names in files may hold commands for a
+    terminal, and lines that look like ours."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def shortened(text: str) -> str:
+    """The text with the middle left out of words, such as paths, of hundreds of letters."""
+    return re.sub(rf"\S{{{_MAX_WORD},}}", lambda word: f"{word[0][:100]}…{word[0][-60:]}", text)
 
 
 def reason(error: Exception) -> str:
     """The first line of an exception's message, or its type where it has none."""
-    return next(iter(str(error).splitlines()), type(error).__name__)
+    line = next(iter(str(error).splitlines()), type(error).__name__)
+    return re.sub(r"^\[Errno -?\d+\] ", "", line)
 
 
 def out_of_memory(error: Exception) -> bool:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from torch import Tensor, device
 
 MAX_CLASS_NAME = 1000  # letters of the name of a class; every detection prints it
+MAX_CLASSES = 10_000
+MAX_OBJECTS = 10_000  # in an image; every two of them are compared
 
 
 def _check_shape(

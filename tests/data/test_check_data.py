@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from frcnn_cli.data import inspection
 from frcnn_cli.data.annotation import Annotation
 from frcnn_cli.data.check_data import check_data
 from frcnn_cli.data.dataset import Dataset
@@ -147,3 +148,26 @@ def test_all_splits_are_opened(voc_folder: Path) -> None:
     for path in lists.iterdir():
         path.unlink()
     assert [len(each) for each in open_splits(str(voc_folder))] == [6, 2]
+
+
+@pytest.mark.parametrize("pairs", [1, 7, 10**6])
+def test_objects_are_compared_in_parts(monkeypatch: pytest.MonkeyPatch, pairs: int) -> None:
+    """Any earlier object counts, whatever part it is in."""
+    monkeypatch.setattr(inspection, "_MAX_PAIRS", pairs)
+    rng = np.random.default_rng(0)
+    boxes = np.array([[0, 0, 40, 40], [50, 50, 90, 90], [9, 9, 60, 60]], np.float32)
+    boxes = boxes[rng.integers(3, size=30)]
+    labels = rng.integers(1, 4, 30)
+    same = [[(boxes[i] == boxes[j]).all() for i in range(j)] for j in range(30)]
+    alike = [[labels[i] == labels[j] for i in range(j)] for j in range(30)]
+    repeated = sum(
+        any(s and a for s, a in zip(*each, strict=True)) for each in zip(same, alike, strict=True)
+    )
+    ambiguous = sum(
+        any(s and not a for s, a in zip(*each, strict=True))
+        for each in zip(same, alike, strict=True)
+    )
+    found = inspection._flaws_of_objects(boxes, labels, (100, 100))
+    assert (found["repeated"], found["ambiguous"]) == (repeated, ambiguous)
+    assert repeated
+    assert ambiguous

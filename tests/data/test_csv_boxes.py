@@ -129,6 +129,7 @@ def test_files_with_scores_are_read_only_by_name(voc: Dataset) -> None:
         ("a.jpg,ball,9,1,1,9", "boxes.csv:3: expected xmin < xmax"),
         ("a.jpg,,1,1,9,9", "boxes.csv:3: the box has no class"),
         (",ball,1,1,9,9", "boxes.csv:3: no image"),
+        ("a\0.png,ball,1,1,9,9", "boxes.csv:3: no image"),
     ],
 )
 def test_bad_rows_are_named(tmp_path: Path, row: str, message: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from frcnn_cli.data import dataset
 from frcnn_cli.data.dataset import concatenate_datasets, match_classes
 from frcnn_cli.data.registry import open_dataset
 from frcnn_cli.data.voc import load_voc
@@ -134,3 +135,18 @@ def test_names_that_no_class_can_have(voc_folder: Path, name: str) -> None:
         replace(dataset, classes=(*dataset.classes, name))
     assert error.value.message.isascii()
     assert error.value.message.isprintable()
+
+
+def test_more_classes_or_objects_than_can_be_trained(
+    voc_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = load_voc(voc_folder, "voc", "trainval", ())
+    most = max(len(each.names) for each in loaded.annotations)
+    monkeypatch.setattr(dataset, "MAX_OBJECTS", most)
+    replace(loaded, split="x")
+    monkeypatch.setattr(dataset, "MAX_OBJECTS", most - 1)
+    with pytest.raises(DataError, match=rf"\.jpg has {most} objects"):
+        replace(loaded, split="x")
+    monkeypatch.setattr(dataset, "MAX_CLASSES", 2)
+    with pytest.raises(DataError, match="voc has 3 classes"):
+        replace(loaded, split="x")

@@ -12,6 +12,7 @@ from frcnn_cli.data.folders import (
     is_hidden,
     walk_files,
 )
+from frcnn_cli.errors import DataError
 
 
 def touch(folder: Path, *names: str) -> Path:
@@ -40,6 +41,18 @@ def test_hidden_files_and_folders_are_passed_over(tmp_path: Path) -> None:
     assert files == [tmp_path / "b.jpg", tmp_path / "in" / "a.jpg"]
     assert hidden == 1
     assert walk_files(tmp_path, recursive=False)[0] == [tmp_path / "b.jpg"]
+
+
+def test_more_files_or_levels_than_are_looked_at(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", "b.jpg", "in/c.jpg")
+    assert len(walk_files(tmp_path, limit=4)[0]) == 3
+    with pytest.raises(DataError, match="holds more than 3 files, too many to look at"):
+        walk_files(tmp_path, limit=3)
+    touch(tmp_path, f"{'d/' * 50}e.jpg")
+    assert len(walk_files(tmp_path)[0]) == 4
+    touch(tmp_path, f"{'d/' * 51}e.jpg")
+    with pytest.raises(DataError, match="51 levels of folders"):
+        walk_files(tmp_path)
 
 
 def test_endings_are_counted() -> None:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import io
 import struct
+import subprocess
+import sys
 import tracemalloc
 import zlib
 from pathlib import Path
@@ -10,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from frcnn_cli.data import images
+from frcnn_cli.data import images, pixels
+from frcnn_cli.data.jpeg_scans import count_scans
 from frcnn_cli.errors import ImageError
 from synthetic import STORED
 
@@ -314,8 +317,8 @@ def test_more_pixels_than_are_decoded(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16", "F"])
-def test_strips_are_as_the_whole(
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "I", "F"])
+def test_large_images_are_decoded_as_others(
     monkeypatch: pytest.MonkeyPatch, mode: str, orientation: int
 ) -> None:
     grey = np.arange(35 * 20, dtype=np.uint16).reshape(35, 20) * 93
@@ -323,18 +326,123 @@ def test_strips_are_as_the_whole(
     if mode != "I;16":
         image = image.convert(mode)
     exif = with_orientation(orientation)
-    content = encode(image, "TIFF" if mode == "F" else "PNG", exif=exif)
+    format_name = {"F": "TIFF", "I": "TIFF", "CMYK": "JPEG"}.get(mode, "PNG")
+    content = encode(image, format_name, exif=exif)
     whole = images.decode(content, "a")
-    monkeypatch.setattr(images, "_STRIP_PIXELS", 60)
+    monkeypatch.setattr(pixels, "_STRIP_PIXELS", 60)
     np.testing.assert_array_equal(images.decode(content, "a"), whole)
+    monkeypatch.setattr(pixels, "_LARGE_PIXELS", 100)
+    np.testing.assert_array_equal(images.decode(content, "a"), whole)
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 2}])
+def test_a_large_jpeg_is_decoded_as_others(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, object]
+) -> None:
+    content = encode(Image.fromarray(smooth(40, 60)), "JPEG", quality=95, **options)
+    contents = [content] if "progressive" in options else [content, content[:-2]]  # a cut one
+    whole = [images.decode_cut(each, "a") for each in contents]
+    monkeypatch.setattr(pixels, "_LARGE_PIXELS", 100)
+    for each, (expected, is_cut) in zip(contents, whole, strict=True):
+        decoded, is_cut_again = images.decode_cut(each, "a")
+        np.testing.assert_array_equal(decoded, expected)
+        assert is_cut_again == is_cut
+
+
+def test_a_large_image_of_the_caller_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pixels, "_LARGE_PIXELS", 100)
+    content = encode(Image.fromarray(colours(40, 60)), "PNG")
+    with Image.open(io.BytesIO(content)) as image:  # not loaded yet
+        for _ in range(2):
+            np.testing.assert_array_equal(images.from_memory(image, "a"), colours(40, 60))
+        np.testing.assert_array_equal(np.asarray(image), colours(40, 60))
+
+
+MEASURE = """
+import sys
+from pathlib import Path
+from frcnn_cli.data import images
+
+def peak():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024
+
+images.decode(Path(sys.argv[1]).read_bytes(), "small")
+before = peak()
+pixels = images.decode(Path(sys.argv[2]).read_bytes(), "large")
+print((peak() - before) / (pixels.size // 3))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is measured as Linux tells it")
+@pytest.mark.parametrize(
+    ("format_name", "mode", "orientation"),
+    [("JPEG", "RGB", 1), ("JPEG", "CMYK", 6), ("PNG", "RGB", 1), ("PNG", "LA", 1)],
+)
+def test_the_peak_of_a_large_picture(
+    tmp_path: Path, format_name: str, mode: str, orientation: int
+) -> None:
+    """Four bytes a pixel, and not those of the result beside them."""
+    for name, side in (("small", 64), ("large", 4200)):
+        exif = with_orientation(orientation)
+        image = Image.new(mode, (side, side))
+        (tmp_path / name).write_bytes(encode(image, format_name, exif=exif))
+    command = [sys.executable, "-c", MEASURE, str(tmp_path / "small"), str(tmp_path / "large")]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert 3 < float(result.stdout) < 6  # strips take some, 7 and more without the trick
+
+
+def scans_of(content: bytes, count: int) -> bytes:
+    """A progressive JPEG with its last scan repeated."""
+    last = content[content.rindex(b"\xff\xda") : -2]
+    return content[:-2] + last * count + content[-2:]
+
+
+def test_jpegs_of_thousands_of_scans_are_not_decoded() -> None:
+    """330 KB of them took more than 30 s."""
+    content = encode(Image.new("RGB", (2000, 2000)), "JPEG", progressive=True)
+    scans = count_scans(content)
+    assert scans == 10
+    repeated = scans_of(content, 400)
+    with pytest.raises(ImageError, match=r"is stored in 410 scans of 4,000,000 pixels"):
+        images.decode(repeated, "a")
+    small = scans_of(encode(Image.fromarray(smooth()), "JPEG", progressive=True), 50)
+    assert images.decode(small, "a").shape == (24, 40, 3)
+
+
+def test_scans_are_counted_as_libjpeg_finds_them() -> None:
+    content = encode(Image.fromarray(colours(60, 80)), "JPEG", quality=100)
+    assert count_scans(content) == 1
+    assert count_scans(content + b"\xff\xda" * 9) == 1  # a video behind the image
+    thumbnail = b"\xff\xe1\x00\x08\xff\xda\xff\xda\xff\xda"
+    assert count_scans(content[:2] + thumbnail + content[2:]) == 1
+    garbage = b"\x01\x02\xff\xff"
+    at = content.index(b"\xff\xda")
+    assert count_scans(content[:at] + garbage + content[at:]) == 1
+
+
+@pytest.mark.parametrize("size", [(2**17 + 1, 1), (1, 2**17 + 1)])
+def test_images_with_a_very_long_side(size: tuple[int, int]) -> None:
+    """A pixel in a row of its own takes hundreds of bytes."""
+    with pytest.raises(ImageError, match="has a side of more than 131,072 pixels"):
+        images.decode(encode(Image.new("L", size), "PNG"), "a")
+
+
+def test_webp_has_a_limit_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its decoder takes four times the memory of others."""
+    monkeypatch.setattr(images, "MAX_PIXELS_OF", {"WEBP": 2999})
+    image = Image.new("RGB", (60, 50))
+    assert images.decode(encode(image, "PNG"), "a").shape == (50, 60, 3)
+    with pytest.raises(ImageError, match="too large: 60×50 are more than 2,999 pixels as WEBP"):
+        images.decode(encode(image, "WEBP"), "a")
 
 
 @pytest.mark.parametrize("mode", ["P", "LA", "RGB", "I;16"])
 def test_memory_of_a_large_picture(mode: str) -> None:
     content = encode(Image.new(mode, (4000, 4000)), "PNG")
     tracemalloc.start()  # of numpy's arrays and Python's strings; Pillow's pixels are not counted
-    pixels = images.decode(content, "a")
-    assert tracemalloc.get_traced_memory()[1] < 1.5 * pixels.nbytes
+    decoded = images.decode(content, "a")
+    assert tracemalloc.get_traced_memory()[1] < 1.5 * decoded.nbytes
     tracemalloc.stop()
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from formats import write_coco, write_yolo
+from frcnn_cli.data import voc_layout
 from frcnn_cli.data.checks import check_dataset
 from frcnn_cli.data.images import SUFFIXES
 from frcnn_cli.data.recognise import fits_any_format, recognise
@@ -236,3 +237,18 @@ def test_shared_phone_pictures_agree_in_either_frame() -> None:
     )
     for a, b in zip(shown.ground_truths(), stored.ground_truths(), strict=True):
         np.testing.assert_array_equal(a.boxes, b.boxes)
+
+
+def test_a_folder_of_too_many_files_is_not_crawled(
+    folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A data set of another format is found among them; without one, the error says why."""
+    monkeypatch.setattr(voc_layout, "_MAX_SCATTERED", 20)
+    for index in range(30):
+        (tmp_path / "heap" / str(index)).mkdir(parents=True)
+    with pytest.raises(DataError, match="heap holds more than 20 files, too many to look at"):
+        recognise(tmp_path / "heap")
+    assert not fits_any_format(tmp_path / "heap")
+    (folders["coco"] / "more").mkdir()
+    (tmp_path / "heap").rename(folders["coco"] / "more" / "heap")
+    assert recognise(folders["coco"]).format == "coco"

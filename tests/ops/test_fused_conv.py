@@ -18,6 +18,14 @@ DTYPES = [
 ACTIVATIONS = {"relu": torch.relu, "relu6": F.relu6}
 
 
+@pytest.fixture(autouse=True)
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)  # in a single one, torch convolves with 1×1 kernels without oneDNN
+    yield
+    torch.set_num_threads(before)
+
+
 def maps(channels, height, width, dtype=torch.float32, images=1):
     generator = torch.Generator().manual_seed(height)
     x = 8 * torch.randn(images, channels, height, width, generator=generator)

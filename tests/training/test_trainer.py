@@ -227,6 +227,24 @@ def test_memory_that_runs_out_names_the_knob(dataset, source, init, tmp_path, mo
     assert (tmp_path / "run" / STATE_FILE).read_bytes() == kept
 
 
+@pytest.mark.parametrize("place", ["_open_log", "_finish_iteration"])
+def test_an_error_ends_the_processes_that_make_batches(
+    dataset, source, init, tmp_path, monkeypatch, place
+) -> None:
+    """They ignore signals to stop, so that the program would wait for them at its end."""
+    trainer = make_trainer(
+        dataset, source, init, tmp_path / "run", runtime=replace(RUNTIME, workers=1)
+    )
+
+    def full(*arguments: object) -> None:
+        raise FrcnnError("the disk is full")
+
+    monkeypatch.setattr(trainer, place, full)
+    with pytest.raises(FrcnnError, match="the disk is full") as error:
+        list(trainer.steps())
+    assert not multiprocessing.active_children(), error  # which holds the frames
+
+
 def test_half_written_files_of_a_killed_process_are_removed(
     dataset, source, init, tmp_path
 ) -> None:

@@ -31,13 +31,12 @@ from ..models.region_operators import REGION_OPERATORS
 from ..models.warp import Warp
 from ..runtime.files import write_atomically
 from ..runtime.safe_read import open_regular
-from ..structures import PixelStatistics, unfit_class_name
+from ..structures import MAX_CLASSES, PixelStatistics, unfit_class_name
 
 FORMAT = "frcnn-3"
 _OLD_FORMATS = ("frcnn-1", "frcnn-2")  # without and with a prefilter
 _KEY = "frcnn"  # of the header in the file's metadata
 _HINT = "expected a .safetensors file written by frcnn train or frcnn compress"
-_MAX_CLASSES = 10_000
 _MAX_PIXEL = 1e6  # of means and deviations, which are 255 at most where they mean anything
 # A file of weights may ask for images of so many pixels; for more the user must ask. SqueezeNet
 # takes 300 MB for them.
@@ -275,7 +274,7 @@ def _is_valid(header: WeightsHeader) -> bool:
     sizes = (header.scale, header.max_size)
     mean, std = header.pixels.mean, header.pixels.std
     return (
-        1 <= len(set(header.classes)) == len(header.classes) <= _MAX_CLASSES
+        1 <= len(set(header.classes)) == len(header.classes) <= MAX_CLASSES
         and all(isinstance(name, str) for name in names)
         and unfit_class_name(header.classes) is None
         and len(mean) == len(std) == 3

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from ..errors import printable
+from ..errors import printable, shortened
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -133,9 +133,9 @@ def progress_lines(quiet: bool) -> Progress:
 def say_error(message: str, hint: str = "") -> None:
     """Print an error in red on stderr, and a hint below it."""
     with contextlib.suppress(OSError, ValueError):  # nobody may be left to read it
-        print(_styled(printable(f"error: {message}"), "31"), file=sys.stderr)
+        print(_styled(printable(shortened(f"error: {message}")), "31"), file=sys.stderr)
         if hint:
-            print(f"  {printable(hint)}", file=sys.stderr)
+            print(f"  {printable(shortened(hint))}", file=sys.stderr)
 
 
 def _styled(text: str, code: str) -> str:

@@ -22,7 +22,7 @@ from ..evaluation.voc import evaluate_voc
 from ..inference.batching import ReadFailure
 from ..inference.detector import Detector
 from ..models.region_network import RegionNetwork
-from ..runtime.files import write_text
+from ..runtime.files import write_texts
 from ..runtime.svg import Series, axis, line_chart, sheet
 from ..runtime.timing import synchronized_time
 from ..structures import Detections
@@ -217,8 +217,7 @@ def write_curve(
         The two paths; see `curve_files`.
     """
     table, chart = curve_files(weights)
-    write_text(table, to_csv(points))
-    write_text(chart, draw_curve(points, method, chosen))
+    write_texts({table: to_csv(points), chart: draw_curve(points, method, chosen)})
     return [table, chart]
 
 

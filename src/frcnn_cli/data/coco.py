@@ -228,18 +228,21 @@ def _read_categories(
     }
     counts = Counter(row["name"] for row in rows)
     names: dict[str, str] = {}
+    taken: set[str] = set()  # its values
     groups: dict[str, list[str]] = defaultdict(list)
     left_out = []
+    parents = Counter(str(row["supercategory"]) for row in rows if _is_text(row, "supercategory"))
     for row in rows:
         category, name = _id(row["id"]) or "", row["name"]
-        if category not in used and (counts[name] > 1 or _is_root(row, rows)):
+        if category not in used and (counts[name] > 1 or _is_root(row, parents)):
             counts[name] -= 1
             left_out.append(name)
             continue
-        if category in names or name in names.values():
+        if category in names or name in taken:
             raise DataError(f"{path}: category {name!r} ({category}) occurs twice", HINT)
         names[category] = name
-        if isinstance(row.get("supercategory"), str):
+        taken.add(name)
+        if _is_text(row, "supercategory"):
             groups[row["supercategory"]].append(name)
     notes = [
         f"{path.name}: left out the category {name!r}, a group of others without objects"
@@ -249,12 +252,18 @@ def _read_categories(
     return names, similar, tuple(notes)
 
 
-def _is_root(row: _Row, rows: list[_Row]) -> bool:
-    """Whether a category is only the group of others."""
-    own = row.get("supercategory")
-    return own in (None, "", "none", row["name"]) and any(
-        other is not row and other.get("supercategory") == row["name"] for other in rows
-    )
+def _is_text(row: _Row, key: str) -> bool:
+    return isinstance(row.get(key), str)
+
+
+def _is_root(row: _Row, parents: Counter[str]) -> bool:
+    """Whether a category is only the group of others.
+
+    Args:
+        parents: how often each name is a supercategory.
+    """
+    own, name = row.get("supercategory"), row["name"]
+    return own in (None, "", "none", name) and parents[name] > (own == name)
 
 
 def _read_objects(

@@ -223,7 +223,7 @@ def _rows(
             }
             row |= {key: plain_text(row[key]) for key in ("image", "label") if key in row}
             where = f"{path}:{begin + reader.line_num}"
-            if not row.get("image"):
+            if not row.get("image") or "\0" in row["image"]:
                 raise DataError(f"{where}: no image", "mend the row")
             rows.append(_Row(where, row))
     except csv.Error as error:

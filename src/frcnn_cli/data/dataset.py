@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ..errors import DataError, unknown_name
 from ..ops import boxes as box_ops
-from ..structures import MAX_CLASS_NAME, GroundTruth, unfit_class_name
+from ..structures import MAX_CLASS_NAME, MAX_CLASSES, MAX_OBJECTS, GroundTruth, unfit_class_name
 from . import images
 from .annotation import Annotation
 from .annotation_size import place_boxes
@@ -126,6 +126,19 @@ class Dataset:
             raise DataError(
                 f"{self.name} has a class {ascii(unfit)[:40]}",
                 f"expected names of at most {MAX_CLASS_NAME} letters, without control characters",
+            )
+        if len(self.classes) > MAX_CLASSES:
+            raise DataError(
+                f"{self.name} has {len(self.classes):,} classes",
+                f"expected at most {MAX_CLASSES:,}: leave out some, or look whether they are names",
+            )
+        most = max(
+            range(len(self)), key=lambda index: len(self.annotations[index].names), default=0
+        )
+        if len(self) and len(self.annotations[most].names) > MAX_OBJECTS:
+            raise DataError(
+                f"{self.paths[most]} has {len(self.annotations[most].names):,} objects",
+                f"expected at most {MAX_OBJECTS:,}: cut it into tiles",
             )
 
     def __len__(self) -> int:

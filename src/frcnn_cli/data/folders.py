@@ -9,9 +9,15 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Set
 from pathlib import Path, PurePosixPath
 
+from ..errors import DataError
 from .file_types import SUFFIXES
 
+MAX_FILES, MAX_DEPTH = 3_000_000, 50  # below a folder; OpenImages has 1.9 million images
 _SYSTEM_NAMES = frozenset({"__macosx", "thumbs.db", "desktop.ini", "@eadir"})
+
+
+class CrowdedFolderError(DataError):
+    """A folder holds more than is looked at."""
 
 
 def is_hidden(name: str) -> bool:
@@ -23,18 +29,31 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name.casefold() in _SYSTEM_NAMES
 
 
-def walk_files(folder: Path, recursive: bool = True) -> tuple[list[Path], int]:
+def walk_files(
+    folder: Path, recursive: bool = True, limit: int = MAX_FILES
+) -> tuple[list[Path], int]:
     """The files below a folder, sorted, and the number of hidden files that are left out.
 
     Args:
         recursive: look in the folders inside `folder` too, but not in hidden ones.
+        limit: number of files and folders that are looked at.
+    Raises:
+        CrowdedFolderError: there are more, or folders in MAX_DEPTH others.
     """
     files: list[Path] = []
-    hidden = 0
+    hidden = seen = 0
     for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if recursive and not is_hidden(name)]
+        seen += len(names) + len(folders)
+        depth = parent[len(str(folder)) :].count(os.sep)
+        if seen > limit or depth > MAX_DEPTH:
+            many = f"more than {limit:,} files" if seen > limit else f"{depth} levels of folders"
+            raise CrowdedFolderError(
+                f"{folder} holds {many}, too many to look at",
+                "name the folder of the data or images",
+            )
         hidden += sum(map(is_hidden, names))
         files += [Path(parent, name) for name in names if not is_hidden(name)]
-        folders[:] = [name for name in folders if recursive and not is_hidden(name)]
     return sorted(files), hidden
 
 

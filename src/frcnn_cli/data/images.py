@@ -6,7 +6,7 @@ import io
 import os
 import struct
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +18,8 @@ from PIL import Image, UnidentifiedImageError
 from ..errors import DataError, ImageError, Notice, reason
 from ..runtime import safe_read
 from .file_types import HEAD_BYTES, SUFFIXES, describe_other, formats_for, install_hint
+from .jpeg_scans import count_scans
+from .pixels import bits_in_use, read_orientation, strips, upright
 
 __all__ = [
     "SUFFIXES",
@@ -35,27 +37,15 @@ __all__ = [
 ]
 
 MAX_FILE_BYTES = 2**32  # more than any image of MAX_PIXELS has
-# A file of 20 KB may hold so many pixels of one colour; decoding takes 7 bytes for each.
+# A file of 20 KB may hold so many pixels of one colour; decoding takes 4 to 7 bytes for each.
 MAX_PIXELS = 2**26
-_EXIF_ORIENTATION = 0x0112
 # of pictures that are not read, for messages
 _UNREAD_ENDINGS = (".jp2", ".heic", ".heif", ".avif", ".svg", ".psd", ".dcm", ".dng", ".nef")
-# EXIF orientation -> the view of an upright image, [H, W, 3], in which the stored one is written
-_STORED_VIEWS: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
-    2: lambda upright: upright[:, ::-1],
-    3: lambda upright: upright[::-1, ::-1],
-    4: lambda upright: upright[::-1],
-    5: lambda upright: upright.transpose(1, 0, 2),
-    6: lambda upright: upright[:, ::-1].transpose(1, 0, 2),
-    7: lambda upright: upright[::-1, ::-1].transpose(1, 0, 2),
-    8: lambda upright: upright[::-1].transpose(1, 0, 2),
-}
-_DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
-_DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras and scanners use of 16
-_MAX_NEGATIVE = 0.01  # of the maximum; resampling of positive values may leave so much
-_STRIP_PIXELS = 2**20  # that are converted at once
+MAX_PIXELS_OF = {"WEBP": 2**25}  # whose decoder takes 16 bytes for each
+MAX_SIDE = 2**17  # of images that are one pixel wide, every row takes as much as hundreds of pixels
+_MAX_SCANS = 20  # of a JPEG of MAX_PIXELS; smaller ones may have more
 _MCU_ROWS = 16  # rows of pixels that a JPEG stores together, at most
-_JPEG_END = b"\xff\xd9"
+_JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 
 
 class ImageWarning(Notice):
@@ -126,18 +116,23 @@ def decode(content: bytes, name: str) -> NDArray[np.uint8]:
 
 def decode_cut(content: bytes, name: str) -> tuple[NDArray[np.uint8], bool]:
     """`decode` without the warning; returns the image, and whether it lacks its last bytes."""
-    head = content[:HEAD_BYTES]
-    formats = formats_for(head)
-    with _image_errors(name, head), Image.open(io.BytesIO(content), formats=formats) as file:
-        _check_size(file, name)
+    with _image_errors(name, content[:HEAD_BYTES]):
         try:
-            return _upright(file, name), False
-        except OSError:
-            is_jpeg = file.format in ("JPEG", "MPO")
-            pixels = _decode_almost_whole(content, name) if is_jpeg else None
-            if pixels is None:
-                raise
-            return pixels, True
+            return _decode(content, name), False
+        except OSError as error:
+            failure = error.with_traceback(None)  # which holds the memory of what was decoded
+        pixels = _decode_almost_whole(content, name) if content.startswith(_JPEG_START) else None
+        if pixels is None:
+            raise failure
+        return pixels, True
+
+
+def _decode(content: bytes, name: str) -> NDArray[np.uint8]:
+    with Image.open(io.BytesIO(content), formats=formats_for(content[:HEAD_BYTES])) as file:
+        _check_size(file, name)
+        if file.format in ("JPEG", "MPO"):
+            _check_scans(content, file.width * file.height, name)
+        return upright(file, name, consume=True)
 
 
 def _decode_almost_whole(content: bytes, name: str) -> NDArray[np.uint8] | None:
@@ -149,10 +144,10 @@ def _decode_almost_whole(content: bytes, name: str) -> NDArray[np.uint8] | None:
     with Image.open(io.BytesIO(content + _JPEG_END), formats=("JPEG",)) as file:
         if "progressive" in file.info:
             return None
-        stored = np.asarray(file).reshape(file.height, -1)
-        painted = (stored == 128).all(axis=1)[::-1]
-        missing = file.height if painted.all() else int(np.argmin(painted))
-        return _upright(file, name) if missing <= _MCU_ROWS else None
+        first = max(0, file.height - _MCU_ROWS - 1)
+        last_rows = np.asarray(file.crop((0, first, file.width, file.height)))
+        painted = int((last_rows == 128).reshape(len(last_rows), -1).all(axis=1).sum())
+        return upright(file, name) if painted <= _MCU_ROWS else None
 
 
 def from_memory(image: Image.Image | NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
@@ -181,42 +176,34 @@ def from_memory(image: Image.Image | NDArray[np.uint8], name: str) -> NDArray[np
             return np.ascontiguousarray(array)
         image = Image.fromarray(array)
     with _image_errors(name, b""):
-        return _upright(image, name)
+        return upright(image, name)
 
 
 def _check_size(file: Image.Image, name: object) -> None:
-    """Raise an ImageError for more than MAX_PIXELS."""
-    if file.width * file.height > MAX_PIXELS:
+    """Raise an ImageError for more pixels than are decoded."""
+    hint = "scale it down, or cut it into tiles"
+    if max(file.size) > MAX_SIDE:
         raise ImageError(
-            f"{name} is too large: {file.width}×{file.height} are more than {MAX_PIXELS:,} pixels",
-            "scale it down, or cut it into tiles",
+            f"{name} is too large: {file.width}×{file.height} has a side of more than "
+            f"{MAX_SIDE:,} pixels",
+            hint,
+        )
+    limit = min(MAX_PIXELS, MAX_PIXELS_OF.get(file.format or "", MAX_PIXELS))
+    if file.width * file.height > limit:
+        kind = "" if limit == MAX_PIXELS else f" as {file.format}"
+        raise ImageError(
+            f"{name} is too large: {file.width}×{file.height} are more than {limit:,} pixels{kind}",
+            hint,
         )
 
 
-def _upright(image: Image.Image, name: str) -> NDArray[np.uint8]:
-    is_deep = any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
-    image.load()  # turns a TIFF upright, and then removes its orientation
-    orientation = _orientation(image)
-    size = (image.height, image.width)
-    pixels = np.empty((*(size[::-1] if orientation >= 5 else size), 3), np.uint8)
-    stored = _STORED_VIEWS[orientation](pixels) if orientation in _STORED_VIEWS else pixels
-    convert = _stretching(image, name) if image.mode in _DEEP_MODES else _to_rgb
-    for top, strip in _strips(image):
-        stored[top : top + strip.height] = convert(strip)
-    if is_deep and image.mode not in _DEEP_MODES and pixels.max(initial=0) < 16:
-        # Pillow keeps the upper 8 of 16 bits of a colour
+def _check_scans(content: bytes, pixels: int, name: str) -> None:
+    """Raise an ImageError for a JPEG whose scans take minutes; usual ones have at most a dozen."""
+    scans = count_scans(content)
+    if scans * pixels > _MAX_SCANS * MAX_PIXELS:
         raise ImageError(
-            f"{name} has colours of 16 bits and uses 12 or fewer of them", "save it with 8 bits"
+            f"{name} is stored in {scans:,} scans of {pixels:,} pixels", "save it again as a JPEG"
         )
-    return pixels
-
-
-def _strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
-    """The first row, and the rows from it on, of each part of an image; converting the whole at
-    once would take several times its memory."""
-    rows = max(1, _STRIP_PIXELS // max(1, image.width))
-    for top in range(0, image.height, rows):
-        yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
 
 
 class Layout(NamedTuple):
@@ -267,7 +254,7 @@ def read_header(path: Path) -> Header:
         opened.seek(0)
         with _image_errors(path, head), Image.open(opened, formats=formats_for(head)) as file:
             _check_size(file, path)
-            layout = Layout((file.height, file.width), _orientation(file))
+            layout = Layout((file.height, file.width), read_orientation(file))
             end = 0
             if file.format == "TIFF":
                 # Pillow gives the displayed size; swapping its sides again gives the stored one.
@@ -295,20 +282,6 @@ def _tiff_end(file: Image.Image) -> int:
     return 0
 
 
-def _orientation(file: Image.Image) -> int:
-    """The EXIF orientation, 1..8; 1 where EXIF has none or is damaged."""
-    try:
-        orientation = file.getexif().get(_EXIF_ORIENTATION, 1)
-    except (OSError, ValueError, SyntaxError, KeyError, TypeError, IndexError, struct.error):
-        return 1
-    return orientation if orientation in range(1, 9) else 1
-
-
-def bits_in_use(maximum: float) -> int:
-    """The number of bits, 8, 10, 12, 14 or 16, that hold 0 to `maximum`."""
-    return next((bits for bits in _DEPTHS if maximum < 2**bits), _DEPTHS[-1])
-
-
 def read_depth(path: Path) -> int:
     """The number of bits that the values of an image of 16 bits use; see `bits_in_use`.
 
@@ -321,46 +294,4 @@ def read_depth(path: Path) -> int:
         Image.open(opened, formats=formats_for(b"")) as file,
     ):
         _check_size(file, path)
-        return bits_in_use(max(float(np.asarray(strip).max()) for _, strip in _strips(file)))
-
-
-def _stretching(image: Image.Image, name: str) -> Callable[[Image.Image], NDArray[np.uint8]]:
-    """The function that maps strips of an image of one deep channel to 0..255, [h, W, 1].
-
-    Values of 16 bits are divided by the most that the bits in use can hold, floating-point and
-    32-bit ones by their maximum.
-
-    Raises:
-        ImageError: values are negative, as Hounsfield units are.
-    """
-    highest = lowest = 0.0
-    for _, strip in _strips(image):
-        values = _finite(strip)
-        highest = max(highest, float(values.max(initial=0)))
-        lowest = min(lowest, float(values.min(initial=0)))
-    if lowest < -_MAX_NEGATIVE * max(highest, 0):
-        raise ImageError(
-            f"{name} has negative values ({lowest:g} to {highest:g}), as Hounsfield units are",
-            "map the values of interest to 0..255 (a window) and save it with 8 bits",
-        )
-    is_sixteen_bits = image.mode.startswith("I;16")
-    top = 2.0 ** bits_in_use(highest) - 1 if is_sixteen_bits else max(highest, 1.0)
-
-    def stretch(strip: Image.Image) -> NDArray[np.uint8]:
-        grey = np.clip(_finite(strip) * (255.0 / top), 0, 255).astype(np.uint8)
-        return grey[..., None]
-
-    return stretch
-
-
-def _finite(strip: Image.Image) -> NDArray[np.float32]:
-    return np.nan_to_num(np.asarray(strip, dtype=np.float32), posinf=0.0, neginf=0.0)
-
-
-def _to_rgb(strip: Image.Image) -> NDArray[np.uint8]:
-    """The pixels of an image as RGB, [h, W, 3]."""
-    if strip.mode in ("RGBA", "LA", "PA") or "transparency" in strip.info:
-        rgba = strip.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-        strip = Image.alpha_composite(white, rgba)
-    return np.asarray(strip.convert("RGB"))
+        return bits_in_use(max(float(np.asarray(strip).max()) for _, strip in strips(file)))

@@ -21,6 +21,7 @@ from .content import content_hash
 from .dataset import Dataset
 
 _NAMED = 5  # images that a sentence names
+_MAX_PAIRS = 10**6  # of objects that are compared at once
 _SAME_BOX = 0.95  # IoU from which two boxes are taken for one
 _ROUNDING = 1.0  # pixels by which boxes may reach beyond the image, since tools count differently
 _NO_SIDES = np.zeros(0, np.float32)
@@ -149,7 +150,8 @@ def inspect_dataset(
 
 def _count_of_classes(dataset: Dataset, index: int) -> int:
     """The number of annotated objects of the data set's classes in an image."""
-    return sum(name in dataset.classes for name in dataset.annotations[index].names)
+    classes = set(dataset.classes)
+    return sum(name in classes for name in dataset.annotations[index].names)
 
 
 def _look_at(dataset: Dataset, index: int) -> _Look:
@@ -197,12 +199,18 @@ def _flaws_of_objects(
     boxes: box_ops.Boxes, labels: NDArray[np.int64], size: tuple[int, int]
 ) -> dict[str, int]:
     """Counts of repeated, ambiguous and tiny objects of an image."""
-    same = np.triu(box_ops.iou(boxes, boxes) >= _SAME_BOX, k=1)  # of an earlier and a later one
-    alike = labels[:, None] == labels[None, :]
+    repeated = ambiguous = 0
+    step = max(1, _MAX_PAIRS // max(1, len(boxes)))
+    for first in range(0, len(boxes), step):  # of all pairs at once, 10,000 objects take gigabytes
+        own = slice(first, first + step)
+        same = np.triu(box_ops.iou(boxes[: own.stop], boxes[own]) >= _SAME_BOX, k=1 - first)
+        alike = labels[: own.stop, None] == labels[None, own]
+        repeated += int((same & alike).any(axis=0).sum())
+        ambiguous += int((same & ~alike).any(axis=0).sum())
     scale = min(1.0, _SEARCH.max_side / max(size))
     sides = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0) * scale
     return {
-        "repeated": int((same & alike).any(axis=0).sum()),
-        "ambiguous": int((same & ~alike).any(axis=0).sum()),
+        "repeated": repeated,
+        "ambiguous": ambiguous,
         "tiny": int((sides < _SEARCH.min_box_side).sum()),
     }

@@ -26,6 +26,7 @@ class ImageLocator:
     def __init__(self, folders: Iterable[Path]) -> None:
         self.folders = tuple(dict.fromkeys(folders))
         self._listings: dict[Path, dict[str, list[Path]]] = {}
+        self._exist: dict[tuple[Path, tuple[str, ...]], bool] = {}
 
     def find(self, name: str) -> Path | None:
         """The file of that name in the first folder that has it; None if there is none.
@@ -37,9 +38,17 @@ class ImageLocator:
         parts = _parts(name)
         for dropped in range(min(len(parts), _MAX_DROPPED + 1)):
             for folder in self.folders:
+                if not self._is_folder(folder, parts[dropped:-1]):
+                    continue
                 if (path := self.existing(folder.joinpath(*parts[dropped:]))) is not None:
                     return path
         return None
+
+    def _is_folder(self, folder: Path, parts: tuple[str, ...]) -> bool:
+        """Whether there is this folder; remembered, since there may be a name for each image."""
+        if (folder, parts) not in self._exist:
+            self._exist[folder, parts] = folder.joinpath(*parts).is_dir()
+        return self._exist[folder, parts]
 
     def existing(self, path: Path) -> Path | None:
         """The path, or a file in its folder whose name differs in capitals, the form of accents or

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from .csv_boxes import SUFFIXES as CSV_SUFFIXES
 from .csv_boxes import find_csv_files
 from .csv_table import is_csv_of_boxes
 from .file_types import SUFFIXES
-from .folders import is_hidden
+from .folders import CrowdedFolderError, is_hidden
 from .foreign import describe_foreign
 from .splits import find_split_files, split_in_name
 from .tools import TOOLS, find_tool
@@ -36,6 +37,7 @@ _OTHER_XML = re.compile(r"\s*(<[?!][^>]*>\s*)*<(annotations|dataset)[\s>]")  # o
 # where XML files may be, below the folder
 _XML_PLACES = ("", "*/", "*/*/", "*/*/*/")
 _MAX_LEVELS, _MAX_FOLDERS = 3, 100  # that are searched for a data set
+_MAX_WALKED = 10_000  # folders that are searched for pictures
 
 
 class Recognised(NamedTuple):
@@ -54,12 +56,13 @@ def recognise(path: Path) -> Recognised:
     """
     if path.is_dir():
         path = find_dataset(path)
-    checks = _FOLDER_CHECKS if path.is_dir() else _FILE_CHECKS
-    fits = {name: text for name, check in checks.items() if (text := check(path))}
-    if not fits and (tool := find_tool(path)):
+    fits, crowded = _fits(path)
+    if not fits and crowded is None and (tool := find_tool(path)):
         fits = {tool: TOOLS[tool].title}
     if len(fits) == 1:
         return Recognised(*next(iter(fits.items())), path)
+    if crowded is not None and not fits:
+        raise crowded
     if not fits:
         raise DataError(
             f"{path} is no data set of a known format",
@@ -70,6 +73,19 @@ def recognise(path: Path) -> Recognised:
         f"{path} can be read in {len(fits)} ways: {listed}",
         f"choose one: {', '.join(f'{name}:{path}' for name in fits)}",
     )
+
+
+def _fits(path: Path) -> tuple[dict[str, str], CrowdedFolderError | None]:
+    """What a file or folder is known by in each format that it fits; and the error of a format for
+    which too many files would have to be looked at."""
+    fits, crowded = {}, None
+    for name, check in (_FOLDER_CHECKS if path.is_dir() else _FILE_CHECKS).items():
+        try:
+            if text := check(path):
+                fits[name] = text
+        except CrowdedFolderError as error:
+            crowded = error
+    return fits, crowded
 
 
 def find_dataset(folder: Path) -> Path:
@@ -102,7 +118,8 @@ def find_dataset(folder: Path) -> Path:
 
 
 def _holds_pictures(folder: Path) -> bool:
-    return any(_is_picture(Path(name)) for _, _, names in os.walk(folder) for name in names)
+    looked_at = islice(os.walk(folder), _MAX_WALKED)
+    return any(_is_picture(Path(name)) for _, _, names in looked_at for name in names)
 
 
 def _is_picture(path: Path) -> bool:
@@ -125,13 +142,15 @@ def fits_any_format(path: Path) -> bool:
         path = find_dataset(path) if path.is_dir() else path
     except DataError:
         return False
-    checks = _FOLDER_CHECKS if path.is_dir() else _FILE_CHECKS
-    return any(check(path) for check in checks.values()) or bool(find_tool(path))
+    fits, crowded = _fits(path)
+    return bool(fits) or (crowded is None and bool(find_tool(path)))
 
 
 def _voc(folder: Path) -> str:
     try:
         root = find_root(folder)
+    except CrowdedFolderError:
+        raise
     except DataError:
         return ""
     found = (next(root.glob(f"{below}[!.]*.[xX][mM][lL]"), None) for below in _XML_PLACES)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -171,13 +171,13 @@ def hash_split(dataset: Dataset, name: str, val_share: float = VAL_SHARE) -> Dat
             "expected above 0 and below 1; --split all trains on every image",
         )
     digests = [_digest(path) for path in dataset.paths]
-    val: set[bytes] = set()
+    images, val = Counter(digests), set[bytes]()
     count, wanted = 0, max(round(len(digests) * val_share), 1)
-    for digest in sorted(set(digests)):
+    for digest in sorted(images):
         if count >= wanted:
             break
         val.add(digest)
-        count += digests.count(digest)
+        count += images[digest]
     if count >= len(digests):
         raise SplitError(
             f"{dataset.name} has no splits, and too few images for a split of its own",

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
+from ..ops.resize import resize_bilinear
 from ..runtime.device import upload
 from ..structures import PixelStatistics
 
@@ -31,8 +31,7 @@ def resized_size(size: tuple[int, int], factor: float) -> tuple[int, int]:
 
 def resize(image: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
     """The image [H, W, 3], bilinearly resized by `factor`."""
-    height, width = resized_size(image.shape[:2], factor)
-    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+    return resize_bilinear(image, resized_size(image.shape[:2], factor))
 
 
 class Normalizer:

@@ -203,14 +203,15 @@ def _resolve(line: str, files: _Files, path: Path) -> str:
     line = line.strip("\"' ,;")
     words = line.split()
     unflagged = line[: -len(words[-1])].rstrip() if words[-1] in _FLAGS and words[1:] else line
-    written = [line, unflagged, words[0]]
+    written = list(dict.fromkeys([line, unflagged, words[0]]))
     forms = [form for each in written for form in (each, _without_ending(each))]
     forms += [form.replace("\\", "/").rpartition("/")[2] for form in forms]
+    forms = list(dict.fromkeys(form.removeprefix("./") for form in forms))
     bare = [form for form in written if "/" not in form]
     found = (
-        _first(files.annotations.find_name, [form.removeprefix("./") for form in forms])
+        _first(files.annotations.find_name, forms)
         or _first(lambda form: files.annotations.find_alike(form, is_unique=True), bare)
-        or _first(files.images.find_name, [form.removeprefix("./") for form in forms])
+        or _first(files.images.find_name, forms)
     )
     if found is not None:
         return found

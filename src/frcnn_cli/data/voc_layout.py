@@ -21,6 +21,7 @@ _LIST_FOLDERS = ("ImageSets/Main", "ImageSets", "imagesets/main", "imagesets", "
 _OTHER_LIST_FOLDERS = ("", "Annotations", "annotations")
 _XML_SUFFIX = ".xml"
 _ROOT = re.compile(r"<([\w.-]+:)?annotation[\s>]", re.IGNORECASE)  # and the bytes in which it is
+_MAX_SCATTERED = 500_000  # files, which take some seconds to list
 _BEGINNING, _LOOKED_AT = 2**12, 20
 
 
@@ -94,8 +95,11 @@ def scattered_layout(folder: Path) -> Layout | None:
     """The folders below `folder` that hold all its XML files and all its images, by any name.
 
     Each file goes with the image of its name; see `FileIndex.find_alike`.
+
+    Raises:
+        CrowdedFolderError: there are more than _MAX_SCATTERED files; it may hold anything.
     """
-    files, _ = walk_files(folder)
+    files, _ = walk_files(folder, limit=_MAX_SCATTERED)
     annotations = [path for path in files if path.suffix.lower() == _XML_SUFFIX]
     pictures = [path for path in files if path.suffix.lower() in SUFFIXES]
     if not pictures or not any(map(_is_annotation, annotations[:_LOOKED_AT])):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import colorsys
 import contextlib
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,7 @@ _TONES = ((0.85, 0.95), (0.5, 1.0), (0.95, 0.68))  # (saturation, value), used i
 _EDGE = (20, 20, 20)  # colour of a thin edge that keeps lines visible on any background
 
 Colour = tuple[int, int, int]
+Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
 Area = tuple[float, float, float, float]  # x1, y1, x2, y2
 
 
@@ -34,11 +37,27 @@ def draw(image: NDArray[np.uint8], detections: Detections, classes: Sequence[str
     Args:
         image: uint8 [H, W, 3], RGB. classes: the names of the labels 1..K.
     """
+    return _labels_of(image, detections, classes).paint(image)
+
+
+def draw_strips(
+    image: NDArray[np.uint8], detections: Detections, classes: Sequence[str], rows: int
+) -> Iterator[Image.Image]:
+    """The parts of `draw`, each of so many rows, for an image of which a copy would be large.
+
+    Texts begin at whole pixels, so that their parts fit together.
+    """
+    labels = _labels_of(image, detections, classes)
+    for top in range(0, len(image), rows):
+        yield labels.paint(image[top : top + rows], top)
+
+
+def _labels_of(image: NDArray[np.uint8], detections: Detections, classes: Sequence[str]) -> _Labels:
     texts = [
         f"{classes[label - 1]} {score:.2f}"
         for label, score in zip(detections.labels, detections.scores.tolist(), strict=True)
     ]
-    return _draw_labelled(image, detections.boxes, detections.labels.tolist(), texts)
+    return _Labels.place(image.shape[:2], detections.boxes, detections.labels.tolist(), texts)
 
 
 def draw_objects(
@@ -46,7 +65,8 @@ def draw_objects(
 ) -> Image.Image:
     """Draw the boxes of objects with class names on a copy of an image; see `draw`."""
     texts = [classes[label - 1] for label in truth.labels]
-    return _draw_labelled(image, truth.boxes, truth.labels.tolist(), texts)
+    labels = truth.labels.tolist()
+    return _Labels.place(image.shape[:2], truth.boxes, labels, texts).paint(image)
 
 
 def draw_regions(
@@ -62,7 +82,7 @@ def draw_regions(
     """
     named, first = np.unique(labels, return_index=True)
     texts = [classes[label - 1] for label in named]
-    drawing = _draw_labelled(image, boxes[first], named.tolist(), texts)
+    drawing = _Labels.place(image.shape[:2], boxes[first], named.tolist(), texts).paint(image)
     canvas = ImageDraw.Draw(drawing)
     line = max(2, round(max(drawing.size) / 300))
     for label, box in zip(labels.tolist(), boxes, strict=True):
@@ -70,37 +90,69 @@ def draw_regions(
     return drawing
 
 
-def _draw_labelled(
-    image: NDArray[np.uint8], boxes: box_ops.Boxes, labels: Sequence[int], texts: Sequence[str]
-) -> Image.Image:
-    """Draw boxes with texts on a copy of an image, the first ones on top.
+@dataclass(frozen=True)
+class _Labels:
+    """Boxes with texts that are to be drawn on an image, the first ones on top."""
 
-    Lines and letters grow with the image. A text is placed where it covers as little as possible
-    of the texts before it.
-    """
-    drawing = Image.fromarray(image)
-    canvas = ImageDraw.Draw(drawing)
-    unit = max(drawing.size) / 500
-    line = max(2, round(2 * unit))
-    font = _font(max(11, round(13 * unit)), texts)
-    for label, box in reversed(list(zip(labels, boxes, strict=True))):
-        _outline(canvas, box, class_colour(label), line)
-    areas: list[Area] = []
-    for text, box in zip(texts, boxes.tolist(), strict=True):
-        left, top, right, bottom = canvas.textbbox((0, 0), text, font=font)
-        size = right - left + 2 * line, bottom - top + 2 * line
-        areas.append(_free_area(box, size, drawing.size, areas))
-    for label, text, area in reversed(list(zip(labels, texts, areas, strict=True))):
-        colour = class_colour(label)
-        left, top, _, _ = canvas.textbbox((0, 0), text, font=font)
-        canvas.rectangle(area, fill=colour)
-        light = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] > 140
-        corner = area[0] + line - left, area[1] + line - top
-        canvas.text(corner, text, font=font, fill="black" if light else "white")
-    return drawing
+    boxes: box_ops.Boxes  # [N, 4]
+    labels: Sequence[int]  # N, for the colours
+    texts: Sequence[str]  # N
+    areas: Sequence[Area]  # N, of the texts
+    line: int  # width of a line, pixels
+    font: Font
+
+    @staticmethod
+    def place(
+        size: tuple[int, int], boxes: box_ops.Boxes, labels: Sequence[int], texts: Sequence[str]
+    ) -> _Labels:
+        """Choose the areas of the texts: each covers as little as possible of those before it.
+
+        Lines and letters grow with the image.
+
+        Args:
+            size: (height, width) of the image.
+        """
+        unit = max(size) / 500
+        line = max(2, round(2 * unit))
+        font = _font(max(11, round(13 * unit)), texts)
+        areas: list[Area] = []
+        for text, box in zip(texts, boxes.tolist(), strict=True):
+            left, top, right, bottom = _text_box(text, font)
+            text_size = right - left + 2 * line, bottom - top + 2 * line
+            areas.append(_free_area(box, text_size, size[::-1], areas))
+        return _Labels(boxes, labels, texts, areas, line, font)
+
+    def paint(self, image: NDArray[np.uint8], top: int | None = None) -> Image.Image:
+        """Draw on a copy of an image, or on a copy of the rows of one from `top` on."""
+        drawing = Image.fromarray(image)
+        canvas = ImageDraw.Draw(drawing)
+        for label, box in reversed(list(zip(self.labels, self.boxes.tolist(), strict=True))):
+            _outline(canvas, _lifted(box, top), class_colour(label), self.line)
+        named = zip(self.texts, self.labels, self.areas, strict=True)
+        for text, label, area in reversed(list(named)):
+            colour = class_colour(label)
+            left, upper, _, _ = _text_box(text, self.font)
+            x1, y1, x2, y2 = _lifted(area, top)
+            canvas.rectangle((x1, y1, x2, y2), fill=colour)
+            light = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] > 140
+            corner = x1 + self.line - left, y1 + self.line - upper
+            canvas.text(corner, text, font=self.font, fill="black" if light else "white")
+        return drawing
 
 
-def _font(size: int, texts: Sequence[str]) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+def _text_box(text: str, font: Font) -> tuple[float, float, float, float]:
+    """The box of a text that is drawn at (0, 0)."""
+    return ImageDraw.Draw(Image.new("RGB", (1, 1))).textbbox((0, 0), text, font=font)
+
+
+def _lifted(box: Sequence[float], top: int | None) -> Area:
+    """A box in the rows of an image from `top` on, then in whole rows, since Pillow rounds towards
+    0; the box itself for None."""
+    x1, y1, x2, y2 = box
+    return (x1, y1, x2, y2) if top is None else (x1, math.floor(y1) - top, x2, math.floor(y2) - top)
+
+
+def _font(size: int, texts: Sequence[str]) -> Font:
     """Pillow's own font for ASCII; DejaVu for other texts, where the system has it."""
     if not all(text.isascii() for text in texts):
         with contextlib.suppress(OSError):
@@ -145,9 +197,7 @@ def draw_proposals(
     return both
 
 
-def _outline(
-    canvas: ImageDraw.ImageDraw, box: NDArray[np.float32], colour: Colour, line: int
-) -> None:
+def _outline(canvas: ImageDraw.ImageDraw, box: Iterable[float], colour: Colour, line: int) -> None:
     x1, y1, x2, y2 = (float(value) for value in box)
     corners = x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)
     edge = max(1, line // 3)

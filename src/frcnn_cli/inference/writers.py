@@ -24,12 +24,15 @@ from ..data.sources import is_video
 from ..errors import ConfigError, FrcnnError, ImageError, reason, unknown_name
 from ..runtime.csv_cells import cell
 from ..runtime.files import part_file, put_in_place, write_atomically, write_text
+from .drawing import draw_strips
+from .jpeg import JPEG_OPTIONS, save_strips, strip_rows
 from .result import Result, coco_id
 
 _STOPPED = (KeyboardInterrupt, BrokenPipeError)  # the user wants no more results
 _MAX_STEM_BYTES = 244  # a file name may have 255, including "-NUMBER" and the ending
 _MAX_CLASS_BYTES = 60  # of a class name in a file name
 _MAX_JPEG_SIDE = 65_500  # pixels; the largest side that Pillow writes
+_LARGE_PIXELS = 2**24  # an image with more is drawn in strips
 
 
 class ProtectedPaths:
@@ -146,10 +149,7 @@ class _PerImageWriter:
             raise ImageError(f"the name of {result.name} is too long", "shorten it")
 
     def _save(self, image: Image.Image, path: Path) -> None:
-        """Write a JPEG without chroma subsampling, which would blur the lines of the boxes."""
-        write_atomically(
-            path, lambda part: image.save(part, format="JPEG", quality=92, subsampling=0)
-        )
+        write_atomically(path, lambda part: image.save(part, format="JPEG", **JPEG_OPTIONS))
 
     def finish(self) -> None:
         """Every file has its final name already."""
@@ -171,7 +171,13 @@ class _Pictures(_PerImageWriter):
             )
 
     def add(self, result: Result, stem: str) -> None:
-        self._save(result.plot(), self.folder / f"{stem}.jpg")
+        path = self.folder / f"{stem}.jpg"
+        if result.image.size <= 3 * _LARGE_PIXELS:
+            self._save(result.plot(), path)
+            return
+        rows = strip_rows(result.image.shape[1])
+        parts = draw_strips(result.image, result.detections, result.classes, rows)
+        write_atomically(path, lambda part: save_strips(part, parts, result.image.shape[:2]))
 
 
 class _Crops(_PerImageWriter):

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..ops import roi_pool_gpu
 from ..ops.block_roi_pool import BlockMaxima
 from ..ops.roi_cells import distinct_cells
 from ..ops.roi_pool import roi_pool
@@ -107,10 +106,13 @@ class RoIMaxPool:
 
     def in_chunks(self, maps: Tensor, size: int, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
         """See `RegionOperator`; on the CPU, all chunks use the same memory, which stays cached."""
-        if maps.device.type == "cuda" and roi_pool_gpu.is_available(maps.device):
-            cells = maps.permute(0, 2, 3, 1).to(dtype, memory_format=torch.contiguous_format)
-            arguments = (self.side, 1 / self.stride)
-            return lambda rois: roi_pool_gpu.roi_pool_bins(cells, rois, *arguments).flatten(1)
+        if maps.device.type == "cuda":
+            from ..ops import roi_pool_gpu  # it loads Triton: 70 MB that a CPU does not need
+
+            if roi_pool_gpu.is_available(maps.device):
+                cells = maps.permute(0, 2, 3, 1).to(dtype, memory_format=torch.contiguous_format)
+                arguments = (self.side, 1 / self.stride)
+                return lambda rois: roi_pool_gpu.roi_pool_bins(cells, rois, *arguments).flatten(1)
         if maps.device.type != "cpu":
             return lambda rois: self(maps, rois).to(dtype)
         prepared = BlockMaxima(maps.to(dtype), size)

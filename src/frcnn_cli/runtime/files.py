@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -118,3 +118,25 @@ def write_text(path: Path, text: str) -> None:
         FrcnnError: see `write_atomically`.
     """
     write_bytes(path, text.encode("utf-8", "surrogateescape"))
+
+
+def write_texts(texts: Mapping[Path, str]) -> None:
+    """Write several files of UTF-8 text; none is replaced before the content of all is written.
+
+    Raises:
+        FrcnnError: see `write_atomically`.
+    """
+    parts: dict[Path, Path] = {}
+    try:
+        for path, text in texts.items():
+            parts[path] = part_file(path)
+            parts[path].write_bytes(text.encode("utf-8", "surrogateescape"))
+        for path, part in parts.items():
+            put_in_place(part, path)
+    except OSError as error:
+        raise FrcnnError(
+            f"cannot write {path}: {reason(error)}", "check the folder and the space on the disk"
+        ) from None
+    finally:
+        for part in parts.values():
+            part.unlink(missing_ok=True)

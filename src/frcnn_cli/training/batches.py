@@ -229,29 +229,35 @@ def _ignore_stop_signals(worker: int) -> None:
 def explain_killed_workers() -> Iterator[None]:
     """Turn torch's error about a killed worker, raised in the block, into a FrcnnError.
 
-    torch raises it wherever the program is at that moment, so nothing can be saved then.
+    torch raises it wherever the program is at that moment, so nothing can be saved then. Any error
+    ends the workers.
     """
     try:
         yield
-    except (OSError, RuntimeError) as error:
-        known = ("DataLoader worker (pid", "DataLoader timed out")
-        if not isinstance(error, ConnectionError) and not any(each in str(error) for each in known):
-            raise
+    except BaseException as error:
         _end_workers(error)
+        known = ("DataLoader worker (pid", "DataLoader timed out")
+        lost = isinstance(error, OSError | RuntimeError) and any(e in str(error) for e in known)
+        if not lost and not isinstance(error, ConnectionError):
+            raise
         raise FrcnnError(
             "a process that makes batches was killed, or its batch was lost",
             "it needs more memory, or space in /dev/shm; --resume continues at the last checkpoint",
         ) from None
 
 
-def _end_workers(error: Exception) -> None:
-    """End the workers of the loader whose error this is.
+def _end_workers(error: BaseException) -> None:
+    """End the workers of the loader that an error came through.
 
-    The frames of the error hold the loader. As long as it lives, torch raises the error again
-    whenever a process ends, wherever the program is then.
+    The frames of the error hold the loader. As long as it lives, torch raises an error whenever a
+    process ends, wherever the program is then; and at its end the program would wait for ever for
+    workers that ignore the signal to stop.
     """
     in_main_thread = threading.current_thread() is threading.main_thread()
     handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL) if in_main_thread else None
-    traceback.clear_frames(error.__traceback__)
+    each: BaseException | None = error
+    while each is not None:
+        traceback.clear_frames(each.__traceback__)
+        each = each.__context__
     if in_main_thread:
         signal.signal(signal.SIGCHLD, handler)

@@ -75,8 +75,8 @@ class Trainer:
             for part in self.folder.glob(".*.part"):  # of a process that was killed while it wrote
                 part.unlink()
         self._saved_at = time.monotonic()
-        loader = iter(learner.loader())
         with stop, explain_killed_workers(), self._open_log() as log:
+            loader = iter(learner.loader())
             try:
                 if self._validation_is_due:  # the run was stopped before its validation
                     self._run_validation(log, stop)

@@ -15,7 +15,7 @@ import numpy as np
 from ...data.dataset import Dataset
 from ...proposers.cache import ProposalSource
 from ...runtime.csv_cells import cell
-from ...runtime.files import write_text
+from ...runtime.files import write_texts
 from ..confusion import ImageCounts, confusion_matrix, image_counts
 from ..diagnosis import ERROR_TYPES, MISSED, Diagnosis, by_size, diagnose, score_histogram
 from ..matching import Floats
@@ -119,11 +119,14 @@ def write_report(
         validations=validations,
     )
     page_file, images_file, sheet_file = (folder / name for name in REPORT_FILES)
-    write_text(page_file, page.html())
-    write_text(images_file, _images_csv(rows))
-    write_text(sheet_file, charts.curve_sheet(curves, SHEET_COLUMNS))
+    texts = {
+        images_file: _images_csv(rows),
+        sheet_file: charts.curve_sheet(curves, SHEET_COLUMNS),
+        page_file: page.html(),
+    }
     for name, curve in zip(_file_names(evaluation.classes), curves, strict=True):
-        write_text(folder / "curves" / f"{name}.svg", charts.with_style(curve))
+        texts[folder / "curves" / f"{name}.svg"] = charts.with_style(curve)
+    write_texts(texts)
     return page_file
 
 

@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from ...config import SelectiveSearchConfig
+from ...ops.resize import resize_bilinear
 from ...structures import Proposals
 from . import colour
 from .grouping import group
@@ -64,8 +64,7 @@ def _working_copy(image: NDArray[np.uint8], max_side: int) -> NDArray[np.uint8]:
     ratio = max_side / max(height, width)
     if ratio >= 1:
         return np.ascontiguousarray(image)
-    size = (max(1, round(width * ratio)), max(1, round(height * ratio)))
-    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
+    return resize_bilinear(image, (max(1, round(height * ratio)), max(1, round(width * ratio))))
 
 
 def _search(
