@@ -325,6 +325,7 @@ class RegionNetwork(nn.Module):
             bbox_pred=self.bbox_pred,
             score_function=self.score_function,
             warp=self.warp,
+            ends_are_inside=self.ends_are_inside,
         )
         network.feature_scale = self.feature_scale
         return network.to(self.device).train(self.training)
