@@ -202,3 +202,11 @@ def test_settings_of_a_detector_replace_the_recipes() -> None:
 
 def test_sppnet_trains_the_fully_connected_layers_alone() -> None:
     assert config.recipe("modern", detector="sppnet").train_from == "fc6"
+
+
+def test_a_setting_has_at_most_so_many_values() -> None:
+    config.check(DetectConfig(scales=(60,) * config.MAX_VALUES))
+    with pytest.raises(ConfigError, match=r"60,… is out of range") as error:
+        config.check(DetectConfig(scales=(60,) * 4000))
+    assert error.value.hint == "expected at most 20 values"
+    assert len(error.value.message) < 120

@@ -49,6 +49,7 @@ class Range:
         return " and ".join(parts)
 
 
+MAX_VALUES = 20  # of a setting that has several numbers, such as scales: each is a pass
 FRACTION = Range(0, 1)
 POSITIVE = Range(0, low_open=True, high_open=True)  # and finite
 COUNT = Range(1)
@@ -84,6 +85,8 @@ def check(config: Any) -> None:
             continue
         if not all(one in within for one in (value if isinstance(value, tuple) else (value,))):
             raise _out_of_range(config, each.name, str(within))
+        if isinstance(value, tuple) and len(value) > MAX_VALUES:
+            raise _out_of_range(config, each.name, f"at most {MAX_VALUES} values")
     if isinstance(config, TrainConfig):
         _check_training(config)
 
@@ -91,7 +94,8 @@ def check(config: Any) -> None:
 def _out_of_range(config: Any, name: str, expected: str) -> ConfigError:
     value, flag = getattr(config, name), flag_of(type(config), name)
     values = value if isinstance(value, tuple) else (value,)
-    text = ",".join(one if isinstance(one, str) else f"{one:g}" for one in values)
+    shown = [one if isinstance(one, str) else f"{one:g}" for one in values[:MAX_VALUES]]
+    text = ",".join([*shown, *(["…"] if len(values) > MAX_VALUES else [])])
     return ConfigError(f"--{flag} {text} is out of range", f"expected {expected}")
 
 

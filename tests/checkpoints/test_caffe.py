@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -98,4 +99,10 @@ def test_hostile_files(tmp_path, content, message) -> None:
 
 def test_a_missing_file(tmp_path) -> None:
     with pytest.raises(WeightsError, match="cannot be read"):
+        read_caffemodel(tmp_path / "a.caffemodel")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.caffemodel")
+    with pytest.raises(WeightsError, match="a pipe or a device"):
         read_caffemodel(tmp_path / "a.caffemodel")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -101,3 +102,9 @@ def test_the_part_of_data_without_splits_alone(dataset: Dataset) -> None:
     parts = [own_part(whole, part) for part in ("train", "val")]
     assert sorted(parts[0].ids + parts[1].ids) == sorted(whole.ids)
     assert own_part(whole.select([0]), "val").ids == whole.ids[:1]
+
+
+def test_pipes_are_split_by_their_names(dataset: Dataset) -> None:
+    dataset.paths[0].unlink()
+    os.mkfifo(dataset.paths[0])
+    assert sum(len(hash_split(dataset, part)) for part in ("train", "val")) == len(dataset)

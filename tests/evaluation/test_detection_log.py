@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -76,3 +78,24 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     log = DetectionLog(tmp_path / "file" / "d.jsonl", LOG_HEADER)
     with pytest.raises(DataError, match="cannot write"):
         log.add("a", 1, random_detections(0))
+
+
+@pytest.mark.parametrize(
+    "classes", [["a\x1b[31m"], ["a", "a"], [5], [f"c{i}" for i in range(10001)]]
+)
+def test_classes_that_no_detector_has(tmp_path: Path, dataset, classes: list) -> None:
+    path = tmp_path / "d.jsonl"
+    write_log(path, dataset)
+    header, _, rest = path.read_text().partition("\n")
+    path.write_text(json.dumps({**json.loads(header), "classes": classes}) + "\n" + rest)
+    assert read_header(path) is None
+    with pytest.raises(DataError, match=r"d\.jsonl is not JSON"):
+        load_detections(path, dataset)
+
+
+def test_a_pipe_is_no_log(tmp_path: Path, dataset) -> None:
+    os.mkfifo(tmp_path / "d.jsonl")
+    with pytest.raises(DataError, match="a pipe or a device"):
+        load_detections(tmp_path / "d.jsonl", dataset)
+    with pytest.raises(DataError, match="a pipe or a device"):
+        DetectionLog(tmp_path / "d.jsonl", LOG_HEADER)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import pickle
@@ -30,10 +31,13 @@ from frcnn_cli.data.coco import load_coco
 from frcnn_cli.data.csv_boxes import load_csv
 from frcnn_cli.data.tools import TOOLS, load_tool
 from frcnn_cli.data.voc_xml import parse_annotation
+from frcnn_cli.evaluation.detection_log import DetectionLog, Header, read_log
 from frcnn_cli.models.backbones import CAFFE_PIXELS
 from frcnn_cli.proposers.cache import decode, encode
 from frcnn_cli.proposers.exchange.formats import WRITERS, read_boxes
-from frcnn_cli.structures import Proposals
+from frcnn_cli.proposers.exchange.numpy_archive import ArchiveError, read_npy
+from frcnn_cli.structures import Detections, Proposals
+from frcnn_cli.training.metrics import read_rows
 from frcnn_cli.training.state import read_state
 from small_network import CLASSES, add_small_backbone, small_network
 from tool_files import FILES
@@ -62,6 +66,7 @@ when = 1979-05-27T07:32:00Z
 x = {y = 'z', w = true}
 """
 CSV = b'image,xmin,ymin,xmax,ymax,label\na.png,1,2,30,40,ball\n"b.png",1.5,2,30,40,box\n'
+METRICS = b"iteration,cls,loc\n1,0.5,2e-3\n2,0.25,1\n"
 COCO = {
     "images": [{"id": 1, "file_name": "a.png", "height": 50, "width": 60}],
     "categories": [{"id": 3, "name": "ball", "supercategory": "x"}],
@@ -117,7 +122,8 @@ def pictures() -> list[bytes]:
         *((grey.convert(mode), "PNG") for mode in ("1", "LA")),
         *((grey.convert(mode), "TIFF") for mode in ("F", "I", "CMYK")),
     ]
-    return [written(lambda path, i=i, f=f: i.save(path, f)) for i, f in kinds]  # type: ignore[misc]
+    scans = written(lambda path: Image.fromarray(noise).save(path, "JPEG", progressive=True))
+    return [scans, *(written(lambda path, i=i, f=f: i.save(path, f)) for i, f in kinds)]  # type: ignore[misc]
 
 
 def tensors() -> dict[str, torch.Tensor]:
@@ -154,12 +160,40 @@ def caffe_models() -> list[bytes]:
     return [caffe_format.network(layers, old) for old in (False, True)]
 
 
+def read_features(path: Path) -> None:
+    with contextlib.suppress(ArchiveError):
+        read_npy(path.read_bytes())
+
+
 def read_picture(path: Path) -> None:
     images.read_header(path)
     images.decode(images.read_bytes(path), "a")
 
 
+def logs() -> list[bytes]:
+    found = Detections(
+        boxes=BOXES[0], scores=np.array([0.9, 0.5], np.float32), labels=np.array([1, 2]),
+        image_size=(50, 60),
+    )  # fmt: skip
+
+    def write(path: Path) -> None:
+        with DetectionLog(path, Header(("ball", "box"), {"weights": "w"})) as log:
+            for name in NAMES:
+                log.add(name, 5, found)
+
+    return [written(write)]
+
+
+def features() -> list[bytes]:
+    out = io.BytesIO()
+    np.save(out, np.ones((4, 5, 6), np.float16))
+    return [out.getvalue()]
+
+
 READERS = {
+    "detections": Reader("d.jsonl", read_log, logs),
+    "npy": Reader("a.npy", read_features, features),
+    "metrics": Reader("metrics.csv", read_rows, lambda: [METRICS]),
     "mat": Reader("a.mat", read_boxes, lambda: [WRITERS["mat"](NAMES, BOXES), *matlab_files()]),
     "pickle": Reader("a.pkl", read_boxes, pickles),
     "npz": Reader("a.npz", read_boxes, archives),

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import io
+import os
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -27,3 +30,42 @@ def test_cached_features_train_as_the_convolutions_would(
         entry.write_bytes(b"damaged")
     again = make_trainer(dataset, source, init, tmp_path / "cached-True", config, runtime=runtime)
     assert [step.cls + step.loc for step in again.steps()] == losses[1]
+
+
+def entry(array: np.ndarray) -> bytes:
+    out = io.BytesIO()
+    np.save(out, array)
+    return out.getvalue()
+
+
+FORGED = {
+    "shape": entry(np.zeros((1, 1, 1), np.float16)),
+    "dimensions": entry(np.zeros(5, np.float16)),
+    "type": entry(np.zeros((16, 8, 8), np.int64)),
+    "text": entry(np.full((16, 8, 8), "a")),
+    "bytes": entry(np.zeros((16, 8, 8), "V2")),
+    "nan": entry(np.full((16, 8, 8), np.nan, np.float16)),
+    "large": entry(np.zeros((16, 400, 400), np.float16)),
+    "header": entry(np.zeros((16, 8, 8), np.float16)).replace(b"(16, 8, 8)", b"(16, 99999999, 8)"),
+    "cut": entry(np.zeros((16, 8, 8), np.float16))[:-1],
+    "pipe": b"",
+}
+
+
+@pytest.mark.parametrize("kind", FORGED)
+def test_forged_features_are_computed_again(dataset, source, init, tmp_path, kind) -> None:
+    config = replace(CONFIG, train_from="fc6", images_per_batch=1, rois_per_batch=16, iterations=2)
+    runtime = replace(RUNTIME, cache_features=True)
+    trainers = [
+        make_trainer(dataset, source, init, tmp_path / name, config, runtime=runtime)
+        for name in ("first", "second")
+    ]
+    first = [step.cls + step.loc for step in trainers[0].steps()]
+    shutil.copytree(tmp_path / "first" / "features", tmp_path / "second" / "features")
+    for path in (tmp_path / "second" / "features").iterdir():
+        if kind == "pipe":
+            path.unlink()
+            os.mkfifo(path)
+        else:
+            path.write_bytes(FORGED[kind])
+    assert [step.cls + step.loc for step in trainers[1].steps()] == first

@@ -15,6 +15,7 @@ from frcnn_cli.training.metrics import (
     StepMetrics,
     read_rows,
     smooth_curve,
+    write_class_row,
 )
 
 STEP = StepMetrics(
@@ -114,6 +115,20 @@ def test_rows_that_hold_no_finite_numbers_are_left_out(tmp_path) -> None:
     os.mkfifo(path)
     with pytest.raises(DataError, match="a pipe or a device"):
         read_rows(path)
+
+
+def test_rows_of_other_files_are_dropped(tmp_path) -> None:
+    """Otherwise a forged log would make every checkpoint slow."""
+    good = "1,0.5,0.25,0.001,30,90,0.75,4,0.01,0.5\n"
+    (tmp_path / "metrics.csv").write_text("iteration,cls\n" + "1,2\n" * 9 + good * 9)
+    (tmp_path / "validation.csv").write_text("iteration,mean_ap\n-3,7\n0.5,1\n" + "1,0.5\n" * 9)
+    (tmp_path / "validation_classes.csv").write_text('iteration,"a\n' * 9)
+    with MetricsLog(tmp_path, 5) as log:
+        log.write_validation(2, 0.5)
+    write_class_row(tmp_path, 2, {"a": 0.5})
+    assert rows(tmp_path / "metrics.csv") == [[*COLUMNS], good.strip().split(",")]
+    assert rows(tmp_path / "validation.csv")[1:] == [["1", "0.5"], ["2", "0.5"]]
+    assert rows(tmp_path / "validation_classes.csv") == [["iteration", "a"], ["2", "0.5"]]
 
 
 @pytest.mark.parametrize("content", ["", "iteration,cls\n", "iteration,cls\nx,y\n1\n1,\n"])

@@ -65,7 +65,20 @@ def test_features_of_something_else_do_not_count(tmp_path: Path, identity: dict)
     assert RegionStore(tmp_path, 6, IDENTITY).images == 0  # they are overwritten
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"identity": {}, "regions": "x"}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "{}",
+        '{"identity": {}, "regions": "x"}',
+        "[" * 100_000,
+        "\x00",
+        '{"identity": {}, "regions": [Infinity]}',
+        '{"identity": {}, "regions": [1e999]}',
+    ],
+)
 def test_a_damaged_index_counts_nothing(tmp_path: Path, text: str) -> None:
     filled(tmp_path)
     (tmp_path / INDEX_FILE).write_text(text)

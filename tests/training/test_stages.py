@@ -258,3 +258,13 @@ def test_boxes_are_trained_with_the_network_unless_they_are_regressed_afterwards
     assert config.trained_loc_weight == 0
     assert replace(config, boxes="network").trained_loc_weight == 1
     assert TrainConfig(loc_weight=3.0).trained_loc_weight == 3
+
+
+@pytest.mark.parametrize("text", ["[1]", "[" * 100_000, '{"svm": 5}', '{"svm": {"seconds": "x"}}'])
+def test_a_damaged_log_of_stages_counts_nothing(tmp_path: Path, text: str) -> None:
+    (tmp_path / stages.STAGES_FILE).write_text(text)
+    log = stages.StageLog(tmp_path)
+    assert not log.is_done("svm", "")
+    log.add("svm", 2.0, "digest", 5)
+    assert stages.StageLog(tmp_path).is_done("svm", "digest")
+    assert log.reports(tmp_path, ["svm"])[1].seconds == 2

@@ -11,7 +11,7 @@ from frcnn_cli.checkpoints.weights import load_weights
 from frcnn_cli.data.voc import load_voc
 from frcnn_cli.errors import ConfigError, DataError, FrcnnError
 from frcnn_cli.runtime.paths import WEIGHTS_FILE
-from frcnn_cli.training.state import STATE_FILE, STATE_TYPES, read_state
+from frcnn_cli.training.state import STATE_FILE, STATE_TYPES, read_state, restore
 from full_disk import check_every_write
 from tiny_training import CONFIG, make_trainer
 
@@ -142,3 +142,44 @@ def test_resuming_needs_no_initial_weights(dataset, source, init, tmp_path) -> N
     first.save()
     again = make_trainer(dataset, source, tmp_path / "gone.pth", tmp_path / "run", resume=True)
     assert again.learner.header == first.learner.header
+
+
+FORGED = {
+    "momentum_buffer has not the shape": lambda kept: torch.zeros(1),
+    "momentum_buffer is not finite": lambda kept: torch.full_like(kept, float("nan")),
+}
+
+
+@pytest.mark.parametrize("message", FORGED)
+def test_what_an_optimiser_cannot_have_kept_is_refused(
+    dataset, source, init, tmp_path, message
+) -> None:
+    trainer = make_trainer(dataset, source, init, tmp_path / "run")
+    list(trainer.steps())
+    state = read_state(tmp_path / "run")
+    for each in state["optimizer"]["state"].values():
+        each["momentum_buffer"] = FORGED[message](each["momentum_buffer"])
+    with pytest.raises(DataError, match=message):
+        restore(trainer.learner, state)
+
+
+def test_settings_of_an_optimiser_in_a_state_are_not_believed(
+    dataset, source, init, tmp_path
+) -> None:
+    trainer = make_trainer(dataset, source, init, tmp_path / "run")
+    list(trainer.steps())
+    state = read_state(tmp_path / "run")
+    for group in state["optimizer"]["param_groups"]:
+        group |= {"momentum": 1e9, "weight_decay": float("nan"), "fused": "x", "factor": None}
+    restore(trainer.learner, state)
+    assert all(group["momentum"] == 0.9 for group in trainer.learner.optimizer.param_groups)
+    assert all(group["fused"] is True for group in trainer.learner.optimizer.param_groups)
+
+
+def test_weights_of_whole_numbers_are_refused(dataset, source, init, tmp_path) -> None:
+    trainer = make_trainer(dataset, source, init, tmp_path / "run")
+    trainer.save()
+    state = read_state(tmp_path / "run")
+    state["model"] = {key: value.to(torch.int32) for key, value in state["model"].items()}
+    with pytest.raises(DataError, match="a weight is no fraction"):
+        restore(trainer.learner, state)

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import WeightsError, reason
+from ..runtime.safe_read import open_regular
 
 Blob = NDArray[np.float32]
 _MAX_LAYERS = 10_000
@@ -42,7 +43,7 @@ def read_caffemodel(path: Path) -> dict[str, list[Blob]]:
     """
     hint = "expected a .caffemodel file, as Caffe writes it"
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return _network(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
     except (OSError, ValueError) as error:  # ValueError: an empty file cannot be mapped
         raise WeightsError(f"{path} cannot be read: {reason(error)}", hint) from None

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..config import VAL_SHARE
 from ..errors import ConfigError, DataError, SplitError, short_list
+from ..runtime.safe_read import open_regular
 from .dataset import Dataset
 from .folders import is_hidden
 
@@ -203,7 +204,7 @@ def own_part(dataset: Dataset, part: str, val_share: float = VAL_SHARE) -> Datas
 def _digest(path: Path) -> bytes:
     """The hash of a file's content; of its name where it cannot be read."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return hashlib.file_digest(file, "sha256").digest()
     except OSError:
         return hashlib.sha256(path.name.encode("utf-8", "surrogateescape")).digest()

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError, reason
-from ..runtime.safe_read import number, numbers
-from ..structures import Detections
+from ..runtime.safe_read import number, numbers, open_regular
+from ..structures import MAX_CLASSES, Detections, unfit_class_name
 
 FORMAT = "frcnn-detections-1"
 FORMATS_HINT = "expected detections of frcnn eval, COCO results or a folder of comp4_det_*.txt"
@@ -67,6 +67,7 @@ class DetectionLog:
         self._file: TextIOWrapper | None = None
         if not path.exists():
             return
+        read_header(path)  # a pipe or a device is no log
         if _ends_in_header(path, header.line().encode()):
             os.truncate(path, 0)
             return
@@ -131,7 +132,7 @@ def read_header(path: Path) -> Header | None:
         DataError: the file cannot be read.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             line = file.readline(_MAX_LINE_BYTES)
     except OSError as error:
         raise DataError(f"cannot read {path}: {reason(error)}", FORMATS_HINT) from None
@@ -147,6 +148,11 @@ def _parse_header(line: bytes) -> Header | None:
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
     if not isinstance(source, dict) or not isinstance(classes, list):
+        return None
+    if (
+        unfit_class_name(classes) is not None
+        or not len(set(classes)) == len(classes) <= MAX_CLASSES
+    ):
         return None
     return Header(tuple(map(str, classes)), source)
 

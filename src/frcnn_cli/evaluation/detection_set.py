@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -19,6 +18,7 @@ from ..proposers.cache import METHOD_FILE, ProposalSource
 from ..proposers.method import Method
 from ..proposers.registry import PROPOSERS
 from ..runtime.paths import WEIGHTS_SUFFIX, proposals_dir
+from ..runtime.safe_read import read_json
 from ..structures import Detections, Proposals
 from .compare import Comparison, compare
 from .detect_dataset import detect_all, known_detections
@@ -192,9 +192,9 @@ def proposals_by_digest(digest: object) -> ProposalSource | None:
 def _cached_method(folder: Path) -> Method | None:
     """The method of a folder of the cache; it cannot compute further proposals."""
     try:
-        content = json.loads((folder / METHOD_FILE).read_text(encoding="utf-8"))
+        content = read_json(folder / METHOD_FILE, "remove the folder")
         name, settings = str(content["name"]), dict(content["settings"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (DataError, ValueError, KeyError, TypeError):
         return None
 
     def propose(image: NDArray[np.uint8]) -> Proposals:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import printable
+from ..errors import DataError, printable
 from ..runtime.files import PART
 from ..runtime.locks import Locks
+from ..runtime.safe_read import read_json
 from .cache import METHOD_FILE, SUFFIX, decode
 from .registry import FILE, PROPOSERS
 
@@ -100,7 +100,7 @@ def _entries(folder: Path) -> list[Path]:
 
 def _method_name(folder: Path) -> str:
     try:
-        method = json.loads((folder / METHOD_FILE).read_text(encoding="utf-8"))
+        method = read_json(folder / METHOD_FILE, "remove the folder")
         return printable(str(method["name"]))[:80]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (DataError, KeyError, TypeError):
         return folder.name.rsplit("-", 1)[0]  # early versions wrote no METHOD_FILE

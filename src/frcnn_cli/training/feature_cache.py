@@ -6,6 +6,7 @@ Features are stored in half precision, which takes half the space at a relative 
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,16 @@ from torch.nn import functional as F
 
 from ..config import MIN_SIDE
 from ..data.transforms import Normalizer
+from ..errors import DataError
 from ..models.region_network import RegionNetwork
+from ..proposers.exchange.numpy_archive import ArchiveError, read_npy
 from ..runtime.files import write_atomically
+from ..runtime.safe_read import read_bytes
 from ..structures import Batch
+
+_PROBE = 256  # pixels; side of an image that tells the channels and the stride of the features
+_MORE_CELLS = 3  # that padding may add to a side
+_HEADER_BYTES = 2**12  # of a file
 
 
 class FeatureCache:
@@ -34,6 +42,9 @@ class FeatureCache:
     def __init__(self, folder: Path, network: RegionNetwork, normalize: Normalizer) -> None:
         self.folder, self.device, self._normalize = folder, network.device, normalize
         self.frozen, self.trained = network.split_features()
+        with torch.no_grad():
+            maps = self.frozen(torch.zeros(1, 3, _PROBE, _PROBE, device=self.device))
+        self._channels, self._stride = maps.shape[1], round(_PROBE / maps.shape[2])
 
     def __call__(self, batch: Batch, entries: NDArray[np.intp]) -> Tensor:
         """Features [B, C, H, W] of a batch of B images.
@@ -58,11 +69,10 @@ class FeatureCache:
     def _frozen_features(self, batch: Batch, slot: int, file_name: str) -> Tensor:
         """Features [C, H, W] of one image, from its file or computed and written there."""
         path = self.folder / file_name
-        try:
-            return torch.from_numpy(np.load(path, allow_pickle=False)).float()
-        except (OSError, ValueError, EOFError):
-            pass  # not written yet, or damaged
         height, width = (max(side, MIN_SIDE) for side in batch.sizes[slot])
+        stored = self._stored(path, (height, width))
+        if stored is not None:
+            return torch.from_numpy(stored.astype(np.float32))
         image = batch.images[slot : slot + 1, :, :height, :width]
         features = self.frozen(self._normalize(image, batch.sizes[slot : slot + 1]))[0]
         array = features.to("cpu", torch.float16).numpy()
@@ -73,3 +83,21 @@ class FeatureCache:
 
         write_atomically(path, write)
         return torch.from_numpy(array).float()
+
+    def _stored(self, path: Path, size: tuple[int, int]) -> NDArray[np.float16] | None:
+        """The features in a file; None if it is not written yet, or cannot be those of an image.
+
+        Args:
+            size: (height, width) of the image.
+        """
+        cells = self._channels, *(side // self._stride + _MORE_CELLS for side in size)
+        try:
+            content = read_bytes(path, "", _HEADER_BYTES + 2 * math.prod(cells))
+            array: NDArray[np.float16] = read_npy(content)
+        except (DataError, ArchiveError):
+            return None
+        fits = array.dtype == np.float16 and array.ndim == 3 and array.shape[0] == self._channels
+        if not fits or not np.isfinite(array).all():
+            return None
+        off = (abs(n - s / self._stride) for n, s in zip(array.shape[1:], size, strict=True))
+        return array if max(off) <= _MORE_CELLS else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import importlib.util
+import io
 import math
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from statistics import fmean
 from typing import Any
 
 from ..runtime.files import write_atomically, write_text
-from ..runtime.safe_read import MAX_TEXT_BYTES, read_bytes, read_text
+from ..runtime.safe_read import MAX_TEXT_BYTES, read_bytes
 from ..runtime.svg import Series, axis, line_chart
 
 METRICS_FILE = "metrics.csv"
@@ -87,15 +88,22 @@ class MetricsLog:
         self.folder, self.keep = folder, keep
 
     def __enter__(self) -> MetricsLog:
-        rows = [row for row in read_rows(self.folder / METRICS_FILE) if row[0] <= self.keep]
-        kept = [[int(row[0]), *(f"{value:.6g}" for value in row[1:])] for row in rows]
+        rows = {  # by iteration, so that a damaged file does not make every later step slow
+            int(row[0]): row
+            for row in read_rows(self.folder / METRICS_FILE, len(COLUMNS))
+            if 1 <= row[0] <= self.keep
+        }
+        kept = [[at, *(f"{value:.6g}" for value in row[1:])] for at, row in rows.items()]
         path = self.folder / METRICS_FILE
         write_atomically(path, lambda part: _write_rows(part, [COLUMNS, *kept]))
         self._file = path.open("a", newline="")
         self._csv = csv.writer(self._file)
-        self._validations = [
-            row for row in read_rows(self.folder / VALIDATION_FILE) if row[0] <= self.keep
-        ]
+        validations = {
+            int(row[0]): row
+            for row in read_rows(self.folder / VALIDATION_FILE, 2)
+            if 1 <= row[0] <= self.keep
+        }
+        self._validations = list(validations.values())
         self._events: Any = None
         if importlib.util.find_spec("tensorboard") is not None:
             from torch.utils.tensorboard import SummaryWriter
@@ -194,7 +202,10 @@ def read_class_rows(folder: Path) -> list[tuple[int, dict[str, float]]]:
     path = folder / CLASSES_FILE
     if not path.exists():
         return []
-    lines = list(csv.reader(read_text(path, "remove the file").split("\n")))
+    text = read_bytes(path, "remove the file", MAX_TEXT_BYTES).decode("utf-8", "replace")
+    lines: list[list[str]] = []
+    with contextlib.suppress(csv.Error):  # a damaged file is begun anew
+        lines = [*csv.reader(io.StringIO(text, newline=""))]
     rows = []
     for line in lines[1:]:
         with contextlib.suppress(ValueError):
@@ -204,24 +215,28 @@ def read_class_rows(folder: Path) -> list[tuple[int, dict[str, float]]]:
     return rows
 
 
-def read_rows(path: Path) -> list[list[float]]:
+def read_rows(path: Path, columns: int | None = None) -> list[list[float]]:
     """The rows of numbers in a CSV file with a header.
 
     A missing file has no rows. Rows that were cut off when a process was killed, and others that
     are not finite numbers, are left out.
 
+    Args:
+        columns: that a row has; None for as many as the header.
     Raises:
         DataError: the file cannot be read.
     """
     if not path.exists():
         return []
     content = read_bytes(path, "remove the file", MAX_TEXT_BYTES).decode("utf-8", "replace")
-    lines = [line.split(",") for line in content.splitlines()]
+    lines = content.splitlines()
+    commas = lines[0].count(",") if columns is None and lines else (columns or 1) - 1
     rows = []
     for line in lines[1:]:
-        with contextlib.suppress(ValueError):
-            rows.append([float(cell) for cell in line])
-    return [row for row in rows if len(row) == len(lines[0]) and all(map(math.isfinite, row))]
+        if line.count(",") == commas:
+            with contextlib.suppress(ValueError):
+                rows.append([float(cell) for cell in line.split(",")])
+    return [row for row in rows if all(map(math.isfinite, row))]
 
 
 def smooth_curve(rows: Sequence[Sequence[float]], column: int) -> list[tuple[float, float]]:

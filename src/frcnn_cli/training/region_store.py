@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ..errors import DataError, FrcnnError, reason
 from ..runtime.files import write_text
+from ..runtime.safe_read import read_json
 
 INDEX_FILE, BOXES_FILE, FEATURES_FILE = "index.json", "boxes.f32", "features.f16"
 _CHUNK = 8192  # rows that are turned into float32 together
@@ -114,14 +115,14 @@ class RegionStore:
     def _known_counts(self) -> list[int]:
         """The number of regions of each image of the index; none where it is of other features."""
         try:
-            index = json.loads((self.folder / INDEX_FILE).read_text())
+            index = read_json(self.folder / INDEX_FILE, "remove the folder")
             counts = [int(count) for count in index["regions"]]
             whole = all(
                 (self.folder / name).stat().st_size >= size
                 for name, size in self._sizes(sum(counts)).items()
             )
             same = index["identity"] == json.loads(json.dumps(self._identity))
-        except (OSError, ValueError, TypeError, KeyError):
+        except (DataError, OSError, ValueError, TypeError, KeyError, OverflowError):
             return []
         return counts if whole and same and min(counts, default=0) >= 0 else []
 

@@ -15,10 +15,12 @@ import torch
 from .. import __version__
 from ..errors import DataError
 from ..runtime.files import write_bytes, write_text
+from ..runtime.safe_read import read_text
 from .state import STATE_FILE
 
 SETTINGS_FILE = "config.toml"
 ENVIRONMENT_FILE = "environment.json"
+_MAX_SETTINGS_BYTES = 2**14
 
 
 def create(folder: Path) -> Path:
@@ -56,8 +58,8 @@ def latest(parent: Path) -> Path:
 def read_settings(folder: Path) -> dict[str, object]:
     """The settings in the folder of a run; empty if they cannot be read."""
     try:
-        return tomllib.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return tomllib.loads(read_text(folder / SETTINGS_FILE, "remove it", _MAX_SETTINGS_BYTES))
+    except (DataError, ValueError, RecursionError):
         return {}
 
 

@@ -7,8 +7,10 @@ on, or begins again with the same result.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -18,13 +20,14 @@ from typing import Any
 from ..checkpoints.weights import WeightsHeader, load_weights, save_weights
 from ..config import DetectConfig, TrainConfig, TrainRuntimeConfig
 from ..data.dataset import Dataset
-from ..errors import ConfigError, FrcnnError
+from ..errors import ConfigError, DataError, FrcnnError
 from ..inference.detector import Detector
 from ..models.region_network import RegionNetwork
 from ..proposers.cache import ProposalSource
 from ..runtime.files import size_text, write_text
 from ..runtime.paths import WEIGHTS_FILE
 from ..runtime.progress import Progress, silent
+from ..runtime.safe_read import number, read_json
 from .box_regressors import fold_box_regressors, train_box_regressors
 from .interruption import InterruptedRun
 from .region_features import store_features
@@ -206,10 +209,11 @@ class StageLog:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / STAGES_FILE
-        try:
-            self._entries: dict[str, dict[str, Any]] = json.loads(self._path.read_text())
-        except (OSError, ValueError):
-            self._entries = {}
+        self._entries: dict[str, dict[str, Any]] = {}
+        with contextlib.suppress(DataError):  # not written yet, or damaged
+            entries = read_json(self._path, "remove the file")
+            if isinstance(entries, dict) and all(map(_is_entry, entries.values())):
+                self._entries = entries
 
     def is_done(self, name: str, done_with: str) -> bool:
         """Whether a stage has been done with fine-tuned weights of this digest."""
@@ -237,6 +241,12 @@ class StageLog:
             StageReport(name, self._entries[name]["seconds"], self._entries[name]["bytes"])
             for name in done
         ]
+
+
+def _is_entry(value: object) -> bool:
+    return isinstance(value, dict) and not any(
+        math.isnan(number(value.get(key))) for key in ("seconds", "bytes")
+    )
 
 
 def finetune_seconds(folder: Path) -> float:

@@ -151,11 +151,31 @@ def restore(learner: Learner, state: dict[str, Any]) -> None:
             "the data set or its proposals have changed since the run began", RESUME_HINT
         )
     try:
+        if not all(tensor.is_floating_point() for tensor in state["model"].values()):
+            raise TypeError("a weight is no fraction")
         learner.network.load_state_dict(state["model"])
-        learner.optimizer.load_state_dict(state["optimizer"])
+        _restore_optimizer(learner.optimizer, state["optimizer"])
         if learner.average is not None:
             learner.average.restore(state.get("average") or {})
     except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
         message = f"the state is of another network: {reason(error)}"
         raise DataError(message, RESUME_HINT) from None
     learner.iteration = state["iteration"]
+
+
+def _restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Put what an optimiser kept of each parameter into another one, whose settings stay.
+
+    Raises:
+        ValueError: it cannot have kept this. Other exceptions of torch.
+    """
+    own = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, settings in zip(optimizer.param_groups, own, strict=True):
+        group.update(settings)
+    for parameter, kept in optimizer.state.items():
+        for name, value in kept.items():
+            if not isinstance(value, Tensor) or value.shape not in (parameter.shape, ()):
+                raise ValueError(f"{name} has not the shape of its parameter")
+            if not torch.isfinite(value).all():
+                raise ValueError(f"{name} is not finite")

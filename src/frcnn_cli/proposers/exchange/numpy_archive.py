@@ -16,6 +16,8 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from ...errors import reason
+
 _MAX_HEADER = 10_000  # bytes
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # which numpy writes
 
@@ -45,6 +47,18 @@ def read_arrays(content: bytes, names: Sequence[str], most: int) -> dict[str, ND
                 arrays[name] = _read_array(member, name, most)
             most -= arrays[name].nbytes
     return arrays
+
+
+def read_npy(content: bytes) -> NDArray[Any]:
+    """The array in a .npy file.
+
+    Raises:
+        ArchiveError: it is of objects, or damaged.
+    """
+    try:
+        return _read_array(io.BytesIO(content), "array", len(content))
+    except Exception as error:  # of many types
+        raise ArchiveError(f"it cannot be read: {reason(error)}") from None
 
 
 def _read_array(member: IO[bytes], name: str, most: int) -> NDArray[Any]:
