@@ -1,8 +1,10 @@
+import os
+
 import numpy as np
 import pytest
 
 from frcnn_cli.proposers import cache_admin
-from frcnn_cli.proposers.cache import ProposalSource
+from frcnn_cli.proposers.cache import METHOD_FILE, ProposalSource
 from frcnn_cli.proposers.method import Method
 from frcnn_cli.proposers.registry import PROPOSERS, from_file
 from frcnn_cli.structures import Proposals
@@ -86,3 +88,16 @@ def test_clean_keeps_every_sound_entry(cache):
     assert cache_admin.clean_up(cache, []) == (0, 0)
     assert cache_admin.status(cache) == before
     assert not all(each.current for each in before)
+
+
+@pytest.mark.parametrize("content", [None, b"[" * 100_000, b'{"name": 5', b"[1]", b"\xff\xfe"])
+def test_a_damaged_description_is_no_name(cache, content):
+    for path in cache.glob(f"*/{METHOD_FILE}"):
+        path.unlink()
+        if content is None:
+            os.mkfifo(path)  # it is not waited for
+        else:
+            path.write_bytes(content)
+    names = {each.name.partition(",")[0]: each.path.name for each in cache_admin.status(cache)}
+    assert names
+    assert all(path.startswith(f"{name}-") for name, path in names.items())
