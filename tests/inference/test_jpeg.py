@@ -36,11 +36,15 @@ def test_the_interval_of_the_widest_image_fits_its_field() -> None:
 
 def test_strips_are_drawn_like_the_whole() -> None:
     image = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
-    boxes = np.array([[10, 5, 390, 295], [40, 60, 130, 140], [200, 0, 260, 20]], np.float32)
+    rng = np.random.default_rng(1)
+    corners = rng.uniform(0, 1, (30, 2)) * [300, 200]
+    boxes = np.concatenate([corners, corners + rng.uniform(5, 100, (30, 2))], axis=1)
     found = Detections(
-        boxes=boxes, scores=np.array([0.9, 0.8, 0.7], np.float32), labels=np.array([1, 2, 1]),
+        boxes=boxes.astype(np.float32),
+        scores=np.sort(rng.uniform(0, 1, 30)).astype(np.float32)[::-1].copy(),
+        labels=rng.integers(1, 3, 30),
         image_size=(300, 400),
-    )  # fmt: skip
+    )
     whole = np.asarray(draw(image, found, ("cat", "dog")))
     for rows in (7, 16, 299):
         strips = [np.asarray(each) for each in draw_strips(image, found, ("cat", "dog"), rows)]

@@ -43,13 +43,13 @@ def draw(image: NDArray[np.uint8], detections: Detections, classes: Sequence[str
 def draw_strips(
     image: NDArray[np.uint8], detections: Detections, classes: Sequence[str], rows: int
 ) -> Iterator[Image.Image]:
-    """The parts of `draw`, each of so many rows, for an image of which a copy would be large.
-
-    Texts begin at whole pixels, so that their parts fit together.
-    """
+    """The parts of `draw`, each of so many rows, for an image of which a copy would be large."""
     labels = _labels_of(image, detections, classes)
     for top in range(0, len(image), rows):
-        yield labels.paint(image[top : top + rows], top)
+        # Pillow rounds towards 0, so what begins above a part would move by a pixel in it
+        begin = max(0, top - labels.height)
+        drawing = labels.paint(image[begin : top + rows], begin)
+        yield drawing.crop((0, top - begin, drawing.width, drawing.height))
 
 
 def _labels_of(image: NDArray[np.uint8], detections: Detections, classes: Sequence[str]) -> _Labels:
@@ -122,7 +122,13 @@ class _Labels:
             areas.append(_free_area(box, text_size, size[::-1], areas))
         return _Labels(boxes, labels, texts, areas, line, font)
 
-    def paint(self, image: NDArray[np.uint8], top: int | None = None) -> Image.Image:
+    @property
+    def height(self) -> int:
+        """Rows of the highest text, or of the lines of a box."""
+        texts = max((area[3] - area[1] for area in self.areas), default=0.0)
+        return math.ceil(texts) + 3 * self.line
+
+    def paint(self, image: NDArray[np.uint8], top: int = 0) -> Image.Image:
         """Draw on a copy of an image, or on a copy of the rows of one from `top` on."""
         drawing = Image.fromarray(image)
         canvas = ImageDraw.Draw(drawing)
@@ -145,11 +151,10 @@ def _text_box(text: str, font: Font) -> tuple[float, float, float, float]:
     return ImageDraw.Draw(Image.new("RGB", (1, 1))).textbbox((0, 0), text, font=font)
 
 
-def _lifted(box: Sequence[float], top: int | None) -> Area:
-    """A box in the rows of an image from `top` on, then in whole rows, since Pillow rounds towards
-    0; the box itself for None."""
+def _lifted(box: Sequence[float], top: int) -> Area:
+    """A box in the rows of an image from `top` on."""
     x1, y1, x2, y2 = box
-    return (x1, y1, x2, y2) if top is None else (x1, math.floor(y1) - top, x2, math.floor(y2) - top)
+    return x1, y1 - top, x2, y2 - top
 
 
 def _font(size: int, texts: Sequence[str]) -> Font:
