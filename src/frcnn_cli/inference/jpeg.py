@@ -11,7 +11,7 @@ from PIL import Image
 
 # Without subsampling of the colours, which would blur the lines of the boxes.
 JPEG_OPTIONS: dict[str, Any] = {"quality": 92, "subsampling": 0}
-_STRIP_PIXELS = 2**22
+_STRIP_PIXELS = 2**20
 _BLOCK = 8  # pixels; the side of what is encoded at once where colours are not subsampled
 _MAX_INTERVAL = 2**16 - 1  # blocks between two restart markers
 _FRAME, _SCAN, _END = 0xC0, 0xDA, b"\xff\xd9"  # markers
