@@ -109,7 +109,7 @@ def test_boxes_are_those_of_the_box_coder(weights) -> None:
     [
         "squeezenet1_1-voc07",
         pytest.param("efficientnet_lite0-voc07", marks=pytest.mark.slow),
-        pytest.param("vgg16-voc07", marks=pytest.mark.slow),
+        "vgg16-voc07",
     ],
 )
 def test_the_shipped_files(name: str, tmp_path: Path) -> None:
