@@ -44,7 +44,7 @@ def load(folder: Path, config: DetectConfig | None = None) -> Detector:
     """The default detector, with a cache of proposals in this folder."""
     source = ProposalSource(selective_search(), folder / "proposals")
     return Detector.load(
-        source=source,
+        proposals=source,
         config=config or DetectConfig(score_threshold=SHOWN_SCORE, precision="auto"),
         device="cpu",
     )
