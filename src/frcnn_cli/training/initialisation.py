@@ -189,7 +189,7 @@ def _from_detector(
     """The network of a detector, with the classes of the data.
 
     Where it knows none of these, its fully connected layers are new too: made for other objects,
-    and of low rank, they are worse than random ones. docs/training.md has the figures.
+    and of low rank, they were worse than random ones, or no better (docs/training.md).
     """
     if header.score_function == SVM:  # the loss is that of a softmax
         raise ConfigError(
