@@ -694,6 +694,19 @@ def convolution_weight_gradient(
     return result
 
 
+def depthwise_weight_gradient(x, gradient, kernel, stride, padding):
+    """The weights' gradient [C, k, k] of a depthwise convolution of x [B, C, H, W]."""
+    result = np.zeros((x.shape[1], kernel, kernel))
+    for image, channel, row, column in np.ndindex(gradient.shape):
+        for i in range(kernel):
+            for j in range(kernel):
+                y, z = row * stride + i - padding, column * stride + j - padding
+                if 0 <= y < x.shape[2] and 0 <= z < x.shape[3]:
+                    product = gradient[image, channel, row, column] * x[image, channel, y, z]
+                    result[channel, i, j] += product
+    return result
+
+
 def hardest(boxes, losses, count):
     """The RoIs of the largest loss; near-duplicates of one with a larger loss come last."""
     order = sorted(range(len(boxes)), key=lambda i: -losses[i])

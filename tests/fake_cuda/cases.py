@@ -40,7 +40,7 @@ from frcnn_cli.inference import profile
 from frcnn_cli.inference.detector import Detector
 from frcnn_cli.inference.result import Result
 from frcnn_cli.ops import roi_pool_gpu
-from frcnn_cli.ops.conv import depthwise_convolution
+from frcnn_cli.ops.depthwise import depthwise_convolution
 from frcnn_cli.proposers.cache import ProposalSource
 from frcnn_cli.proposers.registry import dense
 from frcnn_cli.training.metrics import StepMetrics

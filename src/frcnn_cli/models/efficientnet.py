@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..ops import fused_conv
-from ..ops.conv import depthwise_convolution
+from ..ops.depthwise import depthwise_convolution
 
 _EPSILON = 1e-3  # of the batch norms
 _STEM = 32  # channels
@@ -99,10 +99,7 @@ class Convolution(nn.Conv2d):
             )  # fmt: skip
         if strided:
             x = F.pad(x, (after - 1 + width % 2, after, after - 1 + height % 2, after))
-        if self.groups > 1 and x.device.type == "cuda":
-            x = depthwise_convolution(self, x)
-        else:
-            x = super().forward(x)
+        x = depthwise_convolution(self, x) if self.groups > 1 else super().forward(x)
         return F.relu6(x, inplace=True) if self.relu6 else x
 
 

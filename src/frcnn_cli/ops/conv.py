@@ -102,45 +102,6 @@ class Layers(nn.Sequential):
         return x
 
 
-def depthwise_convolution(layer: nn.Conv2d, x: Tensor) -> Tensor:
-    """A depthwise convolution on a GPU by torch's kernels instead of cuDNN's; under autocast in its
-    type.
-
-    cuDNN prepares itself for every new shape of the maps: in EfficientNet that takes seconds for an
-    image of a new size.
-    """
-    tensors: Any = (x, layer.weight, layer.bias)
-    if torch.is_autocast_enabled("cuda"):
-        tensors = [each.to(torch.get_autocast_dtype("cuda")) for each in tensors]
-    with torch.autocast("cuda", enabled=False):
-        return _DepthwiseConvolution.apply(*tensors, layer.stride, layer.padding, layer.groups)
-
-
-class _DepthwiseConvolution(torch.autograd.Function):
-    """A convolution without cuDNN in both directions."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, stride: Any, padding: Any, groups: int
-    ) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        ctx.settings = stride, padding, groups
-        with torch.backends.cudnn.flags(enabled=False):
-            return torch.conv2d(x, weight, bias, stride, padding, 1, groups)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
-        stride, padding, groups = ctx.settings
-        with torch.backends.cudnn.flags(enabled=False):
-            gradients = torch.ops.aten.convolution_backward(
-                gradient, x, weight, [len(weight)], stride, padding, (1, 1), False, (0, 0), groups,
-                ctx.needs_input_grad[:3],
-            )  # fmt: skip
-        return (*gradients, None, None, None)
-
-
 def _convolve_with_relu(layer: Conv2d, x: Tensor) -> Tensor:
     """A convolution, its bias and a ReLU in one on a GPU; under autocast in its type."""
     assert layer.bias is not None
