@@ -11,8 +11,9 @@ MADE := runs/weights
 demo: $(DEMO)
 	$(BIN)/frcnn detect $$($(BIN)/python examples/photographs.py) --out demo
 
+# A process for each core; one thread in each, so that they do not wait for each other.
 test: $(ALL)
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal
 
 test-all: $(ALL)
 	$(BIN)/pytest -m ""
