@@ -7,7 +7,7 @@ import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Set
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from ..errors import DataError
 from .file_types import SUFFIXES
@@ -79,8 +79,9 @@ def normalized(name: str) -> str:
 
 def bare_name(name: str) -> str:
     """The last part of a name without the ending of an image: train/a.jpg becomes a."""
-    last = PurePosixPath(normalized(name))
-    return last.stem if last.suffix in SUFFIXES else last.name
+    last = normalized(name).rstrip("/").rpartition("/")[2]
+    stem, suffix = os.path.splitext(last)
+    return stem if suffix in SUFFIXES else last
 
 
 def _words(name: str) -> set[str]:
@@ -132,6 +133,8 @@ class FileIndex:
             is_unique: whether no other name has this last part; else the folders must share a word.
         """
         found = self._alike.get(bare_name(name), [])
+        if not found:
+            return None
         if is_unique and len(found) == 1:
             return found[0]
         shared = [len(_words(each) & _words(name)) for each in found]
