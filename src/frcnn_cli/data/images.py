@@ -216,16 +216,17 @@ def _check_memory(file: Image.Image, name: object, size: int, scans: int) -> Non
     """Raise an ImageError for a picture whose decoding would take far more than its file.
 
     Args:
-        size: of the file, in bytes. scans: of a JPEG; of several, libjpeg keeps all coefficients.
+        size: of the file, in bytes.
+        scans: of a JPEG, as far as they are known; of several, libjpeg keeps all coefficients.
     """
     kind, each = file.format or "", _BYTES_PER_PIXEL.get(file.format or "", 4)
-    if scans > 1:
+    if scans > 1 or "progressive" in file.info:
         kind, each = "progressive JPEG", 4 + 2 * _samples(file)
     needed = math.ceil(file.width * file.height * each)
     if needed > max(_FREE_BYTES, _BYTES_PER_FILE_BYTE * size):
         raise ImageError(
-            f"{name} is too large for a {kind} of {size:,} bytes: "
-            f"{file.width}×{file.height} pixels take {needed >> 20} MiB",
+            f"{name} is too large: decoding {file.width}×{file.height} pixels of a {kind} takes "
+            f"{needed >> 20} MiB, and the file has only {size:,} bytes",
             "save it as a baseline JPEG, which takes less, or scale it down",
         )
 
@@ -285,8 +286,7 @@ def read_header(path: Path) -> Header:
         opened.seek(0)
         with _image_errors(path, head), Image.open(opened, formats=formats_for(head)) as file:
             _check_size(file, path)
-            scans = 2 if "progressive" in file.info else 1  # or more
-            _check_memory(file, path, os.fstat(opened.fileno()).st_size, scans)
+            _check_memory(file, path, os.fstat(opened.fileno()).st_size, scans=1)
             layout = Layout((file.height, file.width), read_orientation(file))
             end = 0
             if file.format == "TIFF":
