@@ -233,9 +233,9 @@ def _check_memory(file: Image.Image, name: object, size: int, scans: int) -> Non
 
 def _samples(file: Image.Image) -> float:
     """The number of values of a JPEG for a pixel: 3, or 1.5 with 4:2:0 subsampling."""
-    sides = [(row[1], row[2]) for row in getattr(file, "layer", ())]  # horizontal and vertical
-    most = max((h for h, _ in sides), default=1) * max((v for _, v in sides), default=1)
-    return sum(h * v for h, v in sides) / max(1, most)
+    factors: list[tuple[int, int]] = [row[1:3] for row in getattr(file, "layer", ())]
+    most = max((x for x, _ in factors), default=1) * max((y for _, y in factors), default=1)
+    return sum(x * y for x, y in factors) / max(1, most)
 
 
 class Layout(NamedTuple):

@@ -84,7 +84,7 @@ def read_frames(path: Path, stride: FrameStride) -> Iterator[tuple[int, NDArray[
             if not container.streams.video:
                 raise ImageError(f"{path} has no video stream", "expected a video")
             stream = container.streams.video[0]
-            if stream.codec_context is None:
+            if getattr(stream, "codec_context", None) is None:  # whatever its type says
                 raise ImageError(f"{path} is compressed in an unknown way", "save it as H.264")
             stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
             stream.thread_type = "AUTO"
