@@ -120,9 +120,9 @@ def test_ffmpeg_opens_nothing(tmp_path, monkeypatch) -> None:
     path, given = write_video(tmp_path / "a.mp4"), []
     opens = av.open
 
-    def spy(file, **options):
+    def spy(file, mode, **options):
         given.append((file, options))
-        return opens(file, **options)
+        return opens(file, mode, **options)
 
     monkeypatch.setattr(av, "open", spy)
     assert len(list(read_frames(path, EVERY))) == COUNT

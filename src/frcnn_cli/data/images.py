@@ -219,7 +219,8 @@ def _check_memory(file: Image.Image, name: object, size: int, scans: int) -> Non
         size: of the file, in bytes.
         scans: of a JPEG, as far as they are known; of several, libjpeg keeps all coefficients.
     """
-    kind, each = file.format or "", _BYTES_PER_PIXEL.get(file.format or "", 4)
+    kind = file.format or ""
+    each: float = _BYTES_PER_PIXEL.get(kind, 4)
     if scans > 1 or "progressive" in file.info:
         kind, each = "progressive JPEG", 4 + 2 * _samples(file)
     needed = math.ceil(file.width * file.height * each)

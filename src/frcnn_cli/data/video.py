@@ -80,7 +80,10 @@ def read_frames(path: Path, stride: FrameStride) -> Iterator[tuple[int, NDArray[
         ) from None
     next_time = 0.0  # seconds from the first frame
     try:
-        with open_regular(path) as file, av.open(_Nameless(file), options=_OPTIONS) as container:
+        with (
+            open_regular(path) as file,
+            av.open(_Nameless(file), "r", options=_OPTIONS) as container,
+        ):
             if not container.streams.video:
                 raise ImageError(f"{path} has no video stream", "expected a video")
             stream = container.streams.video[0]
