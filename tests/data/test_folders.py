@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from frcnn_cli.data import folders
 from frcnn_cli.data.folders import (
     FileIndex,
     count_endings,
@@ -53,6 +54,29 @@ def test_more_files_or_levels_than_are_looked_at(tmp_path: Path) -> None:
     touch(tmp_path, f"{'d/' * 51}e.jpg")
     with pytest.raises(DataError, match="51 levels of folders"):
         walk_files(tmp_path)
+
+
+def test_links_are_not_followed_in_circles(tmp_path: Path) -> None:
+    touch(tmp_path, "in/a.jpg")
+    (tmp_path / "in" / "again").symlink_to(tmp_path)
+    assert walk_files(tmp_path)[0] == [tmp_path / "in" / "a.jpg"]
+
+
+def test_folders_of_the_kernel_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(tmp_path, "proc/a.jpg", "home/proc/b.jpg")
+    assert len(walk_files(tmp_path)[0]) == 2
+    monkeypatch.setattr(folders, "_PSEUDO_FOLDERS", {str(tmp_path / "proc")})
+    assert walk_files(tmp_path)[0] == [tmp_path / "home" / "proc" / "b.jpg"]
+
+
+def test_a_long_walk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "a/1.jpg", "a/2.jpg", "b/3.jpg", "b/4.jpg", "c/5.jpg")
+    monkeypatch.setattr(folders, "_TOLD", 4)
+    notes: list[str] = []
+    walk_files(tmp_path, on_note=notes.append)
+    assert notes == [f"{tmp_path}: {count} files so far" for count in (5, 8)]
 
 
 def test_endings_are_counted() -> None:

@@ -437,6 +437,39 @@ def test_webp_has_a_limit_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
         images.decode(encode(image, "WEBP"), "a")
 
 
+@pytest.mark.parametrize(
+    ("format_name", "options", "bytes_a_pixel"),
+    [
+        ("JPEG", {}, 4),
+        ("JPEG", {"progressive": True}, 7),
+        ("JPEG", {"progressive": True, "subsampling": 0}, 10),
+        ("PNG", {}, 4),
+        ("TIFF", {"compression": "tiff_deflate"}, 8),
+        ("WEBP", {}, 17),
+    ],
+)
+def test_what_takes_far_more_than_its_file_is_not_decoded(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    format_name: str,
+    options: dict[str, object],
+    bytes_a_pixel: int,
+) -> None:
+    path, needed = tmp_path / "a", bytes_a_pixel * 80 * 160
+    path.write_bytes(encode(Image.new("RGB", (80, 160)), format_name, **options))
+    monkeypatch.setattr(images, "_BYTES_PER_FILE_BYTE", 1)
+    monkeypatch.setattr(images, "_FREE_BYTES", needed)
+    assert images.read_layout(path).stored_size == (160, 80)
+    assert images.decode(path.read_bytes(), "a").shape == (160, 80, 3)
+    monkeypatch.setattr(images, "_FREE_BYTES", needed - 1)
+    for read in (images.read_layout, lambda path: images.decode(path.read_bytes(), str(path))):
+        with pytest.raises(ImageError, match="too large: decoding 80×160 pixels of a") as error:
+            read(path)
+        assert "save it as a baseline JPEG" in error.value.hint
+    monkeypatch.setattr(images, "_BYTES_PER_FILE_BYTE", 10_000)  # photographs have larger files
+    assert images.decode(path.read_bytes(), "a").shape == (160, 80, 3)
+
+
 @pytest.mark.parametrize("mode", ["P", "LA", "RGB", "I;16"])
 def test_memory_of_a_large_picture(mode: str) -> None:
     content = encode(Image.new(mode, (4000, 4000)), "PNG")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import unicodedata
 from pathlib import Path
 
@@ -65,6 +66,27 @@ def test_two_names_for_one_file_are_refused(tmp_path: Path) -> None:
 def test_where_nothing_is_found_the_default_is_named(tmp_path: Path) -> None:
     paths, _ = locate_images(["a/1.jpg"], [tmp_path], tmp_path / "val")
     assert paths == [tmp_path / "val" / "a/1.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("form", "calls_a_name"), [("{}.jpg", 0), ("{}/b/c.jpg", 3), ("a/{}.jpg", 1)]
+)
+def test_files_that_are_not_there_are_looked_for_with_few_calls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str, calls_a_name: int
+) -> None:
+    """A list of 100,000 took half a minute: every name was asked for in every folder."""
+    touch(tmp_path, "images/a/1.png", "labels/1.txt")
+    calls = []
+    for function in ("isfile", "isdir", "exists"):
+        real = getattr(os.path, function)
+        monkeypatch.setattr(
+            os.path, function, lambda path, real=real: (calls.append(path), real(path))[1]
+        )
+    folders = [tmp_path / name for name in ("images", "labels", "", "none", "images/none")]
+    names = [form.format(f"x{number}") for number in range(500)]
+    paths, _ = locate_images(names, folders, folders[0], tmp_path)
+    assert paths == [tmp_path / "images" / name for name in names]
+    assert len(calls) <= calls_a_name * len(names) + 300  # for a sample of the names
 
 
 @pytest.mark.parametrize(

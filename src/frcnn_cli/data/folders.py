@@ -6,13 +6,15 @@ import os
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Set
-from pathlib import Path, PurePosixPath
+from collections.abc import Callable, Iterable, Set
+from pathlib import Path
 
 from ..errors import DataError
 from .file_types import SUFFIXES
 
 MAX_FILES, MAX_DEPTH = 3_000_000, 50  # below a folder; OpenImages has 1.9 million images
+_PSEUDO_FOLDERS = frozenset({"/proc", "/sys", "/dev"})  # what is in them are no files on a disk
+_TOLD = 250_000  # files, after each of which a user is told that there are more to look at
 _SYSTEM_NAMES = frozenset({"__macosx", "thumbs.db", "desktop.ini", "@eadir"})
 
 
@@ -30,21 +32,35 @@ def is_hidden(name: str) -> bool:
 
 
 def walk_files(
-    folder: Path, recursive: bool = True, limit: int = MAX_FILES
+    folder: Path,
+    recursive: bool = True,
+    limit: int = MAX_FILES,
+    on_note: Callable[[str], None] = lambda note: None,
 ) -> tuple[list[Path], int]:
     """The files below a folder, sorted, and the number of hidden files that are left out.
 
     Args:
-        recursive: look in the folders inside `folder` too, but not in hidden ones.
+        recursive: look in the folders inside `folder` too, but not in hidden ones, in those that
+            links lead to, nor from / in /proc, /sys and /dev.
         limit: number of files and folders that are looked at.
+        on_note: called with a sentence while very many are looked at.
     Raises:
         CrowdedFolderError: there are more, or folders in MAX_DEPTH others.
     """
     files: list[Path] = []
     hidden = seen = 0
     for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if recursive and not is_hidden(name)]
+        folders[:] = [
+            name
+            for name in folders
+            if recursive
+            and not is_hidden(name)
+            and os.path.join(parent, name) not in _PSEUDO_FOLDERS
+        ]
+        told = seen // _TOLD
         seen += len(names) + len(folders)
+        if seen // _TOLD > told:
+            on_note(f"{folder}: {seen:,} files so far")
         depth = parent[len(str(folder)) :].count(os.sep)
         if seen > limit or depth > MAX_DEPTH:
             many = f"more than {limit:,} files" if seen > limit else f"{depth} levels of folders"
@@ -79,8 +95,9 @@ def normalized(name: str) -> str:
 
 def bare_name(name: str) -> str:
     """The last part of a name without the ending of an image: train/a.jpg becomes a."""
-    last = PurePosixPath(normalized(name))
-    return last.stem if last.suffix in SUFFIXES else last.name
+    last = normalized(name).rstrip("/").rpartition("/")[2]
+    stem, suffix = os.path.splitext(last)
+    return stem if suffix in SUFFIXES else last
 
 
 def _words(name: str) -> set[str]:
@@ -132,6 +149,8 @@ class FileIndex:
             is_unique: whether no other name has this last part; else the folders must share a word.
         """
         found = self._alike.get(bare_name(name), [])
+        if not found:
+            return None
         if is_unique and len(found) == 1:
             return found[0]
         shared = [len(_words(each) & _words(name)) for each in found]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import struct
 import warnings
@@ -39,9 +40,14 @@ __all__ = [
 MAX_FILE_BYTES = 2**32  # more than any image of MAX_PIXELS has
 # A file of 20 KB may hold so many pixels of one colour; decoding takes 4 to 7 bytes for each.
 MAX_PIXELS = 2**26
+# What decoding may take, in bytes: as much as 4 for each of MAX_PIXELS; and for larger files, which
+# photographs of so many pixels are, a multiple of their size.
+_FREE_BYTES, _BYTES_PER_FILE_BYTE = 4 * MAX_PIXELS, 50
+# for each pixel, where it is more than 4: measured, HEIF's as AVIF's
+_BYTES_PER_PIXEL = {"WEBP": 17, "AVIF": 12, "HEIF": 12, "TIFF": 8}
 # of pictures that are not read, for messages
 _UNREAD_ENDINGS = (".jp2", ".heic", ".heif", ".avif", ".svg", ".psd", ".dcm", ".dng", ".nef")
-MAX_PIXELS_OF = {"WEBP": 2**25}  # whose decoder takes 16 bytes for each
+MAX_PIXELS_OF = {"WEBP": 2**25}
 MAX_SIDE = 2**17  # of images that are one pixel wide, every row takes as much as hundreds of pixels
 _MAX_SCANS = 20  # of a JPEG of MAX_PIXELS; smaller ones may have more
 _MCU_ROWS = 16  # rows of pixels that a JPEG stores together, at most
@@ -87,12 +93,12 @@ def _image_errors(name: object, head: bytes) -> Iterator[None]:
 
 def _advise_missing(path: Path) -> str:
     """What to do about a file that is not there."""
-    others = (path.with_suffix(ending) for ending in _UNREAD_ENDINGS if path.name)
-    other = next((each for each in others if os.path.isfile(each)), None)
-    if other is None:
+    stem = os.path.splitext(path)[0]  # a list may have 100,000 of them, and Path takes long
+    ending = next((each for each in _UNREAD_ENDINGS if os.path.isfile(stem + each)), None)
+    if ending is None:
         return "check the path"
-    advice = install_hint(other.suffix) or "convert them to JPEG or PNG"
-    return f"there are {other.suffix} files of these names: {advice}"
+    advice = install_hint(ending) or "convert them to JPEG or PNG"
+    return f"there are {ending} files of these names: {advice}"
 
 
 def decode(content: bytes, name: str) -> NDArray[np.uint8]:
@@ -130,8 +136,9 @@ def decode_cut(content: bytes, name: str) -> tuple[NDArray[np.uint8], bool]:
 def _decode(content: bytes, name: str) -> NDArray[np.uint8]:
     with Image.open(io.BytesIO(content), formats=formats_for(content[:HEAD_BYTES])) as file:
         _check_size(file, name)
-        if file.format in ("JPEG", "MPO"):
-            _check_scans(content, file.width * file.height, name)
+        scans = count_scans(content) if file.format in ("JPEG", "MPO") else 1
+        _check_scans(scans, file.width * file.height, name)
+        _check_memory(file, name, len(content), scans)
         return upright(file, name, consume=True)
 
 
@@ -197,13 +204,39 @@ def _check_size(file: Image.Image, name: object) -> None:
         )
 
 
-def _check_scans(content: bytes, pixels: int, name: str) -> None:
+def _check_scans(scans: int, pixels: int, name: str) -> None:
     """Raise an ImageError for a JPEG whose scans take minutes; usual ones have at most a dozen."""
-    scans = count_scans(content)
     if scans * pixels > _MAX_SCANS * MAX_PIXELS:
         raise ImageError(
             f"{name} is stored in {scans:,} scans of {pixels:,} pixels", "save it again as a JPEG"
         )
+
+
+def _check_memory(file: Image.Image, name: object, size: int, scans: int) -> None:
+    """Raise an ImageError for a picture whose decoding would take far more than its file.
+
+    Args:
+        size: of the file, in bytes.
+        scans: of a JPEG, as far as they are known; of several, libjpeg keeps all coefficients.
+    """
+    kind = file.format or ""
+    each: float = _BYTES_PER_PIXEL.get(kind, 4)
+    if scans > 1 or "progressive" in file.info:
+        kind, each = "progressive JPEG", 4 + 2 * _samples(file)
+    needed = math.ceil(file.width * file.height * each)
+    if needed > max(_FREE_BYTES, _BYTES_PER_FILE_BYTE * size):
+        raise ImageError(
+            f"{name} is too large: decoding {file.width}×{file.height} pixels of a {kind} takes "
+            f"{needed >> 20} MiB, and the file has only {size:,} bytes",
+            "save it as a baseline JPEG, which takes less, or scale it down",
+        )
+
+
+def _samples(file: Image.Image) -> float:
+    """The number of values of a JPEG for a pixel: 3, or 1.5 with 4:2:0 subsampling."""
+    factors: list[tuple[int, int]] = [row[1:3] for row in getattr(file, "layer", ())]
+    most = max((x for x, _ in factors), default=1) * max((y for _, y in factors), default=1)
+    return sum(x * y for x, y in factors) / max(1, most)
 
 
 class Layout(NamedTuple):
@@ -254,6 +287,7 @@ def read_header(path: Path) -> Header:
         opened.seek(0)
         with _image_errors(path, head), Image.open(opened, formats=formats_for(head)) as file:
             _check_size(file, path)
+            _check_memory(file, path, os.fstat(opened.fileno()).st_size, scans=1)
             layout = Layout((file.height, file.width), read_orientation(file))
             end = 0
             if file.format == "TIFF":

@@ -21,55 +21,100 @@ _MAX_DROPPED = 8  # leading folders of a name that may be missing here
 
 
 class ImageLocator:
-    """Finds files below some folders; remembers the folders that it has listed."""
+    """Finds files below some folders.
+
+    A folder is listed when the first file is missing in it. From then on, a name that is not in the
+    listing costs no call of the system, as long lists of files that are not there would.
+    """
 
     def __init__(self, folders: Iterable[Path]) -> None:
         self.folders = tuple(dict.fromkeys(folders))
-        self._listings: dict[Path, dict[str, list[Path]]] = {}
-        self._exist: dict[tuple[Path, tuple[str, ...]], bool] = {}
+        self._present = [str(folder) for folder in self.folders if folder.is_dir()]
+        self._listings: dict[str, dict[str, list[Path]]] = {}
 
     def find(self, name: str) -> Path | None:
         """The file of that name in the first folder that has it; None if there is none.
 
         A name that is not there is tried again without its leading folders, one by one.
         """
-        if Path(name).is_absolute() and os.path.isfile(name):
+        if os.path.isabs(name) and os.path.isfile(name):
             return Path(name)
-        parts = _parts(name)
-        for dropped in range(min(len(parts), _MAX_DROPPED + 1)):
-            for folder in self.folders:
-                if not self._is_folder(folder, parts[dropped:-1]):
-                    continue
-                if (path := self.existing(folder.joinpath(*parts[dropped:]))) is not None:
+        *folders, file = _parts(name)
+        keys = _keys(file)
+        for dropped in range(min(len(folders), _MAX_DROPPED) + 1):
+            for present in self._present:
+                folder = self._folder_below(present, folders[dropped:])
+                if folder is not None and (path := self._in_folder(folder, file, keys)) is not None:
                     return path
         return None
 
-    def _is_folder(self, folder: Path, parts: tuple[str, ...]) -> bool:
-        """Whether there is this folder; remembered, since there may be a name for each image."""
-        if (folder, parts) not in self._exist:
-            self._exist[folder, parts] = folder.joinpath(*parts).is_dir()
-        return self._exist[folder, parts]
+    def _folder_below(self, folder: str, parts: Sequence[str]) -> str | None:
+        """The path of a folder below one that is there; None if there is none."""
+        for part in parts:
+            if normalized(part) not in self._listing(folder):
+                return None
+            folder = os.path.join(folder, part)
+        return folder if not parts or os.path.isdir(folder) else None
 
-    def existing(self, path: Path) -> Path | None:
+    def existing(self, path: str) -> Path | None:
         """The path, or a file in its folder whose name differs in capitals, the form of accents or
         the ending; None if there is none, or more than one."""
-        if os.path.isfile(path):  # unlike Path.is_file also for names that are too long
-            return path
-        listing = self._listing(path.parent)
-        same = listing.get(normalized(path.name)) or listing.get(f"{normalized(path.name)}.*", [])
-        if not same and path.suffix.lower() in SUFFIXES:  # it was saved in another format
-            same = listing.get(f"{normalized(path.stem)}.*", [])
+        folder, file = os.path.split(path)
+        return self._in_folder(folder, file, _keys(file))
+
+    def _in_folder(self, folder: str, file: str, keys: Sequence[str]) -> Path | None:
+        """See `existing`.
+
+        Args:
+            keys: from `_keys`.
+        """
+        path = os.path.join(folder, file)
+        if folder not in self._listings and os.path.isfile(path):
+            return Path(path)
+        listing = self._listing(folder)
+        found = [key for key in keys if key in listing]
+        if not found:
+            return None
+        if os.path.isfile(path):
+            return Path(path)
+        same = next(filter(None, map(listing.__getitem__, found)), [])
         return same[0] if len(same) == 1 else None
 
-    def _listing(self, folder: Path) -> dict[str, list[Path]]:
+    def is_file(self, path: str) -> bool:
+        """Whether there is this very file."""
+        folder, name = os.path.split(path)
+        if folder in self._listings and normalized(name) not in self._listings[folder]:
+            return False
+        return os.path.isfile(path)  # unlike Path.is_file also for names that are too long
+
+    def _listing(self, folder: str) -> dict[str, list[Path]]:
+        """The images in a folder by normalised name, and by the name without ending and with /*.
+
+        Other files and folders are there with an empty list.
+        """
         if folder not in self._listings:
             listing: dict[str, list[Path]] = defaultdict(list)
-            for path in sorted(folder.iterdir()) if os.path.isdir(folder) else ():
-                if path.suffix.lower() in SUFFIXES and not is_hidden(path.name):
-                    listing[normalized(path.name)].append(path)
-                    listing[f"{normalized(path.stem)}.*"].append(path)
+            for each in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
+                name = normalized(each)
+                own = listing[name]
+                if (stem := _stem(name)) != name and not is_hidden(each):
+                    own.append(Path(folder, each))
+                    listing[f"{stem}/*"].append(own[-1])
             self._listings[folder] = dict(listing)
         return self._listings[folder]
+
+
+def _keys(name: str) -> tuple[str, ...]:
+    """The keys of a listing under which a file may be: with its name, with any ending, and, if it
+    has the ending of an image, with another one."""
+    name = normalized(name)
+    return tuple(dict.fromkeys((name, f"{name}/*", f"{_stem(name)}/*")))
+
+
+def _stem(name: str) -> str:
+    """A normalised name without the ending of an image; the name itself if it has none."""
+    stem, suffix = os.path.splitext(name)
+    return stem if suffix in SUFFIXES else name
 
 
 def local_name(name: str) -> str:
@@ -120,20 +165,20 @@ def locate_images(
     best = (0, 0, default)  # negative number of files, dropped folders, folder
     for dropped in range(min(depth, _MAX_DROPPED + 1)):
         for folder in locator.folders:
-            tried = (_below(folder, name, dropped) for name in sample)
+            tried = (_below(locator, folder, name, dropped) for name in sample)
             count = sum(locator.existing(path) is not None for path in tried)
             if count > -best[0]:
                 best = (-count, dropped, folder)
     found, dropped, folder = best
     everywhere = FileIndex(root, SUFFIXES) if root is not None and not found else None
-    counts = Counter(map(bare_name, names))
+    counts = Counter(map(bare_name, names)) if everywhere is not None else Counter()
     paths = []
     for name in names:
-        path = locator.existing(_below(folder, name, dropped)) or locator.find(name)
+        path = locator.existing(_below(locator, folder, name, dropped)) or locator.find(name)
         if path is None and everywhere is not None:
             alike = everywhere.find_alike("/".join(_parts(name)), counts[bare_name(name)] == 1)
             path = everywhere.find(alike) if alike else None
-        paths.append(path or _below(folder, name, 0))
+        paths.append(path or Path(_below(locator, folder, name, 0)))
     _check_unique(names, paths)
     if everywhere is not None and os.path.isfile(paths[0]):
         return paths, (f"{names[0]} is {paths[0]}, and the others likewise",)
@@ -152,14 +197,15 @@ def _check_unique(names: Sequence[str], paths: Sequence[Path]) -> None:
             )
 
 
-def _below(folder: Path, name: str, dropped: int) -> Path:
-    if os.path.isfile(folder / name):  # a \ may be a part of the name
-        return folder / name
+def _below(locator: ImageLocator, folder: Path, name: str, dropped: int) -> str:
+    path = os.path.join(folder, name)
+    if (dropped or "\\" in name) and locator.is_file(path):  # a \ may be a part of the name
+        return path
     parts = _parts(name)
-    return folder.joinpath(*parts[min(dropped, len(parts) - 1) :])
+    return os.path.join(folder, *parts[min(dropped, len(parts) - 1) :])
 
 
 def _parts(name: str) -> tuple[str, ...]:
     """The folders and the file of a name that is written with / or \\, without . and .. ."""
-    parts = PurePosixPath(name.replace("\\", "/")).parts
-    return tuple(part for part in parts if part not in ("/", ".", "..")) or (name,)
+    parts = name.replace("\\", "/").split("/")
+    return tuple(part for part in parts if part not in ("", ".", "..")) or (name,)

@@ -98,7 +98,7 @@ def find_files(
 def _list_folder(
     folder: Path, suffixes: Set[str], recursive: bool, on_note: Callable[[str], None]
 ) -> list[Path]:
-    everything, hidden = walk_files(folder, recursive)
+    everything, hidden = walk_files(folder, recursive, on_note=on_note)
     files = [path for path in everything if path.suffix.lower() in suffixes]
     others = [path for path in everything if path.suffix.lower() not in suffixes]
     skipped = _skipped(others)

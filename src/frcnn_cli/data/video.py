@@ -5,21 +5,35 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ConfigError, ImageError, reason
+from ..runtime.safe_read import open_regular
 
 SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv"})
-MAX_PIXELS = 10_000 * 10_000  # of a frame
+MAX_PIXELS = 2**25  # of a frame: 8K has 33.2 million; a decoder keeps several of them
 _TOLERANCE = 1e-6  # seconds, for times that rounding put just before a multiple of the stride
-# Playlists and lists of files are left out, because they can open other files and addresses.
+# FFmpeg reads the file that is open already, and gets no name and no protocol to open another with.
+# Playlists and lists of files, which name others, are no formats here.
 _OPTIONS = {
-    "protocol_whitelist": "file",
+    "protocol_whitelist": "none",
     "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,asf",
+    "max_pixels": str(MAX_PIXELS),
+    "max_streams": "100",
 }
+
+
+class _Nameless:
+    """An open file without its name, from which FFmpeg would guess the format."""
+
+    name = ""
+
+    def __init__(self, file: BufferedReader) -> None:
+        self.read, self.seek, self.tell = file.read, file.seek, file.tell
 
 
 @dataclass(frozen=True)
@@ -66,10 +80,16 @@ def read_frames(path: Path, stride: FrameStride) -> Iterator[tuple[int, NDArray[
         ) from None
     next_time = 0.0  # seconds from the first frame
     try:
-        with av.open(str(path), options=_OPTIONS) as container:
+        with (
+            open_regular(path) as file,
+            av.open(_Nameless(file), "r", options=_OPTIONS) as container,
+        ):
             if not container.streams.video:
                 raise ImageError(f"{path} has no video stream", "expected a video")
             stream = container.streams.video[0]
+            if getattr(stream, "codec_context", None) is None:  # whatever its type says
+                raise ImageError(f"{path} is compressed in an unknown way", "save it as H.264")
+            stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
             stream.thread_type = "AUTO"
             rate = float(stream.average_rate or 25)
             start: float | None = None
@@ -83,12 +103,14 @@ def read_frames(path: Path, stride: FrameStride) -> Iterator[tuple[int, NDArray[
                         continue
                     passed = math.floor((time - start + _TOLERANCE) / stride.seconds)
                     next_time = (passed + 1) * stride.seconds
-                if frame.width * frame.height > MAX_PIXELS:
-                    raise ImageError(f"{path} is too large", "scale it down first")
                 pixels = frame.to_ndarray(format="rgb24")
                 yield index, np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
-    except (av.FFmpegError, OSError, ValueError) as error:
+            if start is None:
+                raise ImageError(f"{path} has no frames", "expected a video")
+    except (av.FFmpegError, OSError, ValueError, ArithmeticError) as error:
+        said = reason(error).removesuffix(": ''")  # the name that FFmpeg does not know
         raise ImageError(
-            f"{path} cannot be read as a video: {reason(error)}",
-            "expected MP4, MOV, MKV, WebM, AVI, MPEG or WMV",
+            f"{path} cannot be read as a video: {said}",
+            "expected MP4, MOV, MKV, WebM, AVI, MPEG or WMV with frames of at most "
+            f"{MAX_PIXELS:,} pixels",
         ) from None

@@ -180,7 +180,7 @@ class _ImageLists:
         plain = place.parent / line.replace("\\", "/")
         if not plain.name:
             raise DataError(f"{place} lists {line}, which is no image", HINT)
-        if os.path.isfile(plain):
+        if locator.is_file(str(plain)):
             return plain
         found = locator.find(line)
         if found is None:
