@@ -1,7 +1,7 @@
 """The backbones that a detector can be built on.
 
 Their parameters are named as in torchvision, so its ImageNet weights load as they are. All but the
-last ones are written out here, since importing torchvision takes longer than detecting in an image.
+last four are written out here, since importing torchvision takes longer than detecting in an image.
 """
 
 from __future__ import annotations
@@ -289,7 +289,12 @@ _SPECS = (
         pooled_size=6,
         fc_layers={"fc6": 1024, "fc7": 1024},
         layers={
-            "stem": 0, "stage1": 1, "stage2": 2, "stage3": 4, "stage4": 7, "stage5": 11,
+            "stem": 0,
+            "stage1": 1,
+            "stage2": 2,
+            "stage3": 4,
+            "stage4": 7,
+            "stage5": 11,
             "stage6": 13,
         },
         first_trained="stage3",
@@ -310,7 +315,7 @@ _SPECS = (
         imagenet_weights="ConvNeXt_Tiny_Weights.IMAGENET1K_V1",
         from_imagenet=_from_torchvision(torchvision_models.convnext_tiny),
     ),
-)  # fmt: skip
+)
 # Models of timm are backbones too, without a row: see `backbone_spec`.
 BACKBONES: dict[str, BackboneSpec] = {spec.name: spec for spec in _SPECS}
 

@@ -221,7 +221,7 @@ def _chain(maps: _Maps, example: Tensor, last: int) -> _Chain | None:
         for child in _children(maps.model):
             hook = child.register_forward_hook(lambda *call: calls.append(call), with_kwargs=True)
             stack.callback(hook.remove)
-        found = dict(enumerate(_Maps(maps.model, range(last + 1)).maps(example)))
+        found = dict(enumerate(_Maps(maps.model, [*range(last + 1)]).maps(example)))
     x = example
     for _, inputs, options, output in calls:
         if options or len(inputs) != 1 or inputs[0] is not x:
