@@ -139,7 +139,8 @@ class TrainConfig:
     """Training; the defaults are the recipe `paper`, the paper's as its reference code has it."""
 
     backbone: str = setting(
-        "squeezenet1_1", "Convolutional network [default: squeezenet1_1, or that of --weights]"
+        "squeezenet1_1",
+        "Convolutional network, or timm:NAME [default: squeezenet1_1, or that of --weights]",
     )
     detector: str = setting(
         "fast_rcnn",

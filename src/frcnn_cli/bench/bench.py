@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import BenchConfig, check
-from ..errors import unknown_name
-from ..models.backbones import BACKBONES
+from ..models.backbones import backbone_spec
 from ..proposers.cache import ProposalSource
 from ..proposers.registry import selective_search
 from ..runtime.device import pick_device, pick_precision
@@ -101,8 +100,7 @@ def bench(config: BenchConfig, cache: Path, progress: Progress = silent) -> Benc
         ConfigError: a setting is out of range, no such backbone, or scikit-image is missing.
     """
     check(config)
-    if config.backbone not in BACKBONES:
-        raise unknown_name("backbone", config.backbone, BACKBONES)
+    backbone_spec(config.backbone)  # raises an error if there is none
     device = pick_device(config.device)
     with progress("proposing", 1, "times") as advance:
         pictures = photographs(config.images, config.max_proposals)

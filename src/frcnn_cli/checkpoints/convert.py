@@ -118,8 +118,9 @@ def _fitting_backbone(file: Path, state: Mapping[str, Tensor]) -> str:
     for name, spec in BACKBONES.items():
         with torch.device("meta"):
             expected = spec.features().state_dict()
-        for prefix in (spec.key_prefix, "features."):
-            shapes = {key: state[prefix + key].shape for key in expected if prefix + key in state}
+            converted = spec.from_imagenet(state) if spec.from_imagenet else {}
+        for prefix, given in ((spec.key_prefix, state), ("features.", {**state, **converted})):
+            shapes = {key: given[prefix + key].shape for key in expected if prefix + key in given}
             if shapes == {key: value.shape for key, value in expected.items()}:
                 return name
     raise WeightsError(

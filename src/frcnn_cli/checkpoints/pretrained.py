@@ -13,6 +13,7 @@ from torch import Tensor
 from ..errors import ConfigError, WeightsError, reason
 from ..models.backbones import CAFFE_PIXELS, TORCHVISION_PIXELS
 from ..models.region_network import RegionNetwork
+from ..models.timm_models import imagenet_state, is_timm_name
 from ..runtime.pickles import PickleError
 from ..structures import PixelStatistics
 from .torch_file import read_torch_file
@@ -34,7 +35,7 @@ def start_from_imagenet(
     """Fill a new network with ImageNet weights.
 
     Args:
-        file: a state dict; None downloads torchvision's; RANDOM leaves the network as it is.
+        file: a state dict; None downloads one; RANDOM leaves the network as it is.
         pixels: key of PIXELS, the input that `file` expects; None for Caffe's, which the
             paper's initial weights expect.
     Returns:
@@ -46,14 +47,16 @@ def start_from_imagenet(
     """
     spec = network.backbone
     if file is None and pixels is not None:
-        raise ConfigError("--pixels goes with --init", "torchvision's own weights need no --pixels")
+        raise ConfigError(
+            "--pixels goes with --init", "weights that are downloaded need no --pixels"
+        )
     if file == RANDOM:
         return PIXELS[pixels] if pixels else spec.pixels, [], RANDOM_WEIGHTS
     if file is None and spec.imagenet_package is not None:
         file = file_in_package(spec.imagenet_package)
     if file is not None:
         state = load_state_dict(file)
-        filled = initialise(network, spec.from_imagenet(state) if spec.from_imagenet else state)
+        filled = initialise(network, state)
         usual = spec.pixels if spec.from_imagenet else PIXELS["caffe"]
         used = PIXELS[pixels] if pixels else usual
         return used, filled, _description(file.name, network, filled)
@@ -91,11 +94,13 @@ def file_in_package(name: str) -> Path:
 
 
 def download_imagenet(name: str) -> dict[str, Tensor]:
-    """Torchvision's weights of that name, downloaded unless they are in its cache.
+    """Weights of that name of torchvision, or of timm, downloaded unless they are in its cache.
 
     Raises:
         WeightsError: they cannot be downloaded.
     """
+    if is_timm_name(name):
+        return imagenet_state(name)
     from torch.hub import get_dir
     from torchvision.models import get_weight
 
@@ -159,13 +164,15 @@ def initialise(network: RegionNetwork, state: Mapping[str, Tensor]) -> list[str]
     region operator.
 
     Args:
-        state: tensors by torchvision's names.
+        state: tensors by the names of the library that the backbone's weights come from.
     Returns:
         The names of the fully connected layers that were filled.
     Raises:
         WeightsError: a tensor of the convolutions is missing or of another shape.
     """
     spec = network.backbone
+    if spec.from_imagenet is not None:
+        state = spec.from_imagenet(state)
     own = network.features.state_dict()
     features = {key: state.get(spec.key_prefix + key) for key in own}
     for key, tensor in own.items():

@@ -28,6 +28,7 @@ from ..models.backbones import BACKBONES
 from ..models.detectors import DEFAULT_DETECTOR, DETECTORS, DetectorSpec, build_network
 from ..models.region_network import SCORE_FUNCTIONS, RegionNetwork
 from ..models.region_operators import REGION_OPERATORS
+from ..models.timm_models import is_timm_name
 from ..models.warp import Warp
 from ..runtime.files import write_atomically
 from ..runtime.safe_read import open_regular
@@ -50,7 +51,7 @@ VAL_SHARE_KEY = "val_share"
 class WeightsHeader:
     """Describes the network of a weights file, its input and its origin."""
 
-    backbone: str  # key of BACKBONES
+    backbone: str  # key of BACKBONES, or "timm:" and the name of a model of timm
     classes: tuple[str, ...]  # K names, label 1 first
     pixels: PixelStatistics
     scale: int  # pixels of the shorter side in training
@@ -117,12 +118,13 @@ def load_weights(path: Path) -> tuple[RegionNetwork, WeightsHeader]:
     """
     with _opened(path) as file:
         header = _parse_header(path, file.metadata())
-        with _NoInitialisation():
-            network = build_network(header.backbone, len(header.classes), header.detector_spec)
-            network.set_ranks(header.ranks)
-            network.set_prefilter(header.prefilter)
         names = {_network_key(key): key for key in file.keys()}  # noqa: SIM118
         shapes = {key: tuple(file.get_slice(name).get_shape()) for key, name in names.items()}
+        if is_timm_name(header.backbone):
+            with torch.device("meta"):  # before memory is taken for models as large as timm's
+                _check_shapes(path, _empty_network(header), shapes)
+        with _NoInitialisation():
+            network = _empty_network(header)
         _check_shapes(path, network, shapes)
         # copied, since the file may change while the network is used
         tensors = {
@@ -132,6 +134,13 @@ def load_weights(path: Path) -> tuple[RegionNetwork, WeightsHeader]:
     if not all(map(_is_finite, tensors.values())):
         raise WeightsError(f"{path} holds NaN or infinite weights", "train again")
     return network.eval(), header
+
+
+def _empty_network(header: WeightsHeader) -> RegionNetwork:
+    network = build_network(header.backbone, len(header.classes), header.detector_spec)
+    network.set_ranks(header.ranks)
+    network.set_prefilter(header.prefilter)
+    return network
 
 
 def read_header(path: Path) -> WeightsHeader:
@@ -234,8 +243,9 @@ def _parse_header(path: Path, metadata: Mapping[str, str] | None) -> WeightsHead
         valid = False
     if not valid:
         raise WeightsError(f"{path} has no header of frcnn: weights of another program?", _HINT)
+    timm = [header.backbone] if is_timm_name(header.backbone) else []  # timm says if it has it
     for part, name, known in (
-        ("backbone", header.backbone, BACKBONES),
+        ("backbone", header.backbone, [*BACKBONES, *timm]),
         ("region operator", header.region_operator, REGION_OPERATORS),
         ("score function", header.score_function, SCORE_FUNCTIONS),
     ):
@@ -298,7 +308,13 @@ class _NoInitialisation(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         init = nn.init
-        if function in (init.kaiming_uniform_, init.uniform_, init.normal_, Tensor.normal_):
+        if function in (
+            init.kaiming_uniform_,
+            init.uniform_,
+            init.normal_,
+            Tensor.normal_,
+            Tensor.uniform_,
+        ):
             return kwargs["tensor"] if "tensor" in kwargs else args[0]
         return function(*args, **kwargs)
 

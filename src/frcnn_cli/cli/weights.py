@@ -145,10 +145,10 @@ def import_file(
     from ..checkpoints.pretrained import PIXELS
     from ..config import MAX_SIDE
     from ..errors import unknown_name
-    from ..models.backbones import BACKBONES
+    from ..models.backbones import backbone_spec
 
-    if backbone is not None and backbone not in BACKBONES:
-        raise unknown_name("backbone", backbone, BACKBONES)
+    if backbone is not None:
+        backbone_spec(backbone)  # raises an error if there is none
     if pixels is not None and pixels not in PIXELS:
         raise unknown_name("pixels", pixels, PIXELS)
     if not scale <= max_size <= MAX_SIDE:

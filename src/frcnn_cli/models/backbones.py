@@ -1,7 +1,7 @@
 """The backbones that a detector can be built on.
 
 Their parameters are named as in torchvision, so its ImageNet weights load as they are. All but the
-ResNets are written out here, since importing torchvision takes longer than detecting in an image.
+last four are written out here, since importing torchvision takes longer than detecting in an image.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from ..errors import unknown_name
 from ..ops.conv import Conv2d, Layers, MaxPool2d, conv_relu
 from ..structures import PixelStatistics
-from . import efficientnet
+from . import efficientnet, timm_models, torchvision_models
+from .stages import ConvertedModel
 
 TORCHVISION_PIXELS = PixelStatistics((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 CAFFE_PIXELS = PixelStatistics((122.7717, 115.9465, 102.9801), (1.0, 1.0, 1.0))
@@ -33,7 +34,8 @@ class BackboneSpec:
     fc_layers: Mapping[str, int]  # name of each layer of the box head -> number of its outputs
     layers: Mapping[str, int]  # name of a group of convolutions -> its first module in `features`
     first_trained: str  # the first of `layers` that is trained; the layers before it are frozen
-    imagenet_weights: str | None  # their name in torchvision; None where torchvision has none
+    # their name in torchvision, or that of a model of timm; None where torchvision has none
+    imagenet_weights: str | None
     pixels: PixelStatistics  # the normalisation that the ImageNet weights expect
     key_prefix: str = "features."  # of the convolutions' names in a file of ImageNet weights
     # Layers in a file of ImageNet weights that initialise the first of `fc_layers`, in order; the
@@ -186,6 +188,40 @@ def _efficientnet_lite_spec(number: int, width: float, depth: float) -> Backbone
     )
 
 
+def _from_torchvision(
+    build: Callable[[], ConvertedModel],
+) -> Callable[[Mapping[str, Tensor]], dict[str, Tensor]]:
+    def convert(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        with torch.device("meta"):  # only the names are needed
+            model = build()
+        return model.from_imagenet(state)
+
+    return convert
+
+
+def _timm_spec(name: str) -> BackboneSpec:
+    """A model of timm as a backbone.
+
+    Raises:
+        ConfigError: see `timm_model`.
+    """
+    with torch.device("meta"):  # without the time and the memory for its weights
+        model = timm_models.timm_model(name)
+    return BackboneSpec(
+        name=name,
+        features=lambda: timm_models.timm_model(name).converted.features,
+        channels=model.channels,
+        stride=timm_models.STRIDE,
+        pooled_size=6,
+        fc_layers={"fc6": 1024, "fc7": 1024},
+        layers=model.layers,
+        first_trained=model.first_trained,
+        pixels=model.pixels,
+        imagenet_weights=name,
+        from_imagenet=model.from_imagenet,
+    )
+
+
 _SPECS = (
     # the paper's network S
     BackboneSpec(
@@ -245,16 +281,53 @@ _SPECS = (
     _efficientnet_lite_spec(2, width=1.1, depth=1.2),
     _resnet_spec(18, channels=256, weights="ResNet18_Weights.IMAGENET1K_V1"),
     _resnet_spec(50, channels=1024, weights="ResNet50_Weights.IMAGENET1K_V2"),
+    BackboneSpec(
+        name="mobilenet_v3_large",
+        features=lambda: torchvision_models.mobilenet_v3_large().features,
+        channels=112 + 160,
+        stride=16,
+        pooled_size=6,
+        fc_layers={"fc6": 1024, "fc7": 1024},
+        layers={
+            "stem": 0,
+            "stage1": 1,
+            "stage2": 2,
+            "stage3": 4,
+            "stage4": 7,
+            "stage5": 11,
+            "stage6": 13,
+        },
+        first_trained="stage3",
+        pixels=TORCHVISION_PIXELS,
+        imagenet_weights="MobileNet_V3_Large_Weights.IMAGENET1K_V2",
+        from_imagenet=_from_torchvision(torchvision_models.mobilenet_v3_large),
+    ),
+    BackboneSpec(
+        name="convnext_tiny",
+        features=lambda: torchvision_models.convnext_tiny().features,
+        channels=384 + 768,
+        stride=16,
+        pooled_size=6,
+        fc_layers={"fc6": 1024, "fc7": 1024},
+        layers={"stem": 0, "stage1": 1, "stage2": 2, "stage3": 4, "stage4": 6},
+        first_trained="stage2",
+        pixels=TORCHVISION_PIXELS,
+        imagenet_weights="ConvNeXt_Tiny_Weights.IMAGENET1K_V1",
+        from_imagenet=_from_torchvision(torchvision_models.convnext_tiny),
+    ),
 )
+# Models of timm are backbones too, without a row: see `backbone_spec`.
 BACKBONES: dict[str, BackboneSpec] = {spec.name: spec for spec in _SPECS}
 
 
 def backbone_spec(name: str) -> BackboneSpec:
-    """The backbone of that name.
+    """The backbone of that name: a row of BACKBONES, or "timm:" and the name of a model of timm.
 
     Raises:
-        ConfigError: unknown name.
+        ConfigError: unknown name; timm is not installed, or its model cannot be a backbone.
     """
+    if name.startswith(timm_models.PREFIX):
+        return _timm_spec(name)
     if name not in BACKBONES:
         raise unknown_name("backbone", name, BACKBONES)
     return BACKBONES[name]

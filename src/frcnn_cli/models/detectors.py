@@ -51,7 +51,7 @@ def build_network(
     three: Fast R-CNN, section 2.3).
 
     Args:
-        backbone_name: key of BACKBONES.
+        backbone_name: of a `backbone_spec`.
         class_count: K, without the background.
         detector: key of DETECTORS, or the spec of a detector that is not registered.
     Raises:

@@ -13,12 +13,13 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..ops import fused_conv
 from ..ops.depthwise import depthwise_convolution
+from .folding import FixedNorm, fold_state
+from .stages import FineAndCoarse
 
 _EPSILON = 1e-3  # of the batch norms
 _STEM = 32  # channels
@@ -124,16 +125,6 @@ class InvertedResidual(nn.Module):
         return out + x if self.adds_input else out
 
 
-class FineAndCoarse(nn.Sequential):
-    """Layers that halve the map; their result is enlarged and put beside the map that came in."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """From [B, C, H, W] to [B, C + C', H, W]."""
-        coarse: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
-        coarse = F.interpolate(coarse, scale_factor=2.0, mode="nearest")
-        return torch.cat([x, coarse[:, :, : x.shape[2], : x.shape[3]]], dim=1)
-
-
 def _blocks(stages: list[_Stage]) -> Iterator[list[nn.Module]]:
     """The blocks of each stage."""
     inputs = _STEM
@@ -191,21 +182,11 @@ def from_imagenet(state: Mapping[str, Tensor], stages: list[_Stage]) -> dict[str
         ):
             block = f"_blocks.{number}."
             sources[f"features.{place}.{layer}"] = (block + conv, block + norm)
-    folded: dict[str, Tensor] = {}
-    for name, (conv, norm) in sources.items():
-        parts = [f"{conv}.weight", *(f"{norm}.{key}" for key in _NORM)]
-        if all(part in state for part in parts):
-            weight, *normal = (state[part].float() for part in parts)
-            folded[f"{name}.weight"], folded[f"{name}.bias"] = _fold(weight, *normal)
-    return folded
-
-
-_NORM = ("weight", "bias", "running_mean", "running_var")
-
-
-def _fold(
-    weight: Tensor, gain: Tensor, bias: Tensor, mean: Tensor, variance: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Weights and biases of a convolution that contains the batch norm after it."""
-    factor = gain / (variance + _EPSILON).sqrt()
-    return weight * factor[:, None, None, None], bias - mean * factor
+    norms = [FixedNorm(norm, _EPSILON, conv) for conv, norm in sources.values()]
+    folded = fold_state(state, norms)
+    return {
+        f"{name}.{part}": folded[f"{conv}.{part}"]
+        for name, (conv, _) in sources.items()
+        for part in ("weight", "bias")
+        if f"{conv}.{part}" in folded
+    }
