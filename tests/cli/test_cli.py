@@ -571,9 +571,11 @@ def test_emoji_in_a_path_can_be_resumed(init, voc_folder) -> None:
 
 def test_only_the_classes_asked_for(weights) -> None:
     write_image(Path("a.png"), size=(150, 100))
-    everything = json.loads(run(f"detect a.png -w {weights} --score 0.05 --json").stdout)[0]
+    everything = json.loads(
+        run(f"detect a.png -w {weights} --score 0.05 --top 1000 --json").stdout
+    )[0]
     some = json.loads(
-        run(f"detect a.png -w {weights} --score 0.05 --classes box,tile --json").stdout
+        run(f"detect a.png -w {weights} --score 0.05 --top 1000 --classes box,tile --json").stdout
     )[0]
     assert {each["label"] for each in everything["detections"]} == {"ball", "box", "tile"}
     assert some["detections"] == [
