@@ -164,3 +164,23 @@ def test_a_server_that_never_ends(monkeypatch, first: bytes, then: bytes) -> Non
         assert 0.4 < time.monotonic() - begun < 3
         stop.set()
         thread.join()
+
+
+def test_a_server_that_is_reached_after_the_deadline(monkeypatch) -> None:
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setattr(web, "TOTAL_SECONDS", 0.05)
+    monkeypatch.setattr(web, "SILENCE_SECONDS", 3)
+    create_connection = web.socket.create_connection
+
+    def slowly(*arguments, **options):
+        time.sleep(0.2)
+        return create_connection(*arguments, **options)
+
+    monkeypatch.setattr(web.socket, "create_connection", slowly)
+    begun = time.monotonic()
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        pytest.raises(ImageError, match=r"took longer than 0\.05 s"),
+    ):
+        web.fetch(f"http://127.0.0.1:{listener.getsockname()[1]}/a.png")
+    assert time.monotonic() - begun < 2

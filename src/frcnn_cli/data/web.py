@@ -105,6 +105,8 @@ class _Deadline:
         """`socket.create_connection` for a connection that ends at the deadline."""
         connection = socket.create_connection(*arguments, **options)
         self._copies.append(connection.dup())  # TLS takes over the original one
+        if self.passed:  # while it connected
+            self._end()
         return connection
 
     def _end(self) -> None:
