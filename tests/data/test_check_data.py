@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from frcnn_cli.data import inspection
+from frcnn_cli.data import csv_boxes, csv_table, inspection
 from frcnn_cli.data.annotation import Annotation
 from frcnn_cli.data.check_data import check_data
 from frcnn_cli.data.dataset import Dataset
 from frcnn_cli.data.inspection import FLAWS, inspect_dataset
-from frcnn_cli.data.registry import open_splits
+from frcnn_cli.data.registry import open_dataset, open_splits
 
 EMPTY: list = []
 
@@ -148,6 +148,28 @@ def test_all_splits_are_opened(voc_folder: Path) -> None:
     for path in lists.iterdir():
         path.unlink()
     assert [len(each) for each in open_splits(str(voc_folder))] == [6, 2]
+
+
+def test_a_table_without_splits_is_read_once(monkeypatch, tmp_path) -> None:
+    """A long one takes seconds."""
+    for index in range(10):
+        (tmp_path / f"{index}.png").write_bytes(encoded(index))
+    table = tmp_path / "boxes.csv"
+    rows = [f"{index}.png,1,2,30,40,cat" for index in range(10)]
+    table.write_text("\n".join(["image,x1,y1,x2,y2,label", *rows]))
+    read = []
+    monkeypatch.setattr(
+        csv_boxes, "read_table", lambda path: [read.append(path), csv_table.read_table(path)][1]
+    )
+    train, val = open_splits(str(table), val_share=0.3)
+    assert len(read) == 1
+    for opened in (train, val):
+        alone = open_dataset(str(table), split=opened.split, val_share=0.3)
+        assert (opened.ids, opened.classes, opened.notes) == (
+            alone.ids, alone.classes, alone.notes
+        )  # fmt: skip
+        assert opened.val_share == 0.3
+    assert (len(train), len(val)) == (7, 3)
 
 
 @pytest.mark.parametrize("pairs", [1, 7, 10**6])

@@ -333,6 +333,13 @@ def open_splits(
     Raises:
         ConfigError, DataError: see `open_dataset`.
     """
+    from .splits import ALL, hash_split
+
+    if not is_voc_challenge(name) and len(_split_names(name)) == 1:
+        with contextlib.suppress(SplitError):
+            whole = open_dataset(name, data, "all", on_message=on_message)
+            if whole.split == ALL:
+                return [hash_split(whole, part, val_share) for part in ("train", "val")]
     splits: list[Dataset] = []
     for split in ("train", "trainval", "val", "test"):
         if split == "trainval" and splits:
