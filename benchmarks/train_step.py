@@ -26,13 +26,14 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision.ops import roi_pool
 
-from frcnn_cli.config import TrainRuntimeConfig, recipe
+from frcnn_cli.config import TrainRuntimeConfig
 from frcnn_cli.data.registry import open_dataset
 from frcnn_cli.data.transforms import Normalizer
 from frcnn_cli.inference.profile import gemm_rate
 from frcnn_cli.models.region_network import RegionNetwork
 from frcnn_cli.proposers.cache import ProposalSource
 from frcnn_cli.proposers.registry import selective_search
+from frcnn_cli.recipes import recipe
 from frcnn_cli.runtime.device import keep_freed_memory
 from frcnn_cli.structures import Batch
 from frcnn_cli.training.batches import BatchMaker

@@ -10,7 +10,14 @@ import pytest
 import frcnn_cli
 
 ROOT = Path(frcnn_cli.__file__).parent
-BASE = {"structures", "config", "errors", "__version__"}  # which every room but ops may import
+BASE = {
+    "structures",
+    "config",
+    "recipes",
+    "settings",
+    "errors",
+    "__version__",
+}  # which every room but ops may import
 MAY_IMPORT: dict[str, set[str]] = {
     "ops": set(),
     "runtime": set(),
@@ -79,7 +86,7 @@ def test_sub_packages_are_looked_at() -> None:
     assert imported_rooms(Path("proposers/selective_search/search.py")) >= {"config", "proposers"}
 
 
-@pytest.mark.parametrize("name", ["config", "errors", "structures"])
+@pytest.mark.parametrize("name", ["config", "errors", "recipes", "settings", "structures"])
 def test_the_base_needs_neither_torch_nor_any_room(name: str) -> None:
     tree = ast.parse((ROOT / f"{name}.py").read_text(encoding="utf-8"))
     top = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]

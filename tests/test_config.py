@@ -4,7 +4,7 @@ from dataclasses import FrozenInstanceError, asdict, replace
 
 import pytest
 
-from frcnn_cli import config
+from frcnn_cli import recipes, settings
 from frcnn_cli.config import DetectConfig, TrainConfig
 from frcnn_cli.errors import ConfigError
 from frcnn_cli.models.detectors import DETECTORS
@@ -55,15 +55,15 @@ NOT_IN_THE_PAPER = {
 
 @pytest.mark.parametrize(("field", "value"), PAPER.items())
 def test_paper_recipe(field: str, value: object) -> None:
-    assert getattr(config.recipe("paper"), field) == value
+    assert getattr(recipes.recipe("paper"), field) == value
 
 
 def test_paper_recipe_has_no_other_fields() -> None:
-    assert asdict(config.recipe("paper")).keys() == PAPER.keys() | NOT_IN_THE_PAPER
+    assert asdict(recipes.recipe("paper")).keys() == PAPER.keys() | NOT_IN_THE_PAPER
 
 
 def test_learning_rate_drops_after_thirty_thousand_iterations() -> None:
-    paper = config.recipe("paper")
+    paper = recipes.recipe("paper")
     assert paper.lr_steps[0] * paper.iterations == 30_000
 
 
@@ -77,18 +77,18 @@ def test_learning_rate_drops_after_thirty_thousand_iterations() -> None:
     ],
 )
 def test_schedules_of_the_paper(data: str, iterations: int, drops: list[int]) -> None:
-    paper = config.recipe("paper", data)
+    paper = recipes.recipe("paper", data)
     assert paper.iterations == iterations
     assert [share * iterations for share in paper.lr_steps] == drops
-    assert config.recipe("modern", data) == config.recipe("modern")
+    assert recipes.recipe("modern", data) == recipes.recipe("modern")
 
 
 def test_paper_recipe_is_the_default() -> None:
-    assert config.recipe("paper") == TrainConfig()
+    assert recipes.recipe("paper") == TrainConfig()
 
 
 def test_sampling_of_the_modern_recipe_is_the_papers() -> None:
-    modern, paper = config.recipe("modern"), config.recipe("paper")
+    modern, paper = recipes.recipe("modern"), recipes.recipe("paper")
     assert modern != paper
     for field in ("images_per_batch", "rois_per_batch", "fg_fraction", "fg_threshold"):
         assert getattr(modern, field) == getattr(paper, field)
@@ -97,18 +97,18 @@ def test_sampling_of_the_modern_recipe_is_the_papers() -> None:
 @pytest.mark.parametrize("name", ["papr", "Modern", "x"])
 def test_unknown_recipe(name: str) -> None:
     with pytest.raises(ConfigError, match=f"unknown recipe '{name}'") as error:
-        config.recipe(name)
+        recipes.recipe(name)
     assert "paper, modern" in error.value.hint
 
 
 def test_settings_are_frozen() -> None:
     with pytest.raises(FrozenInstanceError):
-        config.recipe("paper").lr = 1.0  # type: ignore[misc]
+        recipes.recipe("paper").lr = 1.0  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("name", config.RECIPES)
+@pytest.mark.parametrize("name", recipes.RECIPES)
 def test_every_recipe_is_sound(name: str) -> None:
-    config.check(config.recipe(name))
+    settings.check(recipes.recipe(name))
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_every_recipe_is_sound(name: str) -> None:
 )
 def test_check_names_the_flag(changes: dict, flag: str) -> None:
     with pytest.raises(ConfigError, match=rf"--{flag} .*is out of range") as error:
-        config.check(replace(TrainConfig(), **changes))
+        settings.check(replace(TrainConfig(), **changes))
     assert error.value.hint.startswith("expected ")
 
 
@@ -152,7 +152,7 @@ def test_check_names_the_flag(changes: dict, flag: str) -> None:
     ],
 )
 def test_check_takes_the_limits(changes: dict) -> None:
-    config.check(replace(TrainConfig(), **changes))
+    settings.check(replace(TrainConfig(), **changes))
 
 
 def test_detection_caps() -> None:
@@ -180,7 +180,7 @@ def test_detection_caps() -> None:
     ],
 )
 def test_recipe_auto_is_the_papers_for_its_data(data: str, name: str) -> None:
-    assert config.recipe("auto", data) == config.recipe(name, data)
+    assert recipes.recipe("auto", data) == recipes.recipe(name, data)
 
 
 @pytest.mark.parametrize(
@@ -188,26 +188,26 @@ def test_recipe_auto_is_the_papers_for_its_data(data: str, name: str) -> None:
     [(1, 500), (50, 500), (160, 1600), (600, 6000), (2500, 6000), (5000, 12_000), (10**6, 240_000)],
 )
 def test_recipe_auto_lasts_as_long_as_the_images_need(images: int, iterations: int) -> None:
-    assert config.recipe("auto", "photos", images=images).iterations == iterations
-    assert config.recipe("auto", "voc2007", images=images).iterations == 40_000
-    assert config.recipe("modern", "photos", images=images) == config.recipe("modern")
+    assert recipes.recipe("auto", "photos", images=images).iterations == iterations
+    assert recipes.recipe("auto", "voc2007", images=images).iterations == 40_000
+    assert recipes.recipe("modern", "photos", images=images) == recipes.recipe("modern")
 
 
 def test_settings_of_a_detector_replace_the_recipes() -> None:
-    assert config.DETECTOR_SETTINGS.keys() <= DETECTORS.keys()
-    for name, own in config.DETECTOR_SETTINGS.items():
-        expected = {**asdict(config.recipe("paper")), "detector": name, **own}
-        assert asdict(config.recipe("paper", detector=name)) == expected
-        config.check(config.recipe("paper", detector=name))
+    assert recipes.DETECTOR_SETTINGS.keys() <= DETECTORS.keys()
+    for name, own in recipes.DETECTOR_SETTINGS.items():
+        expected = {**asdict(recipes.recipe("paper")), "detector": name, **own}
+        assert asdict(recipes.recipe("paper", detector=name)) == expected
+        settings.check(recipes.recipe("paper", detector=name))
 
 
 def test_sppnet_trains_the_fully_connected_layers_alone() -> None:
-    assert config.recipe("modern", detector="sppnet").train_from == "fc6"
+    assert recipes.recipe("modern", detector="sppnet").train_from == "fc6"
 
 
 def test_a_setting_has_at_most_so_many_values() -> None:
-    config.check(DetectConfig(scales=(60,) * config.MAX_VALUES))
+    settings.check(DetectConfig(scales=(60,) * settings.MAX_VALUES))
     with pytest.raises(ConfigError, match=r"60,… is out of range") as error:
-        config.check(DetectConfig(scales=(60,) * 4000))
+        settings.check(DetectConfig(scales=(60,) * 4000))
     assert error.value.hint == "expected at most 20 values"
     assert len(error.value.message) < 120

@@ -11,11 +11,12 @@ from pathlib import Path
 import torch
 
 from frcnn_cli.checkpoints.pretrained import RANDOM
-from frcnn_cli.config import TrainConfig, TrainRuntimeConfig, recipe
+from frcnn_cli.config import TrainConfig, TrainRuntimeConfig
 from frcnn_cli.data.dataset import Dataset
 from frcnn_cli.data.registry import open_dataset
 from frcnn_cli.proposers.cache import ProposalSource
 from frcnn_cli.proposers.registry import selective_search
+from frcnn_cli.recipes import recipe
 from frcnn_cli.training.initialisation import Initialisation
 from frcnn_cli.training.learner import Learner
 from frcnn_cli.training.setup import set_up

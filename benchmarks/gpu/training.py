@@ -9,10 +9,11 @@ from pathlib import Path
 from frcnn_cli import compress, train
 from frcnn_cli.checkpoints.pretrained import RANDOM
 from frcnn_cli.checkpoints.weights import load_weights
-from frcnn_cli.config import CompressConfig, DetectConfig, TrainRuntimeConfig, recipe
+from frcnn_cli.config import CompressConfig, DetectConfig, TrainRuntimeConfig
 from frcnn_cli.data.dataset import Dataset
 from frcnn_cli.evaluation.evaluate import evaluate
 from frcnn_cli.inference.detector import Detector
+from frcnn_cli.recipes import recipe
 from frcnn_cli.training.initialisation import Initialisation
 
 from .setting import Setting, threads

@@ -22,12 +22,13 @@ import torch
 from modern_recipe import add_inputs
 
 from frcnn_cli.checkpoints.weights import load_weights
-from frcnn_cli.config import DetectConfig, TrainRuntimeConfig, recipe
+from frcnn_cli.config import DetectConfig, TrainRuntimeConfig
 from frcnn_cli.data.registry import open_dataset
 from frcnn_cli.evaluation.evaluate import evaluate
 from frcnn_cli.inference.detector import Detector
 from frcnn_cli.proposers.cache import ProposalSource
 from frcnn_cli.proposers.registry import selective_search
+from frcnn_cli.recipes import recipe
 from frcnn_cli.runtime.device import keep_freed_memory
 from frcnn_cli.training.initialisation import Initialisation
 from frcnn_cli.training.train import train

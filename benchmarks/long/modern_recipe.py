@@ -18,10 +18,11 @@ from tempfile import TemporaryDirectory
 import torch
 
 from frcnn_cli.checkpoints.weights import load_weights
-from frcnn_cli.config import TrainConfig, TrainRuntimeConfig, recipe
+from frcnn_cli.config import TrainConfig, TrainRuntimeConfig
 from frcnn_cli.data.registry import open_dataset
 from frcnn_cli.proposers.cache import ProposalSource
 from frcnn_cli.proposers.registry import selective_search
+from frcnn_cli.recipes import recipe
 from frcnn_cli.runtime.device import keep_freed_memory
 from frcnn_cli.training.initialisation import Initialisation
 from frcnn_cli.training.metrics import StepMetrics

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .compression.compress import compress
-    from .config import CompressConfig, DetectConfig, TrainConfig, TrainRuntimeConfig, recipe
+    from .config import CompressConfig, DetectConfig, TrainConfig, TrainRuntimeConfig
     from .data.check_data import check_data
     from .data.registry import open_dataset, open_splits
     from .evaluation.evaluate import evaluate
     from .inference.detector import Detector
     from .inference.result import Result
     from .proposers.propose import propose
+    from .recipes import recipe
     from .training.initialisation import Initialisation
     from .training.train import train
 
@@ -43,7 +44,7 @@ _MODULES = {
     "open_dataset": "data.registry",
     "open_splits": "data.registry",
     "propose": "proposers.propose",
-    "recipe": "config",
+    "recipe": "recipes",
     "train": "training.train",
 }
 __all__ = [

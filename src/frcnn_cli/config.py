@@ -7,13 +7,12 @@ with the number of a section, and `code` is its reference implementation.
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Literal
 
-from .errors import ConfigError, unknown_name
+from .errors import ConfigError
+from .settings import COUNT, FRACTION, Range, Rule, check, setting
 
 # Pixels, of the input of a network; the convolutions of some backbones reduce smaller images to
 # nothing, and images are padded to the least.
@@ -24,79 +23,6 @@ VAL_SHARE = 0.2  # of the images of data without splits that are kept for valida
 Geometry = Literal["torch", "caffe"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 PRECISIONS: tuple[Precision, ...] = ("auto", "fp32", "bf16", "fp16")
-
-
-@dataclass(frozen=True)
-class Range:
-    """The interval of numbers that a setting may have; `str` gives it in words."""
-
-    low: float = -math.inf
-    high: float = math.inf
-    low_open: bool = False  # `low` itself is not allowed
-    high_open: bool = False
-
-    def __contains__(self, value: float) -> bool:
-        above = value > self.low if self.low_open else value >= self.low
-        below = value < self.high if self.high_open else value <= self.high
-        return above and below
-
-    def __str__(self) -> str:
-        parts = []
-        if self.low > -math.inf:
-            parts.append(f"{'above' if self.low_open else 'at least'} {self.low:g}")
-        if self.high < math.inf:
-            parts.append(f"{'below' if self.high_open else 'at most'} {self.high:g}")
-        return " and ".join(parts)
-
-
-MAX_VALUES = 20  # of a setting that has several numbers, such as scales: each is a pass
-FRACTION = Range(0, 1)
-POSITIVE = Range(0, low_open=True, high_open=True)  # and finite
-COUNT = Range(1)
-
-
-def setting(default: Any, help: str, within: Range | None = None, flag: str | None = None) -> Any:
-    """A field of a configuration.
-
-    Args:
-        help: the help text of its option.
-        within: the allowed numbers; for a tuple, those allowed for each element. A value of None
-            is always allowed.
-        flag: the name of its option, where that differs from the field's; "" for no option.
-    """
-    return field(default=default, metadata={"help": help, "within": within, "flag": flag})
-
-
-def flag_of(config: type, name: str) -> str:
-    """The option of a field, without the leading dashes; "" where it has none."""
-    own = next(each for each in fields(config) if each.name == name).metadata.get("flag")
-    return name.replace("_", "-") if own is None else own
-
-
-def check(config: Any) -> None:
-    """Check that the values of a configuration are in range and go together.
-
-    Raises:
-        ConfigError: a value is out of range, or does not go with another.
-    """
-    for each in fields(config):
-        value, within = getattr(config, each.name), each.metadata.get("within")
-        if within is None or value is None:
-            continue
-        if not all(one in within for one in (value if isinstance(value, tuple) else (value,))):
-            raise _out_of_range(config, each.name, str(within))
-        if isinstance(value, tuple) and len(value) > MAX_VALUES:
-            raise _out_of_range(config, each.name, f"at most {MAX_VALUES} values")
-    if isinstance(config, TrainConfig):
-        _check_training(config)
-
-
-def _out_of_range(config: Any, name: str, expected: str) -> ConfigError:
-    value, flag = getattr(config, name), flag_of(type(config), name)
-    values = value if isinstance(value, tuple) else (value,)
-    shown = [one if isinstance(one, str) else f"{one:g}" for one in values[:MAX_VALUES]]
-    text = ",".join([*shown, *(["…"] if len(values) > MAX_VALUES else [])])
-    return ConfigError(f"--{flag} {text} is out of range", f"expected {expected}")
 
 
 @dataclass(frozen=True)
@@ -287,127 +213,34 @@ class TrainConfig:
         """Weight of the box loss: 0 where ridge regression replaces the box layer afterwards."""
         return 0.0 if self.boxes == "ridge" else self.loc_weight
 
-
-def _check_training(config: TrainConfig) -> None:
-    """Check the rules that concern several settings."""
-    rules = [
-        (
-            config.rois_per_batch >= config.images_per_batch,
+    def rules(self) -> Iterator[Rule]:
+        """The rules that concern several settings."""
+        yield (
+            self.rois_per_batch >= self.images_per_batch,
             "rois_per_batch",
             "at least --images-per-batch, a RoI in each image",
-        ),
-        (
-            config.mined_rois == 0 or config.mined_rois >= config.rois_per_batch,
+        )
+        yield (
+            self.mined_rois == 0 or self.mined_rois >= self.rois_per_batch,
             "mined_rois",
             "0, or at least --rois-per-batch",
-        ),
-        (
-            bool(config.scales) and max(config.scales) <= config.max_size,
+        )
+        yield (
+            bool(self.scales) and max(self.scales) <= self.max_size,
             "scales",
             "from 1 to --max-size",
-        ),
-        (config.bg_low < config.bg_high, "bg_low", "less than --bg-high"),
-        (
-            config.boxes == "network" or not config.class_agnostic,
+        )
+        yield (self.bg_low < self.bg_high, "bg_low", "less than --bg-high")
+        yield (
+            self.boxes == "network" or not self.class_agnostic,
             "boxes",
             "network: --class-agnostic has no regressors of classes",
-        ),
-        (
-            config.lr_schedule == "step" or config.lr_steps == TrainConfig.lr_steps,
+        )
+        yield (
+            self.lr_schedule == "step" or self.lr_steps == TrainConfig.lr_steps,
             "lr_steps",
             "no steps: the rate of this recipe falls along a cosine",
-        ),
-    ]
-    for valid, name, expected in rules:
-        if not valid:
-            raise _out_of_range(config, name, expected)
-
-
-# The settings that the shipped weights were trained with; docs/training.md has the measurements.
-_MODERN = TrainConfig(
-    iterations=6000,
-    scales=(480,),
-    max_size=800,
-    optimizer="adamw",
-    lr=2e-4,
-    lr_schedule="cosine",
-    warmup=0.05,
-    weight_decay=0.01,
-    dropout=0.0,
-    bias_lr=1.0,
-    backbone_lr=0.3,
-    geometry="torch",
-)
-
-FINETUNE_LR = 1e-4  # of AdamW on the low-rank layers of a compressed network; half of modern's
-
-AUTO = "auto"  # the paper's recipe for the data of the paper, else modern's in fitting length
-RECIPES: dict[str, TrainConfig] = {AUTO: _MODERN, "paper": TrainConfig(), "modern": _MODERN}
-
-_IN_STAGES: dict[str, Any] = {"classifier": "svm", "boxes": "ridge", "geometry": "torch"}
-
-# Detector -> the settings in which its training differs from the recipe's.
-DETECTOR_SETTINGS: dict[str, dict[str, Any]] = {
-    # R-CNN 2.3: 32 positive and 96 background windows a batch, here of as many images as positive
-    # ones; windows without any overlap are background too; VOC's images are not scaled
-    "rcnn": {"images_per_batch": 32, "bg_low": 0.0, "scales": (375,), **_IN_STAGES},
-    "sppnet": {"train_from": "fc6", **_IN_STAGES},  # paper 1.1: the convolutions stay frozen
-}
-
-# Data set -> its iterations, and the fractions of them after which the rate falls, where these
-# differ from TrainConfig's (paper 5.3 and 5.6; the step for COCO is that of code).
-SCHEDULES: dict[str, tuple[int, tuple[float, ...]]] = {
-    "voc2007+voc2012": (60_000, (0.5,)),
-    "coco": (240_000, (5 / 6,)),
-}
-
-
-_OF_THE_PAPER = re.compile(r"voc20\d\d|coco:.*instances_\w+20\d\d\.json")
-
-
-def auto_iterations(images: int) -> int:
-    """The iterations of recipe auto: 20 epochs of a few hundred images, 5 of thousands.
-
-    The shipped networks were trained for 5 epochs of 2,500 images; a rule of thumb for others.
-    """
-    few, many = min(10 * images, _MODERN.iterations), round(2.4 * images)
-    return min(max(few, many, 500), 240_000)
-
-
-def is_papers(name: str, dataset: str) -> bool:
-    """Whether a recipe is the paper's, or stands for it with this data set."""
-    of_the_paper = all(map(_OF_THE_PAPER.fullmatch, dataset.split("+")))
-    return name == "paper" or (name == AUTO and of_the_paper)
-
-
-def recipe(
-    name: str,
-    dataset: str = "",
-    detector: str = TrainConfig.detector,
-    images: int | None = None,
-) -> TrainConfig:
-    """The settings of a recipe.
-
-    Args:
-        dataset: name of the training set; the paper's schedule depends on it (`SCHEDULES`), and
-            so does recipe auto.
-        detector: what is to be trained; see `DETECTOR_SETTINGS`.
-        images: of the training set; the length of recipe auto depends on it.
-    Raises:
-        ConfigError: there is no recipe of that name.
-    """
-    if name not in RECIPES:
-        raise unknown_name("recipe", name, RECIPES)
-    name = "paper" if is_papers(name, dataset) else name
-    own = DETECTOR_SETTINGS.get(detector, {})
-    settings = replace(RECIPES[name], detector=detector, **own)
-    if name == AUTO and images is not None:
-        return replace(settings, iterations=auto_iterations(images))
-    trained_on = "+".join(sorted(dataset.partition(":")[0].split("+")))
-    if name == "paper" and trained_on in SCHEDULES:
-        iterations, steps = SCHEDULES[trained_on]
-        return replace(settings, iterations=iterations, lr_steps=steps)
-    return settings
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

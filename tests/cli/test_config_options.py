@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 
 from frcnn_cli.cli.app import app
 from frcnn_cli.cli.config_options import FromConfig, options_of, parse_list
-from frcnn_cli.config import DetectConfig, TrainConfig, TrainRuntimeConfig, flag_of, setting
+from frcnn_cli.config import DetectConfig, TrainConfig, TrainRuntimeConfig
 from frcnn_cli.errors import ConfigError
+from frcnn_cli.settings import flag_of, setting
 
 
 def options(command: str) -> dict[str, typer.core.TyperOption]:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import reference
-from frcnn_cli.config import DetectConfig, recipe
+from frcnn_cli.config import DetectConfig
 from frcnn_cli.data.collate import collate, preprocess
 from frcnn_cli.data.registry import open_dataset
 from frcnn_cli.models.backbones import BACKBONES
@@ -20,6 +20,7 @@ from frcnn_cli.models.postprocess import postprocess
 from frcnn_cli.ops import boxes as box_ops
 from frcnn_cli.ops.roi_cells import bin_limits
 from frcnn_cli.proposers.registry import selective_search
+from frcnn_cli.recipes import recipe
 from frcnn_cli.structures import GroundTruth, HeadOutput, Proposals, Sample
 from frcnn_cli.training.roi_sampling import SamplingConfig, sample_targets
 from frcnn_cli.training.target_normalization import DeltaStatistics

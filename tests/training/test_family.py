@@ -12,7 +12,7 @@ import torch
 from frcnn_cli.checkpoints.weights import load_weights, read_header
 from frcnn_cli.compression import cost
 from frcnn_cli.compression.compress import compress
-from frcnn_cli.config import CompressConfig, DetectConfig, TrainConfig, TrainRuntimeConfig, recipe
+from frcnn_cli.config import CompressConfig, DetectConfig, TrainConfig, TrainRuntimeConfig
 from frcnn_cli.data.sources import as_source
 from frcnn_cli.data.voc import load_voc
 from frcnn_cli.errors import ConfigError
@@ -22,6 +22,7 @@ from frcnn_cli.inference.profile import profile
 from frcnn_cli.models.detectors import DETECTORS
 from frcnn_cli.models.warp import Warp
 from frcnn_cli.proposers.registry import proposal_source
+from frcnn_cli.recipes import recipe
 from frcnn_cli.training.initialisation import Initialisation, continue_from
 from frcnn_cli.training.statistics import compute_statistics
 from frcnn_cli.training.train import TrainResult, train

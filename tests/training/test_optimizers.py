@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from frcnn_cli.config import recipe
 from frcnn_cli.models.detectors import build_network
+from frcnn_cli.recipes import recipe
 from frcnn_cli.training.optimizers import learning_rate, parameter_groups
 from tiny import NAME
 from tiny_training import CONFIG, make_trainer

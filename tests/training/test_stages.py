@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from frcnn_cli.checkpoints.weights import load_weights
-from frcnn_cli.config import DetectConfig, TrainConfig, TrainRuntimeConfig, recipe
+from frcnn_cli.config import DetectConfig, TrainConfig, TrainRuntimeConfig
 from frcnn_cli.data.voc import load_voc
 from frcnn_cli.errors import ConfigError, FrcnnError
 from frcnn_cli.inference.detector import Detector
 from frcnn_cli.models.detectors import DETECTORS
 from frcnn_cli.models.warp import Warp
 from frcnn_cli.ops.boxes import from_last_pixel
+from frcnn_cli.recipes import recipe
 from frcnn_cli.training import box_regressors, region_features, stages, svm
 from frcnn_cli.training.initialisation import Initialisation, continue_from
 from frcnn_cli.training.interruption import InterruptedRun

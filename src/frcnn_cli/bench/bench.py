@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..config import BenchConfig, check
+from ..config import BenchConfig
 from ..models.backbones import backbone_spec
 from ..proposers.cache import ProposalSource
 from ..proposers.registry import selective_search
 from ..runtime.device import pick_device, pick_precision
 from ..runtime.progress import Progress, silent
+from ..settings import check
 from .detection import DetectionTime, time_detection
 from .methods import LEVERS, METHODS, PAPER_SPEEDUPS, make_detector
 from .photographs import photographs

@@ -16,8 +16,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ..config import flag_of
 from ..errors import ConfigError
+from ..settings import flag_of
 
 
 @dataclass(frozen=True)

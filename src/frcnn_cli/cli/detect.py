@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..config import SHOWN_SCORE, DetectConfig, check
+from ..config import SHOWN_SCORE, DetectConfig
 from ..errors import ConfigError, DataError, FrcnnError, ImageError
+from ..settings import check
 from .config_options import FromConfig, options_of, parse_list
 from .console import ProgressLine, stderr
 from .detect_output import JsonLines, Table, show_profile

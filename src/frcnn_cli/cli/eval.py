@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ..config import DetectConfig, candidates_only, check
+from ..config import DetectConfig, candidates_only
 from ..data.registry import HELP
 from ..errors import ConfigError, FrcnnError
 from ..runtime.files import check_absent
+from ..settings import check
 from .config_options import FromConfig, options_of
 from .console import ProgressLine, dumps, say_error, stderr
 from .eval_tables import (

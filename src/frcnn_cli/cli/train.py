@@ -10,22 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperCommand
 
-from ..config import (
-    AUTO,
-    RECIPES,
-    VAL_SHARE,
-    TrainConfig,
-    TrainRuntimeConfig,
-    check,
-    flag_of,
-    is_papers,
-)
-from ..config import recipe as recipe_settings
+from ..config import VAL_SHARE, TrainConfig, TrainRuntimeConfig
 from ..data.registry import HELP, absolute_name, is_voc_challenge
 from ..errors import ConfigError, SplitError
+from ..recipes import AUTO, RECIPES, is_papers
+from ..recipes import recipe as recipe_settings
 from ..runtime.files import size_text
 from ..runtime.launcher import is_first_process
 from ..runtime.paths import RUNS, find_weights
+from ..settings import check, flag_of
 from .config_options import FromConfig, options_of
 from .console import dumps, progress_lines, stderr
 from .data_tables import show_check

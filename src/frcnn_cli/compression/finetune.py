@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..checkpoints.weights import WeightsHeader, load_weights
-from ..config import FINETUNE_LR, RECIPES, TrainConfig, TrainRuntimeConfig
+from ..config import TrainConfig, TrainRuntimeConfig
 from ..data.registry import absolute_name, open_dataset
 from ..models.region_network import RegionNetwork
 from ..proposers.cache import ProposalSource
+from ..recipes import FINETUNE_LR, RECIPES
 from ..runtime.progress import Progress
 from ..training.initialisation import Initialisation
 from ..training.train import DEFAULT_FOLDER, train

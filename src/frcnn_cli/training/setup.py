@@ -10,13 +10,14 @@ import torch
 from numpy.typing import NDArray
 
 from ..checkpoints.weights import IMAGE_SKETCH, VAL_SHARE_KEY, WeightsHeader
-from ..config import TrainConfig, TrainRuntimeConfig, check
+from ..config import TrainConfig, TrainRuntimeConfig
 from ..data.dataset import Dataset
 from ..data.transforms import Normalizer
 from ..errors import ConfigError, DataError
 from ..models.region_network import RegionNetwork
 from ..proposers.cache import ProposalSource
 from ..proposers.registry import FILE
+from ..settings import check
 from .batches import BatchMaker
 from .distributed import World
 from .initialisation import Initialisation, classes_to_train, initial_network
