@@ -1,8 +1,9 @@
 """What each choice of `--recipe modern` gives: short runs, each with one setting changed.
 
     python benchmarks/long/modern_recipe.py [--only NAME ...] [--seed 3] [--iterations 1000]
+    python benchmarks/long/modern_recipe.py --backbone efficientnet_lite0 --rank 128
 
-SqueezeNet 1.1 is trained on VOC2007 `train`, and evaluated on the first images of `val` by
+A network is trained on VOC2007 `train`, and evaluated on the first images of `val` by
 VOC2007's mean average precision with box voting, in the precision that suits the processor. All
 runs train on as many images. A run takes about four minutes on two cores with bfloat16; `make
 ablation` does them all.
@@ -54,7 +55,7 @@ VARIANTS: dict[str, dict[str, object]] = {
 
 def measure(name: str, args: argparse.Namespace) -> tuple[float, float]:
     """Train and evaluate a variant; mean average precision, 0..1, and seconds of training."""
-    base = replace(MODERN, seed=args.seed)
+    base = replace(MODERN, seed=args.seed, backbone=args.backbone, rank=args.rank)
     base = base if args.dropout is None else replace(base, dropout=args.dropout)
     config: TrainConfig = replace(base, **VARIANTS[name])  # type: ignore[arg-type]
     image_count = args.iterations * MODERN.images_per_batch
@@ -75,7 +76,9 @@ def measure(name: str, args: argparse.Namespace) -> tuple[float, float]:
             config,
             dataset,
             folder=Path(folder) / "run",
-            initialisation=Initialisation(imagenet_weights=args.init),
+            initialisation=Initialisation(
+                imagenet_weights=args.init if args.backbone == "squeezenet1_1" else None
+            ),
             proposals=source,
             runtime=runtime,
             on_step=on_step,
@@ -108,6 +111,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     add_inputs(parser)
     parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    parser.add_argument("--backbone", default="squeezenet1_1")
+    parser.add_argument("--rank", type=int, help="of fc6 and fc7; default: full")
     parser.add_argument("--iterations", type=int, default=1000, help="of 2 images")
     parser.add_argument("--seed", type=int, default=MODERN.seed)
     parser.add_argument("--dropout", type=float, help="of all variants but those that change it")
