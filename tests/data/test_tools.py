@@ -112,6 +112,71 @@ def test_a_file_for_each_image_goes_with_the_image_of_its_folder(tmp_path: Path)
     ]  # fmt: skip
 
 
+TWO = {"img_0": OBJECTS["img_0"], "img_1": OBJECTS["img_1"]}
+OTHERS = {"img_0": OBJECTS["img_2"], "img_1": OBJECTS["img_3"]}
+
+
+def write_in_folder(folder: Path, name: str, objects: Objects, images: str) -> None:
+    write_images(folder / images, objects)
+    for file, text in tool_files.FILES[name](objects).items():
+        (folder / file).write_text(text)
+
+
+@pytest.mark.parametrize("name", ["via", "labelstudio", "createml", "bdd", "cvat"])
+@pytest.mark.parametrize("images", ["", "images"])
+def test_images_of_one_name_in_two_folders(tmp_path: Path, name: str, images: str) -> None:
+    parts = {"task_1": TWO, "task_2": OTHERS}
+    for folder, objects in parts.items():
+        write_in_folder(tmp_path / folder, name, objects, images)
+    found = check_dataset(open_dataset(str(tmp_path)))
+    assert len(found) == len(set(found.paths)) == 4
+    for index, path in enumerate(found.paths):
+        own = parts[path.relative_to(tmp_path).parts[0]][path.stem]
+        read = boxes(found.select([index]))[path.stem]
+        for mine, other in zip(read, own, strict=True):
+            assert mine[1:] == pytest.approx(other[1:], abs=1e-3)
+
+
+def test_images_of_one_name_in_two_splits(tmp_path: Path) -> None:
+    for split, objects in (("train", TWO), ("valid", OTHERS)):
+        write_in_folder(tmp_path / split, "createml", objects, "")
+    for split, folder, objects in (("train", "train", TWO), ("val", "valid", OTHERS)):
+        found = open_dataset(str(tmp_path), split=split)
+        assert {path.parent.name for path in found.paths} == {folder}
+        assert boxes(found) == objects
+
+
+@pytest.mark.parametrize("is_apart", [True, False])
+def test_images_of_one_name_in_two_subsets_of_cvat(tmp_path: Path, is_apart: bool) -> None:
+    (train,), (val,) = (tool_files.cvat(own).values() for own in (TWO, OTHERS))
+    rows = [
+        text[text.index("<image ") : text.rindex("</annotations>")].replace(
+            "<image ", f'<image subset="{subset}" '
+        )
+        for subset, text in (("Train", train), ("Validation", val))
+    ]
+    head = train[: train.index("<image ")]
+    (tmp_path / "annotations.xml").write_text(head + "".join(rows) + "</annotations>")
+    for subset in ("Train", "Validation"):
+        write_images(tmp_path / "images" / (subset if is_apart else ""), TWO)
+    if not is_apart:
+        with pytest.raises(DataError, match=r"\(Train\) and .*\(Validation\) both have the image"):
+            open_dataset(str(tmp_path))
+        return
+    for split, folder, objects in (("train", "Train", TWO), ("val", "Validation", OTHERS)):
+        found = open_dataset(str(tmp_path), split=split)
+        assert {path.parent.name for path in found.paths} == {folder}
+        assert boxes(found) == objects
+
+
+def test_two_files_that_have_the_same_image_are_named(tmp_path: Path) -> None:
+    write_in_folder(tmp_path, "via", TWO, "")
+    (text,) = tool_files.via(OTHERS).values()
+    (tmp_path / "second.json").write_text(text)
+    with pytest.raises(DataError, match=r"second\.json and .*via_region_data\.json both have"):
+        open_dataset(str(tmp_path))
+
+
 ACROSS, DOWN = 10 * cos(pi / 6) + 5 * sin(pi / 6), 10 * sin(pi / 6) + 5 * cos(pi / 6)
 SHAPES = {
     "labelme": [
