@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from math import isnan
 from pathlib import Path
 from typing import NamedTuple
@@ -205,7 +206,7 @@ def _rows(
     Args:
         keys: the columns.
     Raises:
-        DataError: a row names no image, or the file is not CSV.
+        DataError: a row names no image or has too many cells, or the file is not CSV.
     """
     reader = csv.reader(lines[begin:], delimiter=separator)
     header = next(csv.reader(lines[begin : begin + 1], delimiter=separator), [])
@@ -214,15 +215,20 @@ def _rows(
         for cells in reader:
             if not any(cells) or (has_header and cells == header):
                 continue
+            where = f"{path}:{begin + reader.line_num}"
+            if any(map(str.strip, cells[len(keys) :])):
+                raise DataError(
+                    f"{where}: expected {len(keys)} cells, got {len(cells)}",
+                    f"mend the row; put cells that hold a {separator!r} in quotes",
+                )
             row = {
                 key: ""
                 if cell.strip().lower() in _EMPTY and key not in ("image", "label")
-                else cell
-                for key, cell in zip(keys, map(str.strip, cells), strict=False)
+                else cell.strip()
+                for key, cell in zip_longest(keys, cells, fillvalue="")
                 if key
             }
             row |= {key: plain_text(row[key]) for key in ("image", "label") if key in row}
-            where = f"{path}:{begin + reader.line_num}"
             if not row.get("image") or "\0" in row["image"]:
                 raise DataError(f"{where}: no image", "mend the row")
             rows.append(_Row(where, row))
