@@ -95,6 +95,21 @@ def test_lists_without_a_default_are_named(voc_folder: Path) -> None:
     assert "train, trainval, val" in error.value.hint
 
 
+@pytest.mark.parametrize("stem", ["valid", "validation", "Val", "val_set"])
+def test_other_spellings_of_the_splits(voc_folder: Path, stem: str) -> None:
+    lists = voc_folder / "ImageSets" / "Main"
+    (lists / "val.txt").rename(lists / f"{stem}.txt")
+    for asked in (None, "val", "valid"):
+        found = voc.load_voc(voc_folder, "mine", asked, ("val", "test"))
+        assert (found.split, len(found)) == ("val", 4)
+
+
+def test_the_usual_spelling_of_a_split_goes_first(voc_folder: Path) -> None:
+    split(voc_folder, "valid", "000001")
+    assert len(voc.load_voc(voc_folder, "mine", None, ("val",))) == 4
+    assert ids(voc.load_voc(voc_folder, "mine", "valid", ())) == ["000001"]
+
+
 def test_without_lists_every_annotated_image_counts(voc_folder: Path) -> None:
     shutil.rmtree(voc_folder / "ImageSets")
     found = voc.load_voc(voc_folder, "mine", None, ("trainval",))

@@ -21,7 +21,7 @@ from .annotation import Annotation
 from .annotation_size import FRACTIONS, are_fractions, scale_fractions
 from .dataset import Dataset
 from .folders import FileIndex, hidden_note
-from .splits import ALL, choose_split
+from .splits import ALL, canonical_split, choose_split
 from .voc_layout import (
     Layout,
     find_layout,
@@ -168,6 +168,8 @@ def _choose_split(
         return chosen, folders[chosen], []
     if split is None:
         split = next((each for each in default_splits if each in lists), None)
+    elif split not in lists:
+        split = canonical_split(split)
     if split is None and lists:
         raise SplitError(
             f"{name} has no list {' or '.join(default_splits) or ALL}",
