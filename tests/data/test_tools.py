@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from math import cos, pi, sin
 from pathlib import Path
 
@@ -319,6 +320,16 @@ def test_images_without_objects(tmp_path: Path) -> None:
         assert len(found) == len(OBJECTS)
         assert boxes(found)["img_0"] == []
         assert "took 1 image without a box for background" in found.notes
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [("dota", "imagesource:" + " " * 10_000 + "x"), ("cvat", "<?xml " + "?><!---->" * 7_000)],
+)
+def test_long_texts_of_another_kind_take_no_time(key: str, text: str) -> None:
+    start = time.process_time()
+    assert not TOOLS[key].is_own(text)
+    assert time.process_time() - start < 1
 
 
 def test_videos_of_cvat_are_named(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from .table import Box, Table, near_folders, table_dataset
 from .text_tools import read_cvat, read_dota, read_kitti, read_wider
 
 _LOOKED_AT = 20  # files of each ending, in a folder that is to be recognised
+_LINE = r"[^\r\n]*[\r\n]\s*"  # the rest of one, and blank ones; for patterns
 _IMAGE = "|".join(sorted(each[1:] for each in SUFFIXES))
 
 
@@ -71,7 +72,7 @@ TOOLS = {
     ),
     "cvat": Tool(
         "CVAT's XML for images", ".xml",
-        fits(r"(<\?xml.*?\?>\s*)?(<!--.*?-->\s*)?<annotations>\s*<(version|meta|image)[\s>/]"),
+        fits(r"(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)?<annotations>\s*<(version|meta|image)[\s>/]"),
         read_cvat,
     ),
     "kitti": Tool(
@@ -80,7 +81,9 @@ TOOLS = {
     ),
     "dota": Tool(
         "DOTA's texts", ".txt",
-        fits(rf"(imagesource:.*\s*(gsd:.*\s*)?)?({NUMBER}\s+){{8}}[a-z][\w-]*( [012])?\s*(\n|$)"),
+        fits(
+            rf"(imagesource:{_LINE}(gsd:{_LINE})?)?({NUMBER}\s+){{8}}[a-z][\w-]*( [012])?\s*(\n|$)"
+        ),
         read_dota, is_per_image=True,
     ),
     "wider": Tool(
