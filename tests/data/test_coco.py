@@ -310,3 +310,13 @@ def test_roboflows_folders(coco_file: Path) -> None:
         load_coco_folder(root, None, "test", ())
     assert "train, val" in error.value.hint
     assert load_coco(root / "valid" / "_annotations.coco.json", None).split == "val"
+
+
+def test_images_of_train_do_not_stand_for_those_of_val(coco_file: Path) -> None:
+    root = coco_file.parent.parent
+    train = root / "pictures" / "train"
+    train.parent.mkdir()
+    (root / "val").rename(train)
+    with pytest.raises(DataError, match=r"of split val, is only in .*train, of split train"):
+        load_coco(coco_file, None, root)
+    assert load_coco(coco_file, train, root).paths[0].is_file()

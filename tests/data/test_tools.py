@@ -147,6 +147,15 @@ def test_images_of_one_name_in_two_splits(tmp_path: Path) -> None:
         assert boxes(found) == objects
 
 
+def test_the_images_of_a_split_are_missing(tmp_path: Path) -> None:
+    for split, objects in (("train", TWO), ("valid", OTHERS)):
+        write_in_folder(tmp_path / split, "createml", objects, "")
+    for path in (tmp_path / "valid").glob("*.png"):
+        path.unlink()
+    with pytest.raises(DataError, match=r"img_0\.png, of split val, is only in .*/train"):
+        open_dataset(str(tmp_path), split="val")
+
+
 @pytest.mark.parametrize("is_apart", [True, False])
 def test_images_of_one_name_in_two_subsets_of_cvat(tmp_path: Path, is_apart: bool) -> None:
     (train,), (val,) = (tool_files.cvat(own).values() for own in (TWO, OTHERS))

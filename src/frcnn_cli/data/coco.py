@@ -126,9 +126,8 @@ def load_coco(path: Path, image_folder: Path | None, root: Path | None = None) -
     objects, object_notes = _read_objects(content, path, images, names)
     folders, usual = _image_folders(path, image_folder)
     file_names = [_file_name(row) for row in images.values()]
-    paths, path_notes = locate_images(
-        file_names, folders, usual, searchable(root or image_folder or path.parent)
-    )
+    root = searchable(root or image_folder or path.parent)
+    paths, path_notes = locate_images(file_names, folders, usual, root, own_split(path))
     # where a file has another size than its row says, Dataset.ground_truth scales the boxes
     annotations = tuple(_annotation(row, objects[id_]) for id_, row in images.items())
     annotations, form_notes = _true_form(annotations, paths)

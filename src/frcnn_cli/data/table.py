@@ -76,7 +76,7 @@ def table_dataset(
     names = list(table.boxes)
     folders = [image_folder] if image_folder else [*near_folders(file), root]
     paths, path_notes = locate_images(
-        [local_name(each) for each in names], folders, folders[0], searchable(root)
+        [local_name(each) for each in names], folders, folders[0], searchable(root), split
     )
     annotations, notes = tuple(_annotation(table, each) for each in names), []
     if table.has_sides and are_corners(annotations, paths):

@@ -150,7 +150,7 @@ def load_tool(
         name=name,
         split=chosen,
         classes=sorted(table.classes),
-        file=files[0],
+        file=next((file for file in files if _split_of(file, root, tool) == chosen), files[0]),
         image_folder=image_folder,
         root=image_folder or root,
     )
@@ -197,9 +197,7 @@ def _table(
     left_out = 0
     names = {} if tool.is_per_image else _names(found, root, image_folder)
     for file, images in found.items():
-        folder = file.parent.relative_to(root)
-        words = folder.parts if tool.is_per_image else (*folder.parts, file.stem)
-        of_file = next(filter(None, map(split_in_name, reversed(words))), "")
+        folder, of_file = file.parent.relative_to(root), _split_of(file, root, tool)
         own = names.get(file) or [(folder / each.name).as_posix() for each in images]
         for image, each in zip(own, images, strict=True):
             origin = f"{file}{each.split and f' ({each.split})'}"
@@ -226,6 +224,13 @@ def _table(
         notes=tuple(notes),
         splits=splits if all(splits.values()) else {},
     )
+
+
+def _split_of(file: Path, root: Path, tool: Tool) -> str:
+    """The split in the names of a file and its folders below the root; "" where they have none."""
+    folders = file.parent.relative_to(root).parts
+    words = folders if tool.is_per_image else (*folders, file.stem)
+    return next(filter(None, map(split_in_name, reversed(words))), "")
 
 
 def _names(
