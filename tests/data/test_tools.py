@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
+import zlib
+from io import BytesIO
 from math import cos, pi, sin
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import tool_files
 from frcnn_cli.data.checks import check_dataset
@@ -187,6 +191,14 @@ def test_two_files_that_have_the_same_image_are_named(tmp_path: Path) -> None:
         open_dataset(str(tmp_path))
 
 
+def mask(width: int, height: int) -> str:
+    """A mask as Supervisely packs it."""
+    png = BytesIO()
+    Image.new("1", (width, height), 1).save(png, format="PNG")
+    return base64.b64encode(zlib.compress(png.getvalue())).decode()
+
+
+MASK = mask(30, 20)
 ACROSS, DOWN = 10 * cos(pi / 6) + 5 * sin(pi / 6), 10 * sin(pi / 6) + 5 * cos(pi / 6)
 SHAPES = {
     "labelme": [
@@ -203,7 +215,17 @@ SHAPES = {
         ({"polygonlabels": ["x"], "points": [[50, 50], [25, 75], [50, 100]]}, (24, 32, 48, 64)),
         ({"rectanglelabels": ["x"], "x": 50, "y": 50, "width": 12.5, "height": 25, "rotation": 90},
          (32, 32, 48, 44)),
-        ({"keypointlabels": ["x"], "x": 50, "y": 50}, None),
+        ({"ellipselabels": ["x"], "x": 50, "y": 50, "radiusX": 12.5, "radiusY": 25},
+         (36, 16, 60, 48)),
+        ({"labels": ["x"], "x": 50, "y": 50, "radiusX": 12.5, "radiusY": 25, "rotation": 90},
+         (32, 20, 64, 44)),
+        ({"labels": ["x"], "x": 50, "y": 50, "width": 12.5, "height": 25}, (48, 32, 60, 48)),
+        ({"labels": ["x"], "points": [[50, 50], [25, 75], [50, 100]]}, (24, 32, 48, 64)),
+        ({"keypointlabels": ["x"], "x": 50, "y": 50, "width": 1}, None),
+    ],
+    "supervisely": [
+        ({"geometryType": "bitmap", "bitmap": {"data": MASK, "origin": [5, 7]}}, (5, 7, 35, 27)),
+        ({"geometryType": "line", "points": {"exterior": [[1, 2], [3, 4]]}}, None),
     ],
     "cvat": [
         ('<polygon label="x" points="9.00,5.00;1,2;3,8"/>', (1, 2, 9, 8)),
@@ -233,6 +255,8 @@ def with_shape(key: str, shape: object) -> tool_files.Contents:
     elif key == "via":
         region = {"shape_attributes": shape, "region_attributes": {"type": "x"}}
         next(iter(content.values()))["regions"].append(region)
+    elif key == "supervisely":
+        content["objects"].append({"classTitle": "x", "tags": [], **shape})
     else:
         content[0]["annotations"][1]["result"].append({**tool_files.SIDES, "value": shape})
     return {**contents, name: json.dumps(content)}
@@ -251,6 +275,36 @@ def test_the_box_around_a_shape(tmp_path: Path, key: str, shape: object, box: ob
         assert any("left out 1 shape that encloses no object" in note for note in found.notes)
     else:
         assert added == [pytest.approx(box, abs=1e-3)]
+
+
+@pytest.mark.parametrize(
+    ("key", "shape", "message"),
+    [
+        ("labelstudio", {"brushlabels": ["x"], "format": "rle", "rle": [0, 1]}, "mask of a brush"),
+        ("supervisely", {"geometryType": "bitmap", "bitmap": {"data": "eJwBAAD//wAAAAE=",
+                         "origin": [1, 1]}}, "a bitmap is no PNG"),
+        ("supervisely", {"geometryType": "bitmap", "bitmap": {"data": "QUJD", "origin": [1, 1]}},
+         "a bitmap is no PNG"),
+    ],
+)  # fmt: skip
+def test_objects_that_cannot_be_read_are_refused(
+    tmp_path: Path, key: str, shape: object, message: str
+) -> None:
+    tool_files.write(tmp_path, with_shape(key, shape), tool_files.IMAGES.get(key, "images"))
+    with pytest.raises(DataError, match=message):
+        open_dataset(str(tmp_path))
+
+
+def test_label_studios_shapes_with_their_labels_apart(tmp_path: Path) -> None:
+    place = {"x": 50, "y": 50, "width": 12.5, "height": 25}
+    contents = with_shape("labelstudio", place | {"labels": ["x"]})
+    ((name, text),) = contents.items()
+    content = json.loads(text)
+    content[0]["annotations"][1]["result"].append({**tool_files.SIDES, "value": place})
+    tool_files.write(tmp_path, {name: json.dumps(content)})
+    found = open_dataset(str(tmp_path))
+    assert found.annotations[0].names.count("x") == 1
+    assert not any("left out" in note for note in found.notes)
 
 
 def test_difficult_objects(tmp_path: Path) -> None:
