@@ -141,6 +141,12 @@ def test_images_of_the_same_split_or_of_none(
     assert paths == [tmp_path / image]
 
 
+def test_the_ending_of_a_name_decides(tmp_path: Path) -> None:
+    touch(tmp_path, "x/1.jpg", "x/1.png")
+    paths, _ = locate_images(["1.png"], [tmp_path / "images"], tmp_path, tmp_path)
+    assert paths == [tmp_path / "x/1.png"]
+
+
 def test_where_images_are_not_looked_for(tmp_path: Path, monkeypatch) -> None:
     assert searchable(tmp_path) == tmp_path
     assert searchable(Path(tmp_path.anchor)) is None

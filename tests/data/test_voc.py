@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import shutil
 import unicodedata
 from pathlib import Path
@@ -562,6 +563,23 @@ def test_folders_of_another_format_are_not_taken(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     with pytest.raises(DataError, match="it holds annotations, images, labels"):
         voc.find_root(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("named", "taken", "notes"),
+    [("a.png", "a.png", 0), ("x\\\\A.JPG", "a.jpg", 0), ("b.png", "a.jpg", 1), ("", "a.jpg", 1)],
+)
+def test_images_that_differ_only_in_their_endings(
+    tmp_path: Path, named: str, taken: str, notes: int
+) -> None:
+    pictures = {"JPEGImages/a.jpg": "JPEG", "JPEGImages/a.png": "PNG"}
+    fill(tmp_path, pictures, ["Annotations/a.xml"])
+    path = tmp_path / "Annotations" / "a.xml"
+    text = re.sub("<filename>.*</filename>", "", path.read_text())
+    path.write_text(text.replace("<annotation>", f"<annotation><filename>{named}</filename>"))
+    found = load_voc(tmp_path, "mine", None, ("trainval",))
+    assert found.paths[0].name == taken
+    assert len(found.notes) == notes
 
 
 def test_lists_beside_the_folders(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from ..errors import DataError
 from .file_types import SUFFIXES
-from .folders import FileIndex, bare_name, is_hidden, normalized
+from .folders import FileIndex, bare_name, called, is_hidden, normalized
 from .splits import ALL, SPLITS, split_in_name
 
 _SAMPLE = 16  # names that decide in which folder the images are
@@ -184,8 +184,9 @@ def locate_images(
         path = locator.existing(_below(locator, folder, name, dropped)) or locator.find(name)
         if path is None and everywhere is not None:
             alike = everywhere.find_alike("/".join(_parts(name)), counts[bare_name(name)] == 1)
-            path = everywhere.find(alike) if alike else None
-            if alike and path is not None:
+            if alike:
+                alternatives = everywhere.find_all(alike)
+                path = called(alternatives, name) or alternatives[0]
                 _check_split(name, split, alike, path)
         paths.append(path or Path(_below(locator, folder, name, 0)))
     _check_unique(names, paths)
