@@ -94,6 +94,12 @@ def set_in(keys, value):
         (set_in(["images", 1, "id"], 1), "image id 1 is not unique"),
         (set_in(["images", 1, "id"], [1]), "image id .1. is no number or text"),
         (set_in(["images", 1, "id"], True), "image id True is no number or text"),
+        (
+            set_in(["images", 1, "id"], "1" * 5000),
+            "image id '1+ is no number or text of up to 1000",
+        ),
+        (set_in(["categories", 1, "id"], "1" * 5000), "a category has no id or no name"),
+        (set_in(["annotations", 0, "image_id"], "1" * 5000), "names an unknown image '1+"),
         (set_in(["images", 1, "id"], "x"), "names an unknown image 2"),
         (set_in(["images", 1, "file_name"], "000001.jpg"), "000001.jpg is listed twice"),
         (set_in(["categories", 1, "id"], 10), "category 'box' .10. occurs twice"),

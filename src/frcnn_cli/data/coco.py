@@ -36,6 +36,7 @@ from .splits import choose_file, find_split_files, own_split, split_in_name, spl
 
 HINT = "expected COCO's images, categories and annotations"
 _MIN_SIDE = 1e-3  # pixels; COCO counts the smallest objects too
+_MAX_ID = 1000  # letters; Python makes no number of more than 4300 digits
 _BEGINNING = 2**18  # bytes in which one of COCO's lists begins
 _LISTS = re.compile(r'"(images|annotations)"\s*:\s*\[')
 
@@ -71,13 +72,13 @@ class _Ids:
 
 
 def _id(value: object) -> str | None:
-    """An id as a text; None where it is neither a text nor a whole number."""
+    """An id as a text; None where it is neither a text nor a whole number, or too long."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int | str):
         return None
     text = str(value).strip()
-    return text or None
+    return text if 0 < len(text) <= _MAX_ID else None
 
 
 def is_coco(path: Path) -> bool:
@@ -179,7 +180,11 @@ def _read_images(content: Any, path: Path) -> tuple[dict[str, _Row], tuple[str, 
                 "name the files relative to the folder, which goes with --data",
             )
         if image_id is None:
-            raise DataError(f"{path}: image id {row.get('id')!r:.80} is no number or text", HINT)
+            raise DataError(
+                f"{path}: image id {row.get('id')!r:.80} is no number or text of up to {_MAX_ID} "
+                "letters",
+                HINT,
+            )
         if image_id in images:
             if _file_name(images[image_id]) != file_name:
                 raise DataError(
