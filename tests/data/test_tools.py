@@ -295,6 +295,17 @@ def test_objects_that_cannot_be_read_are_refused(
         open_dataset(str(tmp_path))
 
 
+@pytest.mark.parametrize("first", ["timestamp", "image_id", "img_note", "note"])
+def test_label_studios_image_among_other_texts(tmp_path: Path, first: str) -> None:
+    for key in ("image", "photo"):
+        contents = {
+            name: text.replace('"text": "a note", "image"', f'"{first}": "10:00 1", "{key}"')
+            for name, text in tool_files.label_studio().items()
+        }
+        tool_files.write(tmp_path, contents)
+        assert all(path.is_file() for path in open_dataset(str(tmp_path)).paths)
+
+
 def test_label_studios_shapes_with_their_labels_apart(tmp_path: Path) -> None:
     place = {"x": 50, "y": 50, "width": 12.5, "height": 25}
     contents = with_shape("labelstudio", place | {"labels": ["x"]})

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from ..runtime.safe_read import number, read_json
+from .file_types import SUFFIXES
+from .locate import local_name
 from .shapes import Annotated, Corners, enclose, enclose_ellipse, enclose_turned
 from .table import Box
 
@@ -151,10 +153,21 @@ _SIZE_KEYS = ("original_width", "original_height")
 
 
 def _image_of(row: Mapping[str, Any]) -> str:
-    """The image of a task: under a key that is called so, else the only text."""
-    texts = {key: value for key, value in row.items() if isinstance(value, str)}
-    named = [value for key, value in texts.items() if "im" in key.lower()]
-    return named[0] if named else next(iter(texts.values()))
+    """The image of a task: its text that is most likely one, by the key and the ending.
+
+    Raises:
+        ValueError: it has no text.
+    """
+
+    def likelihood(item: tuple[str, str]) -> tuple[bool, ...]:
+        key, ending = item[0].lower(), Path(local_name(item[1])).suffix.lower()
+        is_called, is_image = "image" in key or "img" in key, ending in SUFFIXES
+        return key in ("image", "img"), is_called and is_image, is_image, is_called
+
+    texts = [(key, value) for key, value in row.items() if isinstance(value, str)]
+    if not texts:
+        raise ValueError("a task has no image")
+    return max(texts, key=likelihood)[1]
 
 
 def _label_studio_image(name: str, regions: list[dict[str, Any]]) -> Annotated:
