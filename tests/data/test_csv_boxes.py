@@ -151,6 +151,27 @@ def test_short_rows(tmp_path: Path, row: str) -> None:
         assert len(load_csv(path, None, None, ()).annotations[0].names) == 1
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "#filename,file_size,file_attributes,region_count,region_id,region_shape_attributes,"
+        "region_attributes\n"
+        'a.jpg,1,"{}",1,0,"{""name"":""rect"",""x"":1,""y"":2,""width"":8,""height"":7}",'
+        '"{""type"":""ball""}"',
+        "# by hand\n# file,x,y,w,h,class\na.jpg,1,2,8,7,ball",
+        "# file,label,x,y,w,h\nfile,x1,y1,x2,y2,label\na.jpg,1,2,9,9,ball",
+        "#a.jpg,1,2,3,4,box\na.jpg,1,2,9,9,ball",
+    ],
+    ids=["VIA 1", "a comment as header", "a header after it", "a row that is left out"],
+)
+def test_comments_before_the_rows(tmp_path: Path, lines: str) -> None:
+    path = tmp_path / "boxes.csv"
+    path.write_text(f"{lines}\n")
+    assert is_csv_of_boxes(path)
+    (annotation,) = load_csv(path, None, None, ()).annotations
+    assert (annotation.names, annotation.boxes.tolist()) == (("ball",), [[1, 2, 9, 9]])
+
+
 def test_a_row_that_is_cut_before_its_class(tmp_path: Path) -> None:
     path = tmp_path / "boxes.csv"
     path.write_text("filename,xmin,ymin,xmax,ymax,class\na.jpg,1,1,9,9,ball\na.jpg,1,1,9,9")

@@ -89,9 +89,16 @@ def describe_columns(path: Path) -> str:
 
 def _first_row(lines: Sequence[str]) -> int:
     """The index of the first line that is no comment, nor the line for Excel that names the
-    separator."""
+    separator; where it is no header, that of a comment before it that is one."""
     rows = (i for i, line in enumerate(lines) if not line.lower().startswith(("#", "sep=")))
-    return next(rows, 0)
+    first = next(rows, 0)
+    named = (i for i in (first, *range(first)) if _is_header(lines[i]))
+    return next(named, first)
+
+
+def _is_header(line: str) -> bool:
+    columns = _columns(line)
+    return columns is not None and columns[2]
 
 
 def _columns(first: str) -> tuple[str, tuple[str | None, ...], bool] | None:
