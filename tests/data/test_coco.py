@@ -94,6 +94,12 @@ def set_in(keys, value):
         (set_in(["images", 1, "id"], 1), "image id 1 is not unique"),
         (set_in(["images", 1, "id"], [1]), "image id .1. is no number or text"),
         (set_in(["images", 1, "id"], True), "image id True is no number or text"),
+        (
+            set_in(["images", 1, "id"], "1" * 5000),
+            "image id '1+ is no number or text of up to 1000",
+        ),
+        (set_in(["categories", 1, "id"], "1" * 5000), "a category has no id or no name"),
+        (set_in(["annotations", 0, "image_id"], "1" * 5000), "names an unknown image '1+"),
         (set_in(["images", 1, "id"], "x"), "names an unknown image 2"),
         (set_in(["images", 1, "file_name"], "000001.jpg"), "000001.jpg is listed twice"),
         (set_in(["categories", 1, "id"], 10), "category 'box' .10. occurs twice"),
@@ -310,3 +316,13 @@ def test_roboflows_folders(coco_file: Path) -> None:
         load_coco_folder(root, None, "test", ())
     assert "train, val" in error.value.hint
     assert load_coco(root / "valid" / "_annotations.coco.json", None).split == "val"
+
+
+def test_images_of_train_do_not_stand_for_those_of_val(coco_file: Path) -> None:
+    root = coco_file.parent.parent
+    train = root / "pictures" / "train"
+    train.parent.mkdir()
+    (root / "val").rename(train)
+    with pytest.raises(DataError, match=r"of split val, is only in .*train, of split train"):
+        load_coco(coco_file, None, root)
+    assert load_coco(coco_file, train, root).paths[0].is_file()

@@ -130,6 +130,7 @@ def test_files_with_scores_are_read_only_by_name(voc: Dataset) -> None:
         ("a.jpg,,1,1,9,9", "boxes.csv:3: the box has no class"),
         (",ball,1,1,9,9", "boxes.csv:3: no image"),
         ("a\0.png,ball,1,1,9,9", "boxes.csv:3: no image"),
+        ("a.jpg,ball,1,5,1,5,9,5,9,5", "boxes.csv:3: expected 6 cells, got 10"),
     ],
 )
 def test_bad_rows_are_named(tmp_path: Path, row: str, message: str) -> None:
@@ -148,3 +149,37 @@ def test_short_rows(tmp_path: Path, row: str) -> None:
             load_csv(path, None, None, ())
     else:
         assert len(load_csv(path, None, None, ()).annotations[0].names) == 1
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "#filename,file_size,file_attributes,region_count,region_id,region_shape_attributes,"
+        "region_attributes\n"
+        'a.jpg,1,"{}",1,0,"{""name"":""rect"",""x"":1,""y"":2,""width"":8,""height"":7}",'
+        '"{""type"":""ball""}"',
+        "# by hand\n# file,x,y,w,h,class\na.jpg,1,2,8,7,ball",
+        "# file,label,x,y,w,h\nfile,x1,y1,x2,y2,label\na.jpg,1,2,9,9,ball",
+        "#a.jpg,1,2,3,4,box\na.jpg,1,2,9,9,ball",
+    ],
+    ids=["VIA 1", "a comment as header", "a header after it", "a row that is left out"],
+)
+def test_comments_before_the_rows(tmp_path: Path, lines: str) -> None:
+    path = tmp_path / "boxes.csv"
+    path.write_text(f"{lines}\n")
+    assert is_csv_of_boxes(path)
+    (annotation,) = load_csv(path, None, None, ()).annotations
+    assert (annotation.names, annotation.boxes.tolist()) == (("ball",), [[1, 2, 9, 9]])
+
+
+def test_a_row_that_is_cut_before_its_class(tmp_path: Path) -> None:
+    path = tmp_path / "boxes.csv"
+    path.write_text("filename,xmin,ymin,xmax,ymax,class\na.jpg,1,1,9,9,ball\na.jpg,1,1,9,9")
+    with pytest.raises(DataError, match=r"boxes\.csv:3: the box has no class"):
+        load_csv(path, None, None, ())
+
+
+def test_empty_cells_at_the_end_of_rows(tmp_path: Path) -> None:
+    path = tmp_path / "boxes.csv"
+    path.write_text("filename,class,xmin,ymin,xmax,ymax\na.jpg,ball,1,1,9,9,, \n")
+    assert load_csv(path, None, None, ()).annotations[0].names == ("ball",)

@@ -114,6 +114,39 @@ def test_images_anywhere_below_the_root(tmp_path: Path) -> None:
     assert not locate_images(["1.jpg"], [tmp_path / "images"], tmp_path)[0][0].exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "split", "image"),
+    [("1.jpg", "val", "images/train/1.jpg"), ("valid/1.jpg", "all", "train2017/1.jpg"),
+     ("1.jpg", "trainval", "images/test/1.jpg")],
+)  # fmt: skip
+def test_images_of_another_split_are_refused(
+    tmp_path: Path, name: str, split: str, image: str
+) -> None:
+    touch(tmp_path, image)
+    with pytest.raises(DataError, match=f"{name}, of split .*, is only in "):
+        locate_images([name], [tmp_path / "none"], tmp_path, tmp_path, split)
+
+
+@pytest.mark.parametrize(
+    ("name", "split", "image"),
+    [("1.jpg", "val", "images/valid/1.jpg"), ("train/1.jpg", "val", "images/train/1.jpg"),
+     ("1.jpg", "trainval", "images/train/1.jpg"), ("1.jpg", "all", "images/train/1.jpg"),
+     ("1.jpg", "val", "images/old/1.jpg")],
+)  # fmt: skip
+def test_images_of_the_same_split_or_of_none(
+    tmp_path: Path, name: str, split: str, image: str
+) -> None:
+    touch(tmp_path, image)
+    paths, _ = locate_images([name], [tmp_path / "none"], tmp_path, tmp_path, split)
+    assert paths == [tmp_path / image]
+
+
+def test_the_ending_of_a_name_decides(tmp_path: Path) -> None:
+    touch(tmp_path, "x/1.jpg", "x/1.png")
+    paths, _ = locate_images(["1.png"], [tmp_path / "images"], tmp_path, tmp_path)
+    assert paths == [tmp_path / "x/1.png"]
+
+
 def test_where_images_are_not_looked_for(tmp_path: Path, monkeypatch) -> None:
     assert searchable(tmp_path) == tmp_path
     assert searchable(Path(tmp_path.anchor)) is None

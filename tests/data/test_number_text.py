@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from math import isnan
 
 import pytest
@@ -26,6 +27,12 @@ def test_numbers(text: str, number: float) -> None:
 )  # fmt: skip
 def test_texts_that_are_not_certainly_a_number(text: str) -> None:
     assert isnan(parse_number(text))
+
+
+def test_a_long_text_takes_no_time() -> None:
+    start = time.process_time()
+    assert isnan(parse_number("1" * 20_000 + "x"))
+    assert time.process_time() - start < 1
 
 
 def test_a_decimal_comma_elsewhere_decides() -> None:

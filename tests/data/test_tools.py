@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import time
+import zlib
+from io import BytesIO
 from math import cos, pi, sin
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import tool_files
 from frcnn_cli.data.checks import check_dataset
@@ -112,6 +117,88 @@ def test_a_file_for_each_image_goes_with_the_image_of_its_folder(tmp_path: Path)
     ]  # fmt: skip
 
 
+TWO = {"img_0": OBJECTS["img_0"], "img_1": OBJECTS["img_1"]}
+OTHERS = {"img_0": OBJECTS["img_2"], "img_1": OBJECTS["img_3"]}
+
+
+def write_in_folder(folder: Path, name: str, objects: Objects, images: str) -> None:
+    write_images(folder / images, objects)
+    for file, text in tool_files.FILES[name](objects).items():
+        (folder / file).write_text(text)
+
+
+@pytest.mark.parametrize("name", ["via", "labelstudio", "createml", "bdd", "cvat"])
+@pytest.mark.parametrize("images", ["", "images"])
+def test_images_of_one_name_in_two_folders(tmp_path: Path, name: str, images: str) -> None:
+    parts = {"task_1": TWO, "task_2": OTHERS}
+    for folder, objects in parts.items():
+        write_in_folder(tmp_path / folder, name, objects, images)
+    found = check_dataset(open_dataset(str(tmp_path)))
+    assert len(found) == len(set(found.paths)) == 4
+    for index, path in enumerate(found.paths):
+        own = parts[path.relative_to(tmp_path).parts[0]][path.stem]
+        read = boxes(found.select([index]))[path.stem]
+        for mine, other in zip(read, own, strict=True):
+            assert mine[1:] == pytest.approx(other[1:], abs=1e-3)
+
+
+def test_images_of_one_name_in_two_splits(tmp_path: Path) -> None:
+    for split, objects in (("train", TWO), ("valid", OTHERS)):
+        write_in_folder(tmp_path / split, "createml", objects, "")
+    for split, folder, objects in (("train", "train", TWO), ("val", "valid", OTHERS)):
+        found = open_dataset(str(tmp_path), split=split)
+        assert {path.parent.name for path in found.paths} == {folder}
+        assert boxes(found) == objects
+
+
+def test_the_images_of_a_split_are_missing(tmp_path: Path) -> None:
+    for split, objects in (("train", TWO), ("valid", OTHERS)):
+        write_in_folder(tmp_path / split, "createml", objects, "")
+    for path in (tmp_path / "valid").glob("*.png"):
+        path.unlink()
+    with pytest.raises(DataError, match=r"img_0\.png, of split val, is only in .*/train"):
+        open_dataset(str(tmp_path), split="val")
+
+
+@pytest.mark.parametrize("is_apart", [True, False])
+def test_images_of_one_name_in_two_subsets_of_cvat(tmp_path: Path, is_apart: bool) -> None:
+    (train,), (val,) = (tool_files.cvat(own).values() for own in (TWO, OTHERS))
+    rows = [
+        text[text.index("<image ") : text.rindex("</annotations>")].replace(
+            "<image ", f'<image subset="{subset}" '
+        )
+        for subset, text in (("Train", train), ("Validation", val))
+    ]
+    head = train[: train.index("<image ")]
+    (tmp_path / "annotations.xml").write_text(head + "".join(rows) + "</annotations>")
+    for subset in ("Train", "Validation"):
+        write_images(tmp_path / "images" / (subset if is_apart else ""), TWO)
+    if not is_apart:
+        with pytest.raises(DataError, match=r"\(Train\) and .*\(Validation\) both have the image"):
+            open_dataset(str(tmp_path))
+        return
+    for split, folder, objects in (("train", "Train", TWO), ("val", "Validation", OTHERS)):
+        found = open_dataset(str(tmp_path), split=split)
+        assert {path.parent.name for path in found.paths} == {folder}
+        assert boxes(found) == objects
+
+
+def test_two_files_that_have_the_same_image_are_named(tmp_path: Path) -> None:
+    write_in_folder(tmp_path, "via", TWO, "")
+    (text,) = tool_files.via(OTHERS).values()
+    (tmp_path / "second.json").write_text(text)
+    with pytest.raises(DataError, match=r"second\.json and .*via_region_data\.json both have"):
+        open_dataset(str(tmp_path))
+
+
+def mask(width: int, height: int) -> str:
+    """A mask as Supervisely packs it."""
+    png = BytesIO()
+    Image.new("1", (width, height), 1).save(png, format="PNG")
+    return base64.b64encode(zlib.compress(png.getvalue())).decode()
+
+
+MASK = mask(30, 20)
 ACROSS, DOWN = 10 * cos(pi / 6) + 5 * sin(pi / 6), 10 * sin(pi / 6) + 5 * cos(pi / 6)
 SHAPES = {
     "labelme": [
@@ -128,7 +215,17 @@ SHAPES = {
         ({"polygonlabels": ["x"], "points": [[50, 50], [25, 75], [50, 100]]}, (24, 32, 48, 64)),
         ({"rectanglelabels": ["x"], "x": 50, "y": 50, "width": 12.5, "height": 25, "rotation": 90},
          (32, 32, 48, 44)),
-        ({"keypointlabels": ["x"], "x": 50, "y": 50}, None),
+        ({"ellipselabels": ["x"], "x": 50, "y": 50, "radiusX": 12.5, "radiusY": 25},
+         (36, 16, 60, 48)),
+        ({"labels": ["x"], "x": 50, "y": 50, "radiusX": 12.5, "radiusY": 25, "rotation": 90},
+         (32, 20, 64, 44)),
+        ({"labels": ["x"], "x": 50, "y": 50, "width": 12.5, "height": 25}, (48, 32, 60, 48)),
+        ({"labels": ["x"], "points": [[50, 50], [25, 75], [50, 100]]}, (24, 32, 48, 64)),
+        ({"keypointlabels": ["x"], "x": 50, "y": 50, "width": 1}, None),
+    ],
+    "supervisely": [
+        ({"geometryType": "bitmap", "bitmap": {"data": MASK, "origin": [5, 7]}}, (5, 7, 35, 27)),
+        ({"geometryType": "line", "points": {"exterior": [[1, 2], [3, 4]]}}, None),
     ],
     "cvat": [
         ('<polygon label="x" points="9.00,5.00;1,2;3,8"/>', (1, 2, 9, 8)),
@@ -158,6 +255,8 @@ def with_shape(key: str, shape: object) -> tool_files.Contents:
     elif key == "via":
         region = {"shape_attributes": shape, "region_attributes": {"type": "x"}}
         next(iter(content.values()))["regions"].append(region)
+    elif key == "supervisely":
+        content["objects"].append({"classTitle": "x", "tags": [], **shape})
     else:
         content[0]["annotations"][1]["result"].append({**tool_files.SIDES, "value": shape})
     return {**contents, name: json.dumps(content)}
@@ -176,6 +275,47 @@ def test_the_box_around_a_shape(tmp_path: Path, key: str, shape: object, box: ob
         assert any("left out 1 shape that encloses no object" in note for note in found.notes)
     else:
         assert added == [pytest.approx(box, abs=1e-3)]
+
+
+@pytest.mark.parametrize(
+    ("key", "shape", "message"),
+    [
+        ("labelstudio", {"brushlabels": ["x"], "format": "rle", "rle": [0, 1]}, "mask of a brush"),
+        ("supervisely", {"geometryType": "bitmap", "bitmap": {"data": "eJwBAAD//wAAAAE=",
+                         "origin": [1, 1]}}, "a bitmap is no PNG"),
+        ("supervisely", {"geometryType": "bitmap", "bitmap": {"data": "QUJD", "origin": [1, 1]}},
+         "a bitmap is no PNG"),
+    ],
+)  # fmt: skip
+def test_objects_that_cannot_be_read_are_refused(
+    tmp_path: Path, key: str, shape: object, message: str
+) -> None:
+    tool_files.write(tmp_path, with_shape(key, shape), tool_files.IMAGES.get(key, "images"))
+    with pytest.raises(DataError, match=message):
+        open_dataset(str(tmp_path))
+
+
+@pytest.mark.parametrize("first", ["timestamp", "image_id", "img_note", "note"])
+def test_label_studios_image_among_other_texts(tmp_path: Path, first: str) -> None:
+    for key in ("image", "photo"):
+        contents = {
+            name: text.replace('"text": "a note", "image"', f'"{first}": "10:00 1", "{key}"')
+            for name, text in tool_files.label_studio().items()
+        }
+        tool_files.write(tmp_path, contents)
+        assert all(path.is_file() for path in open_dataset(str(tmp_path)).paths)
+
+
+def test_label_studios_shapes_with_their_labels_apart(tmp_path: Path) -> None:
+    place = {"x": 50, "y": 50, "width": 12.5, "height": 25}
+    contents = with_shape("labelstudio", place | {"labels": ["x"]})
+    ((name, text),) = contents.items()
+    content = json.loads(text)
+    content[0]["annotations"][1]["result"].append({**tool_files.SIDES, "value": place})
+    tool_files.write(tmp_path, {name: json.dumps(content)})
+    found = open_dataset(str(tmp_path))
+    assert found.annotations[0].names.count("x") == 1
+    assert not any("left out" in note for note in found.notes)
 
 
 def test_difficult_objects(tmp_path: Path) -> None:
@@ -254,6 +394,16 @@ def test_images_without_objects(tmp_path: Path) -> None:
         assert len(found) == len(OBJECTS)
         assert boxes(found)["img_0"] == []
         assert "took 1 image without a box for background" in found.notes
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [("dota", "imagesource:" + " " * 10_000 + "x"), ("cvat", "<?xml " + "?><!---->" * 7_000)],
+)
+def test_long_texts_of_another_kind_take_no_time(key: str, text: str) -> None:
+    start = time.process_time()
+    assert not TOOLS[key].is_own(text)
+    assert time.process_time() - start < 1
 
 
 def test_videos_of_cvat_are_named(tmp_path: Path) -> None:

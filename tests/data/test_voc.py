@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import shutil
 import unicodedata
 from pathlib import Path
@@ -93,6 +94,21 @@ def test_lists_without_a_default_are_named(voc_folder: Path) -> None:
     with pytest.raises(DataError, match="no list dev or old") as error:
         voc.load_voc(voc_folder, "mine", None, ("dev", "old"))
     assert "train, trainval, val" in error.value.hint
+
+
+@pytest.mark.parametrize("stem", ["valid", "validation", "Val", "val_set"])
+def test_other_spellings_of_the_splits(voc_folder: Path, stem: str) -> None:
+    lists = voc_folder / "ImageSets" / "Main"
+    (lists / "val.txt").rename(lists / f"{stem}.txt")
+    for asked in (None, "val", "valid"):
+        found = voc.load_voc(voc_folder, "mine", asked, ("val", "test"))
+        assert (found.split, len(found)) == ("val", 4)
+
+
+def test_the_usual_spelling_of_a_split_goes_first(voc_folder: Path) -> None:
+    split(voc_folder, "valid", "000001")
+    assert len(voc.load_voc(voc_folder, "mine", None, ("val",))) == 4
+    assert ids(voc.load_voc(voc_folder, "mine", "valid", ())) == ["000001"]
 
 
 def test_without_lists_every_annotated_image_counts(voc_folder: Path) -> None:
@@ -547,6 +563,23 @@ def test_folders_of_another_format_are_not_taken(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     with pytest.raises(DataError, match="it holds annotations, images, labels"):
         voc.find_root(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("named", "taken", "notes"),
+    [("a.png", "a.png", 0), ("x\\\\A.JPG", "a.jpg", 0), ("b.png", "a.jpg", 1), ("", "a.jpg", 1)],
+)
+def test_images_that_differ_only_in_their_endings(
+    tmp_path: Path, named: str, taken: str, notes: int
+) -> None:
+    pictures = {"JPEGImages/a.jpg": "JPEG", "JPEGImages/a.png": "PNG"}
+    fill(tmp_path, pictures, ["Annotations/a.xml"])
+    path = tmp_path / "Annotations" / "a.xml"
+    text = re.sub("<filename>.*</filename>", "", path.read_text())
+    path.write_text(text.replace("<annotation>", f"<annotation><filename>{named}</filename>"))
+    found = load_voc(tmp_path, "mine", None, ("trainval",))
+    assert found.paths[0].name == taken
+    assert len(found.notes) == notes
 
 
 def test_lists_beside_the_folders(tmp_path: Path) -> None:

@@ -198,6 +198,12 @@ def test_declarations_are_refused_at_once(tmp_path: Path, head: str) -> None:
     assert time.process_time() - start < 1
 
 
+def test_many_blanks_take_no_time(tmp_path: Path) -> None:
+    start = time.process_time()
+    assert parse(tmp_path, " " * 100_000 + thing(box())).names == ("dog",)
+    assert time.process_time() - start < 1
+
+
 def test_huge_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(voc_xml, "MAX_XML_BYTES", 500)
     assert parse(tmp_path, thing(box())).names == ("dog",)

@@ -347,6 +347,28 @@ def test_images_without_a_text_are_counted(folder: Path) -> None:
     assert note == "took 1 image of 4 for background, for want of a label file"
 
 
+def test_some_labels_end_in_capitals(folder: Path) -> None:
+    expected = load_yolo(folder, "x", "val", ())
+    first, second, *_ = sorted((folder / "labels" / "val").iterdir())
+    first.rename(first.with_suffix(".TXT"))
+    second.rename(folder / "images" / "val" / second.with_suffix(".TXT").name)
+    found = load_yolo(folder, "x", "val", ())
+    assert found.notes == ()
+    assert [each.names for each in found.annotations] == [
+        each.names for each in expected.annotations
+    ]
+
+
+def test_a_label_goes_with_one_of_two_images(folder: Path) -> None:
+    image = min((folder / "images" / "val").iterdir())
+    other = image.with_name(f"A{image.name}")
+    shutil.copy(image, other)
+    shutil.copy(image, other.with_name(f"a{image.name}"))
+    (folder / "labels" / "val" / f"a{image.stem}.txt").write_text("0 .5 .5 .2 .2\n")
+    found = load_yolo(folder, "x", "val", ())
+    assert found.annotations[found.paths.index(other)].names == ()
+
+
 @pytest.mark.parametrize("names", ["!!bool x", "!!timestamp x", "!!int x", "7"])
 def test_odd_tags_are_refused(folder: Path, names: str) -> None:
     (folder / "data.yaml").write_text(f"names: {names}\n")

@@ -36,6 +36,7 @@ from .splits import choose_file, find_split_files, own_split, split_in_name, spl
 
 HINT = "expected COCO's images, categories and annotations"
 _MIN_SIDE = 1e-3  # pixels; COCO counts the smallest objects too
+_MAX_ID = 1000  # letters; Python makes no number of more than 4300 digits
 _BEGINNING = 2**18  # bytes in which one of COCO's lists begins
 _LISTS = re.compile(r'"(images|annotations)"\s*:\s*\[')
 
@@ -71,13 +72,13 @@ class _Ids:
 
 
 def _id(value: object) -> str | None:
-    """An id as a text; None where it is neither a text nor a whole number."""
+    """An id as a text; None where it is neither a text nor a whole number, or too long."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int | str):
         return None
     text = str(value).strip()
-    return text or None
+    return text if 0 < len(text) <= _MAX_ID else None
 
 
 def is_coco(path: Path) -> bool:
@@ -126,9 +127,8 @@ def load_coco(path: Path, image_folder: Path | None, root: Path | None = None) -
     objects, object_notes = _read_objects(content, path, images, names)
     folders, usual = _image_folders(path, image_folder)
     file_names = [_file_name(row) for row in images.values()]
-    paths, path_notes = locate_images(
-        file_names, folders, usual, searchable(root or image_folder or path.parent)
-    )
+    root = searchable(root or image_folder or path.parent)
+    paths, path_notes = locate_images(file_names, folders, usual, root, own_split(path))
     # where a file has another size than its row says, Dataset.ground_truth scales the boxes
     annotations = tuple(_annotation(row, objects[id_]) for id_, row in images.items())
     annotations, form_notes = _true_form(annotations, paths)
@@ -180,7 +180,11 @@ def _read_images(content: Any, path: Path) -> tuple[dict[str, _Row], tuple[str, 
                 "name the files relative to the folder, which goes with --data",
             )
         if image_id is None:
-            raise DataError(f"{path}: image id {row.get('id')!r:.80} is no number or text", HINT)
+            raise DataError(
+                f"{path}: image id {row.get('id')!r:.80} is no number or text of up to {_MAX_ID} "
+                "letters",
+                HINT,
+            )
         if image_id in images:
             if _file_name(images[image_id]) != file_name:
                 raise DataError(

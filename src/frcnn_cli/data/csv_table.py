@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from math import isnan
 from pathlib import Path
 from typing import NamedTuple
@@ -88,9 +89,16 @@ def describe_columns(path: Path) -> str:
 
 def _first_row(lines: Sequence[str]) -> int:
     """The index of the first line that is no comment, nor the line for Excel that names the
-    separator."""
+    separator; where it is no header, that of a comment before it that is one."""
     rows = (i for i, line in enumerate(lines) if not line.lower().startswith(("#", "sep=")))
-    return next(rows, 0)
+    first = next(rows, 0)
+    named = (i for i in (first, *range(first)) if _is_header(lines[i]))
+    return next(named, first)
+
+
+def _is_header(line: str) -> bool:
+    columns = _columns(line)
+    return columns is not None and columns[2]
 
 
 def _columns(first: str) -> tuple[str, tuple[str | None, ...], bool] | None:
@@ -205,7 +213,7 @@ def _rows(
     Args:
         keys: the columns.
     Raises:
-        DataError: a row names no image, or the file is not CSV.
+        DataError: a row names no image or has too many cells, or the file is not CSV.
     """
     reader = csv.reader(lines[begin:], delimiter=separator)
     header = next(csv.reader(lines[begin : begin + 1], delimiter=separator), [])
@@ -214,15 +222,20 @@ def _rows(
         for cells in reader:
             if not any(cells) or (has_header and cells == header):
                 continue
+            where = f"{path}:{begin + reader.line_num}"
+            if any(map(str.strip, cells[len(keys) :])):
+                raise DataError(
+                    f"{where}: expected {len(keys)} cells, got {len(cells)}",
+                    f"mend the row; put cells that hold a {separator!r} in quotes",
+                )
             row = {
                 key: ""
                 if cell.strip().lower() in _EMPTY and key not in ("image", "label")
-                else cell
-                for key, cell in zip(keys, map(str.strip, cells), strict=False)
+                else cell.strip()
+                for key, cell in zip_longest(keys, cells, fillvalue="")
                 if key
             }
             row |= {key: plain_text(row[key]) for key in ("image", "label") if key in row}
-            where = f"{path}:{begin + reader.line_num}"
             if not row.get("image") or "\0" in row["image"]:
                 raise DataError(f"{where}: no image", "mend the row")
             rows.append(_Row(where, row))

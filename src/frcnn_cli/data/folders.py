@@ -6,7 +6,7 @@ import os
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from pathlib import Path
 
 from ..errors import DataError
@@ -105,6 +105,12 @@ def _words(name: str) -> set[str]:
     return set(re.split(r"[^a-z0-9]+", name.rpartition("/")[0].casefold())) - {""}
 
 
+def called(paths: Sequence[Path], name: str) -> Path | None:
+    """The first path whose file has the last part of a name, which is written with / or \\."""
+    last = normalized(name).replace("\\", "/").rpartition("/")[2]
+    return next((path for path in paths if normalized(path.name) == last), None)
+
+
 class FileIndex:
     """The files below a folder by their names: paths in the folder, with / and without ending."""
 
@@ -116,11 +122,10 @@ class FileIndex:
         """
         self.folder = folder
         files, self.hidden = walk_files(folder, recursive)
-        self._paths: dict[str, Path] = {}
-        # where files differ only in their endings, .jpg counts
+        self._paths: dict[str, list[Path]] = defaultdict(list)
         own = [path for path in files if path.suffix.lower() in suffixes]
         for path in sorted(own, key=lambda path: (path.suffix != ".jpg", path.suffix.lower())):
-            self._paths.setdefault(path.relative_to(folder).with_suffix("").as_posix(), path)
+            self._paths[path.relative_to(folder).with_suffix("").as_posix()].append(path)
         self._names: dict[str, list[str]] = defaultdict(list)
         self._alike: dict[str, list[str]] = defaultdict(list)
         for name in self._paths:
@@ -162,6 +167,13 @@ class FileIndex:
         return len(self._alike.get(bare_name(name), [])) < 2
 
     def find(self, name: str) -> Path | None:
-        """The file of that name, or of the only one that normalises so; None: there is none."""
+        """The file of that name, or of the only one that normalises so; None: there is none.
+
+        Where files differ only in their endings, it is the first of `find_all`.
+        """
+        return next(iter(self.find_all(name)), None)
+
+    def find_all(self, name: str) -> list[Path]:
+        """The files of that name with their several endings, .jpg first; see `find`."""
         found = self.find_name(name)
-        return None if found is None else self._paths[found]
+        return [] if found is None else self._paths[found]

@@ -6,15 +6,23 @@ DataError of them.
 
 from __future__ import annotations
 
+import base64
+import struct
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ..runtime.safe_read import number, read_json
+from .file_types import SUFFIXES
+from .locate import local_name
 from .shapes import Annotated, Corners, enclose, enclose_ellipse, enclose_turned
 from .table import Box
 
 _HINT = "export the annotations again"
+_PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_HEADER = struct.Struct(">8s8xII")  # signature, length and name of the first part, sides
+_PACKED_HEADER = 4096  # letters of base64, which hold more than that
 _CLASS_KEYS = ("class", "label", "name", "category", "type", "object")
 
 
@@ -145,26 +153,35 @@ _SIZE_KEYS = ("original_width", "original_height")
 
 
 def _image_of(row: Mapping[str, Any]) -> str:
-    """The image of a task: under a key that is called so, else the only text."""
-    texts = {key: value for key, value in row.items() if isinstance(value, str)}
-    named = [value for key, value in texts.items() if "im" in key.lower()]
-    return named[0] if named else next(iter(texts.values()))
+    """The image of a task: its text that is most likely one, by the key and the ending.
+
+    Raises:
+        ValueError: it has no text.
+    """
+
+    def likelihood(item: tuple[str, str]) -> tuple[bool, ...]:
+        key, ending = item[0].lower(), Path(local_name(item[1])).suffix.lower()
+        is_called, is_image = "image" in key or "img" in key, ending in SUFFIXES
+        return key in ("image", "img"), is_called and is_image, is_image, is_called
+
+    texts = [(key, value) for key, value in row.items() if isinstance(value, str)]
+    if not texts:
+        raise ValueError("a task has no image")
+    return max(texts, key=likelihood)[1]
 
 
 def _label_studio_image(name: str, regions: list[dict[str, Any]]) -> Annotated:
     boxes, left_out, size = [], 0, None
-    for region in regions:
-        kind = next((key for key in region if key.endswith("labels")), "")
-        width, height = _numbers(region, *_SIZE_KEYS) if kind else (0.0, 0.0)
+    kinds = [next((key for key in each if key.endswith("labels")), "") for each in regions]
+    labelled = {_place(each) for each, kind in zip(regions, kinds, strict=True) if kind}
+    for region, kind in zip(regions, kinds, strict=True):
+        if not kind:  # where the shape is not the label's, it is there again without its class
+            left_out += _place(region) not in labelled
+            continue
+        width, height = _numbers(region, *_SIZE_KEYS)
         size = _size(height, width) or size
-        if kind == "rectanglelabels":
-            x, y, w, h = _numbers(region, "x", "y", "width", "height")
-            corner, sides = (x * width / 100, y * height / 100), (w * width / 100, h * height / 100)
-            corners = enclose_turned(corner, sides, number(region.get("rotation") or 0))
-        elif kind == "polygonlabels":
-            points = map(_xy, region["points"])
-            corners = enclose((x * width / 100, y * height / 100) for x, y in points)
-        else:
+        corners = _label_studio_corners(region, kind, width / 100, height / 100)
+        if corners is None:
             left_out += 1
             continue
         (label,) = region[kind]
@@ -172,18 +189,69 @@ def _label_studio_image(name: str, regions: list[dict[str, Any]]) -> Annotated:
     return Annotated(name, size, boxes, left_out)
 
 
+def _place(region: Mapping[str, Any]) -> str:
+    return repr([region.get(key) for key in ("x", "y", "points")])
+
+
+def _label_studio_corners(
+    region: Mapping[str, Any], kind: str, across: float, down: float
+) -> Corners | None:
+    """The box around a region; None for a point or a line.
+
+    Args:
+        kind: the key of its class; "labels" is that of any shape.
+        across, down: pixels in one per cent of the image's width and height.
+    Raises:
+        ValueError, KeyError: it is none of the tool's regions, or the mask of a brush.
+    """
+    turn = number(region.get("rotation") or 0)
+    if kind == "rectanglelabels" or (kind == "labels" and "height" in region):
+        x, y, width, height = _numbers(region, "x", "y", "width", "height")
+        return enclose_turned((x * across, y * down), (width * across, height * down), turn)
+    if kind == "ellipselabels" or (kind == "labels" and "radiusX" in region):
+        x, y, x_radius, y_radius = _numbers(region, "x", "y", "radiusX", "radiusY")
+        return enclose_ellipse(x * across, y * down, x_radius * across, y_radius * down, turn)
+    if kind == "polygonlabels" or (kind == "labels" and "points" in region):
+        return enclose((x * across, y * down) for x, y in map(_xy, region["points"]))
+    if "rle" in region:
+        raise ValueError("it has the mask of a brush, which is not read")
+    return None
+
+
 def read_supervisely(path: Path) -> Iterator[Annotated]:
     """Supervisely: a file for each image, with the image's name and .json after it."""
     content = read_json(path, _HINT)
     boxes, left_out = [], 0
     for row in content["objects"]:
-        if row["geometryType"] not in ("rectangle", "polygon"):
+        kind = row["geometryType"]
+        if kind in ("rectangle", "polygon"):
+            corners = enclose(map(_xy, row["points"]["exterior"]))
+        elif kind in ("bitmap", "alpha_mask"):
+            corners = _around_bitmap(row[kind])
+        else:
             left_out += 1
             continue
-        corners = enclose(map(_xy, row["points"]["exterior"]))
         boxes.append(Box(label=_name(row["classTitle"]), corners=corners))
     size = _size(content["size"]["height"], content["size"]["width"])
     yield Annotated(path.name.removesuffix(".json"), size, boxes, left_out)
+
+
+def _around_bitmap(bitmap: Mapping[str, Any]) -> Corners:
+    """The box around a mask of Supervisely: a PNG that is cropped to it, and its upper left corner.
+
+    Raises:
+        ValueError: it is no such mask.
+    """
+    packed = base64.b64decode(bitmap["data"][:_PACKED_HEADER])
+    try:
+        header = zlib.decompressobj().decompress(packed, _PNG_HEADER.size)
+        signature, width, height = _PNG_HEADER.unpack(header)
+    except (zlib.error, struct.error):
+        signature, width, height = b"", 0, 0
+    if signature != _PNG or min(width, height) < 1:
+        raise ValueError("a bitmap is no PNG")
+    x, y = _xy(bitmap["origin"])
+    return enclose([(x, y), (x + width, y + height)])
 
 
 def read_createml(path: Path) -> Iterator[Annotated]:

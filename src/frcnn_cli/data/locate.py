@@ -14,7 +14,8 @@ from urllib.parse import unquote, urlsplit
 
 from ..errors import DataError
 from .file_types import SUFFIXES
-from .folders import FileIndex, bare_name, is_hidden, normalized
+from .folders import FileIndex, bare_name, called, is_hidden, normalized
+from .splits import ALL, SPLITS, split_in_name
 
 _SAMPLE = 16  # names that decide in which folder the images are
 _MAX_DROPPED = 8  # leading folders of a name that may be missing here
@@ -141,7 +142,11 @@ def searchable(folder: Path) -> Path | None:
 
 
 def locate_images(
-    names: Sequence[str], folders: Sequence[Path], default: Path, root: Path | None = None
+    names: Sequence[str],
+    folders: Sequence[Path],
+    default: Path,
+    root: Path | None = None,
+    split: str = ALL,
 ) -> tuple[list[Path], tuple[str, ...]]:
     """The files of images by the names in an annotation file.
 
@@ -153,10 +158,12 @@ def locate_images(
         default: the folder that a name is appended to where no file is found.
         root: the folder below which images are looked for where no folder has any, from
             `searchable`.
+        split: of the images, whose names may tell another one.
     Returns:
         A path for each name, and a sentence where leading folders were left out.
     Raises:
-        DataError: two names stand for the same file.
+        DataError: two names stand for the same file; or an image is nowhere but in the folder of
+            another split.
     """
     locator = ImageLocator(folders)
     sample = [names[len(names) * i // _SAMPLE] for i in range(_SAMPLE)]
@@ -177,7 +184,10 @@ def locate_images(
         path = locator.existing(_below(locator, folder, name, dropped)) or locator.find(name)
         if path is None and everywhere is not None:
             alike = everywhere.find_alike("/".join(_parts(name)), counts[bare_name(name)] == 1)
-            path = everywhere.find(alike) if alike else None
+            if alike:
+                alternatives = everywhere.find_all(alike)
+                path = called(alternatives, name) or alternatives[0]
+                _check_split(name, split, alike, path)
         paths.append(path or Path(_below(locator, folder, name, 0)))
     _check_unique(names, paths)
     if everywhere is not None and os.path.isfile(paths[0]):
@@ -185,6 +195,25 @@ def locate_images(
     if not dropped:
         return paths, ()
     return paths, (f"{names[0]} is not here, so {paths[0]} was read, and the others likewise",)
+
+
+def _check_split(name: str, split: str, found: str, path: Path) -> None:
+    """Check that the folders of a file that was found are not of another split than its name."""
+    own = _split_in_folders(name) or (split if split in SPLITS else None)
+    other = _split_in_folders(found)
+    if own is None or other is None or own == other:
+        return
+    if not {own, other} <= {"train", "val", "trainval"} or "trainval" not in (own, other):
+        raise DataError(
+            f"{name}, of split {own}, is only in {path.parent}, of split {other}",
+            "add the images, or name their folder with --data",
+        )
+
+
+def _split_in_folders(name: str) -> str | None:
+    """The split in the names of the folders of a path; None where they have none, or several."""
+    found = set(filter(None, map(split_in_name, _parts(name)[:-1])))
+    return found.pop() if len(found) == 1 else None
 
 
 def _check_unique(names: Sequence[str], paths: Sequence[Path]) -> None:

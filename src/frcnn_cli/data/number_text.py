@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterable
 
-_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.IGNORECASE)
+_NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[+-]?[0-9]+)?", re.IGNORECASE)
 _WITH_COMMA = re.compile(r"([+-]?[0-9]*),([0-9]+)")
 # A mark of thousands has up to three digits before it, the first not 0, and three after it.
 _MAY_BE_THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2},[0-9]{3}")

@@ -63,10 +63,18 @@ def enclose_turned(corner: Sequence[float], size: Sequence[float], degrees: floa
     return enclose((x + u * cosine - v * sine, y + u * sine + v * cosine) for u, v in ends)
 
 
-def enclose_ellipse(x: float, y: float, x_radius: float, y_radius: float) -> Corners:
-    """The box around an ellipse with axes along x and y.
+def enclose_ellipse(
+    x: float, y: float, x_radius: float, y_radius: float, degrees: float = 0
+) -> Corners:
+    """The box around an ellipse with axes along x and y, or turned from there around its centre.
 
     Raises:
         ValueError: see `enclose`.
     """
+    if degrees:
+        cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+        x_radius, y_radius = (
+            math.hypot(x_radius * cosine, y_radius * sine),
+            math.hypot(x_radius * sine, y_radius * cosine),
+        )
     return enclose([(x - x_radius, y - y_radius), (x + x_radius, y + y_radius)])

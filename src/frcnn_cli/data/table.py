@@ -74,9 +74,9 @@ def table_dataset(
         DataError: see `locate_images`.
     """
     names = list(table.boxes)
-    folders = [image_folder] if image_folder else [*_folders(file), root]
+    folders = [image_folder] if image_folder else [*near_folders(file), root]
     paths, path_notes = locate_images(
-        [local_name(each) for each in names], folders, folders[0], searchable(root)
+        [local_name(each) for each in names], folders, folders[0], searchable(root), split
     )
     annotations, notes = tuple(_annotation(table, each) for each in names), []
     if table.has_sides and are_corners(annotations, paths):
@@ -95,8 +95,8 @@ def table_dataset(
     )
 
 
-def _folders(file: Path) -> list[Path]:
-    """Where the images of a file may be."""
+def near_folders(file: Path) -> list[Path]:
+    """Where the images of a file of annotations may be, the likeliest first."""
     parents = (file.parent, file.parent.parent)
     split = split_of_file(file)
     below = ("", "images", split, f"images/{split}", "JPEGImages", "data", file.stem)

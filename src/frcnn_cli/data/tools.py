@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from ..errors import DataError, SplitError, counted, reason
@@ -20,13 +22,15 @@ from .json_tools import (
     read_supervisely,
     read_via,
 )
+from .locate import ImageLocator, local_name
 from .marks import BEGINNING, NUMBER, Mark, fits, has
 from .shapes import Annotated
 from .splits import ALL, SPLITS, canonical_split, choose_split, split_in_name
-from .table import Box, Table, table_dataset
+from .table import Box, Table, near_folders, table_dataset
 from .text_tools import read_cvat, read_dota, read_kitti, read_wider
 
 _LOOKED_AT = 20  # files of each ending, in a folder that is to be recognised
+_LINE = r"[^\r\n]*[\r\n]\s*"  # the rest of one, and blank ones; for patterns
 _IMAGE = "|".join(sorted(each[1:] for each in SUFFIXES))
 
 
@@ -68,7 +72,7 @@ TOOLS = {
     ),
     "cvat": Tool(
         "CVAT's XML for images", ".xml",
-        fits(r"(<\?xml.*?\?>\s*)?(<!--.*?-->\s*)?<annotations>\s*<(version|meta|image)[\s>/]"),
+        fits(r"(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)?<annotations>\s*<(version|meta|image)[\s>/]"),
         read_cvat,
     ),
     "kitti": Tool(
@@ -77,7 +81,9 @@ TOOLS = {
     ),
     "dota": Tool(
         "DOTA's texts", ".txt",
-        fits(rf"(imagesource:.*\s*(gsd:.*\s*)?)?({NUMBER}\s+){{8}}[a-z][\w-]*( [012])?\s*(\n|$)"),
+        fits(
+            rf"(imagesource:{_LINE}(gsd:{_LINE})?)?({NUMBER}\s+){{8}}[a-z][\w-]*( [012])?\s*(\n|$)"
+        ),
         read_dota, is_per_image=True,
     ),
     "wider": Tool(
@@ -129,7 +135,8 @@ def load_tool(
     files = _files_of(path, tool)
     if not files:
         raise DataError(f"{path} has no file of {tool.title}", f"expected {key}:PATH")
-    table = _read_all(files, root, tool)
+    found = {file: _read_file(file, tool) for file in files}
+    table = _table(found, root, image_folder, tool)
     if not table.classes:
         raise DataError(f"{path}: {tool.title} has no object with a box", "annotate the images")
     if not table.splits and split is not None:
@@ -143,7 +150,7 @@ def load_tool(
         name=name,
         split=chosen,
         classes=sorted(table.classes),
-        file=files[0],
+        file=next((file for file in files if _split_of(file, root, tool) == chosen), files[0]),
         image_folder=image_folder,
         root=image_folder or root,
     )
@@ -175,18 +182,30 @@ def _files_of(path: Path, tool: Tool) -> list[Path]:
     return [file for file in files if file.parent in folders]
 
 
-def _read_all(files: Iterable[Path], root: Path, tool: Tool) -> Table:
-    """The objects in all files."""
+def _table(
+    found: Mapping[Path, Sequence[Annotated]], root: Path, image_folder: Path | None, tool: Tool
+) -> Table:
+    """The objects in all files.
+
+    Raises:
+        DataError: two files, or two subsets in a file, have the same image.
+    """
     boxes: dict[str, list[Box]] = {}
     sizes: dict[str, tuple[int, int]] = {}
     splits: dict[str, str] = {}
+    origins: dict[str, str] = {}
     left_out = 0
-    for file in files:
-        folder = file.parent.relative_to(root)
-        words = folder.parts if tool.is_per_image else (*folder.parts, file.stem)
-        of_file = next(filter(None, map(split_in_name, reversed(words))), "")
-        for each in _read_file(file, tool):
-            image = (folder / each.name).as_posix() if tool.is_per_image else each.name
+    names = {} if tool.is_per_image else _names(found, root, image_folder)
+    for file, images in found.items():
+        folder, of_file = file.parent.relative_to(root), _split_of(file, root, tool)
+        own = names.get(file) or [(folder / each.name).as_posix() for each in images]
+        for image, each in zip(own, images, strict=True):
+            origin = f"{file}{each.split and f' ({each.split})'}"
+            if origins.setdefault(image, origin) != origin:
+                raise DataError(
+                    f"{origins[image]} and {origin} both have the image {image}",
+                    "keep one of them, or put each with its images into a folder of its own",
+                )
             boxes.setdefault(image, []).extend(each.boxes)
             if each.size is not None:
                 sizes[image] = each.size
@@ -205,6 +224,49 @@ def _read_all(files: Iterable[Path], root: Path, tool: Tool) -> Table:
         notes=tuple(notes),
         splits=splits if all(splits.values()) else {},
     )
+
+
+def _split_of(file: Path, root: Path, tool: Tool) -> str:
+    """The split in the names of a file and its folders below the root; "" where they have none."""
+    folders = file.parent.relative_to(root).parts
+    words = folders if tool.is_per_image else (*folders, file.stem)
+    return next(filter(None, map(split_in_name, reversed(words))), "")
+
+
+def _names(
+    found: Mapping[Path, Sequence[Annotated]], root: Path, image_folder: Path | None
+) -> dict[Path, list[str]]:
+    """Names of the images in each file that tell those of different files and subsets apart.
+
+    Tools give only the last part of a path. So where that could be ambiguous, an image near its
+    file gets its path below the root, and one that is elsewhere the folder of the file.
+    """
+    names = {file: _with_subsets(images) for file, images in found.items()}
+    is_plain = all(names[file] == [each.name for each in found[file]] for file in found)
+    if len(found) == 1 and is_plain:
+        return names
+    files_with = Counter(chain.from_iterable(map(set, names.values())))
+    base = image_folder or root
+    for file, own in names.items():
+        folder = file.parent.relative_to(root)
+        locator = ImageLocator([base / folder, base] if image_folder else near_folders(file))
+        for index, name in enumerate(own):
+            path = locator.find(local_name(name))
+            if path is not None and path.is_relative_to(base):
+                own[index] = path.relative_to(base).as_posix()
+            elif files_with[name] > 1:
+                own[index] = (folder / local_name(name)).as_posix()
+    return names
+
+
+def _with_subsets(images: Sequence[Annotated]) -> list[str]:
+    """The names of the images of a file, below folders of the subsets if two have the same name."""
+    subsets: dict[str, set[str]] = defaultdict(set)
+    for each in images:
+        subsets[each.name].add(each.split)
+    if all(len(own) == 1 for own in subsets.values()):
+        return [each.name for each in images]
+    return [f"{each.split}/{each.name}" if each.split else each.name for each in images]
 
 
 def _read_file(file: Path, tool: Tool) -> list[Annotated]:

@@ -20,8 +20,8 @@ from . import images
 from .annotation import Annotation
 from .annotation_size import FRACTIONS, are_fractions, scale_fractions
 from .dataset import Dataset
-from .folders import FileIndex, hidden_note
-from .splits import ALL, choose_split
+from .folders import FileIndex, called, hidden_note
+from .splits import ALL, canonical_split, choose_split
 from .voc_layout import (
     Layout,
     find_layout,
@@ -168,6 +168,8 @@ def _choose_split(
         return chosen, folders[chosen], []
     if split is None:
         split = next((each for each in default_splits if each in lists), None)
+    elif split not in lists:
+        split = canonical_split(split)
     if split is None and lists:
         raise SplitError(
             f"{name} has no list {' or '.join(default_splits) or ALL}",
@@ -241,13 +243,14 @@ def read_image_ids(path: Path) -> list[str]:
 
 
 def _image_paths(files: _Files, ids: Sequence[str]) -> tuple[list[Path], list[str]]:
-    """The image of each id, and a note where it is not named like the annotation file.
+    """The image of each id, and notes where the name of the annotation file does not tell it.
 
     It is the image of the same name, else the one that the annotation file names, if no other
     annotation has its name. Where there is none, it is the path at which VOC itself would have it.
+    Of images that differ only in their endings, it is the one that the annotation file names.
     """
     paths: list[Path] = []
-    renamed = []
+    renamed, unclear = [], []
     for id_ in ids:
         alike = files.images.find_name(id_) or files.images.find_alike(
             id_, files.annotations.is_unique(id_)
@@ -258,10 +261,19 @@ def _image_paths(files: _Files, ids: Sequence[str]) -> tuple[list[Path], list[st
             if alike and files.annotations.find_alike(alike, files.images.is_unique(alike)):
                 alike = None  # tools that copy annotations leave the name of another image in them
             renamed += [f"{annotation.name} goes with {name}"] if alike else []
-        path = files.images.find(alike) if alike else None
-        paths.append(path or files.images.folder / f"{id_}.jpg")
-    if not renamed:
-        return paths, []
-    return paths, [
-        f"{len(renamed)} annotation files are not named like their images: {renamed[0]}, as it says"
-    ]
+        found = files.images.find_all(alike) if alike else []
+        path = next(iter(found), files.images.folder / f"{id_}.jpg")
+        if len(found) > 1:
+            xml = files.annotations.find(id_)
+            own = called(found, annotated_file(xml)) if xml is not None else None
+            unclear += [] if own else [f"{path.name}, not {found[1].name}"]
+            path = own or path
+        paths.append(path)
+    notes = []
+    if renamed:
+        which = f"{renamed[0]}, as it says"
+        notes.append(f"{len(renamed)} annotation files are not named like their images: {which}")
+    if unclear:
+        which = f"{unclear[0]}, was taken"
+        notes.append(f"{len(unclear)} annotation files do not say which image they mean: {which}")
+    return paths, notes

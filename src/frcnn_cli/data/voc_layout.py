@@ -148,16 +148,26 @@ def split_subfolders(names: Sequence[str]) -> dict[str, list[str]]:
 def split_lists(root: Path) -> dict[str, Path]:
     """The split lists by split: those in ImageSets/Main, else beside the other folders.
 
+    The list valid.txt is of split val, unless there is val.txt too.
+
     Lists that are not named like a split do not count where none is: CVAT's default.txt has all
     images.
     """
     usual = {f"{name}.txt" for names in SPLITS.values() for name in names}
     for folder in _LIST_FOLDERS:
-        lists = {path.stem: path for path in _entries(root / folder) if path.suffix == ".txt"}
-        if any(path.name in usual for path in lists.values()):
-            return lists
+        lists = [path for path in _entries(root / folder) if path.suffix == ".txt"]
+        if any(path.name in usual for path in lists):
+            return _by_split(lists)
     for folder in _OTHER_LIST_FOLDERS:
-        found = {path.stem: path for path in _entries(root / folder) if path.name in usual}
-        if found:
-            return found
+        if found := [path for path in _entries(root / folder) if path.name in usual]:
+            return _by_split(found)
     return {}
+
+
+def _by_split(lists: Sequence[Path]) -> dict[str, Path]:
+    """Lists by the split that they are named after; by their own name if another list has it."""
+    found: dict[str, Path] = {}
+    for path in sorted(lists, key=lambda path: path.stem != canonical_split(path.stem)):
+        split = canonical_split(path.stem)
+        found[path.stem if split in found else split] = path
+    return found

@@ -26,6 +26,7 @@ _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _ROTATED = ("cx", "cy", "w", "h", "angle")
 _HINT = "mend or remove the file"
 _BARE_AMPERSAND = re.compile(r"&(?!#?\w+;)")
+_LONGEST_DECLARATION = 1000  # letters
 _DECLARATION = re.compile(r"""\s*<\?xml[^>]*?encoding\s*=\s*["']([\w.:-]+)["'][^>]*>""")
 # How the first letter, <, looks without a mark.
 _STARTS = (
@@ -126,10 +127,16 @@ def _decode(content: bytes) -> str:
     )
     if start is not None:
         text = content.decode(start[1])
-        return _DECLARATION.sub("", text.lstrip("\ufeff \t\r\n"), count=1)
-    declared = _DECLARATION.match(content[:1000].decode("latin-1"))
+        return _without_declaration(text)
+    declared = _DECLARATION.match(content[:_LONGEST_DECLARATION].decode("latin-1"))
     text = _decode_declared(content, codecs.lookup(declared[1]).name if declared else "utf-8")
-    return _DECLARATION.sub("", text, count=1).lstrip()
+    return _without_declaration(text)
+
+
+def _without_declaration(text: str) -> str:
+    text = text.lstrip("\ufeff").lstrip()
+    declared = _DECLARATION.match(text[:_LONGEST_DECLARATION])
+    return text[declared.end() :].lstrip() if declared else text
 
 
 def _decode_declared(content: bytes, encoding: str) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import cache
 from itertools import chain
 from os.path import commonpath
 from pathlib import Path
@@ -230,7 +231,7 @@ def _label_files(paths: Sequence[Path], every: Iterable[Path], root: Path) -> li
     """
     usual = list(map(_label_file, paths))
     if any(map(os.path.isfile, usual)):
-        return usual
+        return _with_capitals(usual, paths)
     texts = FileIndex(root, _TEXT)
     counts = Counter(bare_name(path.name) for path in every)
     labels = []
@@ -239,6 +240,19 @@ def _label_files(paths: Sequence[Path], every: Iterable[Path], root: Path) -> li
         alike = texts.find_alike(name, counts[bare_name(name)] == 1)
         labels.append(texts.find(alike) or label if alike else label)
     return labels
+
+
+def _with_capitals(labels: Sequence[Path], images: Sequence[Path]) -> list[Path]:
+    """The label files; for one that is missing, the one in its folder or beside the image whose
+    name differs only in capitals, such as a.TXT, if it is of no other image."""
+    index = cache(lambda folder: FileIndex(folder, _TEXT, recursive=False))
+    present = {label for label in labels if os.path.isfile(label)}
+    found = []
+    for label, image in zip(labels, images, strict=True):
+        folders = () if label in present else (label.parent, image.parent)
+        alike = (index(folder).find(label.stem) for folder in folders)
+        found.append(next((each for each in alike if each and each not in present), label))
+    return found
 
 
 def _annotations(
