@@ -183,6 +183,14 @@ def test_a_state_dict_of_odd_things(here, odd) -> None:
         ("export a --out there.onnx", "there.onnx exists"),
         ("export a --scale 300", "--scale and --max-size are for a copy"),
         ("export a --out mine.safetensors", "mine.safetensors exists"),
+        (
+            "export a --out b.safetensors --scale 2000",
+            "--scale 2000 and --max-size 160 are out of range",
+        ),
+        (
+            "export a --out b.safetensors --max-size 50",
+            "--scale 96 and --max-size 50 are out of range",
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_writes_nothing(arguments, message, frcnn_home) -> None:
