@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 import strangers
+from formats import write_coco
 from frcnn_cli.data import download
 from frcnn_cli.data import registry as datasets
 from frcnn_cli.errors import ConfigError, DataError, SplitError
@@ -217,6 +218,16 @@ def test_a_plus_within_a_name_joins_nothing(voc_folder: Path) -> None:
     assert datasets.open_dataset(f"voc:{folder}", None, None, ("train",), refuse).name == "voc:a+b"
     assert datasets.is_dataset_name(f"voc:{folder}+voc2012+coco:c+d.json")
     assert not datasets.is_dataset_name(f"voc:{folder}+photo.jpg+voc2012+x")
+
+
+def test_a_link_to_annotations_stays_beside_the_images(tmp_path: Path, voc_folder: Path) -> None:
+    elsewhere = tmp_path / "elsewhere" / "boxes.json"
+    elsewhere.parent.mkdir()
+    link = write_coco(voc_folder, tmp_path / "data")
+    link.rename(elsewhere)
+    link.symlink_to(elsewhere)
+    for name in (str(link), f"coco:{link}"):
+        assert len(datasets.open_dataset(datasets.absolute_name(name))) == 8
 
 
 def test_a_place_can_be_named_from_any_folder(

@@ -239,14 +239,17 @@ def _parse_spec(name: str) -> tuple[str, Path] | None:
 
 
 def absolute_name(name: str) -> str:
-    """The name of the same data set with absolute paths, for use from any working folder."""
+    """The name of the same data set with absolute paths, for use from any working folder.
+
+    Links are not followed: the images may be beside the link, and not beside what it leads to.
+    """
     names = _split_names(name)
     if len(names) > 1:
         return SEPARATOR.join(map(absolute_name, names))
     parsed, path = _parse_spec(name), _bare_path(name)
     if parsed is None and path is not None:
-        return str(path.resolve())
-    return name if parsed is None else f"{parsed[0]}:{parsed[1].resolve()}"
+        return str(path.absolute())
+    return name if parsed is None else f"{parsed[0]}:{parsed[1].absolute()}"
 
 
 def open_dataset(
