@@ -174,7 +174,7 @@ def train(
     if runtime.precision == "auto" and is_papers(recipe, dataset):
         runtime = replace(runtime, precision="fp32")  # as the paper's code
     may_differ = recipe != "paper" and not is_voc_challenge(dataset)  # from the paper's start
-    if weights is None and init is None and resume is None and may_differ:
+    if (weights, init, pixels, resume) == (None,) * 4 and may_differ:
         weights = _included_start(settings, shown)
         further = weights is not None
     initialisation, settings = _initialisation(
