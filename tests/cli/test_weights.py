@@ -82,6 +82,11 @@ def test_list(here, frcnn_home) -> None:
     assert "other: not a detector" in text
 
 
+def test_list_leaves_out_links_that_lead_nowhere(here) -> None:
+    here.with_name("gone.safetensors").symlink_to(here.with_name("nothing"))
+    assert [row["name"] for row in json.loads(run("list --json").stdout)] == ["a"]
+
+
 def test_list_without_weights(here) -> None:
     here.unlink()
     assert json.loads(run("list --json").stdout) == []

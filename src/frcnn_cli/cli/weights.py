@@ -40,6 +40,8 @@ def list_weights(json: Json = False) -> None:
     rows: dict[str, dict[str, Any]] = {}
     for folder in weights_dirs():
         for path in sorted(folder.glob(f"*{WEIGHTS_SUFFIX}")):
+            if not path.is_file():  # also a link to what is not there
+                continue
             row: dict[str, Any] = {"name": path.stem, "path": str(path)}
             row["bytes"] = path.stat().st_size
             try:
