@@ -220,6 +220,19 @@ def test_a_plus_within_a_name_joins_nothing(voc_folder: Path) -> None:
     assert not datasets.is_dataset_name(f"voc:{folder}+photo.jpg+voc2012+x")
 
 
+@pytest.mark.parametrize("prefix", ["", "voc:"])
+def test_a_folder_may_be_called_like_joined_data_sets(voc_folder: Path, prefix: str) -> None:
+    folder = voc_folder.rename(voc_folder.with_name("cars+voc"))
+    assert len(datasets.open_dataset(f"{prefix}{folder}", None, "train")) == 4
+    assert datasets.absolute_name(f"{prefix}{folder}") == f"{prefix}{folder}"
+
+
+def test_dozens_of_data_sets_are_joined(voc_folder: Path) -> None:
+    """Their names together are longer than a path may be."""
+    joined = "+".join([f"voc:{voc_folder}"] * (4096 // len(str(voc_folder)) + 1))
+    assert datasets.absolute_name(joined) == joined
+
+
 def test_a_link_to_annotations_stays_beside_the_images(tmp_path: Path, voc_folder: Path) -> None:
     elsewhere = tmp_path / "elsewhere" / "boxes.json"
     elsewhere.parent.mkdir()
