@@ -234,13 +234,14 @@ def test_dozens_of_data_sets_are_joined(voc_folder: Path) -> None:
 
 
 def test_a_link_to_annotations_stays_beside_the_images(tmp_path: Path, voc_folder: Path) -> None:
-    elsewhere = tmp_path / "elsewhere" / "boxes.json"
-    elsewhere.parent.mkdir()
+    elsewhere = tmp_path / "a" / "b" / "c" / "boxes.json"
+    elsewhere.parent.mkdir(parents=True)
     link = write_coco(voc_folder, tmp_path / "data")
     link.rename(elsewhere)
     link.symlink_to(elsewhere)
     for name in (str(link), f"coco:{link}"):
-        assert len(datasets.open_dataset(datasets.absolute_name(name))) == 8
+        assert datasets.absolute_name(name) == name
+        assert len(datasets.open_dataset(name)) == 8
 
 
 def test_a_place_can_be_named_from_any_folder(

@@ -211,9 +211,9 @@ def test_bad_voc_results(tmp_path: Path, dataset, name: str, row: str, message: 
 
 
 def test_a_line_of_many_blanks_is_read_in_one_pass(tmp_path: Path, dataset) -> None:
-    """8,000 of them took 8 s."""
+    """They took the square of their number."""
     (tmp_path / "r").mkdir()
-    (tmp_path / "r" / "det_ball.txt").write_text(f"000002{' ' * 8000}b\n")
+    (tmp_path / "r" / "det_ball.txt").write_text(f"000002{' ' * 40_000}b\n")
     begun = time.process_time()
     with pytest.raises(DataError, match="expected id, score and box"):
         load_detections(tmp_path / "r", dataset)
