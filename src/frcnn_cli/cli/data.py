@@ -96,7 +96,7 @@ def check(
     if unwritten is not None and picture is not None:
         raise unwritten
     if unwritten is not None and not quiet:
-        stderr.print(f"no picture of sample annotations: {unwritten.message}; --picture FILE.jpg")
+        stderr.print(f"no picture of sample annotations (--picture FILE): {unwritten.message}")
     if found.problems:
         rest = len(found.problems) - 1
         raise DataError(

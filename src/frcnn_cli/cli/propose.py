@@ -183,8 +183,8 @@ def _refuse(purpose: str, **options: object) -> None:
     """
     names = [f"--{name.replace('_', '-')}" for name, value in options.items() if value is not None]
     if names:
-        verb = "is" if len(names) == 1 else "are"
-        raise ConfigError(f"{' and '.join(names)} {verb} {purpose}", "leave out one of them")
+        verb, them = ("is", "it") if len(names) == 1 else ("are", "them")
+        raise ConfigError(f"{' and '.join(names)} {verb} {purpose}", f"leave {them} out")
 
 
 def _images(
