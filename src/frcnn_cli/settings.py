@@ -32,6 +32,8 @@ class Range:
         return " and ".join(parts)
 
 
+# of a file of settings: the parser takes the square of the length of a dotted key
+MAX_SETTINGS_BYTES = 2**14
 MAX_VALUES = 20  # of a setting that has several numbers, such as scales: each is a pass
 FRACTION = Range(0, 1)
 POSITIVE = Range(0, low_open=True, high_open=True)  # and finite

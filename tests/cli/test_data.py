@@ -85,6 +85,20 @@ def test_a_picture_replaces_no_file_that_was_there(folder: Path) -> None:
         assert run("data check", folder).exit_code == 0
 
 
+def test_a_picture_that_cannot_be_written_hides_no_findings(folder: Path) -> None:
+    Path("runs").write_text("a file where the folder would be")
+    result = run("data check", folder)
+    assert result.exit_code == 0, result.output
+    assert "nothing that training would suffer from" in result.stdout
+    assert "sample annotations" not in result.stdout
+    note = "no picture of sample annotations (--picture FILE): cannot write runs/data/"
+    assert note in result.stderr
+    assert json.loads(run("data check", folder, "--json").stdout)["picture"] is None
+    named = run("data check", folder, "--picture runs/a.jpg")
+    assert "cannot write runs/a.jpg" in failure(named)
+    assert "nothing that training would suffer from" in named.stdout
+
+
 def test_a_dry_run_shows_the_same_facts(init: Path, folder: Path) -> None:
     result = run(TRAIN, f"--init {init} --eval-every 2 --split train --dry-run", folder)
     assert result.exit_code == 0, result.output

@@ -227,6 +227,15 @@ def test_an_interrupted_run_prints_where_its_state_is(voc_folder, monkeypatch) -
         ("propose V --export x.txt", "unknown format 'txt'"),
         ("propose V --export x.npz --format yaml", "unknown format 'yaml'"),
         ("propose V/nothing", "no such file or folder"),
+        ("propose V --split val", "--split is for a data set, not for images"),
+        (
+            "propose V --data D --split val --val-share 0.5",
+            "--data and --split and --val-share are for a data set",
+        ),
+        ("propose V --format npz", "--format is for the file that --export writes"),
+        ("propose V --verify --export x.mat", "--export is not for the cache's --status"),
+        ("propose --status --show there", "--show is not for the cache's --status"),
+        ("propose voc --data D --clean --recall", "--recall is not for the cache's --status"),
     ],
 )
 def test_wrong_use_gives_one_line(voc_folder, arguments, message) -> None:

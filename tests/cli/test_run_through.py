@@ -192,6 +192,7 @@ def test_without_a_network_training_starts_from_an_included_detector(
     assert 'weights = "' in Path("runs/train/run/config.toml").read_text()
     text = said(run("train", photos, flags, "--backbone efficientnet_lite0 --dry-run"))
     assert "training starts from efficientnet_lite0-voc07" in text
+    assert "--pixels goes with --init" in failure(run("train", photos, flags, "--pixels caffe"))
     for other in ("--recipe paper --detector fast_rcnn --rank 9", "--backbone resnet18"):
         assert "cannot download" in failure(run("train", photos, flags, other))
 

@@ -56,6 +56,21 @@ def test_resume_without_a_run(init) -> None:
     assert "no run to continue in runs/train" in failure(run("train --resume"))
 
 
+def test_what_a_run_started_from_cannot_be_changed(init, voc_folder, monkeypatch) -> None:
+    assert run(TRAIN, f"--data {voc_folder} --init {init} --name a").exit_code == 0
+    file = Path("runs/train/a/config.toml")
+    before = file.read_text()
+    for flags in ("--weights nothing", "-w nothing", "--init b.pth", "--pixels caffe", "--name b"):
+        line = failure(run("train --resume", flags))
+        assert "is for a new run, and --resume continues one" in line
+    assert file.read_text() == before
+    monkeypatch.setenv("FRCNN_TRAIN_INIT", "b.pth")
+    monkeypatch.setenv("FRCNN_TRAIN_WEIGHTS", "nothing")
+    monkeypatch.setenv("FRCNN_TRAIN_NAME", "b")
+    assert run("train --resume --iterations 5").exit_code == 0
+    assert file.read_text() == before.replace("iterations = 4", "iterations = 5")
+
+
 def test_validation_keeps_the_best(init, voc_folder) -> None:
     flags = f"--data {voc_folder} --init {init} --eval-every 2 --eval-limit 3"
     result = run(TRAIN, flags)

@@ -82,6 +82,11 @@ def test_list(here, frcnn_home) -> None:
     assert "other: not a detector" in text
 
 
+def test_list_leaves_out_links_that_lead_nowhere(here) -> None:
+    here.with_name("gone.safetensors").symlink_to(here.with_name("nothing"))
+    assert [row["name"] for row in json.loads(run("list --json").stdout)] == ["a"]
+
+
 def test_list_without_weights(here) -> None:
     here.unlink()
     assert json.loads(run("list --json").stdout) == []
@@ -183,6 +188,14 @@ def test_a_state_dict_of_odd_things(here, odd) -> None:
         ("export a --out there.onnx", "there.onnx exists"),
         ("export a --scale 300", "--scale and --max-size are for a copy"),
         ("export a --out mine.safetensors", "mine.safetensors exists"),
+        (
+            "export a --out b.safetensors --scale 2000",
+            "--scale 2000 and --max-size 160 are out of range",
+        ),
+        (
+            "export a --out b.safetensors --max-size 50",
+            "--scale 96 and --max-size 50 are out of range",
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_writes_nothing(arguments, message, frcnn_home) -> None:

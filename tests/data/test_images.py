@@ -4,6 +4,7 @@ import io
 import struct
 import subprocess
 import sys
+import time
 import tracemalloc
 import zlib
 from pathlib import Path
@@ -419,6 +420,17 @@ def test_scans_are_counted_as_libjpeg_finds_them() -> None:
     garbage = b"\x01\x02\xff\xff"
     at = content.index(b"\xff\xda")
     assert count_scans(content[:at] + garbage + content[at:]) == 1
+
+
+def test_a_long_row_of_fill_bytes_is_counted_through_once() -> None:
+    """200,000 of them took more than 10 minutes."""
+    content = encode(Image.fromarray(colours(60, 80)), "JPEG")
+    start = content.index(b"\xff\xda")
+    at = start + 2 + int.from_bytes(content[start + 2 : start + 4], "big")
+    began = time.process_time()
+    assert count_scans(content[:at] + b"\xff" * 20_000 + b"\x00" + content[at:]) == 1
+    assert time.process_time() - began < 0.5
+    assert count_scans(content[:start] + b"\xff" * 99 + content[start:]) == 1
 
 
 @pytest.mark.parametrize("size", [(2**17 + 1, 1), (1, 2**17 + 1)])

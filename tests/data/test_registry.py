@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 import strangers
+from formats import write_coco
 from frcnn_cli.data import download
 from frcnn_cli.data import registry as datasets
 from frcnn_cli.errors import ConfigError, DataError, SplitError
@@ -217,6 +218,30 @@ def test_a_plus_within_a_name_joins_nothing(voc_folder: Path) -> None:
     assert datasets.open_dataset(f"voc:{folder}", None, None, ("train",), refuse).name == "voc:a+b"
     assert datasets.is_dataset_name(f"voc:{folder}+voc2012+coco:c+d.json")
     assert not datasets.is_dataset_name(f"voc:{folder}+photo.jpg+voc2012+x")
+
+
+@pytest.mark.parametrize("prefix", ["", "voc:"])
+def test_a_folder_may_be_called_like_joined_data_sets(voc_folder: Path, prefix: str) -> None:
+    folder = voc_folder.rename(voc_folder.with_name("cars+voc"))
+    assert len(datasets.open_dataset(f"{prefix}{folder}", None, "train")) == 4
+    assert datasets.absolute_name(f"{prefix}{folder}") == f"{prefix}{folder}"
+
+
+def test_dozens_of_data_sets_are_joined(voc_folder: Path) -> None:
+    """Their names together are longer than a path may be."""
+    joined = "+".join([f"voc:{voc_folder}"] * (4096 // len(str(voc_folder)) + 1))
+    assert datasets.absolute_name(joined) == joined
+
+
+def test_a_link_to_annotations_stays_beside_the_images(tmp_path: Path, voc_folder: Path) -> None:
+    elsewhere = tmp_path / "a" / "b" / "c" / "boxes.json"
+    elsewhere.parent.mkdir(parents=True)
+    link = write_coco(voc_folder, tmp_path / "data")
+    link.rename(elsewhere)
+    link.symlink_to(elsewhere)
+    for name in (str(link), f"coco:{link}"):
+        assert datasets.absolute_name(name) == name
+        assert len(datasets.open_dataset(name)) == 8
 
 
 def test_a_place_can_be_named_from_any_folder(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -207,6 +208,16 @@ def test_bad_voc_results(tmp_path: Path, dataset, name: str, row: str, message: 
     with pytest.raises(DataError) as error:
         load_detections(tmp_path / "r", dataset)
     assert message in error.value.message
+
+
+def test_a_line_of_many_blanks_is_read_in_one_pass(tmp_path: Path, dataset) -> None:
+    """They took the square of their number."""
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / "det_ball.txt").write_text(f"000002{' ' * 40_000}b\n")
+    begun = time.process_time()
+    with pytest.raises(DataError, match="expected id, score and box"):
+        load_detections(tmp_path / "r", dataset)
+    assert time.process_time() - begun < 1
 
 
 def test_a_folder_without_results(tmp_path: Path, dataset) -> None:

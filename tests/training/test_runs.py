@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from frcnn_cli.errors import DataError
+from frcnn_cli.errors import ConfigError, DataError
 from frcnn_cli.training import runs
 from frcnn_cli.training.state import STATE_FILE
 
@@ -56,6 +56,17 @@ def test_settings_are_read_back_as_they_were(tmp_path: Path) -> None:
         "flag": True,
     }
     assert "torch" in json.loads((tmp_path / runs.ENVIRONMENT_FILE).read_text())
+
+
+def test_settings_that_are_too_long_to_be_read_again(tmp_path: Path) -> None:
+    renamed = [f"a class with a long name {k}=b" for k in range(500)]
+    with pytest.raises(
+        ConfigError, match=r"the settings take 1\d,\d{3} bytes; config.toml may have"
+    ):
+        runs.write_settings(tmp_path, {"renamed": renamed})
+    assert not list(tmp_path.iterdir())
+    runs.write_settings(tmp_path, {"renamed": renamed[:400]})
+    assert runs.read_settings(tmp_path) == {"renamed": renamed[:400]}
 
 
 def test_a_path_that_is_not_utf8(tmp_path: Path) -> None:

@@ -26,7 +26,8 @@ from .data import data
 from .detect import detect
 from .eval import evaluate
 from .propose import propose
-from .train import TrainCommand, train
+from .resume import TrainCommand
+from .train import train
 from .weights import weights
 
 

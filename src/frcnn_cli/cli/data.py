@@ -10,7 +10,7 @@ import typer
 
 from ..config import VAL_SHARE
 from ..data.registry import HELP, open_dataset, open_splits
-from ..errors import DataError
+from ..errors import DataError, FrcnnError
 from ..runtime.files import check_absent, write_atomically
 from .console import dumps, progress_lines, stderr, stdout
 from .data_tables import show_check
@@ -82,16 +82,21 @@ def check(
     if not quiet:
         tell_unused_share(val_share, splits)
     splits = [each.limited(limit) for each in splits]
-    picture = _picture_file(splits[0], picture, overwrite)
+    target = _picture_file(splits[0], picture, overwrite)
     found = check_data(splits, threads=jobs, progress=progress_lines(quiet))
-    _draw(splits[0], picture)
+    unwritten = _draw(splits[0], target)
     if json:
-        print(dumps(check_json(found, picture)))
+        print(dumps(check_json(found, None if unwritten else target)))
     else:
         for note in () if quiet else dict.fromkeys(note for each in splits for note in each.notes):
             stderr.print(note)
         show_check(found)
-        stdout.print(f"sample annotations: {picture}", soft_wrap=True)
+        if unwritten is None:
+            stdout.print(f"sample annotations: {target}", soft_wrap=True)
+    if unwritten is not None and picture is not None:
+        raise unwritten
+    if unwritten is not None and not quiet:
+        stderr.print(f"no picture of sample annotations (--picture FILE): {unwritten.message}")
     if found.problems:
         rest = len(found.problems) - 1
         raise DataError(
@@ -110,8 +115,8 @@ def _advice(found: DataCheck) -> list[str]:
     return [text for flaw, text in advice.items() if any(each.hurts(flaw) for each in found.splits)]
 
 
-def check_json(found: DataCheck, drawn: Path) -> dict[str, Any]:
-    """The JSON object that --json prints."""
+def check_json(found: DataCheck, drawn: Path | None) -> dict[str, Any]:
+    """The JSON object that --json prints; `drawn` is the picture, None where there is none."""
     splits = []
     for each in found.splits:
         row = asdict(each)
@@ -123,7 +128,7 @@ def check_json(found: DataCheck, drawn: Path) -> dict[str, Any]:
         "splits": splits,
         "problems": list(found.problems),
         "remarks": list(found.remarks),
-        "picture": str(drawn),
+        "picture": None if drawn is None else str(drawn),
     }
 
 
@@ -138,9 +143,17 @@ def _picture_file(dataset: Dataset, picture: Path | None, overwrite: bool) -> Pa
     return path
 
 
-def _draw(dataset: Dataset, path: Path) -> None:
-    """Write the picture of sample annotations."""
+def _draw(dataset: Dataset, path: Path) -> FrcnnError | None:
+    """Write the picture of sample annotations.
+
+    Returns:
+        None; the error where it cannot be written, which must not hide what was found.
+    """
     from ..inference.annotation_grid import annotation_grid
 
     grid = annotation_grid(dataset)
-    write_atomically(path, lambda part: grid.save(part, format="JPEG", quality=90))
+    try:
+        write_atomically(path, lambda part: grid.save(part, format="JPEG", quality=90))
+    except FrcnnError as error:
+        return error
+    return None

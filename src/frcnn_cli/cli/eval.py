@@ -151,7 +151,7 @@ def evaluate(
             "evaluate each file by itself for these",
         )
     files = list(compare) if compare is not None else [detections] if detections else []
-    _check_options(files, metric, tile, protocol, save)
+    _check_options(files, weights, metric, tile, protocol, save)
     if report is not None:
         from ..evaluation.report.report import REPORT_FILES
 
@@ -224,6 +224,7 @@ def evaluate(
 
 def _check_options(
     files: Sequence[Path],
+    weights: str | None,
     metric: str | None,
     tile: int | None,
     protocol: str,
@@ -232,6 +233,11 @@ def _check_options(
     """Raise a ConfigError where options exclude each other; `files` are those of detections."""
     if len(files) > 1 and metric == "coco":
         raise ConfigError("--compare does not support --metric coco", "take voc07 or voc")
+    if files and (weights, save) != (None, None):
+        raise ConfigError(
+            "--weights and --save are for a detector, not for detections in files",
+            "leave out --from or --compare, or these",
+        )
     if tile is not None and (files or protocol != "py-faster-rcnn"):
         raise ConfigError(
             "--tile is for a detector and the protocol py-faster-rcnn",

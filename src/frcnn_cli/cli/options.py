@@ -15,6 +15,7 @@ from ..data.registry import open_dataset
 from ..errors import ConfigError, reason
 from ..runtime.paths import DEFAULT_WEIGHTS, RUNS, find_weights, last_run, run_weights
 from ..runtime.safe_read import read_text
+from ..settings import MAX_SETTINGS_BYTES
 from .console import ProgressLine, stderr
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from ..data.dataset import Dataset
     from ..proposers.cache import ProposalSource
     from ..proposers.exchange.layouts import Layout
-
-MAX_SETTINGS_BYTES = 2**14  # the parser takes the square of the length of a dotted key
 
 
 def read_settings(path: Path) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from typer.core import TyperCommand
 
 from ..config import VAL_SHARE, TrainConfig, TrainRuntimeConfig
 from ..data.registry import HELP, absolute_name, is_voc_challenge
@@ -34,46 +33,17 @@ from .options import (
     SkipDamaged,
     Split,
     ValShare,
-    load_config,
     open_named,
     proposal_source,
     tell_unused_share,
 )
+from .resume import load_run, of_new_run
 
 if TYPE_CHECKING:
     from ..data.dataset import Dataset
     from ..training.initialisation import Initialisation
     from ..training.learner import Learner
     from ..training.train import TrainResult
-
-LATEST = "latest"
-
-
-class TrainCommand(TyperCommand):
-    """Accepts --resume without a value, for the last run."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Insert the value LATEST after a --resume without a value."""
-        completed = []
-        for arg, following in zip(args, [*args, "-"][1:], strict=True):
-            lacks_value = arg == "--resume" and following.startswith("-")
-            completed += [arg, LATEST] if lacks_value else [arg]
-        return super().parse_args(ctx, completed)
-
-
-def _load_run(ctx: typer.Context, folder: Path | None) -> Path | None:
-    """Use the settings in the folder of the run that --resume continues."""
-    if folder is None:
-        return None
-    if str(folder) == LATEST:
-        from ..training.runs import latest
-
-        folder = latest(RUNS)
-    settings = folder / "config.toml"
-    if not settings.is_file():
-        raise ConfigError(f"no run in {folder}", f"expected a folder such as {RUNS}/run")
-    load_config(ctx, settings)
-    return folder
 
 
 @options_of(
@@ -94,13 +64,15 @@ def train(
     init: Annotated[
         Path | None,
         typer.Option(
+            callback=of_new_run,
             help="ImageNet weights (.pth, .safetensors), or random [default: torchvision's, "
-            "downloaded]."
+            "downloaded].",
         ),
     ] = None,
     pixels: Annotated[
         Literal["caffe", "torchvision"] | None,
         typer.Option(
+            callback=of_new_run,
             help="Input that --init expects: RGB 0..255 minus Caffe's means, or torchvision's mean "
             "and deviation [default: caffe].",
             show_default=False,
@@ -111,6 +83,7 @@ def train(
         typer.Option(
             "--weights",
             "-w",
+            callback=of_new_run,
             help="A detector to train further; classes that it lacks get new outputs.",
         ),
     ] = None,
@@ -127,11 +100,11 @@ def train(
         int | None, typer.Option(min=1, help="Validate on the first N images.")
     ] = None,
     runtime: TrainRuntimeConfig,
-    name: Annotated[str, typer.Option(help=f"Folder in {RUNS}.")] = "run",
+    name: Annotated[str, typer.Option(callback=of_new_run, help=f"Folder in {RUNS}.")] = "run",
     resume: Annotated[
         Path | None,
         typer.Option(
-            callback=_load_run,
+            callback=load_run,
             is_eager=True,
             help="Continue the run in this folder; without a value, the last run.",
         ),
@@ -201,7 +174,7 @@ def train(
     if runtime.precision == "auto" and is_papers(recipe, dataset):
         runtime = replace(runtime, precision="fp32")  # as the paper's code
     may_differ = recipe != "paper" and not is_voc_challenge(dataset)  # from the paper's start
-    if weights is None and init is None and resume is None and may_differ:
+    if (weights, init, pixels, resume) == (None,) * 4 and may_differ:
         weights = _included_start(settings, shown)
         further = weights is not None
     initialisation, settings = _initialisation(

@@ -40,6 +40,8 @@ def list_weights(json: Json = False) -> None:
     rows: dict[str, dict[str, Any]] = {}
     for folder in weights_dirs():
         for path in sorted(folder.glob(f"*{WEIGHTS_SUFFIX}")):
+            if not path.is_file():  # also a link to what is not there
+                continue
             row: dict[str, Any] = {"name": path.stem, "path": str(path)}
             row["bytes"] = path.stat().st_size
             try:
@@ -143,7 +145,6 @@ def import_file(
     _check_target(target, WEIGHTS_SUFFIX, file)
     from ..checkpoints.convert import import_weights
     from ..checkpoints.pretrained import PIXELS
-    from ..config import MAX_SIDE
     from ..errors import unknown_name
     from ..models.backbones import backbone_spec
 
@@ -151,11 +152,7 @@ def import_file(
         backbone_spec(backbone)  # raises an error if there is none
     if pixels is not None and pixels not in PIXELS:
         raise unknown_name("pixels", pixels, PIXELS)
-    if not scale <= max_size <= MAX_SIDE:
-        raise ConfigError(
-            f"--scale {scale} and --max-size {max_size} are out of range",
-            f"expected --scale <= --max-size <= {MAX_SIDE}",
-        )
+    _check_sides(scale, max_size)
     names = [name.strip() for name in classes.split(",") if name.strip()]
     if len(set(names)) < len(names):
         raise ConfigError("--classes has a name twice", "give each class once, in order")
@@ -215,6 +212,7 @@ def export(
 
         network, header = load_weights(path)
         header = replace(header, scale=scale or header.scale, max_size=max_size or header.max_size)
+        _check_sides(header.scale, header.max_size)
         save_weights(target, network, header, half=True)
     else:
         _check_target(target, ".onnx", path)
@@ -253,6 +251,15 @@ def _show_written(target: Path, json: bool) -> None:
         print(dumps({"path": str(target), "bytes": size}))
     else:
         stdout.print(f"wrote {target}, {size / 1e6:.1f} MB", soft_wrap=True)
+
+
+def _check_sides(scale: int, max_size: int) -> None:
+    """Raise a ConfigError for sides of the input that a weights file cannot have."""
+    if not scale <= max_size <= MAX_SIDE:
+        raise ConfigError(
+            f"--scale {scale} and --max-size {max_size} are out of range",
+            f"expected --scale <= --max-size <= {MAX_SIDE}",
+        )
 
 
 def _check_target(target: Path, suffix: str, source: Path) -> None:

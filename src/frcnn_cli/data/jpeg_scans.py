@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
-_MARKER = re.compile(rb"\xff+([^\x00\xff])")  # \xff\x00 stands for \xff in the data of a scan
+# A marker may follow any number of \xff; \xff\x00 stands for \xff in the data of a scan. With
+# \xff+ the search would try every start of a long row of \xff to its end: the square of its length.
+_MARKER = re.compile(rb"\xff([^\x00\xff])")
 _SCAN, _END = 0xDA, 0xD9
 _WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD9)})
 

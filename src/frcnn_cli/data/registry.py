@@ -176,18 +176,18 @@ def _split_names(name: str) -> list[str]:
 
     Folders that are named without their format are joined too, where all of them exist.
     """
-    names = _SEPARATOR.split(name)
-    if len(names) == 1 and SEPARATOR in name and not _bare_path(name):
-        parts = name.split(SEPARATOR)
-        if all(map(_bare_path, parts)):
-            return parts
-    return names
+    parsed = _parse_spec(name)
+    if _bare_path(name) or (parsed is not None and os.path.exists(parsed[1])):
+        return [name]  # its + is in the name of a file or folder
+    names, parts = _SEPARATOR.split(name), name.split(SEPARATOR)
+    return parts if len(names) == 1 and all(map(_bare_path, parts)) else names
 
 
 def _bare_path(name: str) -> Path | None:
     """The folder or file that a name without a format stands for; None where there is none."""
     path = Path(os.path.expanduser(name))
-    return path if name not in DATASETS and name.strip() and path.exists() else None
+    exists = os.path.exists(path)  # no error where the name is too long for a file
+    return path if name not in DATASETS and name.strip() and exists else None
 
 
 def is_dataset_name(text: str) -> bool:
@@ -239,14 +239,17 @@ def _parse_spec(name: str) -> tuple[str, Path] | None:
 
 
 def absolute_name(name: str) -> str:
-    """The name of the same data set with absolute paths, for use from any working folder."""
+    """The name of the same data set with absolute paths, for use from any working folder.
+
+    Links are not followed: the images may be beside the link, and not beside what it leads to.
+    """
     names = _split_names(name)
     if len(names) > 1:
         return SEPARATOR.join(map(absolute_name, names))
     parsed, path = _parse_spec(name), _bare_path(name)
     if parsed is None and path is not None:
-        return str(path.resolve())
-    return name if parsed is None else f"{parsed[0]}:{parsed[1].resolve()}"
+        return str(path.absolute())
+    return name if parsed is None else f"{parsed[0]}:{parsed[1].absolute()}"
 
 
 def open_dataset(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from itertools import takewhile
@@ -27,8 +26,6 @@ from .detection_log import (
     rows_to_detections,
 )
 from .metrics import relabel
-
-_VOC_LINE = re.compile(r"(?P<id>\S.*?)(?P<values>(?:\s+\S+){5})")
 
 
 def load_detections(
@@ -313,14 +310,14 @@ def _parse_voc_line(
     line: str, label: int, where: str, find_image: Callable[[str], int | None]
 ) -> tuple[int, Row]:
     """The index of the image of a line, and its detection; `where` starts an error's message."""
-    match = _VOC_LINE.fullmatch(line.strip())
-    if match is None:
+    image_id, *values = line.strip().rsplit(maxsplit=5)
+    if len(values) < 5:
         raise DataError(f"{where}: expected id, score and box, got {line!r:.80}", FORMATS_HINT)
-    index = find_image(match["id"])
+    index = find_image(image_id)
     if index is None:
-        raise DataError(f"{where} is of an unknown image {match['id']!r:.80}", FORMATS_HINT)
+        raise DataError(f"{where} is of an unknown image {image_id!r:.80}", FORMATS_HINT)
     try:
-        score, x1, y1, x2, y2 = map(float, match["values"].split())
+        score, x1, y1, x2, y2 = map(float, values)
     except ValueError:
         raise DataError(
             f"{where}: expected id, score and box, got {line!r:.80}", FORMATS_HINT

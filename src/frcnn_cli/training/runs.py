@@ -13,14 +13,14 @@ import numpy
 import torch
 
 from .. import __version__
-from ..errors import DataError
+from ..errors import ConfigError, DataError
 from ..runtime.files import write_bytes, write_text
 from ..runtime.safe_read import read_text
+from ..settings import MAX_SETTINGS_BYTES
 from .state import STATE_FILE
 
 SETTINGS_FILE = "config.toml"
 ENVIRONMENT_FILE = "environment.json"
-_MAX_SETTINGS_BYTES = 2**14
 
 
 def create(folder: Path) -> Path:
@@ -58,7 +58,7 @@ def latest(parent: Path) -> Path:
 def read_settings(folder: Path) -> dict[str, object]:
     """The settings in the folder of a run; empty if they cannot be read."""
     try:
-        return tomllib.loads(read_text(folder / SETTINGS_FILE, "remove it", _MAX_SETTINGS_BYTES))
+        return tomllib.loads(read_text(folder / SETTINGS_FILE, "remove it", MAX_SETTINGS_BYTES))
     except (DataError, ValueError, RecursionError):
         return {}
 
@@ -71,12 +71,19 @@ def write_settings(folder: Path, settings: Mapping[str, object]) -> None:
             command line. If the names are those of options, frcnn train --config repeats the run.
     Raises:
         DataError: a path is not UTF-8, which TOML is.
+        ConfigError: they are too long to be read again.
     """
     lines = [f"{key} = {_toml(value)}\n" for key, value in settings.items() if value is not None]
     try:
         content = "".join(lines).encode()
     except UnicodeEncodeError:
         raise DataError("a path is not UTF-8, so config.toml cannot name it", "rename it") from None
+    if len(content) > MAX_SETTINGS_BYTES:
+        raise ConfigError(
+            f"the settings take {len(content):,} bytes; {SETTINGS_FILE} may have "
+            f"{MAX_SETTINGS_BYTES:,}",
+            "rename fewer classes with --map, or rename them in the data",
+        )
     write_bytes(folder / SETTINGS_FILE, content)
     environment = {
         "frcnn": __version__,
