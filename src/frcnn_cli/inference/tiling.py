@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..data.sources import Source
 from ..errors import FrcnnError
 from ..ops import boxes as box_ops
-from ..ops.nms import nms
+from ..ops.nms import nms, soft_nms
 from ..structures import Detections
 from .detector import Detector
 from .result import Failure, Result
@@ -91,9 +91,10 @@ def _with_tiles(detector: Detector, whole: Result, side: int, batch: int) -> Res
         labels=np.concatenate([each.labels for each in found]),
         image_size=size,
     )
+    pictures = np.repeat(np.arange(len(found)), [len(each) for each in found])
     return replace(
         whole,
-        detections=merge(detections, np.concatenate(cut), detector),
+        detections=merge(detections, np.concatenate(cut), pictures, detector),
         proposals=whole.proposals + proposals,
         seconds=whole.seconds + time.perf_counter() - begun,
     )
@@ -107,18 +108,32 @@ def _touches(boxes: box_ops.Boxes, place: Tile, size: tuple[int, int]) -> NDArra
     return (inner & (np.abs(boxes - near) <= _BORDER)).any(axis=1)
 
 
-def merge(detections: Detections, cut: NDArray[np.bool_], detector: Detector) -> Detections:
+def merge(
+    detections: Detections,
+    cut: NDArray[np.bool_],
+    pictures: NDArray[np.intp],
+    detector: Detector,
+) -> Detections:
     """NMS over all tiles, and without the parts of objects that are found whole.
 
     Args:
         cut: [M], which boxes touch the border of their tile. They are left out where most of their
             area is inside of a box of their class that is not cut.
+        pictures: [M], the number of the tile, or of the whole image, in which each box was found.
+            With soft-NMS, which has been in each of them, boxes of one do not meet again.
     """
     config, boxes, labels = detector.config, detections.boxes, detections.labels
     kept = ~_parts(boxes, labels, cut)
     boxes, labels, scores = boxes[kept], labels[kept], detections.scores[kept].astype(np.float32)
     groups = np.zeros_like(labels) if config.class_agnostic else labels
-    best = nms(boxes, scores, groups, config.nms_threshold)[: config.max_detections]
+    if config.soft_nms:
+        best, lowered = soft_nms(
+            boxes, scores, groups, config.nms_threshold, config.score_threshold, pictures[kept]
+        )
+        scores[best] = lowered
+    else:
+        best = nms(boxes, scores, groups, config.nms_threshold)
+    best = best[: config.max_detections]
     return Detections(
         boxes=boxes[best],
         scores=scores[best],
