@@ -47,25 +47,28 @@ def _starts(length: int, side: int) -> list[int]:
 
 
 def detect_tiled(
-    detector: Detector, sources: Iterable[Source], side: int, batch: int = 1
+    detector: Detector, sources: Iterable[Source], side: int, batch: int = 1, workers: int = 1
 ) -> Iterator[Result | Failure]:
     """`Detector.run` in tiles and in the whole image, merged.
 
     Args:
         side: of the tiles, pixels; images that are no larger are one tile.
         batch: tiles in a pass of the network.
+        workers: threads that read images ahead, and as many that propose for the tiles of one.
     Yields:
         A result or a failure for each image, in order.
     """
-    for source in sources:
-        (whole,) = detector.run([source])
+    for whole in detector.run(sources, workers=workers):
+        if isinstance(whole, Failure):
+            yield whole
+            continue
         try:
-            yield whole if isinstance(whole, Failure) else _with_tiles(detector, whole, side, batch)
+            yield _with_tiles(detector, whole, side, batch, workers)
         except FrcnnError as error:
-            yield Failure(source.name, error)
+            yield Failure(whole.name, error)
 
 
-def _with_tiles(detector: Detector, whole: Result, side: int, batch: int) -> Result:
+def _with_tiles(detector: Detector, whole: Result, side: int, batch: int, workers: int) -> Result:
     """The detections in the tiles added to those in the whole image."""
     size = whole.image.shape[0], whole.image.shape[1]
     places = tiles(size, side)
@@ -74,7 +77,7 @@ def _with_tiles(detector: Detector, whole: Result, side: int, batch: int) -> Res
     begun = time.perf_counter()
     found, cut, proposals = [whole.detections], [np.zeros(len(whole.detections), np.bool_)], 0
     pieces = (whole.image[y1:y2, x1:x2] for x1, y1, x2, y2 in places)
-    for place, outcome in zip(places, detector.run(pieces, batch), strict=True):
+    for place, outcome in zip(places, detector.run(pieces, batch, workers), strict=True):
         if isinstance(outcome, Failure):
             raise outcome.error
         found.append(outcome.detections)
