@@ -402,3 +402,12 @@ def test_both_protocols_side_by_side(weights, voc_folder) -> None:
 
 def test_a_protocol_needs_a_detector(saved) -> None:
     assert "--protocol is for a detector" in failure(run("eval", f"--from {saved} --protocol both"))
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["--nms 0.3", "--vote 0", "--top 50", "--class-top 20", "--soft-nms", "--class-agnostic"],
+)
+def test_the_papers_code_has_an_nms_of_its_own(option: str) -> None:
+    line = failure(run("eval", f"--protocol fast-rcnn {option}"))
+    assert f"--protocol fast-rcnn excludes {option.split()[0]}: " in line

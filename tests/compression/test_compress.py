@@ -2,11 +2,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
+from commands import run as command
 from frcnn_cli.checkpoints.weights import load_weights, save_weights, stored_types
 from frcnn_cli.compression import cost
 from frcnn_cli.compression.compress import CompressResult, compress, default_target
@@ -15,6 +16,7 @@ from frcnn_cli.config import COMPRESSION_RANK, CompressConfig
 from frcnn_cli.data.voc import load_voc
 from frcnn_cli.errors import ConfigError, WeightsError
 from frcnn_cli.inference.detector import Detector
+from frcnn_cli.models.detectors import DETECTORS, build_network
 
 RANK = CompressConfig(rank=8)
 
@@ -109,6 +111,37 @@ def test_the_curve_decides_where_a_drop_is_given(weights, voc_folder, tmp_path) 
     assert [path.name for path in result.curve_files] == names
     assert all(path.exists() for path in result.curve_files)
     assert messages == [f"curve: {path}" for path in result.curve_files]
+
+
+@pytest.mark.parametrize(
+    ("detector_name", "spec"),
+    [("fast_rcnn", {"geometry": "caffe", "class_agnostic": True}), ("sppnet", {})],
+)
+def test_finetuning_is_a_training_of_the_same_detector(
+    weights, voc_folder, tmp_path, monkeypatch, detector_name, spec
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _, header = load_weights(weights)
+    spec = replace(DETECTORS[detector_name], **spec)
+    network = build_network(header.backbone, len(header.classes), spec)
+    header = replace(
+        header,
+        detector=detector_name,
+        region_operator=spec.region_operator,
+        geometry=spec.geometry,
+        class_agnostic=spec.class_agnostic,
+    )
+    save_weights(weights, network, header)
+    result = run(weights, calibrate=f"voc:{voc_folder}", finetune=1, out="small.safetensors")
+    settings = result.header.provenance["settings"]
+    for name in ("geometry", "class_agnostic"):  # of the batches, and of the network
+        assert settings[name] == getattr(result.header, name) == getattr(spec, name)
+    resumed = command("train --resume runs/train/small --iterations 2")
+    assert resumed.exit_code == 0, resumed.output
+    _, header = load_weights(Path("runs/train/small/last.safetensors"))
+    assert header.detector_spec == spec
+    settings = {**settings, "iterations": 2}
+    assert header.provenance["settings"] == settings
 
 
 @pytest.mark.parametrize(

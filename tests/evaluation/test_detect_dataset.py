@@ -18,6 +18,7 @@ from frcnn_cli.evaluation.detect_dataset import (
     training_overlap,
 )
 from frcnn_cli.evaluation.detection_log import Header
+from frcnn_cli.inference import detector as pipeline
 from frcnn_cli.inference.tiling import detect_tiled
 
 
@@ -40,6 +41,23 @@ def test_detections_in_tiles_are_those_of_detect(detector, dataset) -> None:
     dataset.paths[1].write_bytes(b"no image")
     with pytest.raises(ImageError):
         detect_all(detector, dataset, tile=80)
+
+
+def test_tiles_are_made_by_as_many_threads(detector, dataset, monkeypatch) -> None:
+    seen, prefetch = [], pipeline.prefetch
+
+    def spy(function, items, workers):
+        seen.append(workers)
+        return prefetch(function, items, workers)
+
+    monkeypatch.setattr(pipeline, "prefetch", spy)
+    alone = detect_all(detector, dataset, workers=1, tile=80)
+    assert set(seen) == {1}
+    seen.clear()
+    together = detect_all(detector, dataset, workers=3, tile=80)
+    assert seen == [3] * (1 + len(dataset))  # for the images, and for the tiles of each
+    for a, b in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(a.boxes, b.boxes)
 
 
 def test_the_identity_of_a_detector(detector, tmp_path) -> None:

@@ -40,7 +40,7 @@ class Finder:
         self.config, self.least = DetectConfig(**settings), least
         self.sizes: list[tuple[int, int]] = []
 
-    def run(self, pictures, batch: int = 1):
+    def run(self, pictures, batch: int = 1, workers: int = 1):
         for picture in pictures:
             source = as_source(picture)
             try:
@@ -128,8 +128,27 @@ def test_parts_of_another_class_stay() -> None:
         image_size=(200, 200),
     )
     detector = SimpleNamespace(config=DetectConfig())
-    assert merge(detections, np.array([False, True, True]), detector).labels.tolist() == [2, 1]
-    assert len(merge(detections, np.array([False, False, True]), detector)) == 3
+    pictures = np.array([0, 1, 1])
+    cut = np.array([False, True, True])
+    assert merge(detections, cut, pictures, detector).labels.tolist() == [2, 1]
+    assert len(merge(detections, np.array([False, False, True]), pictures, detector)) == 3
+
+
+def test_soft_nms_stays_soft_within_a_picture_and_drops_what_two_have_found() -> None:
+    pair = np.array([(0, 0, 100, 100), (0, 30, 100, 130)], np.float32)  # IoU 0.54
+    scores = np.array([0.9, 0.4, 0.85, 0.35], np.float32)
+    detections = Detections(
+        boxes=np.concatenate([pair, pair]),
+        scores=scores,
+        labels=np.ones(4, np.int64),
+        image_size=(200, 200),
+    )
+    detector = SimpleNamespace(config=DetectConfig(soft_nms=True))
+    merged = merge(detections, np.zeros(4, np.bool_), np.array([0, 0, 1, 1]), detector)
+    np.testing.assert_array_equal(merged.boxes, pair)
+    np.testing.assert_array_equal(merged.scores, scores[:2])
+    (result,) = detect_tiled(Finder(soft_nms=True), [as_source(image(SMALL, CUT, LARGE))], 100)
+    assert sorted(map(tuple, result.detections.boxes.tolist())) == sorted([SMALL, CUT, LARGE])
 
 
 def test_a_failure_does_not_stop_the_others() -> None:

@@ -136,6 +136,18 @@ def test_soft_leaves_a_box_at_equality_and_other_classes():
     assert soften(boxes, [0.75, 0.5], [1, 2], 0.1)[1] == [0.75, 0.5]
 
 
+def test_soft_leaves_boxes_of_one_picture_to_each_other():
+    boxes = np.array([(0, 0, 2, 1), (0, 0, 1, 1), (0, 0, 2, 1)], np.float32)
+    scores, labels = np.array([0.75, 0.5, 0.5], np.float32), np.array([1, 1, 1])
+    for pictures, expected in (([0, 0, 1], [0.75, 0.5]), ([0, 1, 2], [0.75, 0.25])):
+        taken, new = soft_nms(boxes, scores, labels, 0.25, 0.0, np.array(pictures))
+        assert taken.tolist() == [0, 1]
+        assert new.tolist() == expected
+    assert soft_nms(boxes, scores, labels, 0.25, 0.0, np.zeros(3, int))[1].tolist() == [
+        0.75, 0.5, 0.5
+    ]  # fmt: skip
+
+
 def test_soft_drops_boxes_whose_score_falls_to_the_minimum():
     boxes = [(0, 0, 2, 1), (0, 0, 1, 1), (0, 0, 2, 1)]
     assert soften(boxes, [0.75, 0.5, 0.5], [1, 1, 1], 0.1, 0.25) == ([0], [0.75])

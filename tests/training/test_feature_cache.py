@@ -7,7 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
+from frcnn_cli.data.collate import collate, preprocess
+from frcnn_cli.data.transforms import Normalizer
+from frcnn_cli.models.backbones import backbone_spec
+from frcnn_cli.models.detectors import DETECTORS, build_network
+from frcnn_cli.training.feature_cache import FeatureCache
 from tiny_training import CONFIG, RUNTIME, make_trainer
 
 
@@ -69,3 +75,20 @@ def test_forged_features_are_computed_again(dataset, source, init, tmp_path, kin
         else:
             path.write_bytes(FORGED[kind])
     assert [step.cls + step.loc for step in trainers[1].steps()] == first
+
+
+@pytest.mark.parametrize("geometry", ["caffe", "torch"])
+def test_features_of_a_large_image_are_kept(tmp_path, geometry) -> None:
+    spec = replace(DETECTORS["fast_rcnn"], geometry=geometry)
+    network = build_network("squeezenet1_1", 1, spec)
+    network.freeze_before("fc6")
+    normalize = Normalizer(backbone_spec("squeezenet1_1").pixels, torch.device("cpu"))
+    cache = FeatureCache(tmp_path / "features", network, normalize)
+    computed: list[object] = []
+    cache.frozen.register_forward_hook(lambda *_: computed.append(1))
+    box = np.array([[0, 0, 50, 50]], np.float32)
+    batch = collate([preprocess(np.zeros((40, 1600, 3), np.uint8), box, 40, 1600)])
+    first, second = (cache(batch, np.array([[0, 0]])) for _ in range(2))
+    assert first.shape[3] > 95
+    assert torch.equal(first, second)
+    assert len(computed) == 1

@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from frcnn_cli.checkpoints.weights import WeightsHeader, load_weights, save_weights
-from frcnn_cli.errors import ConfigError
+from frcnn_cli.errors import ConfigError, WeightsError
 from frcnn_cli.models.backbones import BACKBONES
 from frcnn_cli.runtime.paths import WEIGHTS_FILE
-from frcnn_cli.training.initialisation import continue_from
-from tiny import NAME, tiny_detector
+from frcnn_cli.training import initialisation
+from frcnn_cli.training.initialisation import continue_from, included_detector, initial_network
+from tiny import CLASSES, NAME, tiny_detector
 from tiny_training import CONFIG, make_trainer
 
 
@@ -64,8 +65,31 @@ def test_a_detector_is_trained_further_at_its_scale(detector_file: Path) -> None
 def test_settings_that_a_detector_cannot_have(detector_file: Path) -> None:
     with pytest.raises(ConfigError, match="the weights are of tiny"):
         continue_from(detector_file, replace(CONFIG, backbone="vgg16"), chosen=("backbone",))
+    agnostic = replace(CONFIG, class_agnostic=True)
+    with pytest.raises(ConfigError, match="refine boxes for each class by itself"):
+        continue_from(detector_file, agnostic, chosen=("class_agnostic",))
     with pytest.raises(ConfigError, match="exclude each other"):
         continue_from(detector_file, replace(CONFIG, rank=5), chosen=("rank",))
+
+
+@pytest.mark.parametrize("name", ["geometry", "class_agnostic"])
+def test_batches_are_made_for_the_detector(detector_file: Path, name: str) -> None:
+    start, config = continue_from(detector_file, CONFIG, chosen=())
+    other = {"geometry": "caffe", "class_agnostic": True}[name]
+    assert getattr(config, name) != other
+    with pytest.raises(ConfigError, match=f"the weights have {name}="):
+        initial_network(replace(config, **{name: other}), CLASSES, start, None)
+
+
+def test_the_included_detector_is_for_the_usual_training_alone(monkeypatch) -> None:
+    def download(name: str) -> None:
+        raise WeightsError("no network")
+
+    monkeypatch.setattr(initialisation, "download_imagenet", download)
+    config = replace(CONFIG, backbone="squeezenet1_1")
+    assert included_detector(config) == "squeezenet1_1-voc07"
+    for other in ({"detector": "sppnet"}, {"rank": 5}, {"class_agnostic": True}):
+        assert included_detector(replace(config, **other)) is None
 
 
 def test_a_run_of_an_earlier_version_keeps_its_geometry(dataset, source, init, tmp_path) -> None:

@@ -124,6 +124,16 @@ def test_stored_features_are_those_of_detection(tmp_path: Path, training: Traini
     assert result.weights.name == "svm.safetensors"
 
 
+def test_svms_are_trained_on_an_object_of_one_column(tmp_path: Path, training: Training) -> None:
+    first, *others = training.images.annotations
+    assert not first.difficult.any()
+    narrow = replace(first, boxes=first.boxes[:, [0, 1, 0, 3]] + np.float32([0, 0, 1, 0]))
+    training.images = replace(training.images, annotations=(narrow, *others))
+    result = training(tmp_path / "run", "fast_rcnn", classifier="svm")
+    assert load_weights(result.weights)[1].geometry == "caffe"
+    assert result.weights.name == "svm.safetensors"
+
+
 def stored_regions(run: Path) -> RegionStore:
     identity = json.loads((run / "regions" / "index.json").read_text())["identity"]
     width = identity.pop("width")

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 import reference
-from frcnn_cli.errors import ConfigError
+from frcnn_cli.errors import ConfigError, DataError
 from frcnn_cli.models.detectors import build_network
 from frcnn_cli.models.region_network import SCORE_FUNCTIONS
+from frcnn_cli.ops.boxes import from_last_pixel, to_last_pixel
 from frcnn_cli.structures import GroundTruth
 from frcnn_cli.training import svm
 from frcnn_cli.training.region_store import RegionStore
@@ -120,6 +121,20 @@ def test_difficult_objects_are_neither_positive_nor_negative(regions) -> None:
     assert rows[1][0] == 1
     overlaps = svm.class_overlaps(store.boxes(0), truth, CLASSES)
     assert overlaps[0, 0] == 1  # too near to be a negative
+
+
+def test_narrow_objects_are_found_in_the_geometry_of_the_network(tmp_path: Path) -> None:
+    objects = np.array([(20, 20, 60, 60), (5, 5, 6, 25), (0.3, 40, 30, 41)], np.float32)
+    proposals = np.array([(0, 0, 50, 50)], np.float32)
+    regions = from_last_pixel(to_last_pixel(np.concatenate([proposals, objects])))
+    assert (regions[2:, 2:] != objects[1:, 2:]).any(axis=1).all()  # they became larger
+    store = RegionStore(tmp_path, WIDTH, {})
+    store.add(regions, np.zeros((4, WIDTH), np.float16))
+    truth = GroundTruth(boxes=objects, labels=np.array([1, 2, 2]), difficult=np.zeros(3, np.bool_))
+    rows = svm.positive_rows(store, [truth], CLASSES, ends_are_inside=True)
+    assert [each.tolist() for each in rows] == [[1], [2, 3]]
+    with pytest.raises(DataError, match="lacks the region of an object of image 1"):
+        svm.positive_rows(store, [truth], CLASSES, ends_are_inside=False)
 
 
 def test_overlaps_are_those_of_a_slow_loop(regions) -> None:

@@ -12,7 +12,7 @@ from ..config import DetectConfig, candidates_only
 from ..data.registry import HELP
 from ..errors import ConfigError, FrcnnError
 from ..runtime.files import check_absent
-from ..settings import check
+from ..settings import check, flag_of
 from .config_options import FromConfig, options_of
 from .console import ProgressLine, dumps, say_error, stderr
 from .eval_tables import (
@@ -55,6 +55,12 @@ if TYPE_CHECKING:
     from ..evaluation.dataset_reference import DatasetReference
     from ..evaluation.detection_set import DetectionSet
     from ..evaluation.metrics import Evaluation, Metric
+
+# Settings that `candidates_only` replaces, or that its selection over all images does not look at.
+_NOT_OF_THE_PAPERS_CODE = (
+    "nms_threshold", "vote_threshold", "max_detections", "class_limit", "soft_nms",
+    "class_agnostic",
+)  # fmt: skip
 
 
 @options_of(settings=FromConfig(DetectConfig, without=("score_threshold", "classes")))
@@ -151,7 +157,7 @@ def evaluate(
             "evaluate each file by itself for these",
         )
     files = list(compare) if compare is not None else [detections] if detections else []
-    _check_options(files, weights, metric, tile, protocol, save)
+    _check_options(files, weights, metric, tile, protocol, settings, save)
     if report is not None:
         from ..evaluation.report.report import REPORT_FILES
 
@@ -228,6 +234,7 @@ def _check_options(
     metric: str | None,
     tile: int | None,
     protocol: str,
+    settings: DetectConfig,
     save: Path | None,
 ) -> None:
     """Raise a ConfigError where options exclude each other; `files` are those of detections."""
@@ -246,6 +253,16 @@ def _check_options(
     if protocol != "py-faster-rcnn" and files:
         raise ConfigError(
             "--protocol is for a detector, not for detections in files", "leave out one of them"
+        )
+    chosen = [
+        f"--{flag_of(DetectConfig, name)}"
+        for name in _NOT_OF_THE_PAPERS_CODE
+        if getattr(settings, name) != getattr(DetectConfig, name)
+    ]
+    if protocol == "fast-rcnn" and chosen:
+        raise ConfigError(
+            f"--protocol fast-rcnn excludes {', '.join(chosen)}: the paper's code has its own NMS",
+            "leave out one of them; with both, these options are for py-faster-rcnn",
         )
     if protocol == "both" and save is not None:
         raise ConfigError("--save is one file, and --protocol both two", "leave out --save")

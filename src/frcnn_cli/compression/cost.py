@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from concurrent.futures import BrokenExecutor
-from dataclasses import dataclass
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,19 +17,19 @@ from torch import nn
 from ..checkpoints.weights import WeightsHeader, load_weights, save_weights
 from ..config import DetectConfig
 from ..data.collate import preprocess
-from ..errors import FrcnnError
+from ..errors import FrcnnError, WeightsError
 from ..inference.detector import Detector
 from ..models.low_rank import low_rank_layer
 from ..models.region_network import RegionNetwork
 from ..proposers.cache import ProposalSource
 from ..proposers.registry import selective_search
 from ..runtime.device import keep_freed_memory, peak_bytes, pick_precision
-from ..runtime.executor import open_executor
 from ..runtime.paths import WEIGHTS_SUFFIX
 from ..runtime.timing import median_seconds
 from .ranks import Ranks
 
 ROIS = 2000  # of the image that the time is measured on
+_UNKNOWN = 3  # exit status of the process that measures: it cannot load the weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +40,8 @@ class Cost:
     parameters: int
     head_flops: int  # of the fully connected layers for one RoI; a multiply-add is two
     milliseconds: float  # an image with 2,000 RoIs, proposals and decoding excluded; median of 5
-    peak_bytes: int  # most resident memory of the process; on a GPU, most memory used there
+    # most resident memory of the process; on a GPU, most memory used there; 0 where not known
+    peak_bytes: int
 
 
 def measure_weights(weights: Path, device: str) -> Cost:
@@ -46,16 +50,32 @@ def measure_weights(weights: Path, device: str) -> Cost:
     The image is noise of the size in the header, at an aspect ratio of 3:4, with random boxes.
     Unlike real proposals, nearly all of them cover different feature cells.
 
+    The process does not run the script that calls this, as one of `multiprocessing` would. Where it
+    cannot load the weights, because the script has added their backbone or detector, they are
+    measured in this process, without its memory.
+
     Raises:
-        FrcnnError: the process was killed.
+        FrcnnError: the process failed or was killed.
+        WeightsError: see `load_weights`.
     """
-    try:
-        with open_executor("processes", 1) as pool:
-            return pool.submit(measure_here, weights, device, torch.get_num_threads()).result()
-    except BrokenExecutor:
+    threads = torch.get_num_threads()
+    # -P: files in the working folder are no modules, except where they are for this process
+    command = [sys.executable, "-P", "-m", __name__, str(weights), device, str(threads)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, errors="replace", check=False
+    )
+    if done.returncode == _UNKNOWN:
+        return replace(measure_here(weights, device, threads), peak_bytes=0)
+    if done.returncode < 0:
         raise FrcnnError(
-            f"the process that measured {weights} was killed", "it needs more memory"
-        ) from None
+            f"the process that measured {weights} was killed by signal {-done.returncode}",
+            "signal 9 often means that memory was short",
+        )
+    if done.returncode > 0:
+        said = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+        raise FrcnnError(f"the process that measured {weights} failed: {said[-1]}")
+    return Cost(**json.loads(done.stdout.splitlines()[-1]))
 
 
 def measure_network(
@@ -123,3 +143,16 @@ class HeadTimer:
                 layer(features)
 
         return median_seconds(work, self._device)
+
+
+def _main(weights: str, device: str, threads: str) -> int:
+    """Print the cost of a weights file as JSON, for `measure_weights`; returns the exit status."""
+    try:
+        print(json.dumps(asdict(measure_here(Path(weights), device, int(threads)))))
+    except WeightsError:
+        return _UNKNOWN
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_main(*sys.argv[1:]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from ..checkpoints.weights import WeightsHeader, load_weights
@@ -11,7 +11,7 @@ from ..config import TrainConfig, TrainRuntimeConfig
 from ..data.registry import absolute_name, open_dataset
 from ..models.region_network import RegionNetwork
 from ..proposers.cache import ProposalSource
-from ..recipes import FINETUNE_LR, RECIPES
+from ..recipes import DETECTOR_SETTINGS, FINETUNE_LR, RECIPES
 from ..runtime.progress import Progress
 from ..training.initialisation import Initialisation
 from ..training.train import DEFAULT_FOLDER, train
@@ -67,13 +67,7 @@ def finetune_network(
             "split": dataset.split,
             "val_share": dataset.val_share,
             "recipe": RECIPE,
-            "detector": config.detector,
-            "backbone": config.backbone,
-            "iterations": iterations,
-            "lr": config.lr,
-            "dropout": config.dropout,
-            "scales": config.scales,
-            "max_size": config.max_size,
+            **asdict(config),  # all, since a resumed run has the detector's settings otherwise
         },
         progress=progress,
         on_message=on_message,
@@ -87,6 +81,9 @@ def _train_config(header: WeightsHeader, iterations: int) -> TrainConfig:
         RECIPES[RECIPE],
         detector=header.detector,
         backbone=header.backbone,
+        geometry=header.geometry,
+        class_agnostic=header.class_agnostic,
+        train_from=DETECTOR_SETTINGS.get(header.detector, {}).get("train_from"),
         iterations=iterations,
         lr=FINETUNE_LR,
         dropout=TrainConfig.dropout,  # with which docs/compression.md was measured

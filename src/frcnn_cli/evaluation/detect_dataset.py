@@ -61,7 +61,7 @@ def detect_all(
     if tile is None:
         found = _detected(detector, dataset, todo, workers, batch)
     else:
-        found = _detected_in_tiles(detector, dataset, todo, batch, tile)
+        found = _detected_in_tiles(detector, dataset, todo, workers, batch, tile)
     for index, file_size, detections in found:
         known[index] = detections
         if log is not None:
@@ -85,10 +85,11 @@ def _detected(
 
 
 def _detected_in_tiles(
-    detector: Detector, dataset: Dataset, todo: list[int], batch: int, tile: int
+    detector: Detector, dataset: Dataset, todo: list[int], workers: int, batch: int, tile: int
 ) -> Iterator[_Found]:
     sources = (as_source(dataset.paths[index]) for index in todo)
-    for index, result in zip(todo, detect_tiled(detector, sources, tile, batch), strict=True):
+    results = detect_tiled(detector, sources, tile, batch, workers)
+    for index, result in zip(todo, results, strict=True):
         if isinstance(result, Failure):
             raise result.error
         yield index, dataset.paths[index].stat().st_size, result.detections

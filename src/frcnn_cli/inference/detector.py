@@ -194,7 +194,7 @@ class Detector:
         return self.header.classes
 
     def run(
-        self, pictures: Iterable[Picture | Source], batch: int = 1
+        self, pictures: Iterable[Picture | Source], batch: int = 1, workers: int = 1
     ) -> Iterator[Result | Failure]:
         """Detect the objects in each image; an image that cannot be read does not stop the others.
 
@@ -202,13 +202,14 @@ class Detector:
 
         Args:
             pictures: see `Detector.__call__`; or sources.
-            batch: largest number of images that go through the network together. They are
-                successive images of the same resized shape.
+            batch: largest number of images, successive ones of the same resized shape, that go
+                through the network together. workers: number of threads that read ahead.
         Yields:
             A result or a failure for each image, in order.
         """
-        sources = map(as_source, pictures)
-        for outcome in self.detect_each(sources, lambda source: source.read(), batch=batch):
+        for outcome in self.detect_each(
+            map(as_source, pictures), lambda source: source.read(), workers=workers, batch=batch
+        ):
             if isinstance(outcome, ReadFailure):
                 yield Failure(outcome.item.name, outcome.error)
                 continue

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..data.sources import Source
 from ..errors import FrcnnError
 from ..ops import boxes as box_ops
-from ..ops.nms import nms
+from ..ops.nms import nms, soft_nms
 from ..structures import Detections
 from .detector import Detector
 from .result import Failure, Result
@@ -47,25 +47,28 @@ def _starts(length: int, side: int) -> list[int]:
 
 
 def detect_tiled(
-    detector: Detector, sources: Iterable[Source], side: int, batch: int = 1
+    detector: Detector, sources: Iterable[Source], side: int, batch: int = 1, workers: int = 1
 ) -> Iterator[Result | Failure]:
     """`Detector.run` in tiles and in the whole image, merged.
 
     Args:
         side: of the tiles, pixels; images that are no larger are one tile.
         batch: tiles in a pass of the network.
+        workers: threads that read images ahead, and as many that propose for the tiles of one.
     Yields:
         A result or a failure for each image, in order.
     """
-    for source in sources:
-        (whole,) = detector.run([source])
+    for whole in detector.run(sources, workers=workers):
+        if isinstance(whole, Failure):
+            yield whole
+            continue
         try:
-            yield whole if isinstance(whole, Failure) else _with_tiles(detector, whole, side, batch)
+            yield _with_tiles(detector, whole, side, batch, workers)
         except FrcnnError as error:
-            yield Failure(source.name, error)
+            yield Failure(whole.name, error)
 
 
-def _with_tiles(detector: Detector, whole: Result, side: int, batch: int) -> Result:
+def _with_tiles(detector: Detector, whole: Result, side: int, batch: int, workers: int) -> Result:
     """The detections in the tiles added to those in the whole image."""
     size = whole.image.shape[0], whole.image.shape[1]
     places = tiles(size, side)
@@ -74,7 +77,7 @@ def _with_tiles(detector: Detector, whole: Result, side: int, batch: int) -> Res
     begun = time.perf_counter()
     found, cut, proposals = [whole.detections], [np.zeros(len(whole.detections), np.bool_)], 0
     pieces = (whole.image[y1:y2, x1:x2] for x1, y1, x2, y2 in places)
-    for place, outcome in zip(places, detector.run(pieces, batch), strict=True):
+    for place, outcome in zip(places, detector.run(pieces, batch, workers), strict=True):
         if isinstance(outcome, Failure):
             raise outcome.error
         found.append(outcome.detections)
@@ -91,9 +94,10 @@ def _with_tiles(detector: Detector, whole: Result, side: int, batch: int) -> Res
         labels=np.concatenate([each.labels for each in found]),
         image_size=size,
     )
+    pictures = np.repeat(np.arange(len(found)), [len(each) for each in found])
     return replace(
         whole,
-        detections=merge(detections, np.concatenate(cut), detector),
+        detections=merge(detections, np.concatenate(cut), pictures, detector),
         proposals=whole.proposals + proposals,
         seconds=whole.seconds + time.perf_counter() - begun,
     )
@@ -107,18 +111,32 @@ def _touches(boxes: box_ops.Boxes, place: Tile, size: tuple[int, int]) -> NDArra
     return (inner & (np.abs(boxes - near) <= _BORDER)).any(axis=1)
 
 
-def merge(detections: Detections, cut: NDArray[np.bool_], detector: Detector) -> Detections:
+def merge(
+    detections: Detections,
+    cut: NDArray[np.bool_],
+    pictures: NDArray[np.intp],
+    detector: Detector,
+) -> Detections:
     """NMS over all tiles, and without the parts of objects that are found whole.
 
     Args:
         cut: [M], which boxes touch the border of their tile. They are left out where most of their
             area is inside of a box of their class that is not cut.
+        pictures: [M], the number of the tile, or of the whole image, in which each box was found.
+            With soft-NMS, which has been in each of them, boxes of one do not meet again.
     """
     config, boxes, labels = detector.config, detections.boxes, detections.labels
     kept = ~_parts(boxes, labels, cut)
     boxes, labels, scores = boxes[kept], labels[kept], detections.scores[kept].astype(np.float32)
     groups = np.zeros_like(labels) if config.class_agnostic else labels
-    best = nms(boxes, scores, groups, config.nms_threshold)[: config.max_detections]
+    if config.soft_nms:
+        best, lowered = soft_nms(
+            boxes, scores, groups, config.nms_threshold, config.score_threshold, pictures[kept]
+        )
+        scores[best] = lowered
+    else:
+        best = nms(boxes, scores, groups, config.nms_threshold)
+    best = best[: config.max_detections]
     return Detections(
         boxes=boxes[best],
         scores=scores[best],

@@ -95,7 +95,7 @@ def vote(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _soften(boxes, scores, labels, threshold, min_score):
+def _soften(boxes, scores, labels, pictures, threshold, min_score):
     """Lower `scores` in place, and return the indices of the boxes in the order they were taken."""
     n = boxes.shape[0]
     taken = np.empty(n, np.int64)
@@ -111,7 +111,7 @@ def _soften(boxes, scores, labels, threshold, min_score):
         taken[step] = best
         remaining[best] = False
         for j in range(n):
-            if remaining[j] and labels[j] == labels[best]:
+            if remaining[j] and labels[j] == labels[best] and pictures[j] != pictures[best]:
                 intersection = _intersection(boxes, best, j)
                 iou = intersection / (areas[best] + areas[j] - intersection)
                 if iou > threshold:
@@ -125,6 +125,7 @@ def soft_nms(
     labels: NDArray[np.int64],
     threshold: float,
     min_score: float,
+    pictures: NDArray[np.intp] | None = None,
 ) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
     """Soft-NMS (Bodla et al. 2017) with linear weights: boxes lose score instead of being dropped.
 
@@ -135,9 +136,13 @@ def soft_nms(
     Args:
         boxes: [N, 4]. scores: [N]. labels: [N], the class of each box. threshold: IoU in 0..1.
         min_score: boxes are taken while their score is above it.
+        pictures: [N], where the boxes come from several soft-NMS: the number of each one's, whose
+            boxes do not lower each other's scores again. None: all boxes are new.
     Returns:
         Indices of the boxes taken, in falling order of their new scores, and these scores.
     """
     lowered = scores.astype(np.float32)
-    taken = _soften(boxes, lowered, labels, np.float32(threshold), np.float32(min_score))
+    pictures = np.arange(len(boxes)) if pictures is None else pictures
+    limits = np.float32(threshold), np.float32(min_score)
+    taken = _soften(boxes, lowered, labels, pictures, *limits)
     return taken, lowered[taken]

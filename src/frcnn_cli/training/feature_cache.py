@@ -24,7 +24,7 @@ from ..runtime.files import write_atomically
 from ..runtime.safe_read import read_bytes
 from ..structures import Batch
 
-_PROBE = 256  # pixels; side of an image that tells the channels and the stride of the features
+_PROBES = 128, 384  # pixels; sides of images that tell the channels and the stride of the features
 _MORE_CELLS = 3  # that padding may add to a side
 _HEADER_BYTES = 2**12  # of a file
 
@@ -43,8 +43,12 @@ class FeatureCache:
         self.folder, self.device, self._normalize = folder, network.device, normalize
         self.frozen, self.trained = network.split_features()
         with torch.no_grad():
-            maps = self.frozen(torch.zeros(1, 3, _PROBE, _PROBE, device=self.device))
-        self._channels, self._stride = maps.shape[1], round(_PROBE / maps.shape[2])
+            small, large = (
+                self.frozen(torch.zeros(1, 3, side, side, device=self.device)) for side in _PROBES
+            )
+        self._channels = small.shape[1]
+        # of the difference, since padding and rounding give maps of any size a cell more or less
+        self._stride = round((_PROBES[1] - _PROBES[0]) / (large.shape[2] - small.shape[2]))
 
     def __call__(self, batch: Batch, entries: NDArray[np.intp]) -> Tensor:
         """Features [B, C, H, W] of a batch of B images.

@@ -67,7 +67,11 @@ def included_detector(config: TrainConfig) -> str | None:
         included.
     """
     name = _INCLUDED.get(config.backbone)
-    is_usual = config.detector == TrainConfig.detector and config.rank is None
+    is_usual = (
+        config.detector == TrainConfig.detector
+        and config.rank is None
+        and not config.class_agnostic
+    )
     if name not in known_weights() or not is_usual:
         return None
     spec = BACKBONES[config.backbone]
@@ -92,13 +96,16 @@ def continue_from(
     Returns:
         The initialisation, and the settings for it.
     Raises:
-        ConfigError: another backbone or detector, or a rank, is chosen.
+        ConfigError: another backbone, detector, geometry or kind of boxes, or a rank, is chosen.
         WeightsError: see `load_weights`.
     """
     network, header = load_weights(weights)
     for name in ("backbone", "detector", "geometry"):
         if name in chosen and getattr(config, name) != getattr(header, name):
             raise ConfigError(f"the weights are of {getattr(header, name)}", f"leave out --{name}")
+    if "class_agnostic" in chosen and config.class_agnostic != header.class_agnostic:
+        how = "alike for every class" if header.class_agnostic else "for each class by itself"
+        raise ConfigError(f"the weights refine boxes {how}", "leave out --class-agnostic")
     if config.rank is not None:
         raise ConfigError("--rank and --weights exclude each other", "frcnn compress lowers ranks")
     config = replace(
@@ -196,6 +203,11 @@ def _from_detector(
             "the classes of these weights are linear SVMs, which cannot be trained further",
             "give the last.safetensors of their run, which is from before the SVMs",
         )
+    for name in ("geometry", "class_agnostic"):  # which the batches would have, but not the network
+        if getattr(config, name) != getattr(header, name):
+            raise ConfigError(
+                f"the weights have {name}={getattr(header, name)!r}", "give the settings the same"
+            )
     description = "a trained detector"
     trained_from = dict(header.provenance)
     compression = trained_from.pop("compression", None)

@@ -120,7 +120,14 @@ def _svms(inputs: StageInputs) -> Path:
     store, truths = _complete_store(inputs, network), inputs.dataset.ground_truths()
     total = mining.passes * len(truths)
     with inputs.progress("mining negatives", total, "images") as advance:
-        svms = train_svms(store, truths, len(header.classes), mining, on_image=advance)
+        svms = train_svms(
+            store,
+            truths,
+            len(header.classes),
+            mining,
+            ends_are_inside=network.ends_are_inside,
+            on_image=advance,
+        )
     fold_svms(network, svms)
     history = {**asdict(mining), "negatives": list(svms.negatives)}
     return _save(inputs, SVM_STAGE, network, header, history)

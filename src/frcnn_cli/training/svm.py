@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..errors import ConfigError
+from ..errors import ConfigError, DataError
 from ..models.region_network import SVM, RegionNetwork
 from ..ops import boxes as box_ops
 from ..structures import GroundTruth
@@ -133,6 +133,8 @@ def train_svms(
     truths: Sequence[GroundTruth],
     class_count: int,
     config: MiningConfig,
+    *,
+    ends_are_inside: bool = False,
     on_image: Callable[[str], None] = lambda note: None,
 ) -> LinearSVMs:
     """Train one SVM for each class.
@@ -141,13 +143,13 @@ def train_svms(
 
     Args:
         truths: the objects of each image of the store.
-        class_count: K.
+        class_count: K. ends_are_inside: the network's boxes end with their last pixel.
         on_image: called after each image of a pass, with the number of examples.
     Raises:
-        ConfigError: scikit-learn is not installed.
+        ConfigError: scikit-learn is not installed. DataError: see `positive_rows`.
     """
     scale = feature_scale(store)
-    positives = positive_rows(store, truths, class_count)
+    positives = positive_rows(store, truths, class_count, ends_are_inside)
     miners = [_ClassMiner(store, rows, scale, config) for rows in positives]
     for _ in range(config.passes):
         found = 0
@@ -209,15 +211,35 @@ def class_overlaps(
 
 
 def positive_rows(
-    store: RegionStore, truths: Sequence[GroundTruth], class_count: int
+    store: RegionStore,
+    truths: Sequence[GroundTruth],
+    class_count: int,
+    ends_are_inside: bool = False,
 ) -> list[NDArray[np.int64]]:
-    """The rows of the objects of each class that are not difficult."""
+    """The rows of the objects of each class that are not difficult.
+
+    Args:
+        ends_are_inside: the network's boxes end with their last pixel, in which objects lower or
+            narrower than 1.5 pixels become larger before their features are stored.
+    Raises:
+        DataError: an object has no region.
+    """
     rows: list[list[int]] = [[] for _ in range(class_count)]
     for image, truth in enumerate(truths):
         objects, boxes = truth[~truth.difficult], store.boxes(image)
+        stored = box_ops.from_last_pixel(
+            box_ops.to_last_pixel(objects.boxes, ends_are_inside), ends_are_inside
+        )
         first = store.slice_of(image).start
-        for box, label in zip(objects.boxes, objects.labels, strict=True):
-            rows[label - 1].append(first + int((boxes == box).all(axis=1).argmax()))
+        for box, label in zip(stored, objects.labels, strict=True):
+            found = np.flatnonzero((boxes == box).all(axis=1))
+            if not len(found):
+                raise DataError(
+                    f"{store.folder} lacks the region of an object of image {image + 1}: the "
+                    "objects have changed since it was written",
+                    "remove the folder, then continue with --resume",
+                )
+            rows[label - 1].append(first + int(found[0]))
     return [np.array(sorted(set(each)), np.int64) for each in rows]
 
 
