@@ -78,5 +78,7 @@ def show_costs(before: Cost, after: Cost) -> None:
         ("peak memory, MB", 1e6, "peak_bytes"),
     ):
         old, new = getattr(before, key), getattr(after, key)
+        if old == 0 or new == 0:  # not known
+            continue
         table.add_row(label, f"{old / unit:,.1f}", f"{new / unit:,.1f}", f"{old / new:.2f}")
     stdout.print(table)

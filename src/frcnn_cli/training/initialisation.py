@@ -56,7 +56,10 @@ class InitialNetwork:
 
 
 # backbone -> the detector that is included in the package
-_INCLUDED = {name: f"{name}-voc07" for name in ("squeezenet1_1", "efficientnet_lite0", "vgg16")}
+_INCLUDED = {
+    name: f"{name}-voc07"
+    for name in ("squeezenet1_1", "efficientnet_lite0", "efficientnet_lite2", "vgg16")
+}
 
 
 def included_detector(config: TrainConfig) -> str | None:
