@@ -230,21 +230,6 @@ def test_a_copy_may_detect_at_another_scale() -> None:
         assert torch.equal(one, other)
 
 
-def test_average() -> None:
-    run("export a --out b.safetensors")
-    assert "wrote c.safetensors" in run("average a b.safetensors --out c.safetensors").stdout
-    ours, theirs = (load_weights(Path(f"{name}.safetensors"))[0] for name in "bc")
-    for name, tensor in ours.state_dict().items():
-        torch.testing.assert_close(tensor, theirs.state_dict()[name], atol=1e-3, rtol=1e-3)
-    for arguments, problem in (
-        ("a --out d.safetensors", "two weights files"),
-        ("a b.safetensors --out c.safetensors", "exists already"),
-        ("a nothing --out d.safetensors", "unknown weights 'nothing'"),
-    ):
-        assert problem in run(f"average {arguments}", status=1).stderr
-    assert not Path("d.safetensors").exists()
-
-
 def test_export_in_half_precision() -> None:
     torch.manual_seed(1)
     model = build_network(NAME, 3)

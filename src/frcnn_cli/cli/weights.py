@@ -223,29 +223,6 @@ def export(
         from ..checkpoints.onnx import export_onnx
 
         export_onnx(path, target)
-    _show_written(target, json)
-
-
-@weights.command("average")
-def average(
-    names: Annotated[list[str], typer.Argument(help="Names or paths of weights files.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="File to write, in half precision.")],
-    json: Json = False,
-) -> None:
-    """Average networks that were trained further from the same weights.
-
-    Example: frcnn weights average a.safetensors b.safetensors --out mean.safetensors
-    """
-    paths = [find_weights(name) for name in names]
-    for path in paths:
-        _check_target(out, WEIGHTS_SUFFIX, path)
-    from ..checkpoints.average import average_weights
-
-    average_weights(paths, out)
-    _show_written(out, json)
-
-
-def _show_written(target: Path, json: bool) -> None:
     size = target.stat().st_size
     if json:
         print(dumps({"path": str(target), "bytes": size}))
