@@ -17,7 +17,7 @@ from typer.main import get_command
 
 from commands import failure, run
 from formats import write_coco
-from frcnn_cli import config as config_module
+from frcnn_cli import recipes
 from frcnn_cli.checkpoints.weights import load_weights
 from frcnn_cli.cli.app import app
 from frcnn_cli.compression import cost as measure
@@ -352,7 +352,7 @@ def test_debug_shows_the_traceback(monkeypatch) -> None:
 
 def test_recipes_are_in_the_help() -> None:
     help_text = " ".join(run("train --help").output.split())
-    assert all(name in help_text for name in config_module.RECIPES)
+    assert all(name in help_text for name in recipes.RECIPES)
 
 
 def test_no_colour_codes_off_a_terminal() -> None:
