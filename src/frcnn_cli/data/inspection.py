@@ -20,6 +20,7 @@ from .checks import check_file
 from .content import content_hash
 from .dataset import Dataset
 
+_GROUP = 64  # images that a thread looks at before it takes the next ones
 _NAMED = 5  # images that a sentence names
 _MAX_PAIRS = 10**6  # of objects that are compared at once
 _SAME_BOX = 0.95  # IoU from which two boxes are taken for one
@@ -115,10 +116,12 @@ def inspect_dataset(
     Args:
         threads: that read the files. on_image: called after each image.
     """
-    looks = []
-    for _, future in prefetch(lambda index: _look_at(dataset, index), range(len(dataset)), threads):
-        looks.append(future.result())
-        on_image()
+    looks: list[_Look] = []
+    groups = [range(len(dataset))[i : i + _GROUP] for i in range(0, len(dataset), _GROUP)]
+    for _, future in prefetch(lambda group: [_look_at(dataset, i) for i in group], groups, threads):
+        for look in future.result():
+            looks.append(look)
+            on_image()
     flaws: Counter[str] = Counter()
     found_in: dict[str, list[str]] = {flaw: [] for flaw in FLAWS}
     seen: set[str] = set()
