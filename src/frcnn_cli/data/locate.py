@@ -178,6 +178,8 @@ def locate_images(
                 best = (-count, dropped, folder)
     found, dropped, folder = best
     everywhere = FileIndex(root, SUFFIXES) if root is not None and not found else None
+    if everywhere is not None and not everywhere.names:
+        everywhere = None
     counts = Counter(map(bare_name, names)) if everywhere is not None else Counter()
     paths = []
     for name in names:
