@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,10 +8,10 @@ import torch
 from torch import nn
 
 from frcnn_cli.checkpoints.weights import WeightsHeader
-from frcnn_cli.config import DetectConfig
+from frcnn_cli.config import DetectConfig, Geometry
 from frcnn_cli.inference.detector import Detector
 from frcnn_cli.models.backbones import BACKBONES, CAFFE_PIXELS, BackboneSpec
-from frcnn_cli.models.detectors import build_network
+from frcnn_cli.models.detectors import DETECTORS, build_network
 from frcnn_cli.proposers.cache import ProposalSource
 from frcnn_cli.proposers.registry import selective_search
 
@@ -49,14 +50,21 @@ def add_tiny_backbone(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Path:
     return path
 
 
-def tiny_detector(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Detector:
+def tiny_detector(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, geometry: Geometry = "torch"
+) -> Detector:
     """A detector of the synthetic data set's classes with random weights."""
     add_tiny_backbone(monkeypatch, folder)
     torch.manual_seed(1)
-    model = build_network(NAME, len(CLASSES))
+    model = build_network(NAME, len(CLASSES), replace(DETECTORS["fast_rcnn"], geometry=geometry))
     torch.nn.init.normal_(model.cls_score.weight, std=0.5)
     header = WeightsHeader(
-        backbone=NAME, classes=CLASSES, pixels=CAFFE_PIXELS, scale=240, max_size=400
+        backbone=NAME,
+        classes=CLASSES,
+        pixels=CAFFE_PIXELS,
+        scale=240,
+        max_size=400,
+        geometry=geometry,
     )
     source = ProposalSource(selective_search(), folder / "proposals")
     return Detector(model, header, source, DetectConfig(score_threshold=0.2), "cpu")

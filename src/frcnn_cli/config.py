@@ -323,6 +323,13 @@ class DetectConfig:
         "one that brings its area nearest to 224² pixels [default: the weights']",
         Range(1, MAX_SIDE),
     )
+    # test-time augmentation, as R-CNN's successors average mirrored images and scales
+    views: tuple[int, ...] = setting(
+        (),
+        "Look at the images several times, at these shorter sides (480,640), every second time "
+        "mirrored, and average the outputs for each proposal [default: the weights', mostly one]",
+        Range(1, MAX_SIDE),
+    )
     max_size: int | None = setting(
         None,
         "Largest longer side of the images, pixels [default: the weights']",
@@ -330,6 +337,10 @@ class DetectConfig:
     )
     # paper 5.1
     box_regression: bool = setting(True, "Refine the boxes; without it the proposals are the boxes")
+
+    def rules(self) -> Iterator[Rule]:
+        """The rule that concerns several settings."""
+        yield not (self.scales and self.views), "views", "none with --scales"
 
 
 def candidates_only(settings: DetectConfig) -> DetectConfig:

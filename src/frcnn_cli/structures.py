@@ -200,6 +200,12 @@ class HeadOutput:
         rois, classes = self.class_logits.shape
         _check_shape("HeadOutput", "box_deltas", self.box_deltas, rois, classes, 4)
 
+    def mirrored(self) -> HeadOutput:
+        """The output for an image that was mirrored left to right, for the original image."""
+        return HeadOutput(
+            self.class_logits, self.box_deltas * self.box_deltas.new_tensor([-1, 1, 1, 1])
+        )
+
 
 @dataclass(frozen=True)
 class Losses:

@@ -298,6 +298,11 @@ def test_header_lacks_a_field(tmp_path: Path, network: RegionNetwork, field: str
         {"scale": 200, "max_size": 100},
         {"scale": "600"},
         {"max_size": 10**9},
+        {"views": 60},
+        {"views": ["60"]},
+        {"views": [60, 101]},
+        {"views": [0]},
+        {"views": [60] * 21},
         {"ranks": [1]},
         {"ranks": {"fc6": "many"}},
         {"ranks": {"fc6": None}},
@@ -317,6 +322,12 @@ def test_header_says_something_else(tmp_path: Path, network: RegionNetwork, chan
     assert "no header" in refused(path).message
 
 
+def test_views_are_kept(tmp_path: Path, network: RegionNetwork) -> None:
+    header = replace(HEADER, views=(60, 80))
+    save_weights(tmp_path / "a.safetensors", network, header)
+    assert load_weights(tmp_path / "a.safetensors")[1] == header
+
+
 def test_names_of_classes_in_other_languages(tmp_path: Path, network: RegionNetwork) -> None:
     names = ["a" * 1000, "\u0928\u0940\u200d", "\U0001f469\u200d\U0001f4bb"]
     path = store(tmp_path / "a.safetensors", network, header_with(classes=names))
@@ -325,9 +336,10 @@ def test_names_of_classes_in_other_languages(tmp_path: Path, network: RegionNetw
 
 def test_images_that_weights_make_very_large() -> None:
     large = replace(HEADER, scale=2049, max_size=2048 * 2)
-    with pytest.raises(WeightsError, match="2049×4096 pixels") as error:
-        check_input_size(large, DetectConfig())
-    assert "--scales 2049 --max-size 4096" in error.value.hint
+    for header in (large, replace(large, scale=60, views=(60, 2049))):
+        with pytest.raises(WeightsError, match="2049×4096 pixels") as error:
+            check_input_size(header, DetectConfig())
+        assert "--scales 2049 --max-size 4096" in error.value.hint
     with pytest.raises(WeightsError):
         check_input_size(replace(HEADER, max_size=10_000), DetectConfig(scales=(600,)))
     check_input_size(large, DetectConfig(scales=(2049,), max_size=4096))

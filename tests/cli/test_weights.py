@@ -186,7 +186,7 @@ def test_a_state_dict_of_odd_things(here, odd) -> None:
         ("export b", "unknown weights 'b'"),
         ("export a --out a.pb", "a.pb has the wrong ending"),
         ("export a --out there.onnx", "there.onnx exists"),
-        ("export a --scale 300", "--scale and --max-size are for a copy"),
+        ("export a --scale 300", "--scale, --max-size and --views are for a copy"),
         ("export a --out mine.safetensors", "mine.safetensors exists"),
         (
             "export a --out b.safetensors --scale 2000",
@@ -196,6 +196,10 @@ def test_a_state_dict_of_odd_things(here, odd) -> None:
             "export a --out b.safetensors --max-size 50",
             "--scale 96 and --max-size 50 are out of range",
         ),
+        ("export a --views 80,90", "--scale, --max-size and --views are for a copy"),
+        ("export a --out b.safetensors --views 80,big", "--views '80,big' is not understood"),
+        ("export a --out b.safetensors --views 80,0", "--views 80,0 is out of range"),
+        ("export a --out b.safetensors --views 80,200", "--views 80,200 is out of range"),
     ],
 )
 def test_bad_input_is_one_line_and_writes_nothing(arguments, message, frcnn_home) -> None:
@@ -228,6 +232,15 @@ def test_a_copy_may_detect_at_another_scale() -> None:
     assert (before.scale, before.max_size) != (123, 456)
     for one, other in zip(network.parameters(), same.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+def test_a_copy_may_detect_in_several_views() -> None:
+    run("export a --out b.safetensors --views 96,120")
+    assert load_weights(Path("b.safetensors"))[1].views == (96, 120)
+    assert "views" in run("show b.safetensors").stdout
+    run('export b.safetensors --out c.safetensors --views ""')
+    assert load_weights(Path("c.safetensors"))[1].views == ()
+    assert "views" not in run("show c.safetensors").stdout
 
 
 def test_export_in_half_precision() -> None:

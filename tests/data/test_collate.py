@@ -114,3 +114,24 @@ def test_every_box_goes_to_the_scale_that_brings_it_nearest_to_224_pixels() -> N
     assert first.rois.tolist() == rois[[0, 3]].tolist()
     assert second.rois.tolist() == rois[[1, 2]].tolist()
     assert collate.preprocess_scales(image, rois, (300,), 1000).other_scales == ()
+
+
+@pytest.mark.parametrize("ends_are_inside", [False, True])
+def test_every_second_view_is_mirrored(ends_are_inside) -> None:
+    image = np.arange(300 * 400 * 3, dtype=np.uint32).reshape(300, 400, 3).astype(np.uint8)
+    rois = np.array([[0, 0, 399, 299], [10, 20, 30, 60]], np.float32)
+    first = collate.preprocess_views(image, rois, (300, 300, 150), 1000, ends_are_inside)
+    second, third = first.other_views
+    assert [each.is_mirrored for each in first.passes] == [False, True, False]
+    assert [each.scale for each in first.passes] == [1.0, 1.0, 0.5]
+    assert first.roi_count == 2
+    assert np.array_equal(first.rois, rois)
+    assert np.array_equal(third.rois, rois)
+    for x in range(400):
+        assert np.array_equal(second.image[:, x], image[:, 399 - x])
+    # a box holds the same columns of the image as its mirrored one
+    for box, mirrored in zip(rois, second.rois, strict=True):
+        columns = range(int(box[0]), int(box[2]) + ends_are_inside)
+        others = range(int(mirrored[0]), int(mirrored[2]) + ends_are_inside)
+        assert sorted(399 - x for x in columns) == list(others)
+        assert mirrored[[1, 3]].tolist() == box[[1, 3]].tolist()

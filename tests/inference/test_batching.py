@@ -43,7 +43,7 @@ def test_no_image_waits_for_more_than_a_window() -> None:
 
 def test_images_that_differ_at_a_larger_scale_do_not_share_a_group() -> None:
     a, b = read("a", 300, 400), read("b", 300, 410)
-    shapes = [[scaled.image.shape for scaled in each.preprocessed.scales] for each in (a, b)]
+    shapes = [[scaled.image.shape for scaled in each.preprocessed.passes] for each in (a, b)]
     assert shapes[0] != shapes[1]
     assert names(list(group_by_shape([a, b], 2))) == [["a"], ["b"]]
 

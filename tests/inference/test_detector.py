@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from frcnn_cli.config import DetectConfig
-from frcnn_cli.data.collate import collate
+from frcnn_cli.data.collate import collate, preprocess
 from frcnn_cli.data.transforms import Normalizer
 from frcnn_cli.data.voc import load_voc
 from frcnn_cli.errors import ConfigError, ImageError
@@ -19,7 +19,8 @@ from frcnn_cli.inference.drawing import class_colour, draw
 from frcnn_cli.inference.result import Failure, Result
 from frcnn_cli.models.postprocess import postprocess
 from frcnn_cli.models.region_network import SCORE_FUNCTIONS
-from frcnn_cli.structures import Detections
+from frcnn_cli.settings import check
+from frcnn_cli.structures import Detections, HeadOutput
 from tiny import CLASSES, tiny_detector
 
 
@@ -195,6 +196,66 @@ def test_boxes_at_several_scales(monkeypatch, tmp_path) -> None:
     mixed = found(scales=(own, 2 * own), max_size=4 * own)
     assert len(mixed) > 0
     assert mixed.image_size == (120, 160)
+
+
+@pytest.mark.parametrize("geometry", ["torch", "caffe"])
+def test_views_are_averaged(geometry, monkeypatch, tmp_path) -> None:
+    """Two views, one of them mirrored, against a network that looks at each by itself."""
+    image = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
+    plain = tiny_detector(monkeypatch, tmp_path, geometry=geometry)
+    network, header, proposals = plain.network, plain.header, plain.proposals
+
+    def detector(header=header, **settings) -> Detector:
+        config = replace(plain.config, **settings)
+        return Detector(network, header, proposals, config, "cpu")
+
+    own = header.scale
+    views = (own, 2 * own)
+    averaging = detector(views=views, max_size=4 * own, score_threshold=0.2)
+    found = averaging.detect(averaging.preprocess(None, image))
+
+    last = geometry == "caffe"  # 1 where boxes end with their last pixel
+    normalize = Normalizer(header.pixels, plain.device)
+    rois = plain.preprocess(None, image).rois
+    logits, deltas = 0, 0
+    for side, is_mirrored in zip(views, (False, True), strict=True):
+        turned, boxes = image, rois
+        if is_mirrored:
+            turned = np.ascontiguousarray(image[:, ::-1])
+            boxes = np.array(
+                [[160 - last - x2, y1, 160 - last - x1, y2] for x1, y1, x2, y2 in rois]
+            )
+        batch = collate([preprocess(turned, boxes.astype(np.float32), side, 4 * own)])
+        with torch.inference_mode():
+            output = network(normalize(batch.images, batch.sizes), batch.rois)
+        moves = output.box_deltas.clone()
+        if is_mirrored:
+            moves[:, :, 0] *= -1  # to the right has become to the left
+        logits, deltas = logits + output.class_logits / 2, deltas + moves / 2
+    expected = postprocess(
+        HeadOutput(logits, deltas),
+        rois,
+        (120, 160),
+        labels=(1, 2, 3),
+        score_function=SCORE_FUNCTIONS["softmax"],
+        ends_are_inside=bool(last),
+        config=averaging.config,
+    )
+    assert len(found) > 3
+    np.testing.assert_array_equal(found.labels, expected.labels)
+    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-5)
+    np.testing.assert_allclose(found.boxes, expected.boxes, atol=1e-2)
+
+    # the weights' own views, unless others or scales are asked for; one view is no average
+    usual = plain.detect(plain.preprocess(None, image))
+    viewing = replace(header, views=views, max_size=4 * own)
+    again = detector(viewing, score_threshold=0.2)
+    assert np.array_equal(again.detect(again.preprocess(None, image)).boxes, found.boxes)
+    for settings in ({"views": (own,)}, {"scales": (own,)}):
+        single = detector(viewing, **settings)
+        assert np.array_equal(single.detect(single.preprocess(None, image)).boxes, usual.boxes)
+    with pytest.raises(ConfigError, match="--views 96 is out of range"):
+        check(replace(plain.config, views=(96,), scales=(96,)))
 
 
 def test_without_regression_the_proposals_are_the_boxes(monkeypatch, tmp_path) -> None:

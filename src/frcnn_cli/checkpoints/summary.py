@@ -37,6 +37,7 @@ def describe(path: Path) -> dict[str, Any]:
         "input": {
             "short_side": header.scale,
             "long_side": header.max_size,
+            "views": header.views,
             "mean": header.pixels.mean,
             "std": header.pixels.std,
         },

@@ -32,6 +32,7 @@ from ..models.timm_models import is_timm_name
 from ..models.warp import Warp
 from ..runtime.files import write_atomically
 from ..runtime.safe_read import open_regular
+from ..settings import MAX_VALUES
 from ..structures import MAX_CLASSES, PixelStatistics, unfit_class_name
 
 FORMAT = "frcnn-3"
@@ -56,6 +57,7 @@ class WeightsHeader:
     pixels: PixelStatistics
     scale: int  # pixels of the shorter side in training
     max_size: int  # pixels of the longer side at most
+    views: tuple[int, ...] = ()  # shorter sides in detection, if several: see DetectConfig.views
     detector: str = DEFAULT_DETECTOR  # a name; the network is built from the next two fields
     region_operator: str = DETECTORS[DEFAULT_DETECTOR].region_operator  # key of REGION_OPERATORS
     score_function: str = DETECTORS[DEFAULT_DETECTOR].score_function  # key of SCORE_FUNCTIONS
@@ -183,8 +185,9 @@ def check_input_size(header: WeightsHeader, config: DetectConfig) -> None:
         WeightsError: they become larger than _MAX_UNASKED_PIXELS, and `config` does not say so.
     """
     long_side = config.max_size or header.max_size
-    short_side = min(max(config.scales or (header.scale,)), long_side)
-    is_asked = config.scales and config.max_size
+    short_sides = config.scales or config.views or header.views or (header.scale,)
+    short_side = min(max(short_sides), long_side)
+    is_asked = (config.scales or config.views) and config.max_size
     if short_side * long_side > _MAX_UNASKED_PIXELS and not is_asked:
         raise WeightsError(
             f"the weights enlarge images to {short_side}×{long_side} pixels, which takes gigabytes",
@@ -215,6 +218,7 @@ def _to_json(header: WeightsHeader) -> dict[str, object]:
     warp = {} if header.warp is None else {"warp": asdict(header.warp)}
     agnostic = {"class_agnostic": True} if header.class_agnostic else {}
     geometry = {} if header.geometry == "torch" else {"geometry": header.geometry}
+    views = {"views": header.views} if header.views else {}
     return {
         "format": FORMAT,
         "detector": header.detector,
@@ -229,6 +233,7 @@ def _to_json(header: WeightsHeader) -> dict[str, object]:
         "pixel_std": header.pixels.std,
         "scale": header.scale,
         "max_size": header.max_size,
+        **views,
         "ranks": header.ranks,
         "prefilter": header.prefilter,
         "provenance": header.provenance,
@@ -269,6 +274,7 @@ def _from_json(data: dict[str, Any]) -> WeightsHeader:
     mean, std = (tuple(map(float, data.pop(f"pixel_{name}"))) for name in ("mean", "std"))
     data["pixels"] = PixelStatistics(mean, std)
     data["classes"] = tuple(data["classes"])
+    data["views"] = tuple(data.get("views", ()))
     data["warp"] = Warp(**data["warp"]) if "warp" in data else None
     data["ranks"] = _ranks(data["ranks"])
     data["prefilter"] = _ranks(data.get("prefilter", {}))
@@ -281,7 +287,7 @@ def _ranks(data: dict[str, Any]) -> dict[str, int]:
 
 def _is_valid(header: WeightsHeader) -> bool:
     names = (header.backbone, header.detector, header.region_operator, header.score_function)
-    sizes = (header.scale, header.max_size)
+    sizes = (header.scale, header.max_size, *header.views)
     mean, std = header.pixels.mean, header.pixels.std
     return (
         1 <= len(set(header.classes)) == len(header.classes) <= MAX_CLASSES
@@ -292,6 +298,8 @@ def _is_valid(header: WeightsHeader) -> bool:
         and all(1 / _MAX_PIXEL <= value <= _MAX_PIXEL for value in std)
         and all(type(size) is int for size in sizes)
         and 1 <= header.scale <= header.max_size <= MAX_SIDE
+        and len(header.views) <= MAX_VALUES
+        and all(1 <= side <= header.max_size for side in header.views)
         and isinstance(header.provenance, dict)
         and (header.warp is None or header.warp.is_valid)
         and isinstance(header.class_agnostic, bool)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from ..config import MAX_SIDE, TrainConfig
+from ..config import MAX_SIDE, DetectConfig, TrainConfig
 from ..errors import ConfigError, FrcnnError
 from ..runtime.paths import WEIGHTS_SUFFIX, find_weights, home, weights_dirs
+from ..settings import check
+from .config_options import parse_list
 from .console import dumps, stdout
 from .options import Json
 
@@ -90,6 +93,7 @@ def show(name: Name, json: Json = False) -> None:
         "geometry": about["geometry"],
         "classes": f"{len(about['classes'])}: {', '.join(about['classes'])}",
         "input": f"short side {low} pixels, long side at most {high}",
+        **({"views": ", ".join(map(str, views))} if (views := about["input"]["views"]) else {}),
         "pixels": f"RGB minus {about['input']['mean']}, over {about['input']['std']}",
         "ranks": _ranks(about["ranks"])[len(", rank ") :] or "none: not compressed",
         **(
@@ -195,12 +199,16 @@ def export(
         int | None,
         typer.Option(help="Its largest longer side [default: as now].", min=1, max=MAX_SIDE),
     ] = None,
+    views: Annotated[
+        str | None,
+        typer.Option(help='Its --views, or "" for one at --scale [default: as now].'),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Write an ONNX model, from (image, rois) to (probabilities, boxes); or a half-precision copy.
 
     The ending of --out decides: .onnx, or .safetensors for the copy, which may detect at another
-    scale.
+    scale or in several views.
 
     Example: frcnn weights export vgg16-voc07 --out detector.onnx
     """
@@ -212,13 +220,18 @@ def export(
 
         network, header = load_weights(path)
         header = replace(header, scale=scale or header.scale, max_size=max_size or header.max_size)
-        _check_sides(header.scale, header.max_size)
+        if views is not None:
+            chosen = DetectConfig(views=parse_list(views, "views", tuple[int, ...]))
+            check(chosen)
+            header = replace(header, views=chosen.views)
+        _check_sides(header.scale, header.max_size, header.views)
         save_weights(target, network, header, half=True)
     else:
         _check_target(target, ".onnx", path)
-        if scale or max_size:
+        if scale or max_size or views is not None:
             raise ConfigError(
-                "--scale and --max-size are for a copy", f"name a {WEIGHTS_SUFFIX} file with --out"
+                "--scale, --max-size and --views are for a copy",
+                f"name a {WEIGHTS_SUFFIX} file with --out",
             )
         from ..checkpoints.onnx import export_onnx
 
@@ -230,8 +243,13 @@ def export(
         stdout.print(f"wrote {target}, {size / 1e6:.1f} MB", soft_wrap=True)
 
 
-def _check_sides(scale: int, max_size: int) -> None:
+def _check_sides(scale: int, max_size: int, views: Sequence[int] = ()) -> None:
     """Raise a ConfigError for sides of the input that a weights file cannot have."""
+    if max(views, default=0) > max_size:
+        raise ConfigError(
+            f"--views {','.join(map(str, views))} is out of range",
+            f"expected at most {max_size}, the longer side; --max-size allows a longer one",
+        )
     if not scale <= max_size <= MAX_SIDE:
         raise ConfigError(
             f"--scale {scale} and --max-size {max_size} are out of range",

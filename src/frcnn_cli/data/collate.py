@@ -25,21 +25,24 @@ class PreprocessedImage:
     image: NDArray[np.uint8]  # h×w×3, resized
     scale: float  # resized side / original side
     original_size: tuple[int, int]  # (height, width)
-    # R×4, pixels of the original image, in the geometry of the network (`boxes.to_last_pixel`)
+    # R×4, pixels of the original image, in the geometry of the network (`boxes.to_last_pixel`);
+    # mirrored if the image is
     rois: NDArray[np.float32]
     labels: NDArray[np.int64] | None = None  # R; None when detecting
     deltas: NDArray[np.float32] | None = None  # R×4; None when detecting
+    is_mirrored: bool = False  # left to right
     other_scales: tuple[PreprocessedImage, ...] = ()  # the same image, with RoIs of their own
+    other_views: tuple[PreprocessedImage, ...] = ()  # the same image, with the same RoIs
 
     @property
-    def scales(self) -> tuple[PreprocessedImage, ...]:
-        """The image at all its scales, with this one first."""
-        return (self, *self.other_scales)
+    def passes(self) -> tuple[PreprocessedImage, ...]:
+        """All images that go through the network, with this one first."""
+        return (self, *self.other_scales, *self.other_views)
 
     @property
     def roi_count(self) -> int:
-        """The number of RoIs at all scales together."""
-        return sum(len(each.rois) for each in self.scales)
+        """The number of different RoIs."""
+        return sum(len(each.rois) for each in (self, *self.other_scales))
 
 
 def preprocess(
@@ -85,6 +88,33 @@ def preprocess_scales(
         for index, side in enumerate(short_sides)
     )
     return replace(first, other_scales=tuple(others))
+
+
+def preprocess_views(
+    image: NDArray[np.uint8],
+    rois: NDArray[np.float32],
+    short_sides: Sequence[int],
+    max_side: int,
+    ends_are_inside: bool,
+) -> PreprocessedImage:
+    """Resize one image to several sizes, every second of them mirrored, with all RoIs in each.
+
+    Args:
+        image: uint8 [H, W, 3]. rois: [R, 4], pixels of `image`.
+        short_sides: pixels, one for each view. max_side: pixels.
+        ends_are_inside: RoIs end with their last pixel.
+    Returns:
+        The first view; its `other_views` holds the others.
+    """
+    mirrored = image[:, ::-1], box_ops.flip(rois, image.shape[1] - ends_are_inside)
+    first, *others = (
+        replace(
+            preprocess(*(mirrored if number % 2 else (image, rois)), side, max_side),
+            is_mirrored=number % 2 == 1,
+        )
+        for number, side in enumerate(short_sides)
+    )
+    return replace(first, other_views=tuple(others))
 
 
 def collate(images: Sequence[PreprocessedImage], size: tuple[int, int] = (1, 1)) -> Batch:

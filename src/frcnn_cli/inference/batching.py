@@ -57,7 +57,7 @@ def group_by_shape(
         if isinstance(image, ReadFailure):
             yield number, image
             continue
-        shape = tuple(scaled.image.shape for scaled in image.preprocessed.scales)
+        shape = tuple(scaled.image.shape for scaled in image.preprocessed.passes)
         waiting.setdefault(shape, []).append((number, image))
         if len(waiting[shape]) == size:
             yield waiting.pop(shape)

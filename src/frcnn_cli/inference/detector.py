@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..checkpoints.weights import WeightsHeader, check_input_size, load_weights
 from ..config import SHOWN_SCORE, DetectConfig
-from ..data.collate import PreprocessedImage, collate, preprocess_scales
+from ..data.collate import PreprocessedImage, collate, preprocess_scales, preprocess_views
 from ..data.sources import Source, as_source
 from ..data.transforms import Normalizer
 from ..errors import FrcnnError, unknown_name
@@ -60,6 +60,13 @@ class RoiPredictions:
         return RoiPredictions(HeadOutput(logits, deltas), rois)
 
     @staticmethod
+    def mean(views: Sequence[RoiPredictions]) -> RoiPredictions:
+        """The mean outputs for the same RoIs in several views of an image."""
+        logits = torch.stack([view.output.class_logits for view in views]).mean(dim=0)
+        deltas = torch.stack([view.output.box_deltas for view in views]).mean(dim=0)
+        return RoiPredictions(HeadOutput(logits, deltas), views[0].rois)
+
+    @staticmethod
     def of(output: HeadOutput, inverse: Tensor, rois: NDArray[np.float32]) -> RoiPredictions:
         """Give every RoI a row of its own, from an output with one row for RoIs of equal features.
 
@@ -90,8 +97,9 @@ class PendingPass:
         row = torch.full((self.distinct,), -1)
         row[candidates.index] = torch.arange(len(candidates.index))
         rows = torch.split(row[self.inverse], [len(image.rois) for image in self.images])
+        output, mirrored = candidates.output, candidates.output.mirrored()
         return [
-            RoiPredictions.of(candidates.output, own, image.rois)
+            RoiPredictions.of(mirrored if image.is_mirrored else output, own, image.rois)
             for own, image in zip(rows, self.images, strict=True)
         ]
 
@@ -132,8 +140,11 @@ class Detector:
         self.network = network.to(self.device).eval().to_precision(self.dtype)
         if self.device.type != "cpu":  # on the CPU, NNPACK needs contiguous weights
             self.network.to(memory_format=torch.channels_last)
-        self.cascade = config.cascade and len(network.prefilter) > 0
         self.header, self.proposals, self.config = header, proposals, config
+        self._views = config.views or (() if config.scales else header.views)
+        # of several views, outputs are averaged, for which every RoI needs them in every view
+        self._averages = len(self._views) > 1
+        self.cascade = config.cascade and len(network.prefilter) > 0 and not self._averages
         for name in config.classes:
             if name not in header.classes:
                 raise unknown_name("class", name, header.classes)
@@ -302,11 +313,13 @@ class Detector:
         rois = box_ops.to_last_pixel(
             proposals.top(self.config.max_proposals).boxes, self.network.ends_are_inside
         )
-        scales = self.config.scales or (self.header.scale,)
+        max_size = self.config.max_size or self.header.max_size
         with self._stage("scale"):
-            return preprocess_scales(
-                image, rois, scales, self.config.max_size or self.header.max_size
-            )
+            if self._averages:
+                inside = self.network.ends_are_inside
+                return preprocess_views(image, rois, self._views, max_size, inside)
+            scales = self.config.scales or self._views or (self.header.scale,)
+            return preprocess_scales(image, rois, scales, max_size)
 
     def detect(self, image: PreprocessedImage) -> Detections:
         """Detections of one preprocessed image."""
@@ -317,35 +330,36 @@ class Detector:
         return self.finish(self.launch(images))
 
     def launch(self, images: Sequence[PreprocessedImage]) -> list[PendingPass]:
-        """Begin to detect in images of one resized shape, in one pass for each scale.
+        """Begin to detect in images of one resized shape, in one pass for each scale or view.
 
         On a GPU the passes are queued, and this returns before they are computed.
 
         Returns:
-            The passes, one for each scale, for `finish`.
+            The passes, for `finish`.
         """
-        by_scale = zip(*(image.scales for image in images), strict=True)
-        return [self._launch_pass(scaled) for scaled in by_scale]
+        by_pass = zip(*(image.passes for image in images), strict=True)
+        return [self._launch_pass(each) for each in by_pass]
 
     @torch.inference_mode()
     def finish(self, passes: Sequence[PendingPass]) -> list[Detections]:
         """Wait for the passes of `launch`, and make the detections of each image."""
         predictions = zip(*(each.predictions() for each in passes), strict=True)
+        join = RoiPredictions.mean if self._averages else RoiPredictions.concatenate
         return [
-            self._postprocess(RoiPredictions.concatenate(own), image)
+            self._postprocess(join(own), image)
             for own, image in zip(predictions, passes[0].images, strict=True)
         ]
 
     @torch.inference_mode()
     def _launch_pass(self, images: Sequence[PreprocessedImage]) -> PendingPass:
-        """Begin a pass over images at one scale."""
+        """Begin a pass over images at one scale or in one view."""
         maps, rois, inverse = self.extract_features(*images)
         candidates = score_rois(
             self.network,
             maps,
             rois,
             self._wanted,
-            self.config.score_threshold,
+            -1.0 if self._averages else self.config.score_threshold,
             self.cascade,
             self._stage,
         )
