@@ -44,6 +44,10 @@ class PreprocessedImage:
         """The number of different RoIs."""
         return sum(len(each.rois) for each in (self, *self.other_scales))
 
+    def narrowed(self, index: NDArray[np.intp]) -> PreprocessedImage:
+        """The image with some of its RoIs, for detection in this pass alone."""
+        return replace(self, rois=self.rois[index], other_scales=(), other_views=())
+
 
 def preprocess(
     image: NDArray[np.uint8], rois: NDArray[np.float32], short_side: int, max_side: int

@@ -34,74 +34,13 @@ from ..runtime.paths import DEFAULT_WEIGHTS, find_weights, proposals_dir
 from ..runtime.timing import StageHook, Work, untimed
 from ..structures import Detections, HeadOutput
 from .batching import Group, Item, ReadFailure, ReadImage, group_by_shape, in_order
+from .passes import PendingPass, RoiPredictions
 from .result import Failure, Result
-from .scoring import Candidates, score_rois
+from .scoring import score_rois
 
 Picture = str | Path | Image.Image | NDArray[np.uint8]
 # Reads the image of an item: the bytes of its file (None where it has none) and pixels [H, W, 3].
 Read = Callable[[Item], tuple[bytes | None, NDArray[np.uint8]]]
-
-
-@dataclass(frozen=True)
-class RoiPredictions:
-    """RoIs of one image, with the output of the network for each."""
-
-    output: HeadOutput  # of R RoIs
-    rois: NDArray[np.float32]  # R×4, pixels of the original image
-
-    @staticmethod
-    def concatenate(parts: Sequence[RoiPredictions]) -> RoiPredictions:
-        """The RoIs of all parts, in order."""
-        if len(parts) == 1:
-            return parts[0]
-        logits = torch.cat([part.output.class_logits for part in parts])
-        deltas = torch.cat([part.output.box_deltas for part in parts])
-        rois = np.concatenate([part.rois for part in parts])
-        return RoiPredictions(HeadOutput(logits, deltas), rois)
-
-    @staticmethod
-    def mean(views: Sequence[RoiPredictions]) -> RoiPredictions:
-        """The mean outputs for the same RoIs in several views of an image."""
-        logits = torch.stack([view.output.class_logits for view in views]).mean(dim=0)
-        deltas = torch.stack([view.output.box_deltas for view in views]).mean(dim=0)
-        return RoiPredictions(HeadOutput(logits, deltas), views[0].rois)
-
-    @staticmethod
-    def of(output: HeadOutput, inverse: Tensor, rois: NDArray[np.float32]) -> RoiPredictions:
-        """Give every RoI a row of its own, from an output with one row for RoIs of equal features.
-
-        Args:
-            inverse: [R], the row in `output` of each RoI; RoIs with -1 are left out.
-            rois: [R, 4], pixels of the original image.
-        """
-        (scored,) = (inverse >= 0).nonzero(as_tuple=True)
-        rows = inverse[scored]
-        return RoiPredictions(
-            HeadOutput(output.class_logits[rows], output.box_deltas[rows]),
-            rois[scored.numpy()],
-        )
-
-
-@dataclass(frozen=True)
-class PendingPass:
-    """A pass of the network over images, which a GPU may still be computing."""
-
-    images: Sequence[PreprocessedImage]
-    inverse: Tensor  # [R], for each RoI of all images, the index of its features among the U
-    distinct: int  # U, the number of RoIs with different features
-    packed: Download  # of `Candidates.pack`
-
-    def predictions(self) -> list[RoiPredictions]:
-        """Wait for the network; predictions for the RoIs of each image that may be detections."""
-        candidates = Candidates.unpack(self.packed.wait())
-        row = torch.full((self.distinct,), -1)
-        row[candidates.index] = torch.arange(len(candidates.index))
-        rows = torch.split(row[self.inverse], [len(image.rois) for image in self.images])
-        output, mirrored = candidates.output, candidates.output.mirrored()
-        return [
-            RoiPredictions.of(mirrored if image.is_mirrored else output, own, image.rois)
-            for own, image in zip(rows, self.images, strict=True)
-        ]
 
 
 @dataclass(frozen=True)
@@ -142,9 +81,8 @@ class Detector:
             self.network.to(memory_format=torch.channels_last)
         self.header, self.proposals, self.config = header, proposals, config
         self._views = config.views or (() if config.scales else header.views)
-        # of several views, outputs are averaged, for which every RoI needs them in every view
         self._averages = len(self._views) > 1
-        self.cascade = config.cascade and len(network.prefilter) > 0 and not self._averages
+        self.cascade = config.cascade and len(network.prefilter) > 0
         for name in config.classes:
             if name not in header.classes:
                 raise unknown_name("class", name, header.classes)
@@ -332,13 +270,27 @@ class Detector:
     def launch(self, images: Sequence[PreprocessedImage]) -> list[PendingPass]:
         """Begin to detect in images of one resized shape, in one pass for each scale or view.
 
-        On a GPU the passes are queued, and this returns before they are computed.
+        On a GPU the passes are queued, and this returns before they are computed; of several views
+        the last ones, since their RoIs are those that get a high enough score in the first one.
 
         Returns:
             The passes, for `finish`.
         """
-        by_pass = zip(*(image.passes for image in images), strict=True)
-        return [self._launch_pass(each) for each in by_pass]
+        first, *others = zip(*(image.passes for image in images), strict=True)
+        begun = self._launch_pass(first)
+        if not self._averages:
+            return [begun, *map(self._launch_pass, others)]
+        kept = begun.passing(self.network.scores, self._wanted, self.config.score_threshold)
+        return [
+            begun.narrowed(kept),
+            *(
+                self._launch_pass(
+                    [image.narrowed(own) for image, own in zip(view, kept, strict=True)],
+                    scores_all=True,
+                )
+                for view in others
+            ),
+        ]
 
     @torch.inference_mode()
     def finish(self, passes: Sequence[PendingPass]) -> list[Detections]:
@@ -351,16 +303,22 @@ class Detector:
         ]
 
     @torch.inference_mode()
-    def _launch_pass(self, images: Sequence[PreprocessedImage]) -> PendingPass:
-        """Begin a pass over images at one scale or in one view."""
+    def _launch_pass(
+        self, images: Sequence[PreprocessedImage], scores_all: bool = False
+    ) -> PendingPass:
+        """Begin a pass over images at one scale or in one view.
+
+        Args:
+            scores_all: every RoI, also those with low scores.
+        """
         maps, rois, inverse = self.extract_features(*images)
         candidates = score_rois(
             self.network,
             maps,
             rois,
             self._wanted,
-            -1.0 if self._averages else self.config.score_threshold,
-            self.cascade,
+            -1.0 if scores_all else self.config.score_threshold,
+            self.cascade and not scores_all,
             self._stage,
         )
         return PendingPass(images, inverse, len(rois), Download(candidates.pack()))

@@ -142,9 +142,9 @@ def profile(detector: Detector, sources: Iterable[Source]) -> Profile:
         except FrcnnError as error:
             failures.append(error)
             continue
-        passes = preprocessed.passes
-        rois.append(sum(len(each.rois) for each in passes))
-        distinct.append(sum(len(detector.extract_features(each)[1]) for each in passes))
+        rois.append(preprocessed.roi_count)
+        scales = [preprocessed, *preprocessed.other_scales]
+        distinct.append(sum(len(detector.extract_features(each)[1]) for each in scales))
     if not rois:
         raise failures[0] if failures else DataError("nothing to measure", "give an image")
     return Profile(
