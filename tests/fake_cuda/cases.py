@@ -57,6 +57,7 @@ BUDGETS: dict[str, tuple[int, int]] = {
     "cascade": (4, 90),
     "batch": (4, 60),
     "scales": (8, 120),  # the network runs at two
+    "views": (9, 120),  # the second waits for the RoIs of the first
 }
 DEVICES = ("cpu", "cuda")
 IMAGES = 3
@@ -301,6 +302,7 @@ CASES: dict[str, Case] = {
     "cascade": detection(rank=8, cascade=True),
     "batch": detection(batch=IMAGES),
     "scales": detection(scales=(160, 240)),
+    "views": detection(views=(160, 240)),
     "bf16": detection(precision="bf16"),
     "profile": profiling,
     "calibration": calibration,

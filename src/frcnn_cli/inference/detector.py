@@ -267,6 +267,7 @@ class Detector:
         """Detections of preprocessed images of one resized shape, in one pass of the network."""
         return self.finish(self.launch(images))
 
+    @torch.inference_mode()
     def launch(self, images: Sequence[PreprocessedImage]) -> list[PendingPass]:
         """Begin to detect in images of one resized shape, in one pass for each scale or view.
 
@@ -302,7 +303,6 @@ class Detector:
             for own, image in zip(predictions, passes[0].images, strict=True)
         ]
 
-    @torch.inference_mode()
     def _launch_pass(
         self, images: Sequence[PreprocessedImage], scores_all: bool = False
     ) -> PendingPass:
