@@ -20,7 +20,7 @@ from .threads import parallel_for
 # Blocks have sides of 1, 2 and 4 cells. Few bins are longer than two of the longest ones, and more
 # sizes would not stay in the processor's cache.
 _LEVELS = 3
-_PAYS_FROM = 64  # RoIs; computing the blocks takes as long as pooling so many from single cells
+_PAYS_FROM = 64  # RoIs an image; computing the blocks takes as long as pooling so many from single cells
 
 
 class BlockMaxima:
@@ -40,7 +40,7 @@ class BlockMaxima:
             self._signed = bool((cells < 0).any())  # never after a ReLU
             cells = _ordered_bits(cells) if self._signed else cells
         array = np.ascontiguousarray(cells.numpy())
-        if rois < _PAYS_FROM:
+        if rois < _PAYS_FROM * len(array):
             self._blocks = array[None, None]
             return
         self._blocks = np.empty((_LEVELS, _LEVELS, *array.shape), array.dtype)

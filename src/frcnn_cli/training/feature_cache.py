@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..config import MIN_SIDE
 from ..data.transforms import Normalizer
@@ -64,9 +63,11 @@ class FeatureCache:
             for slot, (image, mirrored) in enumerate(entries.tolist())
         ]
         height, width = (max(each.shape[side] for each in maps) for side in (1, 2))
-        padded = [F.pad(m, (0, width - m.shape[2], 0, height - m.shape[1])) for m in maps]
-        stacked = torch.stack(padded).to(self.device, memory_format=torch.channels_last)
-        features: Tensor = self.trained(stacked)
+        stacked = torch.zeros((len(maps), self._channels, height, width))
+        stacked = stacked.to(memory_format=torch.channels_last)
+        for image, own in zip(stacked, maps, strict=True):
+            image[:, : own.shape[1], : own.shape[2]] = own
+        features: Tensor = self.trained(stacked.to(self.device))
         return features
 
     @torch.no_grad()
