@@ -20,7 +20,7 @@ from .threads import parallel_for
 # Blocks have sides of 1, 2 and 4 cells. Few bins are longer than two of the longest ones, and more
 # sizes would not stay in the processor's cache.
 _LEVELS = 3
-_PAYS_FROM = 64  # RoIs an image; computing the blocks takes as long as pooling so many from single cells
+_PAYS_FROM = 64  # RoIs an image; the blocks take as long as pooling so many from single cells
 
 
 class BlockMaxima:
