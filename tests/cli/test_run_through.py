@@ -157,6 +157,27 @@ def test_nothing_to_compress(init: Path) -> None:
     assert "vgg16-voc07" in result.stderr
 
 
+def test_classes_that_a_run_renamed_have_their_new_names_in_compression(
+    photos: Path, init: Path
+) -> None:
+    said(run("train", photos, TINY, f"--init {init} --map ball=sphere"))
+    expected = json.loads(run("eval --json").stdout)
+    assert expected["ap"]["sphere"] is not None
+
+    measured = run(f"compress --rank 4 --calibrate none --dry-run --json --curve {photos}")
+    curve = json.loads(measured.stdout)["curve"]
+    assert curve[0]["mean_ap"] == pytest.approx(expected["map"], abs=1e-4)
+    answer = json.loads(run("compress --rank 4 --finetune 2 --json").stdout)
+    assert read_header(Path(answer["out"])).classes == ("sphere", "box", "tile")
+    text = said(run("train --resume runs/train/last-r4 --iterations 3"))
+    assert "sphere" in text
+
+    copy = shutil.copy("runs/train/run/last.safetensors", "copy.safetensors")
+    refused = run(f"compress -w {copy} --rank 4 --finetune 1 --calibrate", photos)
+    assert "has classes that the weights lack: ball" in failure(refused)
+    assert "--map applies to --curve and --finetune" in failure(run("compress --map ball=sphere"))
+
+
 def test_weights_that_are_small_already(photos: Path, init: Path) -> None:
     text = said(run("train", photos, TINY, f"--init {init} --rank 4"))
     assert "next: frcnn eval measures them, frcnn detect PHOTO uses them" in text
@@ -164,7 +185,11 @@ def test_weights_that_are_small_already(photos: Path, init: Path) -> None:
     assert "nothing to do" in said(result)
     assert "next: frcnn detect PHOTO --weights runs/train/run/last.safetensors" in said(result)
     assert result.stdout.strip() == "runs/train/run/last.safetensors"
-    assert "compressed already" in failure(run("compress --rank 2"))
+    result = run("compress --json --quiet")
+    assert json.loads(result.stdout)["ranks"] == {"fc6": 4, "fc7": 4}
+    assert not result.stderr
+    for flags in ("--rank 2", "--finetune 2", f"--curve {photos}"):
+        assert "compressed already" in failure(run("compress", flags))
 
 
 def test_without_a_network_training_starts_from_an_included_detector(

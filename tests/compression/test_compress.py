@@ -144,6 +144,18 @@ def test_finetuning_is_a_training_of_the_same_detector(
     assert header.provenance["settings"] == settings
 
 
+def test_a_run_that_finetunes_knows_its_proposals(
+    weights, voc_folder, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = f"voc:{voc_folder}"
+    run(weights, calibrate=data, finetune=1, out="small.safetensors", proposals="dense")
+    resumed = command("train --resume runs/train/small --iterations 2")
+    assert resumed.exit_code == 0, resumed.output
+    _, header = load_weights(Path("runs/train/small/last.safetensors"))
+    assert str(header.provenance["proposals"]).startswith("dense-")
+
+
 @pytest.mark.parametrize(
     ("config", "options", "message"),
     [
