@@ -233,6 +233,12 @@ def test_fail_under_fails_without_objects(saved, voc_folder) -> None:
     assert "the mean AP –, without objects, is below" in failure(result)
 
 
+def test_settings_of_a_detector_from_elsewhere_are_no_hindrance(saved, monkeypatch) -> None:
+    monkeypatch.setenv("FRCNN_EVAL_NMS", "0.3")
+    Path("settings.toml").write_text('proposals = "dense"\nbatch = 2\n')
+    assert answer(f"--from {saved} --json --config settings.toml")["images"] == 4
+
+
 def test_compare_two_files(saved) -> None:
     lines = saved.read_text().splitlines()
     worse = [json.loads(line) for line in lines[1:]]
@@ -262,9 +268,15 @@ def test_compare_two_files(saved) -> None:
         ("--compare D D --metric coco", "--compare does not support --metric coco"),
         ("--compare D absent.jsonl", "cannot read absent.jsonl"),
         ("--from absent.jsonl", "cannot read absent.jsonl"),
-        ("--from D --weights absent", "--weights and --save are for a detector"),
-        ("--from D --save new.jsonl", "--weights and --save are for a detector"),
-        ("--compare D D -w absent", "--weights and --save are for a detector"),
+        ("--from D --weights absent --save b", "--weights and --save are for a detector"),
+        ("--from D --save new.jsonl", "--save is for a detector"),
+        ("--compare D D -w absent", "--weights is for a detector"),
+        ("--from D --proposals dense", "--proposals is for a detector, not for detections"),
+        ("--from D --device cpu --batch 2 -j 1", "--batch and --device and --jobs are for a"),
+        ("--compare D D --nms 0.3", "--nms is for a detector"),
+        ("--from D --no-cascade", "--no-cascade is for a detector"),
+        ("--from D --resamples 5", "--resamples is for --compare"),
+        ("--compare D D --score 0.3", "--score is for recall and precision, which --compare"),
         ("--from results.json --data V", "results.json: entry 0 is of an unknown image 77"),
         ("--from cut.json --data V", "cut.json is cut off"),
         ("--from cut.jsonl", "cut.jsonl is cut off"),

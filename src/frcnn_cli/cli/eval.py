@@ -12,9 +12,10 @@ from ..config import DetectConfig, candidates_only
 from ..data.registry import HELP
 from ..errors import ConfigError, FrcnnError
 from ..runtime.files import check_absent
-from ..settings import check, flag_of
+from ..settings import check
 from .config_options import FromConfig, options_of
 from .console import ProgressLine, dumps, say_error, stderr
+from .eval_options import check_options
 from .eval_tables import (
     class_table,
     comparison_json,
@@ -56,15 +57,10 @@ if TYPE_CHECKING:
     from ..evaluation.detection_set import DetectionSet
     from ..evaluation.metrics import Evaluation, Metric
 
-# Settings that `candidates_only` replaces, or that its selection over all images does not look at.
-_NOT_OF_THE_PAPERS_CODE = (
-    "nms_threshold", "vote_threshold", "max_detections", "class_limit", "soft_nms",
-    "class_agnostic",
-)  # fmt: skip
-
 
 @options_of(settings=FromConfig(DetectConfig, without=("score_threshold", "classes")))
 def evaluate(
+    ctx: typer.Context,
     dataset: Annotated[
         str | None,
         typer.Argument(
@@ -157,7 +153,10 @@ def evaluate(
             "evaluate each file by itself for these",
         )
     files = list(compare) if compare is not None else [detections] if detections else []
-    _check_options(files, weights, metric, tile, protocol, settings, save)
+    check_options(
+        ctx, files, metric=metric, weights=weights, save=save, tile=tile, protocol=protocol,
+        settings=settings,
+    )  # fmt: skip
     if report is not None:
         from ..evaluation.report.report import REPORT_FILES
 
@@ -226,46 +225,6 @@ def evaluate(
             f"the mean AP {mean_ap} is below --fail-under {fail_under:g}",
             "the results are on stdout",
         )
-
-
-def _check_options(
-    files: Sequence[Path],
-    weights: str | None,
-    metric: str | None,
-    tile: int | None,
-    protocol: str,
-    settings: DetectConfig,
-    save: Path | None,
-) -> None:
-    """Raise a ConfigError where options exclude each other; `files` are those of detections."""
-    if len(files) > 1 and metric == "coco":
-        raise ConfigError("--compare does not support --metric coco", "take voc07 or voc")
-    if files and (weights, save) != (None, None):
-        raise ConfigError(
-            "--weights and --save are for a detector, not for detections in files",
-            "leave out --from or --compare, or these",
-        )
-    if tile is not None and (files or protocol != "py-faster-rcnn"):
-        raise ConfigError(
-            "--tile is for a detector and the protocol py-faster-rcnn",
-            "leave out --from, --compare or --protocol",
-        )
-    if protocol != "py-faster-rcnn" and files:
-        raise ConfigError(
-            "--protocol is for a detector, not for detections in files", "leave out one of them"
-        )
-    chosen = [
-        f"--{flag_of(DetectConfig, name)}"
-        for name in _NOT_OF_THE_PAPERS_CODE
-        if getattr(settings, name) != getattr(DetectConfig, name)
-    ]
-    if protocol == "fast-rcnn" and chosen:
-        raise ConfigError(
-            f"--protocol fast-rcnn excludes {', '.join(chosen)}: the paper's code has its own NMS",
-            "leave out one of them; with both, these options are for py-faster-rcnn",
-        )
-    if protocol == "both" and save is not None:
-        raise ConfigError("--save is one file, and --protocol both two", "leave out --save")
 
 
 def _write_report(
