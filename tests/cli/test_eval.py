@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -205,6 +206,16 @@ def test_some_classes(saved) -> None:
     assert some["map"] == pytest.approx(sum(some["ap"].values()) / 2, abs=1e-5)
     line = failure(run(f"eval --from {saved} --classes bal"))
     assert "unknown class 'bal'" in line
+
+
+def test_what_cannot_be_measured_is_refused_before_detection(
+    weights, voc_folder, infers, monkeypatch
+) -> None:
+    evaluation = f"eval --data {voc_folder} -w {weights} {VAL}"
+    assert "unknown class 'bal'" in failure(run(evaluation, "--classes bal"))
+    monkeypatch.setitem(sys.modules, "pycocotools.coco", None)
+    assert "need pycocotools" in failure(run(evaluation, "--metric coco"))
+    assert not infers
 
 
 def test_classes_that_one_side_lacks_are_named(weights, voc_folder) -> None:

@@ -14,7 +14,7 @@ from frcnn_cli.compression.compress import CompressResult, compress, default_tar
 from frcnn_cli.compression.distillation import STEPS
 from frcnn_cli.config import COMPRESSION_RANK, CompressConfig
 from frcnn_cli.data.voc import load_voc
-from frcnn_cli.errors import ConfigError, WeightsError
+from frcnn_cli.errors import ConfigError, FrcnnError, WeightsError
 from frcnn_cli.inference.detector import Detector
 from frcnn_cli.models.detectors import DETECTORS, build_network
 
@@ -180,6 +180,16 @@ def test_options_that_do_not_go_together(weights, config, options, message) -> N
 def test_full_weights_are_not_overwritten(weights: Path) -> None:
     with pytest.raises(ConfigError, match="holds the full weights"):
         run(weights, out=weights)
+
+
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_computed(
+    weights, photographs, monkeypatch
+) -> None:
+    calls: list[object] = []
+    monkeypatch.setattr("frcnn_cli.compression.compress.calibrate", calls.append)
+    with pytest.raises(FrcnnError, match=r"cannot write .*Not a directory"):
+        run(weights, calibrate=photographs, out=weights / "small.safetensors")
+    assert not calls
 
 
 def test_weights_are_checked_before_anything_is_opened(weights: Path) -> None:

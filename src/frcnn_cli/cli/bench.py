@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..config import BenchConfig
-from ..runtime.files import check_absent, write_text
+from ..runtime.files import check_absent, check_writable, write_text
 from ..runtime.paths import find_weights, proposals_dir
 from .config_options import FromConfig, options_of
 from .console import dumps, progress_lines, stderr, stdout
@@ -74,6 +74,7 @@ def bench(
         refuse("for --weights", **on_command_line(ctx, "dataset", "split", "data", "limit"))
     if svg is not None:
         check_absent(svg, overwrite, "--svg")
+        check_writable(svg)
     files = [find_weights(name) for name in weights or ()]
     images = (
         open_named(dataset, data, split, ("val", "test"), limit, quiet=quiet) if files else None

@@ -143,6 +143,7 @@ def evaluate(
     Example: frcnn eval voc2007 --split test --report out
     """
     from ..checkpoints.weights import read_header as read_weights_header
+    from ..evaluation.coco import require_pycocotools
     from ..evaluation.dataset_reference import find_reference
     from ..evaluation.metrics import usual_metric
 
@@ -177,6 +178,8 @@ def evaluate(
     if not quiet:
         tell_unused_share(val_share, [whole])
     metric = metric or usual_metric(whole.name, comparing=compare is not None)
+    if metric == "coco":
+        require_pycocotools()  # now rather than after hours
     whole = whole.renamed(parse_map(renamed, whole.classes))
     if skip_damaged:  # before --limit, which counts the images that are left
         whole = check_images(whole, quiet=quiet, skip_damaged=True)
@@ -193,7 +196,7 @@ def evaluate(
 
         def detect(settings: DetectConfig) -> DetectionSet:
             return _from_network(
-                weights_file, settings, whole, limit, reference, save=save,
+                weights_file, settings, whole, limit, reference, classes=classes, save=save,
                 proposals=proposals, device=device, workers=jobs, batch=batch, tile=tile,
                 quiet=quiet,
             )  # fmt: skip
@@ -201,13 +204,12 @@ def evaluate(
         detected = detect(candidates_only(settings) if protocol == "fast-rcnn" else settings)
         if protocol == "fast-rcnn":
             detected = detected.selected_over_images()
-        detected = detected.select_classes(class_names(classes, detected.dataset.classes))
+        detected = _of_classes(detected, classes)
     result = detected.evaluate(metric, score)
     answer = evaluation_json(result, detected)
     if protocol == "both":
         original = detect(candidates_only(settings)).selected_over_images()
-        chosen = class_names(classes, original.dataset.classes)
-        other = original.select_classes(chosen).evaluate(metric, score)
+        other = _of_classes(original, classes).evaluate(metric, score)
         answer["protocols"] = {"py-faster-rcnn": result.mean_ap, "fast-rcnn": other.mean_ap}
     if report is not None:
         speed = answer.get("images_per_second")
@@ -263,8 +265,12 @@ def _from_file(
     if header is not None and not quiet:
         _show_unmatched_classes(whole, header.classes, str(header.source.get("weights")))
     on_message = (lambda message: None) if quiet else stderr.print
-    loaded = load_detection_set(path, whole, limit, on_message)
-    return loaded.select_classes(class_names(classes, loaded.dataset.classes))
+    return _of_classes(load_detection_set(path, whole, limit, on_message), classes)
+
+
+def _of_classes(detected: DetectionSet, classes: Sequence[str] | None) -> DetectionSet:
+    """The detections of the classes that --classes names."""
+    return detected.select_classes(class_names(classes, detected.dataset.classes))
 
 
 def _from_network(
@@ -274,6 +280,7 @@ def _from_network(
     limit: int | None,
     reference: DatasetReference,
     *,
+    classes: Sequence[str] | None,
     save: Path | None,
     proposals: str,
     device: str,
@@ -284,12 +291,13 @@ def _from_network(
 ) -> DetectionSet:
     """Detect in the data set, showing the progress; if interrupted, print how to continue."""
     from ..evaluation.detect_dataset import known_detections, open_log, training_overlap
-    from ..evaluation.detection_set import detect_set
+    from ..evaluation.detection_set import class_labels, detect_set
     from ..inference.detector import Detector
     from ..runtime.device import keep_freed_memory
 
     keep_freed_memory()
     detector = Detector.load(weights, open_proposals(quiet, proposals), settings, device)
+    class_labels(class_names(classes, detector.classes), detector.classes)  # may be unknown
     images = whole.limited(limit)
     if not quiet:
         _show_unmatched_classes(whole, detector.classes, weights.stem)

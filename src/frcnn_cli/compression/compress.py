@@ -21,6 +21,7 @@ from ..inference.detector import Detector
 from ..models.region_network import RegionNetwork
 from ..proposers.cache import ProposalSource
 from ..proposers.registry import proposal_source
+from ..runtime.files import check_writable
 from ..runtime.paths import WEIGHTS_SUFFIX, find_weights
 from ..runtime.progress import Progress, silent
 from . import cost
@@ -99,7 +100,7 @@ def compress(
         ConfigError: settings that exclude each other, or out of range; or the data set to
             finetune on has classes that the weights lack.
         DataError: images or data set cannot be used.
-        FrcnnError: no candidate is within `config.map_drop`.
+        FrcnnError: no candidate is within `config.map_drop`, or `out` cannot be written.
         InterruptedRun: finetuning was stopped; the hint says how to continue it.
     """
     config = config or CompressConfig(rank=COMPRESSION_RANK)
@@ -182,13 +183,18 @@ def default_target(weights: Path, config: CompressConfig) -> Path:
 
 
 def check_target(weights: Path, target: Path | None) -> None:
-    """Raise a ConfigError where compressed weights cannot be written to `target`."""
+    """Check that compressed weights can be written to `target`.
+
+    Raises:
+        ConfigError: it is no name for them. FrcnnError: see `check_writable`.
+    """
     if target is None:
         return
     if target.resolve() == weights.resolve():
         raise ConfigError(f"{target} holds the full weights", "choose another --out")
     if target.suffix != WEIGHTS_SUFFIX or target.is_dir():
         raise ConfigError(f"{target} is no name for weights", f"end it in {WEIGHTS_SUFFIX}")
+    check_writable(target)
 
 
 def check_options(
