@@ -144,15 +144,21 @@ def test_finetuning_is_a_training_of_the_same_detector(
     assert header.provenance["settings"] == settings
 
 
-def test_a_run_that_finetunes_knows_its_proposals(
+def test_a_run_that_finetunes_knows_its_proposals_and_its_classes(
     weights, voc_folder, tmp_path, monkeypatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    data = f"voc:{voc_folder}"
-    run(weights, calibrate=data, finetune=1, out="small.safetensors", proposals="dense")
+    network, header = load_weights(weights)
+    save_weights(weights, network, replace(header, classes=("sphere", *header.classes[1:])))
+    options = {"calibrate": f"voc:{voc_folder}", "finetune": 1, "out": "small.safetensors"}
+    with pytest.raises(ConfigError, match="has classes that the weights lack: ball"):
+        run(weights, **options)
+    result = run(weights, **options, renamed={"ball": "sphere"}, proposals="dense")
+    assert result.header.classes == ("sphere", "box", "tile")
     resumed = command("train --resume runs/train/small --iterations 2")
     assert resumed.exit_code == 0, resumed.output
     _, header = load_weights(Path("runs/train/small/last.safetensors"))
+    assert header.classes == ("sphere", "box", "tile")
     assert str(header.provenance["proposals"]).startswith("dense-")
 
 

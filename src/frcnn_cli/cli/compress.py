@@ -30,19 +30,30 @@ from .options import (
     RunData,
     SkipDamaged,
     Split,
-    Weights,
     choose_weights,
     data_of_run,
+    on_command_line,
     open_named,
     parse_map,
     proposal_source,
+    refuse,
 )
 
 
 @options_of(size=FromConfig(CompressConfig, only_given=True))
 def compress(
+    ctx: typer.Context,
     *,
-    weights: Weights = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            "--weights",
+            "-w",
+            help="Name or path of a weights file; last, best or the name of a run in "
+            f"{RUNS} [default: the last run].",
+            show_default=False,
+        ),
+    ] = None,
     rank: Annotated[
         str | None,
         typer.Option(
@@ -110,17 +121,24 @@ def compress(
     settings = CompressConfig.parse(rank, **size)
     chosen = (weights, rank, calibrate, curve, finetune, out)
     is_default = chosen == (None,) * 6 and not (size or keep_full)
-    if curve is None and (split is not None or limit is not None):
-        raise ConfigError("--split and --limit apply to --curve", "add --curve voc2007")
+    if curve is None:
+        refuse(
+            "for the data set of --curve",
+            split=split,
+            limit=limit,
+            skip_damaged=skip_damaged or None,
+        )
     if renamed and curve is None and finetune is None:
-        raise ConfigError("--map applies to --curve and --finetune", "leave it out, or add one")
+        raise ConfigError("--map is for --curve and --finetune", "leave it out, or add one")
     from ..checkpoints.weights import read_header
-    from ..compression.calibration_data import folder_of
+    from ..compression.calibration_data import NONE, folder_of
     from ..compression.compress import compress as run
     from ..compression.compress import default_target
     from ..compression.curve import curve_files
     from ..runtime.device import keep_freed_memory
 
+    if calibrate == NONE:
+        refuse("for a calibration", **on_command_line(ctx, "images"))
     keep_freed_memory()
     source = _source(weights, quiet)
     if is_default and (ranks := read_header(source).ranks):

@@ -35,6 +35,7 @@ from .options import (
     Method,
     Overwrite,
     Quiet,
+    RunData,
     SkipDamaged,
     Split,
     Tile,
@@ -164,23 +165,24 @@ def evaluate(
         for name in REPORT_FILES:
             check_absent(report / name, overwrite, "--report")
     weights_file = None if files else choose_weights(weights, quiet)
+    of_run = RunData()
     if weights_file is not None and dataset is None and data is None:
         of_run = data_of_run(weights_file)
-        dataset, data, renamed = of_run.name, of_run.folder, renamed or list(of_run.renamed)
+        dataset, data = of_run.name, of_run.folder
         if dataset is not None and not quiet:
             names = "".join(f" --map {each}" for each in of_run.renamed)
             stderr.print(f"data: {dataset}{f' in {data}' if data else ''}{names}, of that run")
     share = val_share
     if share is None and weights_file is not None:
         share = read_weights_header(weights_file).val_share
-    reference = find_reference(files, dataset, data, split, share)
+    reference = find_reference(files, dataset, data, split, share, of_run.renamed)
     whole = reference.open(stderr.print)
     if not quiet:
         tell_unused_share(val_share, [whole])
     metric = metric or usual_metric(whole.name, comparing=compare is not None)
     if metric == "coco":
         require_pycocotools()  # now rather than after hours
-    whole = whole.renamed(parse_map(renamed, whole.classes))
+    whole = whole.renamed(parse_map(renamed or reference.renamed, whole.classes))
     if skip_damaged:  # before --limit, which counts the images that are left
         whole = check_images(whole, quiet=quiet, skip_damaged=True)
     else:
