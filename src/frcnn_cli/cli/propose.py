@@ -150,7 +150,7 @@ def propose(
     elif layout is not None:
         raise ConfigError("--layout is for a file of boxes", "name one with --proposals")
     meter = RecallMeter() if recall or plot is not None or imported else None
-    pictures = None if show is None else ProposalPictures(show, paths)
+    pictures = None if show is None else ProposalPictures(show, paths, overwrite)
     boxes: dict[int, Any] = {}
 
     def use(result: ProposeResult) -> None:
