@@ -178,6 +178,10 @@ def _from_state(config: TrainConfig, class_count: int, state: Mapping[str, Any])
     geometry = state.get("geometry", "torch")  # which earlier versions do not name
     if config.geometry != geometry:
         raise ConfigError(f"the run has --geometry {geometry}", f"add --geometry {geometry}")
+    ranks = set(state["ranks"].values())
+    if config.rank is not None and ranks != {config.rank}:
+        known = f"rank {', '.join(map(str, sorted(ranks)))}" if ranks else "full rank"
+        raise ConfigError(f"the run has layers of {known}", "leave out --rank")
     network, spec = _new_network(config, class_count)
     network.set_ranks(state["ranks"])
     mean, std = state["pixels"]
