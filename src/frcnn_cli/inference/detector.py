@@ -32,68 +32,16 @@ from ..runtime.device import Download, pick_device, pick_precision, upload
 from ..runtime.executor import prefetch
 from ..runtime.paths import DEFAULT_WEIGHTS, find_weights, proposals_dir
 from ..runtime.timing import StageHook, Work, untimed
+from ..settings import check
 from ..structures import Detections, HeadOutput
 from .batching import Group, Item, ReadFailure, ReadImage, group_by_shape, in_order
+from .predictions import PendingPass, RoiPredictions
 from .result import Failure, Result
-from .scoring import Candidates, score_rois
+from .scoring import score_rois
 
 Picture = str | Path | Image.Image | NDArray[np.uint8]
 # Reads the image of an item: the bytes of its file (None where it has none) and pixels [H, W, 3].
 Read = Callable[[Item], tuple[bytes | None, NDArray[np.uint8]]]
-
-
-@dataclass(frozen=True)
-class RoiPredictions:
-    """RoIs of one image, with the output of the network for each."""
-
-    output: HeadOutput  # of R RoIs
-    rois: NDArray[np.float32]  # R×4, pixels of the original image
-
-    @staticmethod
-    def concatenate(parts: Sequence[RoiPredictions]) -> RoiPredictions:
-        """The RoIs of all parts, in order."""
-        if len(parts) == 1:
-            return parts[0]
-        logits = torch.cat([part.output.class_logits for part in parts])
-        deltas = torch.cat([part.output.box_deltas for part in parts])
-        rois = np.concatenate([part.rois for part in parts])
-        return RoiPredictions(HeadOutput(logits, deltas), rois)
-
-    @staticmethod
-    def of(output: HeadOutput, inverse: Tensor, rois: NDArray[np.float32]) -> RoiPredictions:
-        """Give every RoI a row of its own, from an output with one row for RoIs of equal features.
-
-        Args:
-            inverse: [R], the row in `output` of each RoI; RoIs with -1 are left out.
-            rois: [R, 4], pixels of the original image.
-        """
-        (scored,) = (inverse >= 0).nonzero(as_tuple=True)
-        rows = inverse[scored]
-        return RoiPredictions(
-            HeadOutput(output.class_logits[rows], output.box_deltas[rows]),
-            rois[scored.numpy()],
-        )
-
-
-@dataclass(frozen=True)
-class PendingPass:
-    """A pass of the network over images, which a GPU may still be computing."""
-
-    images: Sequence[PreprocessedImage]
-    inverse: Tensor  # [R], for each RoI of all images, the index of its features among the U
-    distinct: int  # U, the number of RoIs with different features
-    packed: Download  # of `Candidates.pack`
-
-    def predictions(self) -> list[RoiPredictions]:
-        """Wait for the network; predictions for the RoIs of each image that may be detections."""
-        candidates = Candidates.unpack(self.packed.wait())
-        row = torch.full((self.distinct,), -1)
-        row[candidates.index] = torch.arange(len(candidates.index))
-        rows = torch.split(row[self.inverse], [len(image.rois) for image in self.images])
-        return [
-            RoiPredictions.of(candidates.output, own, image.rois)
-            for own, image in zip(rows, self.images, strict=True)
-        ]
 
 
 @dataclass(frozen=True)
@@ -115,8 +63,8 @@ class Detector:
     Args:
         device: auto, cpu, cuda or cuda:N.
     Raises:
-        ConfigError: this machine has no such device, or the weights have no class of
-            `config.classes`.
+        ConfigError: a setting is out of range, this machine has no such device, or the weights have
+            no class of `config.classes`.
     """
 
     def __init__(
@@ -127,6 +75,7 @@ class Detector:
         config: DetectConfig,
         device: str,
     ) -> None:
+        check(config)
         self.device = pick_device(device)
         self.dtype = pick_precision(config.precision, self.device)
         self.network = network.to(self.device).eval().to_precision(self.dtype)
