@@ -153,6 +153,9 @@ def test_a_run_that_finetunes_knows_its_proposals_and_its_classes(
     options = {"calibrate": f"voc:{voc_folder}", "finetune": 1, "out": "small.safetensors"}
     with pytest.raises(ConfigError, match="has classes that the weights lack: ball"):
         run(weights, **options)
+    save_weights(tmp_path / "svm.safetensors", network, replace(header, score_function="svm"))
+    with pytest.raises(ConfigError, match="linear SVMs, which cannot be trained further"):
+        run(tmp_path / "svm.safetensors", **options, progress=None)  # calibrates nothing
     result = run(weights, **options, renamed={"ball": "sphere"}, proposals="dense")
     assert result.header.classes == ("sphere", "box", "tile")
     resumed = command("train --resume runs/train/small --iterations 2")

@@ -16,7 +16,7 @@ from ..proposers.cache import ProposalSource
 from ..proposers.registry import name_of
 from ..recipes import DETECTOR_SETTINGS, FINETUNE_LR, RECIPES
 from ..runtime.progress import Progress
-from ..training.initialisation import Initialisation
+from ..training.initialisation import Initialisation, check_trainable
 from ..training.train import DEFAULT_FOLDER, train
 from .calibration_data import TRAIN_SPLITS
 
@@ -37,9 +37,10 @@ def open_training_data(
         name, data: see `open_dataset`. renamed: class of the data set -> its name in the network.
         on_message: called with a line for each download.
     Raises:
-        ConfigError: the data set has classes that the network lacks.
+        ConfigError: the data set has classes that the network lacks, or see `check_trainable`.
         DataError: see `open_dataset`.
     """
+    check_trainable(header)
     dataset = open_dataset(
         name, data, None, TRAIN_SPLITS, on_message, part="train", val_share=header.val_share
     ).renamed(renamed)

@@ -140,6 +140,19 @@ def classes_to_train(
     return own if has_new_classes(own, known) else known
 
 
+def check_trainable(header: WeightsHeader) -> None:
+    """Check that a detector can be trained further, whose loss is that of a softmax.
+
+    Raises:
+        ConfigError: its classes are SVMs.
+    """
+    if header.score_function == SVM:
+        raise ConfigError(
+            "the classes of these weights are linear SVMs, which cannot be trained further",
+            "give the last.safetensors of their run, which is from before the SVMs",
+        )
+
+
 def initial_network(
     config: TrainConfig,
     classes: Sequence[str],
@@ -205,11 +218,7 @@ def _from_detector(
     Where it knows none of these, its fully connected layers are new too: made for other objects,
     and of low rank, they were worse than random ones, or no better (docs/training.md).
     """
-    if header.score_function == SVM:  # the loss is that of a softmax
-        raise ConfigError(
-            "the classes of these weights are linear SVMs, which cannot be trained further",
-            "give the last.safetensors of their run, which is from before the SVMs",
-        )
+    check_trainable(header)
     for name in ("geometry", "class_agnostic"):  # which the batches would have, but not the network
         if getattr(config, name) != getattr(header, name):
             raise ConfigError(
