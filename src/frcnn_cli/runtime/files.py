@@ -94,7 +94,7 @@ def check_writable(path: Path) -> None:
     }
     code = next((code for code, is_so in codes.items() if is_so), None)
     if code is not None:
-        raise FrcnnError(f"cannot write {path}: {os.strerror(code)}", "name another file")
+        raise FrcnnError(f"cannot write {path}: {os.strerror(code)}", "name another file or folder")
 
 
 def write_atomically(path: Path, write: Callable[[Path], object], *, durable: bool = False) -> None:
