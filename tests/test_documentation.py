@@ -14,6 +14,7 @@ import yaml
 
 import frcnn_cli
 from frcnn_cli.cli.app import app
+from frcnn_cli.runtime.paths import DEFAULT_WEIGHTS
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
@@ -186,6 +187,11 @@ def test_the_version_is_named() -> None:
     )
     assert released
     assert released[1] == str(citation["date-released"])
+
+
+def test_the_default_weights_are_named() -> None:
+    page = (ROOT / "docs" / "command-line.md").read_text()
+    assert f"`eval` and `detect` take `{DEFAULT_WEIGHTS}`" in page
 
 
 def test_the_citation_has_what_its_format_requires() -> None:

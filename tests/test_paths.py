@@ -221,6 +221,23 @@ def test_the_last_run_is_the_one_whose_weights_are_the_newest(here: Path) -> Non
     )
 
 
+def test_the_weights_of_a_run_of_several_stages_are_those_of_the_last(here: Path) -> None:
+    """Those of fine-tuning have untrained boxes where ridge regression follows."""
+    run = make_run("run", 100, best=True)
+    for name, written, expected in (
+        ("svm", 150, "svm"),
+        ("boxes", 160, "boxes"),
+        ("svm", 170, "boxes"),  # that stage alone
+        ("last", 180, "best"),  # fine-tuned further
+    ):
+        file = run / f"{name}.safetensors"
+        file.touch()
+        os.utime(file, (written, written))
+        assert paths.run_weights(run) == run / f"{expected}.safetensors"
+        assert paths.find_weights("run") == paths.run_weights(run)
+    assert paths.find_weights("last") == run / paths.WEIGHTS_FILE
+
+
 def test_names_for_the_weights_of_runs(here: Path) -> None:
     with pytest.raises(WeightsError, match="no run in runs/train has weights"):
         paths.find_weights("last")

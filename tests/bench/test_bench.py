@@ -214,6 +214,9 @@ def test_the_command_compares_trained_weights(
     answer = json.loads(CliRunner().invoke(app, [*arguments, "--json", "--quiet"]).stdout)
     assert answer["weights"][0]["weights"] == "mine"
     assert json.loads(CliRunner().invoke(app, ["bench", "--json"]).stdout)["weights"] == []
+    refused = CliRunner().invoke(app, ["bench", "--dataset", "voc", "--limit", "2"])
+    assert refused.exit_code == 1
+    assert "--dataset and --limit are for --weights" in refused.stderr
 
 
 @pytest.mark.slow

@@ -102,7 +102,12 @@ def test_formats_and_where_they_go() -> None:
 
 def test_a_format_needs_a_folder() -> None:
     picture("a.png")
-    assert "--format needs a folder" in run("a.png -f coco", status=1).stderr
+    for flags, names in (
+        ("-f coco", "--format"),
+        ("-f picture", "--format"),
+        ("--overwrite -f csv", "--format and --overwrite"),
+    ):
+        assert f"{names} without a folder" in run(f"a.png {flags}", status=1).stderr
 
 
 @pytest.mark.parametrize(

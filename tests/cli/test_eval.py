@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -207,6 +208,16 @@ def test_some_classes(saved) -> None:
     assert "unknown class 'bal'" in line
 
 
+def test_what_cannot_be_measured_is_refused_before_detection(
+    weights, voc_folder, infers, monkeypatch
+) -> None:
+    evaluation = f"eval --data {voc_folder} -w {weights} {VAL}"
+    assert "unknown class 'bal'" in failure(run(evaluation, "--classes bal"))
+    monkeypatch.setitem(sys.modules, "pycocotools.coco", None)
+    assert "need pycocotools" in failure(run(evaluation, "--metric coco"))
+    assert not infers
+
+
 def test_classes_that_one_side_lacks_are_named(weights, voc_folder) -> None:
     for path in (voc_folder / "Annotations").glob("*.xml"):
         path.write_text(path.read_text().replace("<name>ball", "<name>zebra"))
@@ -231,6 +242,12 @@ def test_fail_under_fails_without_objects(saved, voc_folder) -> None:
         path.write_text(path.read_text().replace("<difficult>0", "<difficult>1"))
     result = run(f"eval --from {saved} --json --fail-under 0")
     assert "the mean AP –, without objects, is below" in failure(result)
+
+
+def test_settings_of_a_detector_from_elsewhere_are_no_hindrance(saved, monkeypatch) -> None:
+    monkeypatch.setenv("FRCNN_EVAL_NMS", "0.3")
+    Path("settings.toml").write_text('proposals = "dense"\nbatch = 2\n')
+    assert answer(f"--from {saved} --json --config settings.toml")["images"] == 4
 
 
 def test_compare_two_files(saved) -> None:
@@ -262,9 +279,15 @@ def test_compare_two_files(saved) -> None:
         ("--compare D D --metric coco", "--compare does not support --metric coco"),
         ("--compare D absent.jsonl", "cannot read absent.jsonl"),
         ("--from absent.jsonl", "cannot read absent.jsonl"),
-        ("--from D --weights absent", "--weights and --save are for a detector"),
-        ("--from D --save new.jsonl", "--weights and --save are for a detector"),
-        ("--compare D D -w absent", "--weights and --save are for a detector"),
+        ("--from D --weights absent --save b", "--weights and --save are for a detector"),
+        ("--from D --save new.jsonl", "--save is for a detector"),
+        ("--compare D D -w absent", "--weights is for a detector"),
+        ("--from D --proposals dense", "--proposals is for a detector, not for detections"),
+        ("--from D --device cpu --batch 2 -j 1", "--batch and --device and --jobs are for a"),
+        ("--compare D D --nms 0.3", "--nms is for a detector"),
+        ("--from D --no-cascade", "--no-cascade is for a detector"),
+        ("--from D --resamples 5", "--resamples is for --compare"),
+        ("--compare D D --score 0.3", "--score is for recall and precision, which --compare"),
         ("--from results.json --data V", "results.json: entry 0 is of an unknown image 77"),
         ("--from cut.json --data V", "cut.json is cut off"),
         ("--from cut.jsonl", "cut.jsonl is cut off"),

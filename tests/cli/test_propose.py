@@ -232,6 +232,7 @@ def test_an_interrupted_run_prints_where_its_state_is(voc_folder, monkeypatch) -
             "propose V --data D --split val --val-share 0.5",
             "--data and --split and --val-share are for a data set",
         ),
+        ("propose V --skip-damaged", "--skip-damaged is for a data set, not for images"),
         ("propose V --format npz", "--format is for the file that --export writes"),
         ("propose V --verify --export x.mat", "--export is not for the cache's --status"),
         ("propose --status --show there", "--show is not for the cache's --status"),

@@ -157,6 +157,28 @@ def test_nothing_to_compress(init: Path) -> None:
     assert "vgg16-voc07" in result.stderr
 
 
+def test_classes_that_a_run_renamed_have_their_new_names_afterwards(
+    photos: Path, init: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said(run("train", photos, TINY, f"--init {init} --map ball=sphere"))
+    expected = json.loads(run("eval --json").stdout)
+    assert expected["ap"]["sphere"] is not None
+    again = run("eval --json --from", expected["detections"])
+    assert json.loads(again.stdout)["ap"] == expected["ap"]
+
+    assert "--map is for --curve and --finetune" in failure(run("compress --map ball=sphere"))
+    given: list[dict] = []
+    monkeypatch.setattr(
+        "frcnn_cli.compression.compress.compress", lambda *_, **options: given.append(options)
+    )
+    copy = shutil.copy("runs/train/run/last.safetensors", "copy.safetensors")
+    for flags in (f"--curve {photos}", f"-w {copy} --curve {photos} --calibrate {photos} --map "
+                  "ball=sphere"):  # fmt: skip
+        run("compress --finetune 2 --out small.safetensors", flags)
+        assert given[-1]["curve"].classes == ("sphere", "box", "tile")
+        assert given[-1]["renamed"] == {"ball": "sphere"}
+
+
 def test_weights_that_are_small_already(photos: Path, init: Path) -> None:
     text = said(run("train", photos, TINY, f"--init {init} --rank 4"))
     assert "next: frcnn eval measures them, frcnn detect PHOTO uses them" in text
@@ -164,7 +186,11 @@ def test_weights_that_are_small_already(photos: Path, init: Path) -> None:
     assert "nothing to do" in said(result)
     assert "next: frcnn detect PHOTO --weights runs/train/run/last.safetensors" in said(result)
     assert result.stdout.strip() == "runs/train/run/last.safetensors"
-    assert "compressed already" in failure(run("compress --rank 2"))
+    result = run("compress --json --quiet")
+    assert json.loads(result.stdout)["ranks"] == {"fc6": 4, "fc7": 4}
+    assert not result.stderr
+    for flags in ("--rank 2", "--finetune 2", f"--curve {photos}"):
+        assert "compressed already" in failure(run("compress", flags))
 
 
 def test_without_a_network_training_starts_from_an_included_detector(

@@ -60,13 +60,15 @@ def test_what_a_run_started_from_cannot_be_changed(init, voc_folder, monkeypatch
     assert run(TRAIN, f"--data {voc_folder} --init {init} --name a").exit_code == 0
     file = Path("runs/train/a/config.toml")
     before = file.read_text()
-    for flags in ("--weights nothing", "-w nothing", "--init b.pth", "--pixels caffe", "--name b"):
+    refused = ("--weights nothing", "-w nothing", "--init b.pth", "--pixels caffe", "--name b")
+    for flags in (*refused, "--recipe modern"):
         line = failure(run("train --resume", flags))
         assert "is for a new run, and --resume continues one" in line
     assert file.read_text() == before
     monkeypatch.setenv("FRCNN_TRAIN_INIT", "b.pth")
     monkeypatch.setenv("FRCNN_TRAIN_WEIGHTS", "nothing")
     monkeypatch.setenv("FRCNN_TRAIN_NAME", "b")
+    monkeypatch.setenv("FRCNN_TRAIN_RECIPE", "paper")
     assert run("train --resume --iterations 5").exit_code == 0
     assert file.read_text() == before.replace("iterations = 4", "iterations = 5")
 
@@ -201,6 +203,7 @@ def test_two_data_sets_as_one(init, voc_folder, tmp_path) -> None:
         ("--name a/b", "--name a/b is not the name of a folder"),
         ("--rois-per-batch 1", "--rois-per-batch 1 is out of range"),
         ("--eval-every 2 --eval-split nosplit", "voc has no split 'nosplit'"),
+        ("--eval-limit 2 --eval-split val", "--eval-split and --eval-limit are for --eval-every"),
     ],
 )
 def test_bad_settings_are_one_line(init, voc_folder, flags, message) -> None:

@@ -110,7 +110,13 @@ def test_show(here) -> None:
     assert about["flops"]["features"] == 2 * (24 * 32 * 8 * 27 + 6 * 8 * 16 * 72)
     assert about["provenance"] == {"data": "drawn"}
     text = run("show a").stdout
-    for words in (about["sha256"], "fc6 4", "drawn", "3: ball, box, tile"):
+    for words in (
+        about["sha256"],
+        "fast_rcnn, scores: softmax",
+        "fc6 4",
+        "drawn",
+        "3: ball, box, tile",
+    ):
         assert words in text
 
 

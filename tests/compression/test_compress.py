@@ -14,7 +14,7 @@ from frcnn_cli.compression.compress import CompressResult, compress, default_tar
 from frcnn_cli.compression.distillation import STEPS
 from frcnn_cli.config import COMPRESSION_RANK, CompressConfig
 from frcnn_cli.data.voc import load_voc
-from frcnn_cli.errors import ConfigError, WeightsError
+from frcnn_cli.errors import ConfigError, FrcnnError, WeightsError
 from frcnn_cli.inference.detector import Detector
 from frcnn_cli.models.detectors import DETECTORS, build_network
 
@@ -144,6 +144,27 @@ def test_finetuning_is_a_training_of_the_same_detector(
     assert header.provenance["settings"] == settings
 
 
+def test_a_run_that_finetunes_knows_its_proposals_and_its_classes(
+    weights, voc_folder, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    network, header = load_weights(weights)
+    save_weights(weights, network, replace(header, classes=("sphere", *header.classes[1:])))
+    options = {"calibrate": f"voc:{voc_folder}", "finetune": 1, "out": "small.safetensors"}
+    with pytest.raises(ConfigError, match="has classes that the weights lack: ball"):
+        run(weights, **options)
+    save_weights(tmp_path / "svm.safetensors", network, replace(header, score_function="svm"))
+    with pytest.raises(ConfigError, match="linear SVMs, which cannot be trained further"):
+        run(tmp_path / "svm.safetensors", **options, progress=None)  # calibrates nothing
+    result = run(weights, **options, renamed={"ball": "sphere"}, proposals="dense")
+    assert result.header.classes == ("sphere", "box", "tile")
+    resumed = command("train --resume runs/train/small --iterations 2")
+    assert resumed.exit_code == 0, resumed.output
+    _, header = load_weights(Path("runs/train/small/last.safetensors"))
+    assert header.classes == ("sphere", "box", "tile")
+    assert str(header.provenance["proposals"]).startswith("dense-")
+
+
 @pytest.mark.parametrize(
     ("config", "options", "message"),
     [
@@ -168,6 +189,16 @@ def test_options_that_do_not_go_together(weights, config, options, message) -> N
 def test_full_weights_are_not_overwritten(weights: Path) -> None:
     with pytest.raises(ConfigError, match="holds the full weights"):
         run(weights, out=weights)
+
+
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_computed(
+    weights, photographs, monkeypatch
+) -> None:
+    calls: list[object] = []
+    monkeypatch.setattr("frcnn_cli.compression.compress.calibrate", calls.append)
+    with pytest.raises(FrcnnError, match=r"cannot write .*Not a directory"):
+        run(weights, calibrate=photographs, out=weights / "small.safetensors")
+    assert not calls
 
 
 def test_weights_are_checked_before_anything_is_opened(weights: Path) -> None:

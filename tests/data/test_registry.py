@@ -75,6 +75,12 @@ def test_a_very_different_name_gets_the_list_of_known_names() -> None:
 
 
 @pytest.mark.usefixtures("no_download")
+def test_a_challenge_to_download_has_no_split_of_all_images() -> None:
+    with pytest.raises(ConfigError, match="unknown split 'all'"):
+        datasets.open_dataset("voc2007", split="all")
+
+
+@pytest.mark.usefixtures("no_download")
 def test_folder_is_given(voc_folder: Path) -> None:
     found = datasets.open_dataset("voc", voc_folder, None, DEFAULTS, refuse)
     assert (found.name, found.split, len(found)) == ("voc", "trainval", 8)
@@ -225,6 +231,22 @@ def test_a_folder_may_be_called_like_joined_data_sets(voc_folder: Path, prefix: 
     folder = voc_folder.rename(voc_folder.with_name("cars+voc"))
     assert len(datasets.open_dataset(f"{prefix}{folder}", None, "train")) == 4
     assert datasets.absolute_name(f"{prefix}{folder}") == f"{prefix}{folder}"
+
+
+@pytest.mark.parametrize("prefix", ["", "voc:"])
+def test_a_folder_called_like_joined_data_sets_is_joined(
+    voc_folder: Path, prefix: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    other = write_voc(tmp_path / "other", count=8, seed=8)
+    monkeypatch.chdir(voc_folder.rename(voc_folder.with_name("cars+voc")).parent)
+    write_voc(tmp_path / "challenge" / "VOC2007", count=8, seed=9)
+    for name in (f"{prefix}cars+voc+{prefix}other", f"{prefix}other+{prefix}cars+voc"):
+        joined = datasets.open_dataset(name, None, "train")
+        assert joined.name.split("+voc:") in (["voc:cars+voc", "other"], ["voc:other", "cars+voc"])
+        assert str(other) in datasets.absolute_name(name)
+    monkeypatch.setenv("FRCNN_DATA", str(tmp_path / "challenge"))
+    challenge = datasets.open_dataset(f"{prefix}cars+voc+voc2007", None, "train")
+    assert challenge.name == "voc:cars+voc+voc2007"
 
 
 def test_dozens_of_data_sets_are_joined(voc_folder: Path) -> None:

@@ -73,6 +73,15 @@ def test_evaluation_runs_the_detector_on_every_image(detector, voc_folder) -> No
     assert 0 <= result.mean_ap <= 1
 
 
+@pytest.mark.parametrize(
+    "setting", [{"score_threshold": 50}, {"nms_threshold": 30}, {"max_proposals": 0}], ids=str
+)
+def test_settings_out_of_range_find_nothing_in_silence_no_more(detector, setting) -> None:
+    config = replace(detector.config, **setting)
+    with pytest.raises(ConfigError, match="is out of range"):
+        Detector(detector.network, detector.header, detector.proposals, config, "cpu")
+
+
 @pytest.mark.parametrize("name", ["cuda:99", "tpu", "mps"])
 def test_unknown_device(detector, name) -> None:
     with pytest.raises(ConfigError):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from frcnn_cli.errors import ConfigError
+from frcnn_cli.errors import ConfigError, FrcnnError
 from frcnn_cli.inference.proposal_pictures import ProposalPictures
 from frcnn_cli.structures import GroundTruth, Proposals
 
@@ -48,3 +48,15 @@ def test_objects_are_drawn_in_a_second_picture_beside_it(
 def test_an_image_is_never_replaced(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is one of the images"):
         ProposalPictures(tmp_path, [tmp_path / "x.jpg"])
+
+
+def test_other_files_are_replaced_only_where_they_may_be(
+    images: list[Path], tmp_path: Path
+) -> None:
+    (tmp_path / "x-2.jpg").write_text("a photograph of somebody's")
+    with pytest.raises(FrcnnError, match=r"x-2\.jpg exists already") as error:
+        ProposalPictures(tmp_path, images)
+    assert error.value.hint == "choose another --show, or add --overwrite"
+    ProposalPictures(tmp_path, images, overwrite=True).write(1, PROPOSALS, None)
+    with Image.open(tmp_path / "x-2.jpg") as picture:
+        assert picture.size == (40, 30)

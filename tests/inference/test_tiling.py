@@ -120,6 +120,22 @@ def test_limit_and_class_agnostic_merging() -> None:
     assert run(Finder(class_agnostic=True), both).detections.labels.tolist() == [1]
 
 
+def test_a_thin_box_whose_side_is_rounded_away_is_left_out() -> None:
+    class Thin(Finder):
+        def find(self, pixels: np.ndarray) -> Detections:
+            box = np.array([(10, 99.99999, 90, 100)], np.float32)
+            return Detections(
+                boxes=box,
+                scores=np.full(1, 0.9, np.float32),
+                labels=np.ones(1, np.int64),
+                image_size=pixels.shape[:2],
+            )
+
+    boxes = run(Thin(), image(size=(4000, 100))).detections.boxes
+    assert len(boxes)
+    assert (boxes[:, 2:] > boxes[:, :2]).all()
+
+
 def test_parts_of_another_class_stay() -> None:
     detections = Detections(
         boxes=np.array([(0, 0, 100, 100), (10, 10, 30, 30), (10, 10, 30, 30)], np.float32),

@@ -12,8 +12,9 @@ from PIL import Image
 
 from frcnn_cli.data import csv_boxes
 from frcnn_cli.errors import ConfigError, FrcnnError, ImageError
+from frcnn_cli.inference.file_names import class_file_names
 from frcnn_cli.inference.result import Result
-from frcnn_cli.inference.writers import WRITERS, Output, class_file_names
+from frcnn_cli.inference.writers import WRITERS, Output
 from frcnn_cli.structures import Detections
 
 CLASSES = ("ball", "box/lid", "tile")
@@ -81,6 +82,22 @@ def test_voc(tmp_path) -> None:
         ["my_dog", "0.875000", "2.000", "3.000", "11.000", "22.000"],
     ]
     assert (tmp_path / "voc" / "comp4_det_test_tile.txt").read_text() == ""
+
+
+def test_a_box_that_is_thinner_than_the_digits_keeps_a_side(tmp_path) -> None:
+    """`frcnn eval --from` refuses a file with a box that has none."""
+    thin = replace(
+        result().detections,
+        boxes=np.array([(0, 6.6667, 20, 6.667), (0.0001, 0, 0.0003, 40)], np.float32),
+    )
+    write(tmp_path, "coco voc", replace(result(), detections=thin))
+    boxes = [entry["bbox"] for entry in json.loads((tmp_path / "coco.json").read_text())]
+    assert boxes == [[0.0, 6.67, 20.0, 0.01], [0.0, 0.0, 0.01, 40.0]]
+    for name, label in (("ball", 1), ("box_lid", 2)):
+        for line in (tmp_path / f"voc/comp4_det_test_{name}.txt").read_text().splitlines():
+            x1, y1, x2, y2 = map(float, line.split()[2:])
+            assert x2 > x1 - 1, label
+            assert y2 > y1 - 1, label
 
 
 def test_yolo(tmp_path) -> None:

@@ -179,3 +179,12 @@ def test_max_pooling_gives_the_same(layout, size, arguments) -> None:
         pooled.square().sum().backward()
         gradients.append(leaf.grad)
     assert torch.equal(*gradients)
+
+
+@pytest.mark.parametrize("channels", [3, 64])
+@pytest.mark.parametrize("relu", [False, True])
+def test_no_images_give_no_maps(channels: int, relu: bool) -> None:
+    """As of R-CNN in an image without proposals."""
+    layer = Conv2d(channels, 128, 3, padding=1).eval()
+    with torch.inference_mode():
+        assert layer(torch.zeros(0, channels, 40, 50), relu).shape == (0, 128, 40, 50)

@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 
 from frcnn_cli.errors import FrcnnError
-from frcnn_cli.runtime.files import PART, part_file, write_atomically, write_bytes, write_text
+from frcnn_cli.runtime.files import (
+    PART,
+    check_writable,
+    part_file,
+    write_atomically,
+    write_bytes,
+    write_text,
+)
 
 
 def test_bytes_and_text_replace_a_file(tmp_path: Path) -> None:
@@ -36,6 +43,21 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(FrcnnError, match="cannot write"):
         write_bytes(tmp_path / "file" / "a", b"")
+
+
+def test_a_place_is_checked_before_it_is_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    check_writable(tmp_path / "file")
+    check_writable(tmp_path / "new" / "folder" / "a")
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
+    for path, message in ((tmp_path, "Is a directory"), (tmp_path / "file/a", "Not a directory")):
+        with pytest.raises(FrcnnError, match=f"cannot write .*{message}"):
+            check_writable(path)
+    monkeypatch.setattr(os, "access", lambda folder, mode: folder != tmp_path)
+    with pytest.raises(FrcnnError, match=r"cannot write .*Permission denied"):
+        check_writable(tmp_path / "new" / "a")
 
 
 def test_part_files_are_beside_and_of_their_own(tmp_path: Path) -> None:

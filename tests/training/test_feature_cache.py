@@ -11,6 +11,7 @@ import torch
 
 from frcnn_cli.data.collate import collate, preprocess
 from frcnn_cli.data.transforms import Normalizer
+from frcnn_cli.errors import FrcnnError
 from frcnn_cli.models.backbones import backbone_spec
 from frcnn_cli.models.detectors import DETECTORS, build_network
 from frcnn_cli.training.feature_cache import FeatureCache
@@ -36,6 +37,17 @@ def test_cached_features_train_as_the_convolutions_would(
         entry.write_bytes(b"damaged")
     again = make_trainer(dataset, source, init, tmp_path / "cached-True", config, runtime=runtime)
     assert [step.cls + step.loc for step in again.steps()] == losses[1]
+
+
+def test_features_that_half_precision_cannot_hold_are_told(dataset, source, init, tmp_path) -> None:
+    runtime = replace(RUNTIME, cache_features=True)
+    trainer = make_trainer(dataset, source, init, tmp_path, runtime=runtime)
+    with torch.no_grad():
+        trainer.learner.network.features[0].weight.mul_(1e6)
+    with pytest.raises(FrcnnError, match="too large for half precision") as error:
+        list(trainer.steps())
+    assert error.value.hint == "leave out --cache-features"
+    assert not (tmp_path / "features").exists()
 
 
 def entry(array: np.ndarray) -> bytes:

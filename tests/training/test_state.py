@@ -137,6 +137,23 @@ def test_a_run_is_not_resumed_to_fewer_iterations(dataset, source, init, tmp_pat
         make_trainer(dataset, source, init, tmp_path / "run", config=fewer, resume=True)
 
 
+@pytest.mark.parametrize("first", ["sgd", "adamw"])
+def test_a_run_goes_on_with_its_own_optimiser(dataset, source, init, tmp_path, first) -> None:
+    other = "sgd" if first == "adamw" else "adamw"
+    config = replace(CONFIG, optimizer=first)
+    list(make_trainer(dataset, source, init, tmp_path, config).steps())
+    with pytest.raises(ConfigError, match=f"the run has another optimizer than {other}"):
+        make_trainer(dataset, source, init, tmp_path, replace(config, optimizer=other), resume=True)
+
+
+def test_a_run_goes_on_with_its_own_ranks(dataset, source, init, tmp_path) -> None:
+    config = replace(CONFIG, rank=4)
+    make_trainer(dataset, source, init, tmp_path, config).save()
+    make_trainer(dataset, source, init, tmp_path, config, resume=True)
+    with pytest.raises(ConfigError, match="the run has layers of rank 4"):
+        make_trainer(dataset, source, init, tmp_path, replace(config, rank=8), resume=True)
+
+
 def test_resuming_needs_no_initial_weights(dataset, source, init, tmp_path) -> None:
     first = make_trainer(dataset, source, init, tmp_path / "run")
     first.save()

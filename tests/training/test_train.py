@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from frcnn_cli.data.voc import load_voc
-from frcnn_cli.errors import ConfigError, DataError
+from frcnn_cli.errors import ConfigError, DataError, FrcnnError
 from frcnn_cli.training.initialisation import Initialisation, continue_from
 from frcnn_cli.training.train import train
 from tiny_training import CONFIG, RUNTIME, assert_same_weights, make_trainer
@@ -130,6 +130,17 @@ def test_settings_and_data_are_checked_before_a_folder_is_made(
     with pytest.raises(DataError, match="have no object"):
         train(CONFIG, dataset, validation=load_voc(voc_folder, "voc", "val", ()), **options)
     assert not folder.exists()
+
+
+def test_a_folder_that_cannot_be_made_is_told_before_the_images_are_read(
+    dataset, source, init, tmp_path
+) -> None:
+    (tmp_path / "file").touch()
+    progress = CountingProgress()
+    with pytest.raises(FrcnnError, match="Not a directory"):
+        train(CONFIG, dataset, folder=tmp_path / "file" / "run", proposals=source,
+              runtime=RUNTIME, progress=progress)  # fmt: skip
+    assert not progress.stages
 
 
 def test_a_dry_run_writes_nothing(dataset, source, init, tmp_path) -> None:

@@ -298,6 +298,11 @@ def test_patience_ends_a_run(dataset, source, init, tmp_path, patience, mean_aps
     assert trainer.ended_early == (last < 6)
     assert trainer.best == max(mean_aps[:last])
     assert read_state(tmp_path)["iteration"] == last
+    resumed = make_trainer(
+        dataset, source, init, tmp_path, runtime=runtime, resume=True, validate=trainer.validate
+    )
+    assert not list(resumed.steps())  # of an earlier version, it went on to the next validation
+    assert resumed.ended_early == (last < 6)
 
 
 @pytest.mark.parametrize("stop", [1, 4])

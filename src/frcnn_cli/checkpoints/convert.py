@@ -6,8 +6,8 @@ Both are brought to torchvision's names first: `features.0.weight`, `classifier.
 - the channels of an image are blue, green, red, so those of the first convolution are reversed;
 - fc6 reads the RoI features channel by channel, as torchvision's does; ours reads them in the order
   of the region operator;
-- boxes start at 0 as ours do, but end at their last pixel where ours end behind it. That is not
-  converted: it makes a difference of at most one pixel of the original image.
+- boxes start at 0 as ours do, but end at their last pixel where ours end behind it, and max pooling
+  rounds up: the header of the weights file says so, with the geometry "caffe".
 """
 
 from __future__ import annotations

@@ -9,11 +9,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..config import BenchConfig
-from ..runtime.files import check_absent, write_text
+from ..runtime.files import check_absent, check_writable, write_text
 from ..runtime.paths import find_weights, proposals_dir
 from .config_options import FromConfig, options_of
 from .console import dumps, progress_lines, stderr, stdout
-from .options import Config, Data, Json, Limit, Overwrite, Quiet, Split, open_named
+from .options import (
+    Config,
+    Data,
+    Json,
+    Limit,
+    Overwrite,
+    Quiet,
+    Split,
+    on_command_line,
+    open_named,
+    refuse,
+)
 from .options import proposal_source as open_proposals
 
 if TYPE_CHECKING:
@@ -23,6 +34,7 @@ if TYPE_CHECKING:
 
 @options_of(settings=FromConfig(BenchConfig))
 def bench(
+    ctx: typer.Context,
     *,
     settings: BenchConfig,
     svg: Annotated[
@@ -58,8 +70,11 @@ def bench(
     from ..bench.chart import stage_chart
     from ..bench.quality import measure_quality
 
+    if not weights:
+        refuse("for --weights", **on_command_line(ctx, "dataset", "split", "data", "limit"))
     if svg is not None:
         check_absent(svg, overwrite, "--svg")
+        check_writable(svg)
     files = [find_weights(name) for name in weights or ()]
     images = (
         open_named(dataset, data, split, ("val", "test"), limit, quiet=quiet) if files else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from ..config import COMPRESSION_RANK, CompressConfig
-from ..data.registry import DATASETS, names_dataset
+from ..data.registry import DATASETS, absolute_name, names_dataset, open_dataset
 from ..errors import ConfigError, WeightsError
 from ..runtime.files import check_absent
 from ..runtime.paths import RUNS, known_weights, last_run
@@ -23,22 +24,36 @@ from .options import (
     Jobs,
     Json,
     Limit,
+    Map,
     Overwrite,
     Quiet,
+    RunData,
     SkipDamaged,
     Split,
-    Weights,
     choose_weights,
     data_of_run,
+    on_command_line,
     open_named,
+    parse_map,
     proposal_source,
+    refuse,
 )
 
 
 @options_of(size=FromConfig(CompressConfig, only_given=True))
 def compress(
+    ctx: typer.Context,
     *,
-    weights: Weights = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            "--weights",
+            "-w",
+            help="Name or path of a weights file; last, best or the name of a run in "
+            f"{RUNS} [default: the last run].",
+            show_default=False,
+        ),
+    ] = None,
     rank: Annotated[
         str | None,
         typer.Option(
@@ -76,6 +91,7 @@ def compress(
     split: Split = None,
     limit: Limit = None,
     skip_damaged: SkipDamaged = False,
+    renamed: Map = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -97,32 +113,42 @@ def compress(
     The result has the precision of the weights and is used like any other weights file. With
     calibration images, the low-rank layers approximate the outputs of the full layers on them
     rather than the weights, and are then trained to give the outputs of the full network. --split
-    and --limit apply to the data set of --curve.
+    and --limit apply to the data set of --curve, --map to those of --curve and --finetune; without
+    it, classes of the run's data are renamed as in the run.
 
     Example: frcnn compress --weights last --rank 256
     """
     settings = CompressConfig.parse(rank, **size)
-    is_default = weights is None and rank is None and not size
-    if curve is None and (split is not None or limit is not None):
-        raise ConfigError("--split and --limit apply to --curve", "add --curve voc2007")
+    chosen = (weights, rank, calibrate, curve, finetune, out)
+    is_default = chosen == (None,) * 6 and not (size or keep_full)
+    if curve is None:
+        refuse(
+            "for the data set of --curve",
+            split=split,
+            limit=limit,
+            skip_damaged=skip_damaged or None,
+        )
+    if renamed and curve is None and finetune is None:
+        raise ConfigError("--map is for --curve and --finetune", "leave it out, or add one")
     from ..checkpoints.weights import read_header
+    from ..compression.calibration_data import NONE, folder_of
     from ..compression.compress import compress as run
     from ..compression.compress import default_target
     from ..compression.curve import curve_files
     from ..runtime.device import keep_freed_memory
 
+    if calibrate == NONE:
+        refuse("for a calibration", **on_command_line(ctx, "images"))
     keep_freed_memory()
     source = _source(weights, quiet)
     if is_default and (ranks := read_header(source).ranks):
-        of_rank = ", ".join(f"{name} of rank {rank}" for name, rank in ranks.items())
-        stderr.print(f"nothing to do: these weights are small from the start ({of_rank})")
-        stderr.print(f"next: frcnn detect PHOTO --weights {source}", soft_wrap=True)
-        stdout.print(str(source), soft_wrap=True)
+        _say_small(source, ranks, json, quiet)
         return
     target = None if dry_run else out or default_target(source, settings)
     if target is not None:
         for file in (target, *(curve_files(target) if curve is not None else ())):
             check_absent(file, overwrite)
+    of_run, share = data_of_run(source), read_header(source).val_share
     measured_on = None
     if curve is not None:
         measured_on = open_named(
@@ -132,12 +158,19 @@ def compress(
             ("val", "test"),
             limit,
             part="val",
-            val_share=read_header(source).val_share,
+            val_share=share,
             quiet=quiet,
             skip_damaged=skip_damaged,
+            renamed=renamed or _renamed_in(of_run, curve, data),
         )
     if calibrate is None and data is None:
-        calibrate, data = _calibration_of_run(source, quiet)
+        calibrate, data = _calibration_of_run(of_run, quiet)
+    names: dict[str, str] = {}
+    if finetune and calibrate is not None:
+        folder = folder_of(calibrate, measured_on, data)
+        texts = renamed or _renamed_in(of_run, calibrate, folder)
+        if texts:
+            names = parse_map(texts, open_dataset(calibrate, folder, part="train").classes)
     result = run(
         source,
         settings,
@@ -148,6 +181,7 @@ def compress(
         keep_full=keep_full,
         out=target,
         data=data,
+        renamed=names,
         proposals=proposal_source(quiet),
         device=device,
         workers=jobs,
@@ -175,9 +209,27 @@ def compress(
         stderr.print(f"next: frcnn detect PHOTO --weights {target}")
 
 
-def _calibration_of_run(weights: Path, quiet: bool) -> tuple[str | None, Path | None]:
+def _say_small(weights: Path, ranks: Mapping[str, int], json: bool, quiet: bool) -> None:
+    """Say that the weights of a run are small already, and print them as the result."""
+    if not quiet:
+        of_rank = ", ".join(f"{name} of rank {rank}" for name, rank in ranks.items())
+        stderr.print(f"nothing to do: these weights are small from the start ({of_rank})")
+        stderr.print(f"next: frcnn detect PHOTO --weights {weights}", soft_wrap=True)
+    if json:
+        print(dumps({"out": str(weights), "ranks": ranks}))
+    else:
+        stdout.print(str(weights), soft_wrap=True)
+
+
+def _renamed_in(of_run: RunData, name: str, folder: Path | None) -> tuple[str, ...]:
+    """The values of --map of the run, if this data set is the one that it was trained on."""
+    same = (absolute_name(name), folder and folder.resolve()) == (of_run.name, of_run.folder)
+    return of_run.renamed if same else ()
+
+
+def _calibration_of_run(of_run: RunData, quiet: bool) -> tuple[str | None, Path | None]:
     """The data set and its folder to calibrate on: those of the run, if they are still there."""
-    name, folder, _ = data_of_run(weights)
+    name, folder, _ = of_run
     is_there = name is not None and (
         folder.is_dir() if folder is not None else name not in DATASETS and names_dataset(name)
     )

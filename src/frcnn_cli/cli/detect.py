@@ -33,6 +33,7 @@ from .options import (
     class_names,
     import_proposals,
     no_notes,
+    on_command_line,
     proposal_source,
 )
 
@@ -54,6 +55,7 @@ _LOW_SCORE = 0.1  # that is proposed where nothing is found
     )
 )
 def detect(
+    ctx: typer.Context,
     sources: Annotated[
         list[str],
         typer.Argument(
@@ -109,8 +111,10 @@ def detect(
     on_note = no_notes if quiet else stderr.print
     image_names = list_sources(sources, sys.stdin or (), recursive, on_note)
     format_names = list(parse_list(formats, "format", tuple[str, ...]))
-    if out is None and format_names != ["picture"]:
-        raise ConfigError("--format needs a folder", "give one with --out")
+    given = on_command_line(ctx, "formats", "overwrite")
+    if out is None and (given or format_names != ["picture"]):
+        needing = " and ".join(f"--{name}" for name in given or ("format",))
+        raise ConfigError(f"{needing} without a folder for the files", "give one with --out")
     if profile and (out is not None or batch > 1 or tile is not None):
         raise ConfigError(
             "--profile writes nothing and takes whole images one by one",

@@ -12,9 +12,10 @@ from ..config import DetectConfig, candidates_only
 from ..data.registry import HELP
 from ..errors import ConfigError, FrcnnError
 from ..runtime.files import check_absent
-from ..settings import check, flag_of
+from ..settings import check
 from .config_options import FromConfig, options_of
 from .console import ProgressLine, dumps, say_error, stderr
+from .eval_options import check_options
 from .eval_tables import (
     class_table,
     comparison_json,
@@ -34,6 +35,7 @@ from .options import (
     Method,
     Overwrite,
     Quiet,
+    RunData,
     SkipDamaged,
     Split,
     Tile,
@@ -56,15 +58,10 @@ if TYPE_CHECKING:
     from ..evaluation.detection_set import DetectionSet
     from ..evaluation.metrics import Evaluation, Metric
 
-# Settings that `candidates_only` replaces, or that its selection over all images does not look at.
-_NOT_OF_THE_PAPERS_CODE = (
-    "nms_threshold", "vote_threshold", "max_detections", "class_limit", "soft_nms",
-    "class_agnostic",
-)  # fmt: skip
-
 
 @options_of(settings=FromConfig(DetectConfig, without=("score_threshold", "classes")))
 def evaluate(
+    ctx: typer.Context,
     dataset: Annotated[
         str | None,
         typer.Argument(
@@ -147,6 +144,7 @@ def evaluate(
     Example: frcnn eval voc2007 --split test --report out
     """
     from ..checkpoints.weights import read_header as read_weights_header
+    from ..evaluation.coco import require_pycocotools
     from ..evaluation.dataset_reference import find_reference
     from ..evaluation.metrics import usual_metric
 
@@ -157,28 +155,34 @@ def evaluate(
             "evaluate each file by itself for these",
         )
     files = list(compare) if compare is not None else [detections] if detections else []
-    _check_options(files, weights, metric, tile, protocol, settings, save)
+    check_options(
+        ctx, files, metric=metric, weights=weights, save=save, tile=tile, protocol=protocol,
+        settings=settings,
+    )  # fmt: skip
     if report is not None:
         from ..evaluation.report.report import REPORT_FILES
 
         for name in REPORT_FILES:
             check_absent(report / name, overwrite, "--report")
     weights_file = None if files else choose_weights(weights, quiet)
+    of_run = RunData()
     if weights_file is not None and dataset is None and data is None:
         of_run = data_of_run(weights_file)
-        dataset, data, renamed = of_run.name, of_run.folder, renamed or list(of_run.renamed)
+        dataset, data = of_run.name, of_run.folder
         if dataset is not None and not quiet:
             names = "".join(f" --map {each}" for each in of_run.renamed)
             stderr.print(f"data: {dataset}{f' in {data}' if data else ''}{names}, of that run")
     share = val_share
     if share is None and weights_file is not None:
         share = read_weights_header(weights_file).val_share
-    reference = find_reference(files, dataset, data, split, share)
+    reference = find_reference(files, dataset, data, split, share, of_run.renamed)
     whole = reference.open(stderr.print)
     if not quiet:
         tell_unused_share(val_share, [whole])
     metric = metric or usual_metric(whole.name, comparing=compare is not None)
-    whole = whole.renamed(parse_map(renamed, whole.classes))
+    if metric == "coco":
+        require_pycocotools()  # now rather than after hours
+    whole = whole.renamed(parse_map(renamed or reference.renamed, whole.classes))
     if skip_damaged:  # before --limit, which counts the images that are left
         whole = check_images(whole, quiet=quiet, skip_damaged=True)
     else:
@@ -194,7 +198,7 @@ def evaluate(
 
         def detect(settings: DetectConfig) -> DetectionSet:
             return _from_network(
-                weights_file, settings, whole, limit, reference, save=save,
+                weights_file, settings, whole, limit, reference, classes=classes, save=save,
                 proposals=proposals, device=device, workers=jobs, batch=batch, tile=tile,
                 quiet=quiet,
             )  # fmt: skip
@@ -202,13 +206,12 @@ def evaluate(
         detected = detect(candidates_only(settings) if protocol == "fast-rcnn" else settings)
         if protocol == "fast-rcnn":
             detected = detected.selected_over_images()
-        detected = detected.select_classes(class_names(classes, detected.dataset.classes))
+        detected = _of_classes(detected, classes)
     result = detected.evaluate(metric, score)
     answer = evaluation_json(result, detected)
     if protocol == "both":
         original = detect(candidates_only(settings)).selected_over_images()
-        chosen = class_names(classes, original.dataset.classes)
-        other = original.select_classes(chosen).evaluate(metric, score)
+        other = _of_classes(original, classes).evaluate(metric, score)
         answer["protocols"] = {"py-faster-rcnn": result.mean_ap, "fast-rcnn": other.mean_ap}
     if report is not None:
         speed = answer.get("images_per_second")
@@ -226,46 +229,6 @@ def evaluate(
             f"the mean AP {mean_ap} is below --fail-under {fail_under:g}",
             "the results are on stdout",
         )
-
-
-def _check_options(
-    files: Sequence[Path],
-    weights: str | None,
-    metric: str | None,
-    tile: int | None,
-    protocol: str,
-    settings: DetectConfig,
-    save: Path | None,
-) -> None:
-    """Raise a ConfigError where options exclude each other; `files` are those of detections."""
-    if len(files) > 1 and metric == "coco":
-        raise ConfigError("--compare does not support --metric coco", "take voc07 or voc")
-    if files and (weights, save) != (None, None):
-        raise ConfigError(
-            "--weights and --save are for a detector, not for detections in files",
-            "leave out --from or --compare, or these",
-        )
-    if tile is not None and (files or protocol != "py-faster-rcnn"):
-        raise ConfigError(
-            "--tile is for a detector and the protocol py-faster-rcnn",
-            "leave out --from, --compare or --protocol",
-        )
-    if protocol != "py-faster-rcnn" and files:
-        raise ConfigError(
-            "--protocol is for a detector, not for detections in files", "leave out one of them"
-        )
-    chosen = [
-        f"--{flag_of(DetectConfig, name)}"
-        for name in _NOT_OF_THE_PAPERS_CODE
-        if getattr(settings, name) != getattr(DetectConfig, name)
-    ]
-    if protocol == "fast-rcnn" and chosen:
-        raise ConfigError(
-            f"--protocol fast-rcnn excludes {', '.join(chosen)}: the paper's code has its own NMS",
-            "leave out one of them; with both, these options are for py-faster-rcnn",
-        )
-    if protocol == "both" and save is not None:
-        raise ConfigError("--save is one file, and --protocol both two", "leave out --save")
 
 
 def _write_report(
@@ -304,8 +267,12 @@ def _from_file(
     if header is not None and not quiet:
         _show_unmatched_classes(whole, header.classes, str(header.source.get("weights")))
     on_message = (lambda message: None) if quiet else stderr.print
-    loaded = load_detection_set(path, whole, limit, on_message)
-    return loaded.select_classes(class_names(classes, loaded.dataset.classes))
+    return _of_classes(load_detection_set(path, whole, limit, on_message), classes)
+
+
+def _of_classes(detected: DetectionSet, classes: Sequence[str] | None) -> DetectionSet:
+    """The detections of the classes that --classes names."""
+    return detected.select_classes(class_names(classes, detected.dataset.classes))
 
 
 def _from_network(
@@ -315,6 +282,7 @@ def _from_network(
     limit: int | None,
     reference: DatasetReference,
     *,
+    classes: Sequence[str] | None,
     save: Path | None,
     proposals: str,
     device: str,
@@ -325,12 +293,13 @@ def _from_network(
 ) -> DetectionSet:
     """Detect in the data set, showing the progress; if interrupted, print how to continue."""
     from ..evaluation.detect_dataset import known_detections, open_log, training_overlap
-    from ..evaluation.detection_set import detect_set
+    from ..evaluation.detection_set import class_labels, detect_set
     from ..inference.detector import Detector
     from ..runtime.device import keep_freed_memory
 
     keep_freed_memory()
     detector = Detector.load(weights, open_proposals(quiet, proposals), settings, device)
+    class_labels(class_names(classes, detector.classes), detector.classes)  # may be unknown
     images = whole.limited(limit)
     if not quiet:
         _show_unmatched_classes(whole, detector.classes, weights.stem)

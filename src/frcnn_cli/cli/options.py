@@ -325,6 +325,36 @@ def parse_map(given: Sequence[str] | None, known: Sequence[str]) -> dict[str, st
     return names
 
 
+def on_command_line(ctx: typer.Context, *names: str) -> dict[str, Any]:
+    """The options among the parameters of these names that are on the command line itself.
+
+    Those of variables and files of settings, which may be for other commands too, are not.
+
+    Returns:
+        Their values by their flags without dashes, for `refuse`.
+    """
+    given = {}
+    for parameter in ctx.command.params:
+        source = ctx.get_parameter_source(parameter.name or "")
+        if parameter.name in names and source is not None and source.name == "COMMANDLINE":
+            value = ctx.params[parameter.name]
+            flags = parameter.secondary_opts if value is False else parameter.opts
+            given[max(flags, key=len).lstrip("-")] = value
+    return given
+
+
+def refuse(purpose: str, **options: object) -> None:
+    """Raise a ConfigError for options that are given, but would change nothing.
+
+    Args:
+        purpose: what they are for. options: their values by name; None where they are not given.
+    """
+    names = [f"--{name.replace('_', '-')}" for name, value in options.items() if value is not None]
+    if names:
+        verb, them = ("is", "it") if len(names) == 1 else ("are", "them")
+        raise ConfigError(f"{' and '.join(names)} {verb} {purpose}", f"leave {them} out")
+
+
 def no_notes(note: str) -> None:
     """Take a note and print nothing, for --quiet."""
 

@@ -33,6 +33,7 @@ from .options import (
     import_proposals,
     open_named,
     proposal_source,
+    refuse,
     tell_unused_share,
 )
 
@@ -115,11 +116,17 @@ def propose(
     if plot is not None and plot.suffix.lower() != ".svg":
         raise ConfigError(f"{plot} does not end in .svg", "the curve is drawn as SVG")
     if dataset is None:
-        _refuse("for a data set, not for images", data=data, split=split, val_share=val_share)
+        refuse(
+            "for a data set, not for images",
+            data=data,
+            split=split,
+            val_share=val_share,
+            skip_damaged=skip_damaged or None,
+        )
     if export is None:
-        _refuse("for the file that --export writes", format=format_)
+        refuse("for the file that --export writes", format=format_)
     if status or verify or clean:
-        _refuse(
+        refuse(
             "not for the cache's --status, --verify and --clean",
             recall=recall or None,
             plot=plot,
@@ -143,7 +150,7 @@ def propose(
     elif layout is not None:
         raise ConfigError("--layout is for a file of boxes", "name one with --proposals")
     meter = RecallMeter() if recall or plot is not None or imported else None
-    pictures = None if show is None else ProposalPictures(show, paths)
+    pictures = None if show is None else ProposalPictures(show, paths, overwrite)
     boxes: dict[int, Any] = {}
 
     def use(result: ProposeResult) -> None:
@@ -173,18 +180,6 @@ def propose(
     else:
         _print(summary)
     _raise_failures(totals.failures, len(paths))
-
-
-def _refuse(purpose: str, **options: object) -> None:
-    """Raise a ConfigError for options that are given, but would change nothing.
-
-    Args:
-        purpose: what they are for. options: their values by name; None where they are not given.
-    """
-    names = [f"--{name.replace('_', '-')}" for name, value in options.items() if value is not None]
-    if names:
-        verb, them = ("is", "it") if len(names) == 1 else ("are", "them")
-        raise ConfigError(f"{' and '.join(names)} {verb} {purpose}", f"leave {them} out")
 
 
 def _images(

@@ -33,8 +33,10 @@ from .options import (
     SkipDamaged,
     Split,
     ValShare,
+    on_command_line,
     open_named,
     proposal_source,
+    refuse,
     tell_unused_share,
 )
 from .resume import load_run, of_new_run
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
     runtime=FromConfig(TrainRuntimeConfig),
 )
 def train(
+    ctx: typer.Context,
     dataset: Annotated[
         str, typer.Argument(help=f"{HELP} Several are joined by +: voc2007+voc2012.")
     ] = "voc",
@@ -90,8 +93,9 @@ def train(
     recipe: Annotated[
         str,
         typer.Option(
+            callback=of_new_run,
             help=f"{', '.join(RECIPES)}; auto is the paper's for VOC2007, VOC2012 and COCO, else "
-            "modern's with iterations that fit the number of images."
+            "modern's with iterations that fit the number of images.",
         ),
     ] = AUTO,
     chosen: dict[str, Any],
@@ -132,6 +136,8 @@ def train(
 
     Example: frcnn train photos --iterations 500
     """
+    if not runtime.eval_every:
+        refuse("for --eval-every", **on_command_line(ctx, "eval_split", "eval_limit"))
     further = weights is not None and resume is None
     detector = chosen.get("detector") or _detector_of(weights if further else None)
     settings = replace(recipe_settings(recipe, dataset, detector), **chosen)

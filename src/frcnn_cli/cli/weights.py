@@ -89,6 +89,7 @@ def show(name: Name, json: Json = False) -> None:
     lines = {
         "file": f"{path}, {about['bytes'] / 1e6:.1f} MB, {about['dtype']}",
         "sha256": about["sha256"],
+        "detector": f"{about['detector']}, scores: {about['score_function']}",
         "backbone": about["backbone"],
         "geometry": about["geometry"],
         "classes": f"{len(about['classes'])}: {', '.join(about['classes'])}",

@@ -8,7 +8,7 @@ print(result.after.milliseconds / result.before.milliseconds)
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from ..inference.detector import Detector
 from ..models.region_network import RegionNetwork
 from ..proposers.cache import ProposalSource
 from ..proposers.registry import proposal_source
+from ..runtime.files import check_writable
 from ..runtime.paths import WEIGHTS_SUFFIX, find_weights
 from ..runtime.progress import Progress, silent
 from . import cost
@@ -38,7 +39,7 @@ from .compressor import Compressor, check_compressible, with_costs
 from .cost import Cost
 from .curve import Candidate, Point, candidates, measure_curve, smallest_within, write_curve
 from .distillation import STEPS
-from .finetune import finetune_network
+from .finetune import finetune_network, open_training_data
 from .ranks import Ranks
 from .report import CompressionReport, Method
 
@@ -68,6 +69,7 @@ def compress(
     keep_full: bool = False,
     out: str | Path | None = None,
     data: Path | None = None,
+    renamed: Mapping[str, str] | None = None,
     proposals: ProposalSource | str = "fast",
     device: str = "auto",
     workers: int | None = None,
@@ -89,14 +91,16 @@ def compress(
         keep_full: keep the full layers; the low-rank layers become the prefilter.
         out: file to write, with the curve beside it; None writes nothing.
         data: folder of data sets that are given by name; None for FRCNN_DATA.
+        renamed: with `finetune`, class of the data set -> its name in the network.
         proposals: a row of PROPOSERS, the path of a file of boxes, or a source.
         device: auto, cpu, cuda or cuda:N. workers: threads; None for one for each core.
         on_message: called with a line for each download and each file beside the weights.
     Raises:
         WeightsError: the weights cannot be read, are compressed already, or would not shrink.
-        ConfigError: settings that exclude each other, or out of range.
+        ConfigError: settings that exclude each other, or out of range; or the data set to
+            finetune on has classes that the weights lack.
         DataError: images or data set cannot be used.
-        FrcnnError: no candidate is within `config.map_drop`.
+        FrcnnError: no candidate is within `config.map_drop`, or `out` cannot be written.
         InterruptedRun: finetuning was stopped; the hint says how to continue it.
     """
     config = config or CompressConfig(rank=COMPRESSION_RANK)
@@ -118,11 +122,17 @@ def compress(
     if calibrate == AUTO:
         calibrate = default_calibration(header, curve, data)
     folder = folder_of(calibrate, curve, data) if isinstance(calibrate, str) else None
-    calibration = None
+    calibration, trained_on = None, None
+    if finetune:
+        assert isinstance(calibrate, str)
+        trained_on = open_training_data(header, calibrate, folder, renamed or {}, on_message)
     if calibrate is not None and calibrate != NONE:
-        chosen = open_calibration_images(calibrate, folder, on_message, header.val_share).spread(
-            images
-        )
+        chosen = open_calibration_images(
+            calibrate if trained_on is None else trained_on,
+            folder,
+            on_message,
+            header.val_share,
+        ).spread(images)
         calibration = _calibrate(detector, chosen, workers, progress)
     compressor = Compressor(network, header, calibration)
     half = stored_types(source) == {"F16"}
@@ -135,15 +145,17 @@ def compress(
         for path in curve_files:
             on_message(f"curve: {path}")
     header = compressor.apply(report, keep_full)
-    if finetune:
+    if trained_on is not None:
         assert out is not None
         assert isinstance(calibrate, str)
         network, header = finetune_network(
             detector.network,
             header,
             iterations=finetune,
+            dataset=trained_on,
             dataset_name=calibrate,
             data=folder,
+            renamed=renamed or {},
             proposals=proposals,
             run_name=out.stem,
             device=device,
@@ -171,13 +183,18 @@ def default_target(weights: Path, config: CompressConfig) -> Path:
 
 
 def check_target(weights: Path, target: Path | None) -> None:
-    """Raise a ConfigError where compressed weights cannot be written to `target`."""
+    """Check that compressed weights can be written to `target`.
+
+    Raises:
+        ConfigError: it is no name for them. FrcnnError: see `check_writable`.
+    """
     if target is None:
         return
     if target.resolve() == weights.resolve():
         raise ConfigError(f"{target} holds the full weights", "choose another --out")
     if target.suffix != WEIGHTS_SUFFIX or target.is_dir():
         raise ConfigError(f"{target} is no name for weights", f"end it in {WEIGHTS_SUFFIX}")
+    check_writable(target)
 
 
 def check_options(

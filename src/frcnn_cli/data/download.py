@@ -15,10 +15,12 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 
-from ..errors import DataError, reason
+from ..errors import DataError, SplitError, reason, unknown_name
 from ..runtime.files import write_text
 from ..runtime.locks import Locks
+from ..runtime.paths import home
 from ..runtime.safe_read import is_inside, read_json
+from .splits import ALL
 from .voc import read_image_ids
 
 TIMEOUT = 30  # seconds without an answer, after which the next mirror is tried
@@ -70,7 +72,35 @@ ARCHIVES = {
 
 # Number of images in each list; it shows whether data that the user put there is complete.
 IMAGES = {("2007", "trainval"): 5011, ("2007", "test"): 4952, ("2012", "trainval"): 11540}
+VOC_SPLITS = ("train", "val", "trainval", "test")
 _BY_HAND = "download it by hand and give the folder with --data"
+
+
+def fetch_split(
+    year: str,
+    split: str | None,
+    default_splits: tuple[str, ...],
+    on_message: Callable[[str], None],
+) -> tuple[Path, str]:
+    """Download what a split of a VOC challenge needs, unless it is there.
+
+    Args:
+        split: None for the first public one of `default_splits`. on_message: see `fetch_voc`.
+    Returns:
+        The folder and the split.
+    Raises:
+        ConfigError: there is no such split. SplitError: its annotations are not public.
+        DataError: see `fetch_voc`.
+    """
+    public = [each for each in default_splits if (year, each) != ("2012", "test")]
+    split = split or next(iter(public), ALL)
+    if (year, split) == ("2012", "test"):
+        raise SplitError("VOC2012's test images have no public annotations", "take val")
+    if split not in VOC_SPLITS:  # checked before gigabytes are downloaded
+        raise unknown_name("split", split, VOC_SPLITS)
+    folder = home() / "data"
+    fetch_voc(folder, year, "test" if split == "test" else "trainval", on_message)
+    return folder, split
 
 
 def fetch_voc(folder: Path, year: str, split: str, on_message: Callable[[str], None]) -> None:

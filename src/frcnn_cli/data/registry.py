@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..config import VAL_SHARE
 from ..errors import ConfigError, DataError, SplitError, unknown_name
-from ..runtime.paths import data_dir, home
+from ..runtime.paths import data_dir
 
 # The modules that read data sets import numpy. They are imported where they are used, so that
 # --help, which prints only the names, stays quick.
@@ -165,7 +165,6 @@ _SPECS = {name: f"{name}:{each.metavar}" for name, each in FORMATS.items()}
 # for messages; the formats of tools are recognised, so that they need not be named
 SPECS = (*DATASETS, *(spec for name, spec in _SPECS.items() if name not in TOOL_KEYS))
 HELP = f"One of {', '.join(SPECS)}, or a folder or file, whose format is recognised."
-VOC_SPLITS = ("train", "val", "trainval", "test")
 SEPARATOR = "+"  # between the names of data sets that are concatenated
 # A + separates only where the name of a data set follows: a folder's name may contain one too.
 _SEPARATOR = re.compile(rf"\+(?=(?:{'|'.join(DATASETS)})(?:\+|$)|(?:{'|'.join(FORMATS)}):)")
@@ -174,13 +173,21 @@ _SEPARATOR = re.compile(rf"\+(?=(?:{'|'.join(DATASETS)})(?:\+|$)|(?:{'|'.join(FO
 def _split_names(name: str) -> list[str]:
     """The names of data sets that are joined by +, or the name itself.
 
-    Folders that are named without their format are joined too, where all of them exist.
+    Of the folders and files that there are, the longest name counts: it may contain a + itself.
     """
+    names, parts = list[str](), name.split(SEPARATOR)
+    while parts:
+        runs = (SEPARATOR.join(parts[:count]) for count in range(min(len(parts), 99), 0, -1))
+        other = _SEPARATOR.split(SEPARATOR.join(parts), maxsplit=1)[0]
+        names.append(next(filter(_is_there, runs), other))
+        parts = parts[names[-1].count(SEPARATOR) + 1 :]
+    return names
+
+
+def _is_there(name: str) -> bool:
+    """Whether a name, with or without a format, is that of a folder or file that exists."""
     parsed = _parse_spec(name)
-    if _bare_path(name) or (parsed is not None and os.path.exists(parsed[1])):
-        return [name]  # its + is in the name of a file or folder
-    names, parts = _SEPARATOR.split(name), name.split(SEPARATOR)
-    return parts if len(names) == 1 and all(map(_bare_path, parts)) else names
+    return os.path.exists(parsed[1]) if parsed is not None else _bare_path(name) is not None
 
 
 def _bare_path(name: str) -> Path | None:
@@ -312,7 +319,9 @@ def open_dataset(
     if folder is None:
         if year is None:
             raise DataError("no data set given", "name one (voc2007), or give a folder with --data")
-        folder, split = _download(year, split, default_splits, on_message)
+        from .download import fetch_split
+
+        folder, split = fetch_split(year, split, default_splits, on_message)
         choice = replace(choice, split=split)
     try:
         root = find_root(folder, year)
@@ -377,23 +386,3 @@ def _labels(names: Sequence[str]) -> list[str]:
         if len(set(labels)) == len(labels):
             return labels
     return list(names)
-
-
-def _download(
-    year: str,
-    split: str | None,
-    default_splits: tuple[str, ...],
-    on_message: Callable[[str], None],
-) -> tuple[Path, str]:
-    """Download what a split of a VOC challenge needs; return the folder and the split."""
-    public = [each for each in default_splits if (year, each) != ("2012", "test")]
-    split = split or public[0]
-    if (year, split) == ("2012", "test"):
-        raise SplitError("VOC2012's test images have no public annotations", "take val")
-    if split not in VOC_SPLITS:  # checked before gigabytes are downloaded
-        raise unknown_name("split", split, VOC_SPLITS)
-    from .download import fetch_voc
-
-    folder = home() / "data"
-    fetch_voc(folder, year, "test" if split == "test" else "trainval", on_message)
-    return folder, split

@@ -41,6 +41,22 @@ class CocoResult:
         return self.metrics["AP"]
 
 
+def require_pycocotools() -> tuple[Any, Any]:
+    """The classes COCO and COCOeval of pycocotools.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    try:
+        from pycocotools.coco import COCO
+        from pycocotools.cocoeval import COCOeval
+    except ImportError:
+        raise ConfigError(
+            "COCO's metrics need pycocotools", "pip install 'frcnn-cli[coco]', or --metric voc"
+        ) from None
+    return COCO, COCOeval
+
+
 def evaluate_coco(
     detections: Sequence[Detections], ground_truths: Sequence[GroundTruth], class_count: int
 ) -> CocoResult:
@@ -52,15 +68,9 @@ def evaluate_coco(
     Raises:
         ConfigError: pycocotools is not installed.
     """
-    try:
-        from pycocotools.coco import COCO
-        from pycocotools.cocoeval import COCOeval
-    except ImportError:
-        raise ConfigError(
-            "COCO's metrics need pycocotools", "pip install 'frcnn-cli[coco]', or --metric voc"
-        ) from None
+    coco_class, evaluation_class = require_pycocotools()
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
-        truth, results = COCO(), COCO()
+        truth, results = coco_class(), coco_class()
         truth.dataset = coco_dataset(
             object_entries(ground_truths, class_count), len(ground_truths), class_count
         )
@@ -69,7 +79,7 @@ def evaluate_coco(
         )
         truth.createIndex()
         results.createIndex()
-        evaluation = COCOeval(truth, results, "bbox")
+        evaluation = evaluation_class(truth, results, "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()

@@ -24,6 +24,7 @@ class DatasetReference:
     data: Path | None = None  # its folder
     split: str | None = None  # None: the first of DEFAULT_SPLITS that it has
     val_share: float = VAL_SHARE
+    renamed: tuple[str, ...] = ()  # the values of --map of the run that the weights are from
 
     def open(self, on_message: Callable[[str], None]) -> Dataset:
         """Open the data set, of one without splits the part val; `on_message` tells of downloads.
@@ -41,18 +42,20 @@ class DatasetReference:
             val_share=self.val_share,
         )
 
-    def describe(self, dataset: Dataset) -> dict[str, str | float | None]:
+    def describe(self, dataset: Dataset) -> dict[str, str | float | list[str] | None]:
         """For a log's header: the opened data set by absolute paths; `find_reference` reads it."""
         split: str | None = dataset.split
         if self.split is None and (dataset.split == ALL or self._is_file):
             split = None  # the data set has no splits
-        described: dict[str, str | float | None] = {
+        described: dict[str, str | float | list[str] | None] = {
             "dataset": absolute_name(self.name),
             "data": None if self.data is None else str(self.data.resolve()),
             "split": split,
         }
         if dataset.val_share not in (None, VAL_SHARE):
             described["val_share"] = dataset.val_share
+        if self.renamed:
+            described["renamed"] = list(self.renamed)
         return described
 
     @property
@@ -70,6 +73,7 @@ def find_reference(
     data: Path | None,
     split: str | None,
     val_share: float | None = None,
+    renamed: Sequence[str] = (),
 ) -> DatasetReference:
     """The data set that the caller names, else the one that a file of detections names.
 
@@ -77,6 +81,7 @@ def find_reference(
         files: files or folders of detections, of which the first log counts.
         name, data, split, val_share: what the caller names; a data set is named by `name` or
             `data`.
+        renamed: see `DatasetReference`.
     Raises:
         DataError: a file cannot be read.
     """
@@ -86,7 +91,7 @@ def find_reference(
     share = logged_share if val_share is None else val_share
     share = share if isinstance(share, float) else VAL_SHARE
     if name is not None or data is not None:
-        return DatasetReference(name or DEFAULT_DATASET, data, split, share)
+        return DatasetReference(name or DEFAULT_DATASET, data, split, share, tuple(renamed))
     logged_name, logged_data, logged_split = (
         value if isinstance(value, str) else None
         for value in (source.get(key) for key in ("dataset", "data", "split"))
@@ -94,4 +99,6 @@ def find_reference(
     if logged_name is None:
         return DatasetReference(DEFAULT_DATASET, None, split, share)
     folder = Path(logged_data) if logged_data is not None else None
-    return DatasetReference(logged_name, folder, split or logged_split, share)
+    names = source.get("renamed")
+    renamed = [each for each in names if isinstance(each, str)] if isinstance(names, list) else []
+    return DatasetReference(logged_name, folder, split or logged_split, share, tuple(renamed))

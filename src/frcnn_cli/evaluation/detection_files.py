@@ -13,7 +13,7 @@ import numpy as np
 from ..data.dataset import Dataset, match_classes
 from ..data.folders import normalized
 from ..errors import DataError, counted, short_list
-from ..inference.writers import class_file_names, voc_column
+from ..inference.file_names import class_file_names, voc_column
 from ..runtime.safe_read import numbers, read_json, read_text
 from ..structures import Detections
 from .detection_log import (

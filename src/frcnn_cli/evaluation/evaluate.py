@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 
 from ..data.dataset import Dataset
 from ..inference.detector import Detector
+from .coco import require_pycocotools
 from .detection_log import DetectionLog
 from .detection_set import class_labels, detect_set
 from .metrics import Evaluation, Metric, evaluate_detections, usual_metric
@@ -52,9 +53,11 @@ def evaluate(
         DataError: the data set has none of the detector's classes.
         ImageError: an image is missing or damaged.
     """
+    metric = metric or usual_metric(dataset.name)
     class_labels(classes, detector.classes)  # before the detector runs for hours
+    if metric == "coco":
+        require_pycocotools()
     detected = detect_set(
         detector, dataset, log=log, workers=workers, batch=batch, tile=tile, on_image=on_image
     )
-    metric = metric or usual_metric(dataset.name)
     return detected.select_classes(classes).evaluate(metric, score)

@@ -32,6 +32,7 @@ from ..runtime.device import Download, pick_device, pick_precision, upload
 from ..runtime.executor import prefetch
 from ..runtime.paths import DEFAULT_WEIGHTS, find_weights, proposals_dir
 from ..runtime.timing import StageHook, Work, untimed
+from ..settings import check
 from ..structures import Detections, HeadOutput
 from .batching import Group, Item, ReadFailure, ReadImage, group_by_shape, in_order
 from .passes import PendingPass, RoiPredictions
@@ -62,8 +63,8 @@ class Detector:
     Args:
         device: auto, cpu, cuda or cuda:N.
     Raises:
-        ConfigError: this machine has no such device, or the weights have no class of
-            `config.classes`.
+        ConfigError: a setting is out of range, this machine has no such device, or the weights have
+            no class of `config.classes`.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Detector:
         config: DetectConfig,
         device: str,
     ) -> None:
+        check(config)
         self.device = pick_device(device)
         self.dtype = pick_precision(config.precision, self.device)
         self.network = network.to(self.device).eval().to_precision(self.dtype)

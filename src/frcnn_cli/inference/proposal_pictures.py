@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..data import images as image_files
 from ..errors import ConfigError
-from ..runtime.files import write_atomically
+from ..runtime.files import check_absent, write_atomically
 from ..structures import GroundTruth, Proposals
 from .drawing import draw_proposals
 
@@ -16,12 +16,13 @@ class ProposalPictures:
     """A folder with a JPEG drawing for each image, named like the image; equal names get a number.
 
     Args:
-        images: paths of image files.
+        images: paths of image files. overwrite: files that exist already may be replaced.
     Raises:
-        ConfigError: a drawing would replace one of the images.
+        ConfigError: a drawing would replace one of the images. FrcnnError: it would replace another
+            file, and may not.
     """
 
-    def __init__(self, folder: Path, images: Sequence[Path]) -> None:
+    def __init__(self, folder: Path, images: Sequence[Path], overwrite: bool = False) -> None:
         self._images = images
         sources = {path.resolve() for path in images}
         targets: dict[Path, None] = {}
@@ -32,6 +33,7 @@ class ProposalPictures:
                 target = folder / f"{path.stem}-{number}.jpg"
             if target.resolve() in sources:
                 raise ConfigError(f"{target} is one of the images", "choose another --show")
+            check_absent(target, overwrite, "--show")
             targets[target] = None
         self._targets = list(targets)
 

@@ -84,7 +84,9 @@ class Result:
             image_id = coco_id(self.stem)
         boxes = self.detections.boxes.astype(np.float64)
         boxes[:, 2:] -= boxes[:, :2]
-        columns = self.detections.labels, boxes.round(2), self.detections.scores
+        boxes = boxes.round(2)
+        boxes[:, 2:] = np.maximum(boxes[:, 2:], 0.01)  # a box without a side would be refused
+        columns = self.detections.labels, boxes, self.detections.scores
         return [
             {
                 "image_id": image_id,

@@ -127,6 +127,7 @@ def merge(
     """
     config, boxes, labels = detector.config, detections.boxes, detections.labels
     kept = ~_parts(boxes, labels, cut)
+    kept &= (boxes[:, 2:] > boxes[:, :2]).all(axis=1)  # moving a thin box may round its side away
     boxes, labels, scores = boxes[kept], labels[kept], detections.scores[kept].astype(np.float32)
     groups = np.zeros_like(labels) if config.class_agnostic else labels
     if config.soft_nms:

@@ -11,7 +11,6 @@ import csv
 import io
 import json
 import os
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -25,12 +24,12 @@ from ..errors import ConfigError, FrcnnError, ImageError, reason, unknown_name
 from ..runtime.csv_cells import cell
 from ..runtime.files import part_file, put_in_place, write_atomically, write_text
 from .drawing import draw_strips
+from .file_names import class_file_names, voc_column
 from .jpeg import JPEG_OPTIONS, save_strips, strip_rows
 from .result import Result, coco_id
 
 _STOPPED = (KeyboardInterrupt, BrokenPipeError)  # the user wants no more results
 _MAX_STEM_BYTES = 244  # a file name may have 255, including "-NUMBER" and the ending
-_MAX_CLASS_BYTES = 60  # of a class name in a file name
 _MAX_JPEG_SIDE = 65_500  # pixels; the largest side that Pillow writes
 _LARGE_PIXELS = 2**24  # an image with more is drawn in strips
 
@@ -271,6 +270,7 @@ class _Voc(_AppendingWriter):
                 file.write("")
         image = voc_column(stem)
         for label, score, (x1, y1, x2, y2) in result:
+            x2, y2 = max(x2, x1 + 0.001), max(y2, y1 + 0.001)  # no side of 0.000
             line = f"{image} {score:.6f} {x1 + 1:.3f} {y1 + 1:.3f} {x2:.3f} {y2:.3f}\n"
             self._files[label].write(line)
 
@@ -395,27 +395,6 @@ class Output:
                 writer.abandon()
 
 
-def voc_column(stem: str) -> str:
-    """The stem without spaces, which separate the columns of VOC's files."""
-    return "_".join(stem.split())
-
-
 def _key(stem: str) -> str:
     """A key that is equal for stems that some format or file system does not distinguish."""
     return voc_column(str(coco_id(stem))).casefold()
-
-
-def class_file_names(classes: Sequence[str]) -> dict[str, str]:
-    """Class name -> a unique text that can be part of a file name."""
-    names: dict[str, str] = {}
-    uses: Counter[str] = Counter()  # of the names without and with numbers, in small letters
-    for name in classes:
-        short = "".join(c if c.isprintable() and c not in "/\\" else "_" for c in name)
-        short = short.lstrip(".") or "_"
-        short = base = os.fsencode(short)[:_MAX_CLASS_BYTES].decode(errors="ignore")
-        while uses[short.casefold()]:
-            uses[base.casefold()] += 1
-            short = f"{base}-{uses[base.casefold()]}"
-        uses[short.casefold()] += 1
-        names[name] = short
-    return names

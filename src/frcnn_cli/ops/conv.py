@@ -45,7 +45,7 @@ class Conv2d(nn.Conv2d):
         Args:
             relu: apply a ReLU to the result, where possible in the same pass over the memory.
         """
-        if relu and x.device.type == "cuda" and not torch.compiler.is_compiling():
+        if relu and x.device.type == "cuda" and not torch.compiler.is_compiling() and len(x):
             return _convolve_with_relu(self, x)
         if relu and not self._is_special(x) and fused_conv.can_fuse(x, self.weight):
             settings: Any = {"stride": self.stride, "padding": self.padding, "groups": self.groups}
@@ -76,6 +76,7 @@ class Conv2d(nn.Conv2d):
             and self.kernel_size == (3, 3)
             and self.stride == self.padding == self.dilation == (1, 1)
             and self.groups == 1
+            and len(x) > 0  # NNPACK refuses to convolve nothing
             and _nnpack()
         )
 

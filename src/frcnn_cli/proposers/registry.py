@@ -106,6 +106,14 @@ def find_method(name_or_file: str | Path, threads: int = 1) -> Method:
     raise unknown_name("method", name, PROPOSERS)
 
 
+def name_of(method: Method) -> str | None:
+    """The name or the absolute path by which `find_method` finds a method; None if it does not."""
+    if isinstance(method.propose, _NotImported):
+        return str(method.propose.path.resolve())
+    rows = (name for name, build in PROPOSERS.items() if build(1).digest == method.digest)
+    return next(rows, None)
+
+
 def proposal_source(
     name_or_file: str | Path = DEFAULT, threads: int = 1, cache: Path | None = None
 ) -> ProposalSource:

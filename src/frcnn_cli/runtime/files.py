@@ -80,6 +80,23 @@ def check_absent(path: Path, overwrite: bool, option: str = "--out") -> None:
         raise FrcnnError(f"{path} exists already", f"choose another {option}, or add --overwrite")
 
 
+def check_writable(path: Path) -> None:
+    """Raise an error if `path` cannot be written, before the work whose result it is to hold.
+
+    Raises:
+        FrcnnError: it is a folder, or its folder cannot be made or written to.
+    """
+    folder = next(each for each in path.absolute().parents if os.path.exists(each))
+    codes = {
+        errno.EISDIR: path.is_dir(),
+        errno.ENOTDIR: not folder.is_dir(),
+        errno.EACCES: not os.access(folder, os.W_OK),
+    }
+    code = next((code for code, is_so in codes.items() if is_so), None)
+    if code is not None:
+        raise FrcnnError(f"cannot write {path}: {os.strerror(code)}", "name another file or folder")
+
+
 def write_atomically(path: Path, write: Callable[[Path], object], *, durable: bool = False) -> None:
     """Let `write` fill a part file beside `path`, then rename it to `path`.
 

@@ -20,6 +20,8 @@ WEIGHTS_SUFFIX = ".safetensors"
 RUNS = Path("runs/train")  # of the working folder; each run has a folder in it
 WEIGHTS_FILE = f"last{WEIGHTS_SUFFIX}"
 BEST_FILE = f"best{WEIGHTS_SUFFIX}"  # with the best validation so far
+# of the stages that come after fine-tuning, the last one first
+STAGE_FILES = {name: f"{name}{WEIGHTS_SUFFIX}" for name in ("boxes", "svm")}
 
 
 def checkout() -> Path | None:
@@ -101,9 +103,14 @@ def last_run() -> Path | None:
 
 
 def run_weights(folder: Path) -> Path:
-    """The weights of a run: the best ones where it was validated, else the last ones."""
-    best = folder / BEST_FILE
-    return best if best.is_file() else folder / WEIGHTS_FILE
+    """The weights of a run: those of its last stage where it has several, else the best ones where
+    it was validated, else the last ones."""
+    finetuned, best = folder / WEIGHTS_FILE, folder / BEST_FILE
+    for file in (folder / name for name in STAGE_FILES.values()):
+        # an older one is of fewer iterations of fine-tuning
+        if file.is_file() and file.stat().st_mtime >= finetuned.stat().st_mtime:
+            return file
+    return best if best.is_file() else finetuned
 
 
 def _weights_of_run(name: str) -> Path | None:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..config import MIN_SIDE
 from ..data.transforms import Normalizer
-from ..errors import DataError
+from ..errors import DataError, FrcnnError
 from ..models.region_network import RegionNetwork
 from ..proposers.exchange.numpy_archive import ArchiveError, read_npy
 from ..runtime.files import write_atomically
@@ -57,6 +57,8 @@ class FeatureCache:
 
         Args:
             entries: [B, 2], (image, 1 where mirrored).
+        Raises:
+            FrcnnError: a feature is too large for half precision, or cannot be written.
         """
         maps = [
             self._frozen_features(batch, slot, f"{image}-{mirrored}-{batch.scales[slot]:.4f}.npy")
@@ -81,6 +83,11 @@ class FeatureCache:
         image = batch.images[slot : slot + 1, :, :height, :width]
         features = self.frozen(self._normalize(image, batch.sizes[slot : slot + 1]))[0]
         array = features.to("cpu", torch.float16).numpy()
+        if not np.isfinite(array).all():
+            raise FrcnnError(
+                "the features of the frozen convolutions are too large for half precision",
+                "leave out --cache-features",
+            )
 
         def write(part: Path) -> None:
             with part.open("wb") as file:

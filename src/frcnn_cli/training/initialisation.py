@@ -140,6 +140,19 @@ def classes_to_train(
     return own if has_new_classes(own, known) else known
 
 
+def check_trainable(header: WeightsHeader) -> None:
+    """Check that a detector can be trained further, whose loss is that of a softmax.
+
+    Raises:
+        ConfigError: its classes are SVMs.
+    """
+    if header.score_function == SVM:
+        raise ConfigError(
+            "the classes of these weights are linear SVMs, which cannot be trained further",
+            "give the last.safetensors of their run, which is from before the SVMs",
+        )
+
+
 def initial_network(
     config: TrainConfig,
     classes: Sequence[str],
@@ -178,6 +191,10 @@ def _from_state(config: TrainConfig, class_count: int, state: Mapping[str, Any])
     geometry = state.get("geometry", "torch")  # which earlier versions do not name
     if config.geometry != geometry:
         raise ConfigError(f"the run has --geometry {geometry}", f"add --geometry {geometry}")
+    ranks = set(state["ranks"].values())
+    if config.rank is not None and ranks != {config.rank}:
+        known = f"rank {', '.join(map(str, sorted(ranks)))}" if ranks else "full rank"
+        raise ConfigError(f"the run has layers of {known}", "leave out --rank")
     network, spec = _new_network(config, class_count)
     network.set_ranks(state["ranks"])
     mean, std = state["pixels"]
@@ -201,11 +218,7 @@ def _from_detector(
     Where it knows none of these, its fully connected layers are new too: made for other objects,
     and of low rank, they were worse than random ones, or no better (docs/training.md).
     """
-    if header.score_function == SVM:  # the loss is that of a softmax
-        raise ConfigError(
-            "the classes of these weights are linear SVMs, which cannot be trained further",
-            "give the last.safetensors of their run, which is from before the SVMs",
-        )
+    check_trainable(header)
     for name in ("geometry", "class_agnostic"):  # which the batches would have, but not the network
         if getattr(config, name) != getattr(header, name):
             raise ConfigError(

@@ -25,7 +25,7 @@ from ..inference.detector import Detector
 from ..models.region_network import RegionNetwork
 from ..proposers.cache import ProposalSource
 from ..runtime.files import size_text, write_text
-from ..runtime.paths import WEIGHTS_FILE
+from ..runtime.paths import STAGE_FILES, WEIGHTS_FILE
 from ..runtime.progress import Progress, silent
 from ..runtime.safe_read import number, read_json
 from .box_regressors import fold_box_regressors, train_box_regressors
@@ -135,7 +135,7 @@ def _svms(inputs: StageInputs) -> Path:
 
 def _boxes(inputs: StageInputs) -> Path:
     """Train the box regressors, and write weights whose box layer they are."""
-    earlier = inputs.folder / f"{SVM_STAGE}.safetensors"
+    earlier = inputs.folder / STAGE_FILES[SVM_STAGE]
     network, header = load_weights(
         earlier if SVM_STAGE in stages_of(inputs.config) else inputs.finetuned
     )
@@ -268,7 +268,7 @@ def _last_weights(folder: Path, log: StageLog, done_with: str) -> Path:
     """The weights of the last stage that is done."""
     for name in (BOXES, SVM_STAGE):
         if log.is_done(name, done_with):
-            return folder / f"{name}.safetensors"
+            return folder / STAGE_FILES[name]
     return folder / WEIGHTS_FILE
 
 
@@ -290,7 +290,7 @@ def _complete_store(inputs: StageInputs, network: RegionNetwork) -> RegionStore:
 def _save(
     inputs: StageInputs, stage: str, network: RegionNetwork, header: WeightsHeader, history: object
 ) -> Path:
-    path = inputs.folder / f"{stage}.safetensors"
+    path = inputs.folder / STAGE_FILES[stage]
     provenance = {**header.provenance, stage: history}
     header = replace(header, score_function=network.score_function, provenance=provenance)
     save_weights(path, network, header)

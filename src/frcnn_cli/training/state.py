@@ -39,6 +39,10 @@ STATE_TYPES: dict[str, Callable[[Any], bool]] = {
     ),
     "optimizer": lambda value: value.keys() >= {"state", "param_groups"},
 }
+_KEPT = {  # what torch's optimisers keep of a parameter, by the name of the setting
+    "sgd": {"momentum_buffer"},
+    "adamw": {"step", "exp_avg", "exp_avg_sq"},
+}
 RESUME_HINT = "start again without --resume"
 
 
@@ -135,7 +139,8 @@ def restore(learner: Learner, state: dict[str, Any]) -> None:
 
     Raises:
         DataError: the state is of other images, classes, proposals or of another network.
-        ConfigError: the run has done more iterations than `config.iterations`.
+        ConfigError: the run has done more iterations than `config.iterations`, or has another
+            optimiser.
     """
     if state["iteration"] > learner.config.iterations:
         raise ConfigError(
@@ -154,6 +159,12 @@ def restore(learner: Learner, state: dict[str, Any]) -> None:
         if not all(tensor.is_floating_point() for tensor in state["model"].values()):
             raise TypeError("a weight is no fraction")
         learner.network.load_state_dict(state["model"])
+        kept = {name for each in state["optimizer"]["state"].values() for name in each}
+        if kept and kept != _KEPT[learner.config.optimizer]:
+            raise ConfigError(
+                f"the run has another optimizer than {learner.config.optimizer}",
+                "leave out --optimizer",
+            )
         _restore_optimizer(learner.optimizer, state["optimizer"])
         if learner.average is not None:
             learner.average.restore(state.get("average") or {})

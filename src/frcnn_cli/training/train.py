@@ -13,6 +13,7 @@ from ..data.dataset import Dataset, match_classes
 from ..errors import ConfigError
 from ..proposers.cache import ProposalSource
 from ..proposers.registry import proposal_source
+from ..runtime.files import check_writable
 from ..runtime.locks import sole_process
 from ..runtime.paths import BEST_FILE, WEIGHTS_FILE
 from ..runtime.progress import Progress, silent
@@ -99,6 +100,8 @@ def train(
     check_stage(config, stage)
     if config.classifier == "svm":
         require_sklearn()  # now rather than after hours
+    if not dry_run:
+        check_writable((resume or folder.parent) / WEIGHTS_FILE)
     source = proposals if isinstance(proposals, ProposalSource) else proposal_source(proposals)
     if validation is not None:
         shared = check_validation_images(validation, dataset)

@@ -80,8 +80,9 @@ class Trainer:
             try:
                 if self._validation_is_due:  # the run was stopped before its validation
                     self._run_validation(log, stop)
+                self.ended_early = self._patience_is_used_up(log)
                 begun = time.monotonic()
-                for batch in loader:
+                for batch in () if self.ended_early else loader:
                     waited = time.monotonic() - begun
                     metrics = learner.step(
                         self._checked(batch, log), waited=waited, cache=self._cache
@@ -124,9 +125,13 @@ class Trainer:
             raise self._interruption()
         if self._validation_is_due:
             self._run_validation(log, stop)
-            patience = learner.runtime.patience
-            lost = log is not None and 0 < patience <= log.validations_since_best
-            self.ended_early = learner.world.any(lost) and not ended
+            self.ended_early = self._patience_is_used_up(log)
+
+    def _patience_is_used_up(self, log: MetricsLog | None) -> bool:
+        """Whether iterations are left, but no validation of the last few was the best so far."""
+        learner = self.learner
+        lost = log is not None and 0 < learner.runtime.patience <= log.validations_since_best
+        return learner.world.any(lost) and bool(learner.iterations_left)
 
     def _interruption(self) -> InterruptedRun:
         learner = self.learner

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from frcnn_cli.errors import ConfigError
+from frcnn_cli.errors import ConfigError, DataError
 from frcnn_cli.proposers.exchange.exporter import export_boxes, export_format
 from frcnn_cli.proposers.exchange.formats import WRITERS, read_boxes
 
@@ -45,6 +45,13 @@ def test_images_without_boxes_are_left_out(tmp_path: Path, name: str) -> None:
     assert written.names == ("one", "three")
     for boxes, expected in zip(written.boxes, BOXES.values(), strict=True):
         np.testing.assert_array_equal(boxes, expected)
+
+
+def test_two_images_of_one_name_cannot_be_told_apart(tmp_path: Path) -> None:
+    images = [*IMAGES[:2], Path("b/one.png")]
+    with pytest.raises(DataError, match=r"a/one\.jpg and b/one\.png have the same name"):
+        export_boxes(tmp_path / "x.npz", images, BOXES, "npz")
+    export_boxes(tmp_path / "x.pkl", images, BOXES, "mmdetection")  # has no names
 
 
 def test_mmdetection_has_an_entry_for_every_image(tmp_path: Path) -> None:

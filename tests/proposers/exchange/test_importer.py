@@ -108,6 +108,26 @@ def test_wrong_boxes_are_refused(tmp_path, images, names, boxes, message):
         import_proposals(tmp_path, images, "x.npz", WRITERS["npz"](names, boxes))
 
 
+def test_two_images_of_one_name_do_not_get_the_same_boxes(tmp_path, images):
+    (tmp_path / "other").mkdir()
+    twin = images[2].rename(tmp_path / "other" / "dog.png")
+    images[0].rename(images[2])
+    content = WRITERS["npz"](["dog"], [np.ones((1, 4), np.float32) * [1, 1, 9, 9]])
+    with pytest.raises(DataError, match=r"dog\.png have the same name in a file of boxes"):
+        import_proposals(tmp_path, [images[2], images[1], twin], "x.npz", content)
+
+
+@pytest.mark.parametrize(
+    ("name", "suffix"), [("npz", "npz"), ("detectron2", "pkl"), ("mat", "mat")]
+)
+def test_a_name_with_dots_is_matched_whole(tmp_path, images, name, suffix):
+    """As of Roboflow's exports: 000004_jpg.rf.1234.jpg."""
+    renamed = [each.rename(tmp_path / f"img.rf.{each.name}") for each in images]
+    content = WRITERS[name]([each.stem for each in renamed], list(BOXES.values()))
+    _, found = import_proposals(tmp_path, renamed, f"x.{suffix}", content)
+    assert kept(found) == [boxes.tolist() for boxes in BOXES.values()]
+
+
 def test_a_file_without_names_must_fit_in_number(tmp_path, images):
     with pytest.raises(DataError, match="boxes for 2 images and no names; there are 3 images"):
         import_proposals(tmp_path, images, "x.pkl", WRITERS["mmdetection"]([], [BOXES["dog"]] * 2))

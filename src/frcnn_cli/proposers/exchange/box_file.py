@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...data.file_types import SUFFIXES
 from ...errors import DataError
 from .layouts import HALF_OPEN, Layout
 
 Boxes = NDArray[np.float32]
+_IMAGE_SUFFIXES = SUFFIXES | {".avif", ".heic", ".heif"}  # of images that may not be read here
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +70,28 @@ def box_file(
     return BoxFile(format=format_, names=stems, boxes=tuple(boxes), expected=expected)
 
 
+def check_names(images: Iterable[Path]) -> None:
+    """Check that images can be told apart by `image_name`, as the files of boxes name them.
+
+    Raises:
+        DataError: two of them cannot.
+    """
+    known: dict[str, Path] = {}
+    for image in images:
+        other = known.setdefault(image_name(image.stem), image)
+        if other != image:
+            raise DataError(
+                f"{other} and {image} have the same name in a file of boxes",
+                "name the images of one folder at a time",
+            )
+
+
+def image_name(stem: str) -> str:
+    """The name of an image; a number without its leading zeros, since some programs drop them."""
+    return str(int(stem)) if stem.isascii() and stem.isdigit() and len(stem) < 20 else stem
+
+
 def _stem(name: object) -> str:
-    """The name of an image without folder and suffix."""
-    text = name.decode("latin1") if isinstance(name, bytes) else str(name)
-    return Path(text).stem
+    """The name of an image without folder and suffix; other endings are parts of the name."""
+    path = Path(name.decode("latin1") if isinstance(name, bytes) else str(name))
+    return path.stem if path.suffix.lower() in _IMAGE_SUFFIXES else path.name

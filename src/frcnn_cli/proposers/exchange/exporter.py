@@ -9,7 +9,7 @@ import numpy as np
 
 from ...errors import unknown_name
 from ...runtime.files import write_bytes
-from .box_file import Boxes
+from .box_file import Boxes, check_names
 from .formats import WRITERS
 
 
@@ -35,10 +35,12 @@ def export_boxes(
         boxes: by the index of their image; images that failed have none.
         file_format: key of WRITERS.
     Raises:
-        FrcnnError: the file cannot be written, or the format needs a library that is missing.
+        DataError: two images have the same name there. FrcnnError: the file cannot be written.
     """
     # mmdetection identifies images by their order, so those that failed have empty boxes
     order = range(len(images)) if file_format == "mmdetection" else sorted(boxes)
+    if file_format != "mmdetection":
+        check_names(images[index] for index in order)
     empty = np.zeros((0, 4), np.float32)
     content = WRITERS[file_format](
         [images[index].stem for index in order], [boxes.get(index, empty) for index in order]

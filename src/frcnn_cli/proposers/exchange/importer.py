@@ -12,7 +12,7 @@ from ...data import images as image_files
 from ...errors import DataError
 from ...structures import Proposals
 from ..cache import ProposalSource
-from .box_file import Boxes, BoxFile
+from .box_file import Boxes, BoxFile, check_names, image_name
 from .formats import read_boxes
 from .layouts import Layout, detect
 
@@ -44,7 +44,8 @@ def import_boxes(
         layout: of the boxes; None to infer it from the sizes of the images.
         on_image: called after each image.
     Raises:
-        DataError: the file cannot be read, no image matches, or boxes do not fit their images.
+        DataError: the file cannot be read, no image matches, two match the same name, or boxes do
+            not fit their images.
         ConfigError: unknown format. ImageError: a matched image cannot be read.
     """
     file = read_boxes(path)
@@ -75,10 +76,10 @@ def _match(file: BoxFile, images: Sequence[Path], path: Path) -> dict[Path, Boxe
                 "give the images that it was made for, in its order",
             )
         return dict(zip(images, file.boxes, strict=True))
-    by_name = dict(zip(map(_normalized, file.names), file.boxes, strict=True))
+    by_name = dict(zip(map(image_name, file.names), file.boxes, strict=True))
     if len(by_name) != len(file.names):
         raise DataError(f"{path} names an image twice", "check the file")
-    names = {image: _normalized(image.stem) for image in images}
+    names = {image: image_name(image.stem) for image in images}
     matched = {image: by_name[name] for image, name in names.items() if name in by_name}
     if not matched:
         raise DataError(
@@ -86,12 +87,8 @@ def _match(file: BoxFile, images: Sequence[Path], path: Path) -> dict[Path, Boxe
             "but none of them is among the images to import for",
             "images are matched by file name without suffix",
         )
+    check_names(matched)
     return matched
-
-
-def _normalized(name: str) -> str:
-    """The name of an image; a number without its leading zeros, since some programs drop them."""
-    return str(int(name)) if name.isascii() and name.isdigit() and len(name) < 20 else name
 
 
 def _check_inside(boxes: Boxes, size: tuple[int, int], image: Path, layout: Layout) -> None:
