@@ -1,4 +1,6 @@
+import json
 import pickle
+import unicodedata
 
 import numpy as np
 import pytest
@@ -71,6 +73,43 @@ def test_images_are_matched_by_name_without_leading_zeros(tmp_path, images):
     result, proposals = import_proposals(tmp_path, images, "x.pkl", pickle.dumps(content))
     assert (result.images, result.unused) == (2, 1)
     assert kept(proposals) == [None, BOXES["000017"].tolist(), BOXES["dog"].tolist()]
+
+
+@pytest.mark.parametrize("name", ["a_jpg.rf.0123abcd", "frame.10", "Zo\u0065\u0308"])
+@pytest.mark.parametrize(("form", "suffix"), [("npz", "npz"), ("json", "json"), ("mat", "mat")])
+def test_names_with_points_and_accents_are_read_back(tmp_path, name, form, suffix):
+    image = tmp_path / f"{name}.png"
+    Image.new("RGB", (50, 30)).save(image)
+    written = unicodedata.normalize("NFC", name)
+    content = WRITERS[form]([written, "frame"], [BOXES["000004"], BOXES["dog"]])
+    layout = LAYOUTS["yxyx1" if form == "mat" else "xyxy"]
+    _, proposals = import_proposals(tmp_path, [image], f"x.{suffix}", content, layout)
+    assert kept(proposals) == [BOXES["000004"].tolist()]
+
+
+def test_a_name_of_two_images_is_refused(tmp_path, images):
+    (tmp_path / "b").mkdir()
+    twin = tmp_path / "b" / "4.png"
+    Image.new("RGB", (50, 30), (7, 7, 7)).save(twin)
+    content = WRITERS["npz"](["000004"], [BOXES["000004"]])
+    with pytest.raises(DataError, match="has boxes for 4, which both .*000004.png and .*4.png"):
+        import_proposals(tmp_path, [*images, twin], "x.npz", content)
+
+
+@pytest.mark.parametrize("has_files", [True, False])
+def test_coco_results_go_to_their_file_or_to_the_id_of_the_data_set(tmp_path, images, has_files):
+    rows = [
+        {"image_id": number, "bbox": [number, 2, 3, 4], "file_name": f"x/{image.name}"}
+        for number, image in zip((17, 4, 5), images, strict=True)
+    ]
+    if not has_files:
+        rows = [{"image_id": row["image_id"], "bbox": row["bbox"]} for row in rows]
+    path = tmp_path / "x.json"
+    path.write_text(json.dumps(rows))
+    source = ProposalSource(from_file(path), tmp_path / "cache")
+    import_boxes(path, images, source, ids=None if has_files else ["17", "4", "5"])
+    found = [source.cached(image.read_bytes()).boxes[0, 0] for image in images]
+    assert found == [17, 4, 5]
 
 
 def test_a_forced_layout(tmp_path, images):

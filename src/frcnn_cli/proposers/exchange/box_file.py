@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...data.file_types import SUFFIXES
 from ...errors import DataError
 from .layouts import HALF_OPEN, Layout
 
@@ -24,6 +25,7 @@ class BoxFile:
     names: tuple[str, ...] | None  # of the images, without suffix; None if the file has no names
     boxes: tuple[Boxes, ...]  # one N×4 array for each image
     expected: Layout  # the usual layout of the format
+    has_ids: bool = False  # the names are the numbers that a data set gives its images
 
 
 def as_boxes(boxes: Any, where: str) -> Boxes:
@@ -58,17 +60,22 @@ def box_file(
     names: Iterable[object] | None,
     boxes: Iterable[Boxes],
     expected: Layout = HALF_OPEN,
+    has_ids: bool = False,
 ) -> BoxFile:
     """A BoxFile.
 
     Args:
-        names: of the images, with or without folder and suffix. expected: see `BoxFile`.
+        names: of the images, with or without folder and suffix. expected, has_ids: see `BoxFile`.
     """
     stems = None if names is None else tuple(_stem(name) for name in names)
-    return BoxFile(format=format_, names=stems, boxes=tuple(boxes), expected=expected)
+    return BoxFile(
+        format=format_, names=stems, boxes=tuple(boxes), expected=expected, has_ids=has_ids
+    )
 
 
 def _stem(name: object) -> str:
-    """The name of an image without folder and suffix."""
+    """The name of an image without folder and suffix; other points are a part of the name."""
     text = name.decode("latin1") if isinstance(name, bytes) else str(name)
-    return Path(text).stem
+    last = text.replace("\\", "/").rpartition("/")[2]
+    stem, suffix = os.path.splitext(last)
+    return stem if suffix.lower() in SUFFIXES else last
