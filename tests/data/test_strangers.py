@@ -187,6 +187,17 @@ WHOLE: dict[str, Write] = {
         f, "filename,region_shape_attributes,region_attributes",
         '{n}.png,"{{""name"":""polygon"",""all_points_x"":[{X1},{X2},{X2}],'
         '""all_points_y"":[{Y1},{Y1},{Y2}]}}","{{""type"":""{name}""}}"'),
+    "CSV, the image's sides before the box's": lambda f: table(
+        f, "image_id,image_width,image_height,x,y,width,height,class",
+        "{n},96,64,{X1},{Y1},{W},{H},{name}"),
+    "CSV, the image's sides, and corner and sides": lambda f: table(
+        f, "image,img_width,img_height,xmin,ymin,width,height,class",
+        "{n},96,64,{X1},{Y1},{W},{H},{name}"),
+    "CSV, the image's sides called plainly": lambda f: table(
+        f, "image,width,height,x_center,y_center,w,h,label", "{n}.png,96,64,{x},{y},{w},{h},{name}"),
+    "CSV, numbers called classes": lambda f: table(
+        f, "filename,class,class_name,xmin,ymin,xmax,ymax",
+        "{n}.png,{c},{name},{X1},{Y1},{X2},{Y2}"),
     "COCO, decimal commas": lambda f: coco(
         f, change=each_box(lambda b: [f"{each},0" for each in b])),
     "CSV, the header again": lambda f: table(

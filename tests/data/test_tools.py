@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import json
 import time
 import zlib
@@ -341,10 +342,37 @@ def test_the_class_of_a_region(tmp_path: Path, attributes: dict, label: str | No
             region["region_attributes"] = attributes
     tool_files.write(tmp_path, {"via.json": json.dumps(content)})
     if label is None:
-        with pytest.raises(DataError, match="an object has no class"):
+        with pytest.raises(
+            DataError, match="img_0.png has no class|which attribute is the class: a, b"
+        ):
             open_dataset(str(tmp_path))
     else:
         assert open_dataset(str(tmp_path)).classes == (label,)
+
+
+@pytest.mark.parametrize("form", ["json", "csv"])
+def test_another_attribute_is_not_the_class_that_is_not_filled_in(
+    tmp_path: Path, form: str
+) -> None:
+    content = json.loads(*tool_files.via().values())
+    for row in content.values():
+        for region in row["regions"]:
+            region["region_attributes"] |= {"hidden": ""}
+    content["img_0.png123"]["regions"][0]["region_attributes"] = {"type": "", "hidden": "no"}
+    if form == "json":
+        tool_files.write(tmp_path, {"via.json": json.dumps(content)})
+    else:
+        write_images(tmp_path)
+        with (tmp_path / "via.csv").open("w", newline="") as file:
+            rows = csv.writer(file)
+            rows.writerow(["filename", "region_shape_attributes", "region_attributes"])
+            for row in content.values():
+                for region in row["regions"]:
+                    rows.writerow([row["filename"], *map(json.dumps, region.values())])
+    with pytest.raises(
+        DataError, match=r"a region of img_0.png has no class|via.csv:2: the box has no"
+    ):
+        open_dataset(str(tmp_path))
 
 
 DAMAGES = {

@@ -16,12 +16,12 @@ from dataclasses import replace
 from itertools import zip_longest
 from math import isnan
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..errors import DataError, counted, reason, short_list
 from ..runtime.csv_cells import plain_text
 from ..runtime.safe_read import read_beginning, read_text
-from .json_tools import via_corners, via_label
+from .json_tools import via_class_key, via_corners, via_label
 from .number_text import has_decimal_comma, may_be_thousands, parse_number
 from .splits import SPLITS, canonical_split
 from .table import Box, Table
@@ -33,7 +33,8 @@ _SPELLINGS = {
     "imagefile imagefilename datei dateiname bild fichier imagen archivo imagem arquivo immagine "
     "文件名 图片",
     "id": "imageid",
-    "label": "class label classname labelname name category categoryname klasse kategorie classe "
+    "class name": "classname labelname categoryname",
+    "label": "class label name category klasse kategorie classe "
     "catégorie clase categoría categoria etiqueta 类别 标签",
     "number": "classid labelid categoryid classno classindex",
     "x1": "xmin x1 left bboxx1 boxxmin minx bboxxmin x0 xtopleft roix1 bndboxxmin",
@@ -49,8 +50,10 @@ _SPELLINGS = {
     "y": "y bboxy boxy",
     "w": "w bboxw bboxwidth boxwidth boxw",
     "h": "h bboxh bboxheight boxheight boxh",
-    "width": "width imagewidth imgwidth",
-    "height": "height imageheight imgheight",
+    "width": "imagewidth imgwidth",
+    "height": "imageheight imgheight",
+    "any width": "width",  # of the box, or of the image
+    "any height": "height",
     "difficult": "difficult isgroupof iscrowd",
     "score": "score confidence conf probability",
     "split": "split set subset partition",
@@ -114,14 +117,17 @@ def _columns(first: str) -> tuple[str, tuple[str | None, ...], bool] | None:
     except csv.Error:
         return None
     keys = [_COLUMNS.get("".join(c for c in each.lower() if c.isalnum())) for each in cells]
-    keys = [key if keys.index(key) == i else None for i, key in enumerate(keys)]
+    renamed = {"any width": "width", "any height": "height"}
     if not {"x2", "box", "shape"} & set(keys):  # then left and top go with the sides of the box
-        sides = {} if "w" in keys else {"width": "w", "height": "h"}
+        sides = renamed if "w" in keys else {"any width": "w", "any height": "h"}
         renamed = {"x1": "x", "y1": "y"} | sides
-        keys = [renamed.get(key or "", key) for key in keys]
+    keys = [renamed.get(key or "", key) for key in keys]
+    if "class name" in keys:  # a column `class` beside it has the numbers
+        keys = ["label" if key == "class name" else None if key == "label" else key for key in keys]
     for other, usual in (("number", "label"), ("id", "image")):
         if usual not in keys:
             keys = [usual if key == other else key for key in keys]
+    keys = [key if keys.index(key) == i else None for i, key in enumerate(keys)]
     if "image" in keys and any(set(keys).issuperset(form) for form in _FORMS):
         return separator, tuple(keys), True
     empty = len(cells) == 6 and not any(cells[1:]) and cells[0]
@@ -163,12 +169,17 @@ def read_table(path: Path) -> Table:
     rows = _rows(path, lines, begin, separator, keys, has_header)
     texts = (row.cells.get(key, "") for row in rows for key in form)
     comma_is_point = form[0] not in ("box", "shape") and has_decimal_comma(texts)
+    class_key = _via_class_key(path, rows) if form == ("shape",) else ""
     boxes: dict[str, list[Box]] = {}
     sizes: dict[str, tuple[int, int]] = {}
     left_out = 0
     for row in rows:
         own = boxes.setdefault(row.image, [])
-        box = _parse_box(row.cells, form, row.where, comma_is_point)
+        box = (
+            _via_box(row, class_key)
+            if form == ("shape",)
+            else _parse_box(row.cells, form, row.where, comma_is_point)
+        )
         own += [] if box is None else [box]
         left_out += box is None and row.cells.get("shape", "{}") != "{}"
         size = _floats([row.cells.get("height", ""), row.cells.get("width", "")], comma_is_point)
@@ -277,8 +288,6 @@ def _parse_box(
     cells = [row.get(key, "") for key in form]
     if not any(cells):
         return None
-    if form == ("shape",):
-        return _via_box(row, where)
     if form == ("box",):
         cells = cells[0].strip("[]() ").replace(",", " ").split()
     if not any(cells):
@@ -305,16 +314,40 @@ def _parse_box(
     return Box(label=row.get("label", _ONE_CLASS), corners=(x1, y1, x2, y2), difficult=difficult)
 
 
-def _via_box(row: Mapping[str, str], where: str) -> Box | None:
-    """The box around a shape of the VGG Image Annotator; None for none, a point or a line."""
+def _via_class_key(path: Path, rows: Iterable[_Row]) -> str:
     try:
-        shape = json.loads(row["shape"])
+        return via_class_key(_via_cell(row, "attributes") for row in rows)
+    except ValueError as error:
+        raise DataError(
+            f"{path}: {reason(error)}", "leave only that column of attributes"
+        ) from None
+
+
+def _via_cell(row: _Row, key: str) -> dict[str, Any]:
+    """The JSON in a cell of the VGG Image Annotator."""
+    try:
+        value = json.loads(row.cells.get(key) or "{}")
+        if not isinstance(value, dict):
+            raise ValueError(f"{value!r:.40}")
+    except (ValueError, RecursionError) as error:
+        raise DataError(
+            f"{row.where}: no {key} of the tool: {reason(error)}", "mend the row"
+        ) from None
+    return value
+
+
+def _via_box(row: _Row, class_key: str) -> Box | None:
+    """The box around a shape of the VGG Image Annotator; None for none, a point or a line."""
+    shape = _via_cell(row, "shape")
+    try:
         corners = via_corners(shape) if shape else None
-        label = via_label(json.loads(row.get("attributes") or "{}"))
-    except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise DataError(f"{where}: no shape of the tool: {reason(error)}", "mend the row") from None
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(
+            f"{row.where}: no shape of the tool: {reason(error)}", "mend the row"
+        ) from None
     if corners is None:
         return None
+    label = via_label(_via_cell(row, "attributes"), class_key)
     if label is None:
-        raise DataError(f"{where}: the box has no class", "mend the row")
+        raise DataError(f"{row.where}: the box has no class", "mend the row")
     return Box(label=label, corners=corners)
