@@ -194,10 +194,14 @@ WHOLE: dict[str, Write] = {
         f, "image,img_width,img_height,xmin,ymin,width,height,class",
         "{n},96,64,{X1},{Y1},{W},{H},{name}"),
     "CSV, the image's sides called plainly": lambda f: table(
-        f, "image,width,height,x_center,y_center,w,h,label", "{n}.png,96,64,{x},{y},{w},{h},{name}"),
+        f, "image,width,height,x_center,y_center,w,h,label",
+        "{n}.png,96,64,{x},{y},{w},{h},{name}"),
     "CSV, numbers called classes": lambda f: table(
         f, "filename,class,class_name,xmin,ymin,xmax,ymax",
         "{n}.png,{c},{name},{X1},{Y1},{X2},{Y2}"),
+    "COCO, outlines beside boxes of zeros": lambda f: coco(
+        f, change=each_row("annotations", lambda row: row.update(
+            segmentation=[corners(row["bbox"])], bbox=[0, 0, 0, 0]))),
     "COCO, decimal commas": lambda f: coco(
         f, change=each_box(lambda b: [f"{each},0" for each in b])),
     "CSV, the header again": lambda f: table(

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..errors import DataError, counted
+from ..errors import DataError, UnlabelledError, counted
 from ..runtime.safe_read import is_inside, number, numbers, read_beginning, read_json
 from .annotation import Annotation
 from .annotation_size import (
@@ -38,6 +38,7 @@ HINT = "expected COCO's images, categories and annotations"
 _MIN_SIDE = 1e-3  # pixels; COCO counts the smallest objects too
 _MAX_ID = 1000  # letters; Python makes no number of more than 4300 digits
 _BEGINNING = 2**18  # bytes in which one of COCO's lists begins
+_WITHOUT_OBJECTS = ("image_info_", "captions_")  # of COCO's own files
 _LISTS = re.compile(r'"(images|annotations)"\s*:\s*\[')
 
 _Row = dict[str, Any]
@@ -83,6 +84,8 @@ def _id(value: object) -> str | None:
 
 def is_coco(path: Path) -> bool:
     """Whether a file begins like one in COCO's format; only its beginning is read."""
+    if path.name.startswith(_WITHOUT_OBJECTS):
+        return False
     beginning = read_beginning(path, _BEGINNING).lstrip()
     return beginning.startswith("{") and _LISTS.search(beginning) is not None
 
@@ -149,6 +152,8 @@ def load_coco(path: Path, image_folder: Path | None, root: Path | None = None) -
 
 def _rows(content: Any, key: str, path: Path) -> list[_Row]:
     rows = content.get(key) if isinstance(content, dict) else None
+    if rows is None and key == "annotations":
+        raise UnlabelledError(f"{path} has no list of annotations", HINT)
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise DataError(f"{path} has no list of {key}", describe_foreign(path) or HINT)
     return rows
@@ -299,10 +304,12 @@ def _read_objects(
                 "list the category under categories, or remove the annotation",
             )
         box = row.get("bbox") or None
-        if box is None:
-            box = enclosing_box(row.get("segmentation"))
-            counts["outline" if box else "none"] += 1
+        if box is None or box == [0, 0, 0, 0]:  # which some tools write where it is not known
+            outline = enclosing_box(row.get("segmentation"))
+            counts["outline"] += outline is not None
+            box = outline or box
             if box is None:
+                counts["none"] += 1
                 continue
         box = _box_numbers(box)
         if box is None or min(box[2:]) < 0:
@@ -318,7 +325,7 @@ def _read_objects(
         )
         objects[image_id].append(_Object(names[class_id], box, crowd, number(row.get("area"))))
     if not objects:
-        raise DataError(f"{path} has no annotations with a box", HINT)
+        raise UnlabelledError(f"{path} has no annotations with a box", HINT)
     sentences = {
         "none": ("left out", "annotation without a box", "annotations without a box"),
         "outline": ("took the box around the outline of", "annotation", "annotations"),

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import DataError, ImageError, SplitError, counted
+from ..errors import DataError, ImageError, SplitError, UnlabelledError, counted
 from ..runtime.safe_read import read_text
 from . import images
 from .annotation import Annotation
@@ -63,7 +63,7 @@ def load_yolo(root: Path, name: str, split: str | None, default_splits: Sequence
     labels = _label_files(paths, chain.from_iterable(available.values()), settings.root)
     missing = sum(not os.path.isfile(path) for path in labels)
     if missing == len(labels):
-        raise DataError(f"{name} {chosen}: no label files such as {labels[0]}", HINT)
+        raise UnlabelledError(f"{name} {chosen}: no label files such as {labels[0]}", HINT)
     notes = [*settings.notes, *reader.notes]
     if repeated := len(available[chosen]) - len(paths):
         again = counted(repeated, "image that is", "images that are")

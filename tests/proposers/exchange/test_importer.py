@@ -92,7 +92,7 @@ def test_a_name_of_two_images_is_refused(tmp_path, images):
     twin = tmp_path / "b" / "4.png"
     Image.new("RGB", (50, 30), (7, 7, 7)).save(twin)
     content = WRITERS["npz"](["000004"], [BOXES["000004"]])
-    with pytest.raises(DataError, match="has boxes for 4, which both .*000004.png and .*4.png"):
+    with pytest.raises(DataError, match=r"has boxes for 4, which both .*000004\.png and .*4\.png"):
         import_proposals(tmp_path, [*images, twin], "x.npz", content)
 
 
