@@ -152,3 +152,8 @@ def test_where_images_are_not_looked_for(tmp_path: Path, monkeypatch) -> None:
     assert searchable(Path(tmp_path.anchor)) is None
     monkeypatch.setenv("HOME", str(tmp_path.resolve()))
     assert searchable(tmp_path) is None
+
+
+def test_names_that_no_path_can_have_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="has 40,001 letters, more than any path"):
+        locate_images(["a/" * 20_000 + "b"], [tmp_path], tmp_path)

@@ -140,6 +140,7 @@ LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("names: [a]\nx: " + "1:" * 50_000 + "1", "a number has"),
         ("names: [a]\nx: 0x" + "f" * 5000, "a number has"),
         ("names: " + "[" * 100_000, "brackets"),
+        ("names: [" + "a, " * 40_000 + "]", "20,000 lines and commas"),
         ("names: " + "[" * 400, "is not YAML"),
         ("names: [a]\npath: 7", "path is not a path"),
         ("x" * (2**17 + 1), "expected at most"),

@@ -13,7 +13,6 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from itertools import zip_longest
 from math import isnan
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -226,6 +225,7 @@ def _rows(
     Raises:
         DataError: a row names no image or has too many cells, or the file is not CSV.
     """
+    columns = [(index, key) for index, key in enumerate(keys) if key]
     reader = csv.reader(lines[begin:], delimiter=separator)
     header = next(csv.reader(lines[begin : begin + 1], delimiter=separator), [])
     rows = []
@@ -239,13 +239,11 @@ def _rows(
                     f"{where}: expected {len(keys)} cells, got {len(cells)}",
                     f"mend the row; put cells that hold a {separator!r} in quotes",
                 )
-            row = {
-                key: ""
-                if cell.strip().lower() in _EMPTY and key not in ("image", "label")
-                else cell.strip()
-                for key, cell in zip_longest(keys, cells, fillvalue="")
-                if key
-            }
+            row = {}
+            for index, key in columns:
+                cell = cells[index].strip() if index < len(cells) else ""
+                is_name = key in ("image", "label")
+                row[key] = "" if cell.lower() in _EMPTY and not is_name else cell
             row |= {key: plain_text(row[key]) for key in ("image", "label") if key in row}
             if not row.get("image") or "\0" in row["image"]:
                 raise DataError(f"{where}: no image", "mend the row")

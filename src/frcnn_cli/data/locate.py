@@ -18,6 +18,7 @@ from .folders import FileIndex, bare_name, called, is_hidden, normalized
 from .splits import ALL, SPLITS, split_in_name
 
 _SAMPLE = 16  # names that decide in which folder the images are
+_MAX_NAME = 4096  # letters; paths of more folders take long, and no system has them
 _MAX_DROPPED = 8  # leading folders of a name that may be missing here
 
 
@@ -162,9 +163,13 @@ def locate_images(
     Returns:
         A path for each name, and a sentence where leading folders were left out.
     Raises:
-        DataError: two names stand for the same file; or an image is nowhere but in the folder of
-            another split.
+        DataError: a name is too long; two names stand for the same file; or an image is nowhere
+            but in the folder of another split.
     """
+    if long := next((name for name in names if len(name) > _MAX_NAME), None):
+        raise DataError(
+            f"{long:.80}… has {len(long):,} letters, more than any path", "mend the annotations"
+        )
     locator = ImageLocator(folders)
     sample = [names[len(names) * i // _SAMPLE] for i in range(_SAMPLE)]
     sample = list(dict.fromkeys(sample))

@@ -12,6 +12,7 @@ import yaml
 
 from ..errors import DataError, reason, short_list
 from ..runtime.safe_read import read_text
+from ..structures import MAX_CLASSES
 from .folders import is_hidden
 from .splits import SPLITS
 
@@ -23,6 +24,7 @@ NAME_FILES = (
 )  # fmt: skip
 _MORE_NAME_FILES = tuple(f"{key}/_darknet.labels" for key in ("train", "valid", "test"))
 _MAX_YAML_BYTES = 2**17  # thousands of class names; the parser may take 40 s for 2**20
+_MAX_ENTRIES = 2 * MAX_CLASSES  # which take the parser some seconds
 _MAX_BRACKETS = 500  # the parser takes the square of their number where they are nested
 _MAX_NUMBER = 100  # letters
 # what the parser raises for damaged files, and for values that are not what their tag says
@@ -131,6 +133,8 @@ class _TextLoader(_Loader):
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     text = read_text(path, HINT, _MAX_YAML_BYTES)
+    if text.count(",") + text.count("\n") > _MAX_ENTRIES:
+        raise DataError(f"{path} has more than {_MAX_ENTRIES:,} lines and commas", HINT)
     if text.count("[") + text.count("{") > _MAX_BRACKETS:
         raise DataError(f"{path} has more than {_MAX_BRACKETS} brackets", HINT)
     try:
