@@ -143,7 +143,7 @@ def test_records_that_lie_in_one_another_are_refused(tmp_path: Path, count: int)
     if count == 1:
         assert len(read_torch_file(path)[0]) == tail
     else:
-        with pytest.raises((PickleError, zipfile.BadZipFile), match="larger than|Overlapped"):
+        with pytest.raises((PickleError, zipfile.BadZipFile), match=r"larger than|Overlapped"):
             read_torch_file(path)
 
 

@@ -89,6 +89,11 @@ def decimal_commas(folder: Path) -> None:
         path.write_text(path.read_text().replace(".", ","))
 
 
+def darknet(settings: Path, names: Path) -> None:
+    settings.write_text(f"classes = 2\nnames = /home/me/data/{names.name}\nbackup = backup/\n")
+    names.write_text("disc\nsquare\n")
+
+
 LONG = {"licenses": [{"id": index, "name": "x" * 90} for index in range(1500)]}
 FRACTIONS = (
     "<object><name>{name}</name><bndbox><xmin>{fx1}</xmin><ymin>{fy1}</ymin><xmax>{fx2}</xmax>"
@@ -202,6 +207,11 @@ WHOLE: dict[str, Write] = {
     "COCO, outlines beside boxes of zeros": lambda f: coco(
         f, change=each_row("annotations", lambda row: row.update(
             segmentation=[corners(row["bbox"])], bbox=[0, 0, 0, 0]))),
+    "YOLO, Darknet's names in another file": lambda f: (
+        yolo(f, "data/obj", "data/obj", ""), darknet(f / "voc.data", f / "data/voc.names")),
+    "YOLO, names in quotes": lambda f: yolo(f, settings="names: \"['disc', 'square']\""),
+    "VOC, a document type": lambda f: voc(
+        f, change=lambda s: f'<?xml version="1.0"?><!DOCTYPE annotation SYSTEM "x.dtd">{s}'),
     "COCO, decimal commas": lambda f: coco(
         f, change=each_box(lambda b: [f"{each},0" for each in b])),
     "CSV, the header again": lambda f: table(
@@ -232,7 +242,16 @@ def test_what_was_guessed_is_said(tmp_path: Path, name: str) -> None:
     assert any(NOTED[name] in note for note in opened(tmp_path, "all").notes)
 
 
+def lists(folder: Path, file: str) -> None:
+    """PaddleDetection's lists."""
+    voc(folder)
+    for split, part in (("train", TRAIN), ("val", VAL)):
+        lines = [f"./JPEGImages/{name}.png ./Annotations/{name}.xml" for name in part]
+        (folder / file.format(split)).write_text("\n".join(lines))
+
+
 SPLIT: dict[str, Write] = {
+    "VOC, lists called so": lambda f: lists(f, "{}_list.txt"),
     "VOC, folders of both": lambda f: voc(f, "{}_annotations", "{}_images"),
     "VOC, a folder each": lambda f: voc(f, "flowers-{}/a", "flowers-{}/b"),
     "VOC, images together": lambda f: voc(f, "Annotations/{}", "JPEGImages"),
@@ -328,7 +347,8 @@ REFUSED: dict[str, tuple[Write, str, str]] = {
                             for path in (f / "JPEGImages").iterdir()]),
         "no such file", "there are .jp2 files of these names: convert them to JPEG or PNG"),
     "thousands": (
-        lambda f: voc(f, form=OBJECT.replace("{x1}", "1,234")), "no box of four numbers", "mend"),
+        lambda f: voc(f, form=OBJECT.replace("{x1}", "1,234")),
+        "no box of four numbers, but xmin 1,234, ymin 7", "mend"),
 }  # fmt: skip
 
 
@@ -339,6 +359,16 @@ def test_refused_by_name(tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError, match=message) as error:
         opened(tmp_path, "all")
     assert hint in (error.value.hint or "")
+
+
+def test_another_number_of_classes_is_told(tmp_path: Path) -> None:
+    yolo(tmp_path, settings="nc: 3\nnames: [disc, square]")
+    assert any("say 3 classes, but name 2: these" in note for note in opened(tmp_path, "all").notes)
+
+
+def test_a_long_list_of_names_is_no_path(tmp_path: Path) -> None:
+    yolo(tmp_path, settings=f"names: disc, square, {'x' * 250}, {'y' * 250}")
+    assert len(opened(tmp_path, "all").classes) == 4
 
 
 def test_names_of_classes_stay_as_they_are_written(tmp_path: Path) -> None:

@@ -10,11 +10,12 @@ import codecs
 import math
 import re
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from ..errors import DataError, reason
+from ..errors import DataError, reason, short_list
 from ..runtime.safe_read import BYTE_ORDER_MARKS, read_bytes
 from .annotation import Annotation
 from .number_text import parse_number
@@ -26,6 +27,7 @@ _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _ROTATED = ("cx", "cy", "w", "h", "angle")
 _HINT = "mend or remove the file"
 _BARE_AMPERSAND = re.compile(r"&(?!#?\w+;)")
+_PLAIN_DOCTYPE = re.compile(r"<!DOCTYPE[^<>\[\]]*>")  # one that declares nothing itself
 _LONGEST_DECLARATION = 1000  # letters
 _DECLARATION = re.compile(r"""\s*<\?xml[^>]*?encoding\s*=\s*["']([\w.:-]+)["'][^>]*>""")
 # How the first letter, <, looks without a mark.
@@ -69,7 +71,11 @@ def parse_annotation(path: Path) -> Annotation:
             continue
         for box in _boxes(element):
             if box is None:
-                raise DataError(f"{path}: {name!r} has no box of four numbers", _HINT)
+                got = short_list((f"{each.tag} {each.text}" for each in _leaves(element)), 8)
+                raise DataError(
+                    f"{path}: {name!r:.60} has no box of four numbers, but {got or 'nothing'}",
+                    _HINT,
+                )
             names.append(name)
             boxes.append(box)
             difficult.append(_number(element.findtext("difficult")) > 0)
@@ -105,6 +111,7 @@ def parse_xml(path: Path, limit: int | None = None) -> ElementTree.Element:
     content = read_bytes(path, _HINT, limit or MAX_XML_BYTES)
     try:
         text = _decode(content)
+        text = _PLAIN_DOCTYPE.sub("", text, count=1)
         if "<!DOCTYPE" in text or "<!ENTITY" in text:
             raise DataError(f"{path} declares entities, as no annotation does", _HINT)
         root = ElementTree.fromstring(_BARE_AMPERSAND.sub("&amp;", text))
@@ -155,6 +162,12 @@ def _decode_declared(content: bytes, encoding: str) -> str:
             problem = problem or error
     assert problem is not None
     raise problem
+
+
+def _leaves(element: ElementTree.Element) -> Iterator[ElementTree.Element]:
+    """The elements with a text in the shape of an object."""
+    shapes = [each for each in element if each.tag in ("bndbox", "polygon", "robndbox")]
+    return (leaf for each in shapes for leaf in each.iter() if (leaf.text or "").strip())
 
 
 _Box = tuple[float, float, float, float]
