@@ -27,7 +27,8 @@ _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _ROTATED = ("cx", "cy", "w", "h", "angle")
 _HINT = "mend or remove the file"
 _BARE_AMPERSAND = re.compile(r"&(?!#?\w+;)")
-_PLAIN_DOCTYPE = re.compile(r"\A<!DOCTYPE[^<>\[\]]*>")  # one that declares nothing itself
+# a document type that declares nothing itself
+_PLAIN_DOCTYPE = re.compile(r"\A(<\?xml[^<>]*>\s*)?<!DOCTYPE[^<>\[\]]*>")
 _LONGEST_DECLARATION = 1000  # letters
 _DECLARATION = re.compile(r"""\s*<\?xml[^>]*?encoding\s*=\s*["']([\w.:-]+)["'][^>]*>""")
 # How the first letter, <, looks without a mark.
