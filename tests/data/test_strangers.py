@@ -300,6 +300,18 @@ REFUSED: dict[str, tuple[Write, str, str]] = {
         "VisDrone's texts, which is not read: convert it to COCO"),
     "MOT": (
         lambda f: foreign(f, "gt/gt.txt", "1,1,10.5,10,20,20,1,1,1\n"), "no data set", "of MOT"),
+    "KITTI's results": (
+        lambda f: foreign(f, "label_2/img_0.txt", f"car{' 1' * 15}\n"), "no data set",
+        "so these are detections: kitti:PATH"),
+    "VoTT": (
+        lambda f: foreign(f, "a.json", '{"assets": {"1": {"regions": []}}}'), "no data set",
+        "the JSON of VoTT, which is not read"),
+    "VIA 3": (
+        lambda f: foreign(f, "a.json", '{"project": {}, "metadata": {}, "view": {}}'),
+        "no data set", "version 3 of the VGG Image Annotator"),
+    "Scalabel's frames": (
+        lambda f: foreign(f, "a.json", '{"frames": [{"labels": [{"box2d": {}}]}]}'),
+        "no data set", "name the list of frames in it"),
     "Hugging Face": (
         lambda f: foreign(f, "train/metadata.jsonl", '{"file_name": "a.png"}'), "no data set",
         "objects of Hugging Face"),

@@ -375,6 +375,60 @@ def test_another_attribute_is_not_the_class_that_is_not_filled_in(
         open_dataset(str(tmp_path))
 
 
+def test_a_file_of_labelme_goes_with_the_image_beside_it(tmp_path: Path) -> None:
+    """Files that were renamed together with their images name the earlier ones."""
+    for index, (file, text) in enumerate(tool_files.labelme().items()):
+        content = json.loads(text) | {"imagePath": f"img_{index + 1}.png"}
+        tool_files.write(tmp_path, {Path(file).name: json.dumps(content)}, "")
+    found = open_dataset(str(tmp_path))
+    assert boxes(found) == OBJECTS
+    note = "8 files name an image that is called otherwise: img_0.json names img_1.png, but goes"
+    assert any(note in each for each in found.notes)
+
+
+def test_the_image_in_a_file_of_labelme_may_come_first(tmp_path: Path) -> None:
+    tool_files.write(
+        tmp_path,
+        tool_files.labelme(),
+        change=lambda s: json.dumps({"imageData": "x" * 100_000, **json.loads(s)}),
+    )
+    assert boxes(open_dataset(str(tmp_path))) == OBJECTS
+
+
+def test_uploads_to_label_studio_have_letters_before_their_names(tmp_path: Path) -> None:
+    tool_files.write(
+        tmp_path,
+        tool_files.label_studio(),
+        change=lambda s: s.replace("/upload/1/", "/upload/1/0a1b2c3d-"),
+    )
+    assert boxes(open_dataset(str(tmp_path))).keys() == OBJECTS.keys()
+
+
+@pytest.mark.parametrize("first", ["img_0", "img_2"])
+def test_wider_without_rows_of_zeros_and_with_fractions(tmp_path: Path, first: str) -> None:
+    own = {**FACES, first: []}
+    (text,) = tool_files.wider(own).values()
+    text = text.replace("0 0 0 0 0 0 0 0 0 0 \n", "").replace(" 0 0 0 0 0 0 ", ".0")
+    tool_files.write(tmp_path, {"train_bbx_gt.txt": text}, "WIDER/images/0--Parade")
+    found = open_dataset(str(tmp_path))
+    assert {name: sorted(each) for name, each in boxes(found).items()} == {
+        name: sorted(each) for name, each in own.items()
+    }
+
+
+def test_cuboids_count_as_the_boxes_around_them(tmp_path: Path) -> None:
+    points = "".join(
+        f'{axis}{corner}{end}="{value + end}" '
+        for end in (1, 2)
+        for corner, x, y in (("tl", 4, 6), ("bl", 4, 26), ("tr", 27, 6), ("br", 27, 26))
+        for axis, value in (("x", x), ("y", y))
+    )
+    cuboid = f'<cuboid label="disc" {points}/>'
+    text = f'<annotations><image name="img_0.png" width="96" height="64">{cuboid}</image>'
+    tool_files.write(tmp_path, {"annotations.xml": f"{text}</annotations>"})
+    assert boxes(open_dataset(str(tmp_path))) == {"img_0": [("disc", 5, 7, 29, 28)]}
+
+
 DAMAGES = {
     "labelme": ('"points"', '"p"'), "via": ('"rect"', '"rct"'), "via project": ('"x"', '"X"'),
     "labelstudio": ('"rotation": 0', '"rotation": "a"'), "labelstudio min": ('["disc"]', "[]"),

@@ -205,8 +205,9 @@ def _label_studio_image(name: str, regions: list[dict[str, Any]]) -> Annotated:
         if corners is None:
             left_out += 1
             continue
-        (label,) = region[kind]
-        boxes.append(Box(label=_name(label), corners=corners))
+        if len(region[kind]) != 1:
+            raise ValueError(f"a region of {name} has {len(region[kind])} classes")
+        boxes.append(Box(label=_name(region[kind][0]), corners=corners))
     return Annotated(name, size, boxes, left_out)
 
 

@@ -7,6 +7,7 @@ not here, with an ending in other letters, or with accents that are composed dif
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
@@ -18,6 +19,7 @@ from .folders import FileIndex, bare_name, called, is_hidden, normalized
 from .splits import ALL, SPLITS, split_in_name
 
 _SAMPLE = 16  # names that decide in which folder the images are
+_UPLOAD = re.compile(r"^[0-9a-f]{8}-")  # which Label Studio puts before the names of files
 _MAX_NAME = 4096  # letters; paths of more folders take long, and no system has them
 _MAX_DROPPED = 8  # leading folders of a name that may be missing here
 
@@ -108,9 +110,12 @@ class ImageLocator:
 
 def _keys(name: str) -> tuple[str, ...]:
     """The keys of a listing under which a file may be: with its name, with any ending, and, if it
-    has the ending of an image, with another one."""
+    has the ending of an image, with another one; and so without Label Studio's letters."""
     name = normalized(name)
-    return tuple(dict.fromkeys((name, f"{name}/*", f"{_stem(name)}/*")))
+    names = dict.fromkeys((name, _UPLOAD.sub("", name)))
+    return tuple(
+        dict.fromkeys(key for each in names for key in (each, f"{each}/*", f"{_stem(each)}/*"))
+    )
 
 
 def _stem(name: str) -> str:

@@ -73,6 +73,9 @@ def _cvat_corners(shape: Element) -> Corners | None:
         x, y, x_radius, y_radius = of("cx", "cy", "rx", "ry")
         longer = max(x_radius, y_radius)
         return enclose_ellipse(x, y, *((longer, longer) if angle else (x_radius, y_radius)))
+    if shape.tag == "cuboid":
+        corners = [f"{side}{end}" for side in ("tl", "bl", "tr", "br") for end in (1, 2)]
+        return enclose(of(f"x{corner}", f"y{corner}") for corner in corners)
     if shape.tag == "mask":
         left, top, width, height = of("left", "top", "width", "height")
         return left, top, left + width, top + height
@@ -111,15 +114,22 @@ def read_wider(path: Path) -> Iterator[Annotated]:
     lines = [line.strip() for line in read_text(path, _HINT).split("\n") if line.strip()]
     at = 0
     while at < len(lines):
-        name, count = lines[at], max(int(lines[at + 1]), 1)
-        at += 2 + count
-        if at > len(lines):
+        name, (count,) = lines[at], _numbers(lines[at + 1 : at + 2] or ["a cut file"])
+        rows = [line.split() for line in lines[at + 2 : at + 2 + max(int(count), 1)]]
+        if not count and not (rows and all(map(_is_number, rows[0]))):
+            rows = []  # programs that copy the format leave out the row of zeros
+        if len(rows) < count:
             raise ValueError("it is cut off")
+        at += 2 + len(rows)
         boxes = []
-        for line in lines[at - count : at]:
-            x, y, width, height, *flags = _numbers(line.split())
+        for row in rows:
+            x, y, width, height, *flags = _numbers(row)
             if width > 0 and height > 0:
                 is_invalid = flags[3:4] == [1]
                 box = (x, y, x + width, y + height)
                 boxes.append(Box(label="face", corners=box, difficult=is_invalid))
         yield Annotated(name, None, boxes)
+
+
+def _is_number(text: str) -> bool:
+    return not math.isnan(parse_number(text))

@@ -13,7 +13,7 @@ from ..errors import DataError, SplitError, counted, reason
 from ..runtime.safe_read import read_beginning
 from .dataset import Dataset
 from .file_types import SUFFIXES
-from .folders import walk_files
+from .folders import bare_name, walk_files
 from .json_tools import (
     read_bdd,
     read_createml,
@@ -43,12 +43,14 @@ class Tool:
     is_own: Mark  # of its files
     read: Callable[[Path], Iterator[Annotated]]
     is_per_image: bool = False  # each image has a file
+    is_beside_image: bool = False  # which has the image's name, and lies beside it
 
 
 TOOLS = {
     "labelme": Tool(
-        "LabelMe's JSON", ".json", has('"shapes"', '"imagePath"|"shape_type"', start="{"),
-        read_labelme, is_per_image=True,
+        "LabelMe's JSON", ".json",  # in which the image itself may come before all else
+        has('"shapes"|"imageData"', '"imagePath"|"shape_type"|"imageData"', start="{"),
+        read_labelme, is_per_image=True, is_beside_image=True,
     ),
     "via": Tool(
         "the VGG Image Annotator's JSON", ".json",
@@ -76,7 +78,7 @@ TOOLS = {
         read_cvat,
     ),
     "kitti": Tool(
-        "KITTI's texts", ".txt", fits(rf"[a-z_]+( {NUMBER}){{14,15}}\s*(\n|$)"),
+        "KITTI's texts", ".txt", fits(rf"[a-z][\w-]*( {NUMBER}){{14}}\s*(\n|$)"),
         read_kitti, is_per_image=True,
     ),
     "dota": Tool(
@@ -88,7 +90,11 @@ TOOLS = {
     ),
     "wider": Tool(
         "WIDER FACE's list", ".txt",
-        fits(rf"[^\n]+\.({_IMAGE})\s*\n\d+\s*\n\d+( \d+){{3,9}}\s*(\n|$)"), read_wider,
+        fits(
+            rf"([^\n]+\.({_IMAGE})[ \r]*\n0[ \r]*\n)*[^\n]+\.({_IMAGE})[ \r]*\n\d+[ \r]*\n"
+            rf"{NUMBER}( {NUMBER}){{3,9}}\s*(\n|$)"
+        ),
+        read_wider,
     ),
 }  # fmt: skip
 
@@ -196,6 +202,9 @@ def _table(
     origins: dict[str, str] = {}
     left_out = 0
     names = {} if tool.is_per_image else _names(found, root, image_folder)
+    notes = []
+    if tool.is_beside_image:
+        names, notes = _names_beside(found, root)
     for file, images in found.items():
         folder, of_file = file.parent.relative_to(root), _split_of(file, root, tool)
         own = names.get(file) or [(folder / each.name).as_posix() for each in images]
@@ -212,7 +221,6 @@ def _table(
             split = canonical_split(each.split)
             splits[image] = split if split in SPLITS else of_file
             left_out += each.left_out
-    notes = []
     if left_out:
         of = counted(left_out, "shape that encloses", "shapes that enclose")
         notes.append(f"left out {of} no object: points, lines, or regions to be ignored")
@@ -257,6 +265,27 @@ def _names(
             elif files_with[name] > 1:
                 own[index] = (folder / local_name(name)).as_posix()
     return names
+
+
+def _names_beside(
+    found: Mapping[Path, Sequence[Annotated]], root: Path
+) -> tuple[dict[Path, list[str]], list[str]]:
+    """The image beside each file that has its name, though the file may name another one, as it
+    does where both were renamed; and a note on files that do."""
+    locator = ImageLocator(())
+    names, others = {}, []
+    for file, (image,) in found.items():
+        if bare_name(local_name(image.name)) == bare_name(file.stem):
+            continue
+        beside = locator.existing(str(file.with_suffix(".jpg")))  # with any ending
+        if beside is not None:
+            names[file] = [beside.relative_to(root).as_posix()]
+        taken = "" if beside is None else f", but goes with {beside.name}"
+        others.append(f"{file.name} names {image.name}{taken}")
+    if not others:
+        return {}, []
+    count = counted(len(others), "file names", "files name")
+    return names, [f"{count} an image that is called otherwise: {others[0]}"]
 
 
 def _with_subsets(images: Sequence[Annotated]) -> list[str]:
