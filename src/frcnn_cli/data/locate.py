@@ -20,7 +20,7 @@ from .splits import ALL, SPLITS, split_in_name
 
 _SAMPLE = 16  # names that decide in which folder the images are
 _UPLOAD = re.compile(r"^[0-9a-f]{8}-")  # which Label Studio puts before the names of files
-_MAX_NAME = 4096  # letters; paths of more folders take long, and no system has them
+_MAX_NAME = 4096  # letters; paths of more folders take long
 _MAX_DROPPED = 8  # leading folders of a name that may be missing here
 
 
@@ -168,13 +168,13 @@ def locate_images(
     Returns:
         A path for each name, and a sentence where leading folders were left out.
     Raises:
-        DataError: a name is too long; two names stand for the same file; or an image is nowhere
-            but in the folder of another split.
+        DataError: a name can be that of no file; two names stand for the same file; or an image is
+            nowhere but in the folder of another split.
     """
-    if long := next((name for name in names if len(name) > _MAX_NAME), None):
-        raise DataError(
-            f"{long:.80}… has {len(long):,} letters, more than any path", "mend the annotations"
-        )
+    unfit = next((name for name in names if not _may_be_path(name)), None)
+    if unfit is not None:
+        problem = f"{unfit!r:.80}, of {len(unfit):,} letters, can be the name of no file"
+        raise DataError(problem, "mend the annotations")
     locator = ImageLocator(folders)
     sample = [names[len(names) * i // _SAMPLE] for i in range(_SAMPLE)]
     sample = list(dict.fromkeys(sample))
@@ -205,6 +205,13 @@ def locate_images(
     if not dropped:
         return paths, ()
     return paths, (f"{names[0]} is not here, so {paths[0]} was read, and the others likewise",)
+
+
+def _may_be_path(name: str) -> bool:
+    try:
+        return len(name) <= _MAX_NAME and b"\0" not in os.fsencode(name)
+    except UnicodeEncodeError:  # half a letter of UTF-16
+        return False
 
 
 def _check_split(name: str, split: str, found: str, path: Path) -> None:

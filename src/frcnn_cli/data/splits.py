@@ -211,5 +211,5 @@ def _digest(path: Path) -> bytes:
     try:
         with open_regular(path) as file:
             return hashlib.file_digest(file, "sha256").digest()
-    except OSError:
+    except (OSError, ValueError):  # a name may hold a NUL
         return hashlib.sha256(path.name.encode("utf-8", "surrogateescape")).digest()
