@@ -77,6 +77,12 @@ def corners(box: list) -> list:
     return [box[0], box[1], box[0] + box[2], box[1] + box[3]]
 
 
+def lying(box: list) -> list:
+    """A box with its sides exchanged, around the same centre."""
+    x, y, w, h = box
+    return [x + (w - h) / 2, y + (h - w) / 2, h, w]
+
+
 def capitals(text: str) -> str:
     for tag in ("annotation", "object", "name", "bndbox", "xmin"):
         text = text.replace(f"{tag}>", f"{tag.upper()}>")
@@ -212,6 +218,9 @@ WHOLE: dict[str, Write] = {
     "YOLO, names in quotes": lambda f: yolo(f, settings="names: \"['disc', 'square']\""),
     "VOC, a document type": lambda f: voc(
         f, change=lambda s: f'<?xml version="1.0"?><!DOCTYPE annotation SYSTEM "x.dtd">{s}'),
+    "COCO, boxes of CVAT that are turned": lambda f: coco(
+        f, change=each_row("annotations", lambda row: row.update(
+            bbox=lying(row["bbox"]), attributes={"occluded": False, "rotation": 90.0}))),
     "COCO, decimal commas": lambda f: coco(
         f, change=each_box(lambda b: [f"{each},0" for each in b])),
     "CSV, the header again": lambda f: table(
@@ -233,6 +242,7 @@ NOTED = {
     "YOLO, two corners": "two corners",
     "CSV, a list of corners": "two corners",
     "COCO, folders of any name": "and the others likewise",
+    "COCO, boxes of CVAT that are turned": "took the box around 12 boxes that are turned",
 }
 
 

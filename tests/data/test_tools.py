@@ -429,6 +429,22 @@ def test_cuboids_count_as_the_boxes_around_them(tmp_path: Path) -> None:
     assert boxes(open_dataset(str(tmp_path))) == {"img_0": [("disc", 5, 7, 29, 28)]}
 
 
+def test_what_several_people_drew_in_an_image_is_told(tmp_path: Path) -> None:
+    content = json.loads(*tool_files.label_studio().values())
+    content[0]["annotations"].append(content[1]["annotations"][1])
+    tool_files.write(tmp_path, {"project.json": json.dumps(content)})
+    found = open_dataset(str(tmp_path))
+    assert boxes(found).keys() == OBJECTS.keys()
+    assert any("left out 1 annotation of images that have several" in note for note in found.notes)
+
+
+def test_splits_of_some_images_alone_are_told(tmp_path: Path) -> None:
+    (text,) = tool_files.cvat().values()
+    text = text.replace('<image id="0"', '<image subset="Validation" id="0"')
+    tool_files.write(tmp_path, {"annotations.xml": text})
+    assert any("7 images are in no split" in note for note in open_dataset(str(tmp_path)).notes)
+
+
 DAMAGES = {
     "labelme": ('"points"', '"p"'), "via": ('"rect"', '"rct"'), "via project": ('"x"', '"X"'),
     "labelstudio": ('"rotation": 0', '"rotation": "a"'), "labelstudio min": ('["disc"]', "[]"),

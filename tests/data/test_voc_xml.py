@@ -399,3 +399,14 @@ def test_xml_of_another_kind(tmp_path: Path, root: str) -> None:
     path.write_text(f"<{root}><image id='1'><box label='dog'/></image></{root}>")
     with pytest.raises(DataError, match=f"is not a VOC annotation: it begins with <{root}>"):
         parse_annotation(path)
+
+
+@pytest.mark.parametrize(("angle", "box"), [("0.0", [10, 20, 30, 30]), ("90", [15, 15, 25, 35])])
+def test_boxes_of_cvat_that_are_turned(tmp_path: Path, angle: str, box: list) -> None:
+    path = tmp_path / "a.xml"
+    path.write_text(
+        "<annotation><object><name>a</name><bndbox><xmin>11</xmin><ymin>21</ymin><xmax>30</xmax>"
+        "<ymax>30</ymax></bndbox><attributes><attribute><name>rotation</name>"
+        f"<value>{angle}</value></attribute></attributes></object></annotation>"
+    )
+    assert parse_annotation(path).boxes.tolist() == [pytest.approx(box)]

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import DataError, UnlabelledError, counted
-from ..runtime.safe_read import is_inside, number, numbers, read_beginning, read_json
+from ..runtime.safe_read import is_inside, number, read_beginning, read_json
 from .annotation import Annotation
 from .annotation_size import (
     CORNERS,
@@ -30,8 +30,7 @@ from .annotation_size import (
 from .dataset import Dataset
 from .foreign import describe_foreign
 from .locate import local_name, locate_images, searchable
-from .number_text import parse_number
-from .rle import enclosing_box
+from .rle import box_numbers, enclosing_box, is_turned
 from .splits import choose_file, find_split_files, own_split, split_in_name, split_of_file
 
 HINT = "expected COCO's images, categories and annotations"
@@ -40,6 +39,8 @@ _MAX_ID = 1000  # letters; Python makes no number of more than 4300 digits
 _BEGINNING = 2**18  # bytes in which one of COCO's lists begins
 _WITHOUT_OBJECTS = ("image_info_", "captions_")  # of COCO's own files
 _LISTS = re.compile(r'"(images|annotations)"\s*:\s*\[')
+
+_FALSE = ("0", "0.0", "false", "")
 
 _Row = dict[str, Any]
 
@@ -311,24 +312,21 @@ def _read_objects(
             if box is None:
                 counts["none"] += 1
                 continue
-        box = _box_numbers(box)
+        box = box_numbers(box, row.get("attributes"))
         if box is None or min(box[2:]) < 0:
             raise DataError(
                 f"{label} has no box [x, y, width, height]: {row.get('bbox')!r:.200}", HINT
             )
         counts["empty"] += min(box[2:]) == 0
-        crowd = str(row.get("iscrowd") or row.get("ignore") or 0).strip().lower() not in (
-            "0",
-            "0.0",
-            "false",
-            "",
-        )
+        counts["turned"] += is_turned(row.get("attributes"))
+        crowd = str(row.get("iscrowd") or row.get("ignore") or 0).strip().lower() not in _FALSE
         objects[image_id].append(_Object(names[class_id], box, crowd, number(row.get("area"))))
     if not objects:
         raise UnlabelledError(f"{path} has no annotations with a box", HINT)
     sentences = {
         "none": ("left out", "annotation without a box", "annotations without a box"),
         "outline": ("took the box around the outline of", "annotation", "annotations"),
+        "turned": ("took the box around", "box that is turned", "boxes that are turned"),
         "empty": ("left out", "box of no width or height", "boxes of no width or height"),
     }
     notes = [
@@ -337,15 +335,6 @@ def _read_objects(
         if counts[key]
     ]
     return objects, tuple(notes)
-
-
-def _box_numbers(box: object) -> list[float] | None:
-    """The four numbers of a box, which may be texts, or values of x, y, width and height."""
-    if isinstance(box, dict):
-        box = [box.get(key) for key in ("x", "y", "width", "height")]
-    if isinstance(box, list) and all(isinstance(each, str) for each in box):
-        box = [parse_number(each) for each in box]
-    return numbers(box, 4)
 
 
 def _annotation(row: _Row, objects: list[_Object]) -> Annotation:

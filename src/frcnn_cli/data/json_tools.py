@@ -155,6 +155,7 @@ def read_label_studio(path: Path) -> Iterator[Annotated]:
     """Label Studio: JSON with the annotations of a task, the first that is not cancelled, or
     JSON-MIN with a list of regions in each row."""
     for row in read_json(path, _HINT):
+        others = 0
         if "data" in row:
             done = [each for each in row["annotations"] if not each.get("was_cancelled")]
             regions = [
@@ -162,12 +163,12 @@ def read_label_studio(path: Path) -> Iterator[Annotated]:
                 for each in (done[0]["result"] if done else ())
                 if "value" in each
             ]
-            name = _image_of(row["data"])
+            name, others = _image_of(row["data"]), max(len(done) - 1, 0)
         else:
             lists = [each for each in row.values() if isinstance(each, list)]
             regions = [each for own in lists for each in own if isinstance(each, dict)]
             name = _image_of(row)
-        yield _label_studio_image(name, regions)
+        yield _label_studio_image(name, regions)._replace(others=others)
 
 
 _SIZE_KEYS = ("original_width", "original_height")

@@ -20,7 +20,7 @@ from .splits import ALL, SPLITS, split_in_name
 
 _SAMPLE = 16  # names that decide in which folder the images are
 _UPLOAD = re.compile(r"^[0-9a-f]{8}-")  # which Label Studio puts before the names of files
-_MAX_NAME = 4096  # letters; paths of more folders take long
+_MAX_NAME = 4096  # bytes; paths of more folders take long
 _MAX_DROPPED = 8  # leading folders of a name that may be missing here
 
 
@@ -209,7 +209,7 @@ def locate_images(
 
 def _may_be_path(name: str) -> bool:
     try:
-        return len(name) <= _MAX_NAME and b"\0" not in os.fsencode(name)
+        return len(os.fsencode(name)) <= _MAX_NAME
     except UnicodeEncodeError:  # half a letter of UTF-16
         return False
 

@@ -224,6 +224,12 @@ def _table(
     if left_out:
         of = counted(left_out, "shape that encloses", "shapes that enclose")
         notes.append(f"left out {of} no object: points, lines, or regions to be ignored")
+    if others := sum(each.others for each in chain.from_iterable(found.values())):
+        of = counted(others, "annotation", "annotations")
+        notes.append(f"left out {of} of images that have several: the first of each counts")
+    if 0 < (without := sum(not each for each in splits.values())) < len(splits):
+        of = counted(without, "image is", "images are")
+        notes.append(f"{of} in no split, so the splits of the others are not used")
     if empty := sum(not each for each in boxes.values()):
         notes.append(f"took {counted(empty, 'image', 'images')} without a box for background")
     return Table(

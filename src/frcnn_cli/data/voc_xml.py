@@ -180,11 +180,29 @@ def _boxes(element: ElementTree.Element) -> list[_Box | None]:
     boxes: list[_Box | None] = []
     for each in element.findall("bndbox"):
         x1, y1, x2, y2 = (_number(each.findtext(key)) for key in _CORNERS)
-        boxes.append(_enclose([x1, x2], [y1, y2]))
+        boxes.append(_turned(_enclose([x1, x2], [y1, y2]), _cvat_angle(element)))
     boxes = boxes or [_enclose(*_polygon_points(each)) for each in element.findall("polygon")]
     rotated = element.findall("robndbox") if not boxes else []
     boxes += [_rotated(*(_number(each.findtext(key)) for key in _ROTATED)) for each in rotated]
     return boxes or [None]
+
+
+def _cvat_angle(element: ElementTree.Element) -> float:
+    """The angle in degrees by which the box of an object of CVAT is turned; 0 where it is not."""
+    attributes = {
+        each.findtext("name"): each.findtext("value") for each in element.iter("attribute")
+    }
+    angle = _number(attributes.get("rotation"))
+    return 0.0 if math.isnan(angle) else angle
+
+
+def _turned(box: _Box | None, degrees: float) -> _Box | None:
+    """The box around one that is turned around its centre."""
+    if box is None or not degrees:
+        return box
+    x1, y1, x2, y2 = box
+    centre, sides = ((x1 + x2) / 2, (y1 + y2) / 2), (x2 - x1, y2 - y1)
+    return enclose_rotated(*centre, *sides, math.radians(degrees))
 
 
 def _enclose(xs: list[float], ys: list[float]) -> _Box | None:
