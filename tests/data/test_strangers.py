@@ -310,6 +310,12 @@ REFUSED: dict[str, tuple[Write, str, str]] = {
         "VisDrone's texts, which is not read: convert it to COCO"),
     "MOT": (
         lambda f: foreign(f, "gt/gt.txt", "1,1,10.5,10,20,20,1,1,1\n"), "no data set", "of MOT"),
+    "YOLO for Keras": (
+        lambda f: foreign(f, "train.txt", "images/a b.png 1,2,30,40,0 5,6,30,40,1\n"),
+        "no data set", "the list of YOLO for Keras"),
+    "CrowdHuman": (
+        lambda f: foreign(f, "a.odgt", '{"ID": "img_0", "gtboxes": []}'), "no data set",
+        "the texts of CrowdHuman"),
     "KITTI's results": (
         lambda f: foreign(f, "label_2/img_0.txt", f"car{' 1' * 15}\n"), "no data set",
         "so these are detections: kitti:PATH"),

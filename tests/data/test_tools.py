@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import json
+import shutil
 import time
 import zlib
 from io import BytesIO
@@ -21,7 +22,7 @@ from frcnn_cli.data.recognise import recognise
 from frcnn_cli.data.registry import TOOL_KEYS, names_dataset, open_dataset
 from frcnn_cli.data.tools import TOOLS
 from frcnn_cli.errors import DataError
-from strangers import OBJECTS, Objects, write_images
+from strangers import HEIGHT, OBJECTS, WIDTH, Objects, write_images
 
 FACES = {name: [("face", *each[1:]) for each in own] for name, own in OBJECTS.items()}
 
@@ -504,11 +505,37 @@ def test_long_texts_of_another_kind_take_no_time(key: str, text: str) -> None:
     assert time.process_time() - start < 1
 
 
-def test_videos_of_cvat_are_named(tmp_path: Path) -> None:
-    text = "<annotations><version>1.1</version><track id='0' label='x'/></annotations>"
-    tool_files.write(tmp_path, {"annotations.xml": text})
-    with pytest.raises(DataError, match="CVAT's XML for videos"):
-        open_dataset(str(tmp_path))
+def video(first: int = 0) -> str:
+    """Each image of OBJECTS is a frame, in which an object is alone, and outside of the next."""
+    box = '<box frame="{}" outside="{}" keyframe="1" xtl="{}" ytl="{}" xbr="{}" ybr="{}"/>'
+    tracks = [
+        f'<track label="{c}">{box.format(frame, 0, *corners)}{box.format(frame + 1, 1, *corners)}'
+        "</track>"
+        for frame, own in enumerate(OBJECTS.values(), start=first)
+        for c, *corners in own
+    ]
+    size = f"<original_size><width>{WIDTH}</width><height>{HEIGHT}</height></original_size>"
+    return f"<annotations><meta><task>{size}</task></meta>{''.join(tracks)}</annotations>"
+
+
+def test_frames_of_a_video_of_cvat(tmp_path: Path) -> None:
+    tool_files.write(tmp_path, {"annotations.xml": video()}, "images")
+    for index, name in enumerate(OBJECTS):
+        (tmp_path / f"images/{name}.png").rename(tmp_path / f"images/frame_{index:06}.PNG")
+    shutil.copy(tmp_path / "images/frame_000007.PNG", tmp_path / "images/frame_000008.PNG")
+    found = boxes(check_dataset(open_dataset(str(tmp_path))))
+    assert found == {
+        **{f"frame_{index:06}": own for index, own in enumerate(OBJECTS.values())},
+        "frame_000008": [],
+    }
+
+
+def test_frames_that_are_numbered_from_one_are_not_taken_for_those_before(tmp_path: Path) -> None:
+    tool_files.write(tmp_path, {"annotations.xml": video(first=1)}, "images")
+    for index, name in enumerate(OBJECTS):
+        (tmp_path / f"images/{name}.png").rename(tmp_path / f"images/frame_{index + 1:06}.png")
+    with pytest.raises(DataError, match="frame_000000"):
+        check_dataset(open_dataset(str(tmp_path)))
 
 
 def test_no_files_of_the_tool(tmp_path: Path) -> None:

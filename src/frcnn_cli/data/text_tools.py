@@ -6,11 +6,11 @@ See `json_tools` for what the functions give and raise.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
-from ..errors import DataError
 from ..runtime.safe_read import read_text
 from .number_text import parse_number
 from .shapes import Annotated, Corners, enclose, enclose_ellipse, enclose_rotated
@@ -36,13 +36,11 @@ def _numbers(texts: list[str]) -> list[float]:
 
 
 def read_cvat(path: Path) -> Iterator[Annotated]:
-    """CVAT's XML for images, all in one file."""
+    """CVAT's XML for images, or for a video, all in one file."""
     root = parse_xml(path, _MAX_XML_BYTES)
     if root.find("track") is not None:
-        raise DataError(
-            f"{path} is CVAT's XML for videos, which names no images",
-            "export the task as CVAT for images, or as COCO",
-        )
+        yield from _frames_of_video(root)
+        return
     for image in root.iter("image"):
         boxes, left_out = [], 0
         for shape in image:
@@ -53,6 +51,31 @@ def read_cvat(path: Path) -> Iterator[Annotated]:
         height, width = _numbers([image.attrib["height"], image.attrib["width"]])
         name, split = image.attrib["name"], image.attrib.get("subset", "")
         yield Annotated(name, (int(height), int(width)), boxes, left_out, split)
+
+
+def _frames_of_video(root: Element) -> Iterator[Annotated]:
+    """The frames of a video, which CVAT exports as frame_000000.PNG and so on.
+
+    The first frame is there even if it is empty: frames that another program numbers from 1 then
+    lack it, rather than being taken for the frames before them.
+    """
+    sizes = [root.findtext(f"meta/task/original_size/{side}") for side in ("height", "width")]
+    height, width = map(int, _numbers([each or "0" for each in sizes]))
+    first = root.findtext("meta/task/start_frame") or "0"
+    boxes: dict[int, list[Box]] = {int(*_numbers([first])): []}
+    left_out: Counter[int] = Counter()
+    for track in root.iter("track"):
+        for shape in track:
+            frame = int(*_numbers([shape.attrib["frame"]]))
+            own = boxes.setdefault(frame, [])
+            if shape.attrib.get("outside") == "1":  # the object is not in the frame
+                continue
+            corners = _cvat_corners(shape)
+            left_out[frame] += corners is None
+            own += [Box(label=track.attrib["label"], corners=corners)] if corners else []
+    size = (height, width) if min(height, width) > 0 else None
+    for frame, own in sorted(boxes.items()):
+        yield Annotated(f"frame_{frame:06}", size, own, left_out[frame])
 
 
 def _cvat_corners(shape: Element) -> Corners | None:

@@ -73,7 +73,7 @@ TOOLS = {
         "BDD100K's JSON", ".json", has('"labels"', '"box2d"', '"category"', start="["), read_bdd
     ),
     "cvat": Tool(
-        "CVAT's XML for images", ".xml",
+        "CVAT's XML", ".xml",
         fits(r"(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)?<annotations>\s*<(version|meta|image)[\s>/]"),
         read_cvat,
     ),
