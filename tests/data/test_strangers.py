@@ -218,6 +218,9 @@ WHOLE: dict[str, Write] = {
     "YOLO, names in quotes": lambda f: yolo(f, settings="names: \"['disc', 'square']\""),
     "VOC, a document type": lambda f: voc(
         f, change=lambda s: f'<?xml version="1.0"?><!DOCTYPE annotation SYSTEM "x.dtd">{s}'),
+    "CSV, four corners": lambda f: table(
+        f, "image_url,cls,x1,y1,x2,y2,x3,y3,x4,y4",
+        "https://a.b/c/{n}.png?d=1,{name},{X1},{Y1},{X2},{Y1},{X2},{Y2},{X1},{Y2}"),
     "COCO, boxes of CVAT that are turned": lambda f: coco(
         f, change=each_row("annotations", lambda row: row.update(
             bbox=lying(row["bbox"]), attributes={"occluded": False, "rotation": 90.0}))),
@@ -268,6 +271,8 @@ SPLIT: dict[str, Write] = {
     "VOC, one folder above": lambda f: voc(f, "data/{}", "data/{}"),
     "COCO, folders of both": lambda f: coco(f, "annotations/{}_annotations.json", "{}_images"),
     "COCO, one folder above": lambda f: coco(f, "data/{}/_annotations.coco.json", "data/{}"),
+    "COCO, one name in the folders of both": lambda f: (
+        coco(f, "{}.json", "{}/images"), write_images(f / "train/images", VAL)),
     "COCO, deeper": lambda f: coco(f, "{}/annotations/instances.json", "{}/images"),
     "YOLO, folders of both": lambda f: yolo(f, "{}_images", "{}_labels"),
     "YOLO, sets": lambda f: yolo(f, "images/{}set", "labels/{}set"),
@@ -310,6 +315,9 @@ REFUSED: dict[str, tuple[Write, str, str]] = {
         "VisDrone's texts, which is not read: convert it to COCO"),
     "MOT": (
         lambda f: foreign(f, "gt/gt.txt", "1,1,10.5,10,20,20,1,1,1\n"), "no data set", "of MOT"),
+    "images of one name in two folders": (
+        lambda f: (coco(f, images="a/images"), write_images(f / "b/images")),
+        r"img_0.png may be a/images/img_0, b/images/img_0, below", "with --data"),
     "YOLO for Keras": (
         lambda f: foreign(f, "train.txt", "images/a b.png 1,2,30,40,0 5,6,30,40,1\n"),
         "no data set", "the list of YOLO for Keras"),

@@ -382,5 +382,6 @@ def _image_folders(path: Path, image_folder: Path | None) -> tuple[list[Path], P
         return [image_folder, image_folder / "images"], image_folder
     split = path.stem.rpartition("_")[2]
     parents = (path.parent, path.parent.parent)
-    below = ("", "images", split, f"images/{split}", "JPEGImages", "data", "imgs")
+    of_split = (split, f"images/{split}", f"{split}/images")
+    below = ("", "images", *of_split, "JPEGImages", "data", "imgs")
     return [parent / name for parent in parents for name in below], path.parent.parent / split

@@ -22,6 +22,7 @@ from ..runtime.csv_cells import plain_text
 from ..runtime.safe_read import read_beginning, read_text
 from .json_tools import via_class_key, via_corners, via_label
 from .number_text import has_decimal_comma, may_be_thousands, parse_number
+from .shapes import enclose
 from .splits import SPLITS, canonical_split
 from .table import Box, Table
 
@@ -29,17 +30,18 @@ HINT = "expected the columns filename, class, xmin, ymin, xmax, ymax"
 # column -> its spellings, without capitals, blanks and _
 _SPELLINGS = {
     "image": "filename image path imagepath imagename imgpath imgname file filepath img frame "
-    "imagefile imagefilename datei dateiname bild fichier imagen archivo imagem arquivo immagine "
-    "文件名 图片",
+    "imagefile imagefilename imageurl datei dateiname bild fichier imagen archivo imagem arquivo "
+    "immagine 文件名 图片",
     "id": "imageid",
     "class name": "classname labelname categoryname",
-    "label": "class label name category klasse kategorie classe "
+    "label": "class cls label name category klasse kategorie classe "
     "catégorie clase categoría categoria etiqueta 类别 标签",
     "number": "classid labelid categoryid classno classindex",
     "x1": "xmin x1 left bboxx1 boxxmin minx bboxxmin x0 xtopleft roix1 bndboxxmin",
     "y1": "ymin y1 top bboxy1 boxymin miny bboxymin y0 ytopleft roiy1 bndboxymin",
     "x2": "xmax x2 right bboxx2 boxxmax maxx bboxxmax xbottomright roix2 bndboxxmax",
     "y2": "ymax y2 bottom bboxy2 boxymax maxy bboxymax ybottomright roiy2 bndboxymax",
+    **{f"{axis}{number}": f"{axis}{number}" for number in (3, 4) for axis in "xy"},
     "box": "bbox",
     "cx": "xcenter xcentre centerx centrex cx xc",
     "cy": "ycenter ycentre centery centrey cy yc",
@@ -59,7 +61,8 @@ _SPELLINGS = {
 }
 _COLUMNS = {each: key for key, names in _SPELLINGS.items() for each in names.split()}
 _FORMS = (
-    ("x1", "y1", "x2", "y2"), ("x", "y", "w", "h"), ("cx", "cy", "w", "h"), ("box",), ("shape",),
+    ("x1", "y1", "x2", "y2", "x3", "y3", "x4", "y4"), ("x1", "y1", "x2", "y2"),
+    ("x", "y", "w", "h"), ("cx", "cy", "w", "h"), ("box",), ("shape",),
 )  # fmt: skip
 _ONE_CLASS = "object"  # the class where a file has no column of classes
 _HEADERLESS = ("image", "x1", "y1", "x2", "y2", "label")
@@ -296,6 +299,8 @@ def _parse_box(
             f"{where}: {unclear} may be {unclear.replace(',', '.')} or {unclear.replace(',', '')}",
             "write the numbers of the file without marks of thousands, and with a decimal point",
         )
+    if values is not None and len(values) == 8:  # the corners of a box that may be turned
+        values = list(enclose(zip(values[::2], values[1::2], strict=True)))
     if values is None or len(values) != 4:
         raise DataError(f"{where}: expected four numbers of a box, got {cells}", "mend the row")
     if not row.get("label", _ONE_CLASS):

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from ..errors import DataError
+from ..errors import DataError, short_list
 from .file_types import SUFFIXES
 from .folders import FileIndex, bare_name, called, is_hidden, normalized
 from .splits import ALL, SPLITS, split_in_name
@@ -194,6 +194,12 @@ def locate_images(
         path = locator.existing(_below(locator, folder, name, dropped)) or locator.find(name)
         if path is None and everywhere is not None:
             alike = everywhere.find_alike("/".join(_parts(name)), counts[bare_name(name)] == 1)
+            several = everywhere.names_like(name) if len(_parts(name)) == 1 else []
+            if alike is None and len(several) > 1:
+                raise DataError(
+                    f"{name} may be {short_list(several, 2)}, below {everywhere.folder}",
+                    "name the folder of the images with --data",
+                )
             if alike:
                 alternatives = everywhere.find_all(alike)
                 path = called(alternatives, name) or alternatives[0]
