@@ -315,6 +315,9 @@ REFUSED: dict[str, tuple[Write, str, str]] = {
         "VisDrone's texts, which is not read: convert it to COCO"),
     "MOT": (
         lambda f: foreign(f, "gt/gt.txt", "1,1,10.5,10,20,20,1,1,1\n"), "no data set", "of MOT"),
+    "VOC, two XML files of an image": (
+        lambda f: (voc(f, "Annotations/upright"), voc(f, "Annotations/turned")),
+        "turned/img_0 and upright/img_0 below .* both annotate .*img_0.png", "leave one"),
     "images of one name in two folders": (
         lambda f: (coco(f, images="a/images"), write_images(f / "b/images")),
         r"img_0.png may be a/images/img_0, b/images/img_0, below", "with --data"),
@@ -395,6 +398,14 @@ def test_refused_by_name(tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError, match=message) as error:
         opened(tmp_path, "all")
     assert hint in (error.value.hint or "")
+
+
+def test_a_listed_image_with_two_xml_files_is_not_background(tmp_path: Path) -> None:
+    voc(tmp_path, "Annotations/upright")
+    voc(tmp_path, "Annotations/turned")
+    (tmp_path / "train.txt").write_text("img_0\nimg_1\n")
+    with pytest.raises(DataError, match="img_0 may be annotated in turned/img_0, upright/img_0"):
+        open_dataset(str(tmp_path), split="train")
 
 
 def test_another_number_of_classes_is_told(tmp_path: Path) -> None:

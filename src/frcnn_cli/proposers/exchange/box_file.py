@@ -41,7 +41,8 @@ def as_boxes(boxes: Any, where: str) -> Boxes:
         raise DataError(
             f"{where}: expected N×4 numbers, got {array.dtype} {array.shape}", "check the file"
         )
-    numbers = array[:, :4].astype(np.float32)
+    with np.errstate(over="ignore"):  # it gives infinity
+        numbers = array[:, :4].astype(np.float32)
     if not np.isfinite(numbers).all():
         raise DataError(f"{where}: expected finite numbers, got NaN or infinity", "check the file")
     return numbers
@@ -49,7 +50,8 @@ def as_boxes(boxes: Any, where: str) -> Boxes:
 
 def ranked(boxes: Boxes, scores: Any, where: str) -> Boxes:
     """Boxes in falling order of their scores."""
-    values = np.asarray(scores, dtype=np.float32).ravel()
+    with np.errstate(over="ignore"):
+        values = np.asarray(scores, dtype=np.float32).ravel()
     if len(values) != len(boxes):
         raise DataError(f"{where}: {len(boxes)} boxes, {len(values)} scores", "check the file")
     return boxes[np.argsort(-values, kind="stable")]
