@@ -218,6 +218,9 @@ WHOLE: dict[str, Write] = {
     "YOLO, names in quotes": lambda f: yolo(f, settings="names: \"['disc', 'square']\""),
     "VOC, a document type": lambda f: voc(
         f, change=lambda s: f'<?xml version="1.0"?><!DOCTYPE annotation SYSTEM "x.dtd">{s}'),
+    "CSV, corners and the sides of the box": lambda f: table(
+        f, "image,class,x1,y1,x2,y2,width,height", "{n}.png,{name},{X1},{Y1},{X2},{Y2},{W},{H}",
+        change=lambda text: f"{text}\nimg_0.png,,0,0,0,0,,"),
     "CSV, four corners": lambda f: table(
         f, "image_url,cls,x1,y1,x2,y2,x3,y3,x4,y4",
         "https://a.b/c/{n}.png?d=1,{name},{X1},{Y1},{X2},{Y1},{X2},{Y2},{X1},{Y2}"),

@@ -174,7 +174,7 @@ def read_table(path: Path) -> Table:
     class_key = _via_class_key(path, rows) if form == ("shape",) else ""
     boxes: dict[str, list[Box]] = {}
     sizes: dict[str, tuple[int, int]] = {}
-    left_out = 0
+    left_out, are_of_boxes = 0, True
     for row in rows:
         own = boxes.setdefault(row.image, [])
         box = (
@@ -187,6 +187,9 @@ def read_table(path: Path) -> Table:
         size = _floats([row.cells.get("height", ""), row.cells.get("width", "")], comma_is_point)
         if size is not None and min(size) >= 1:
             sizes[row.image] = (int(size[0]), int(size[1]))
+            are_of_boxes = are_of_boxes and box is not None and _are_sides(size, box)
+    if are_of_boxes:
+        sizes = {}
     splits, notes = _splits(path, rows)
     if left_out:
         notes.append(
@@ -304,6 +307,8 @@ def _parse_box(
     if values is None or len(values) != 4:
         raise DataError(f"{where}: expected four numbers of a box, got {cells}", "mend the row")
     if not row.get("label", _ONE_CLASS):
+        if not any(values):  # so some tables name an image without objects
+            return None
         raise DataError(f"{where}: the box has no class", "mend the row")
     x1, y1, x2, y2 = values
     if "cx" in form:
@@ -315,6 +320,12 @@ def _parse_box(
         raise DataError(f"{where}: expected {expected}, got {short_list(cells)}", "mend the row")
     difficult = row.get("difficult", "").lower() in ("1", "1.0", "true", "yes")
     return Box(label=row.get("label", _ONE_CLASS), corners=(x1, y1, x2, y2), difficult=difficult)
+
+
+def _are_sides(size: Sequence[float], box: Box) -> bool:
+    """Whether a height and a width are those of a box, up to a pixel that tools count or not."""
+    x1, y1, x2, y2 = box.corners
+    return abs(y2 - y1 - size[0]) <= 1 and abs(x2 - x1 - size[1]) <= 1
 
 
 def _via_class_key(path: Path, rows: Iterable[_Row]) -> str:
