@@ -446,6 +446,23 @@ def test_splits_of_some_images_alone_are_told(tmp_path: Path) -> None:
     assert any("7 images are in no split" in note for note in open_dataset(str(tmp_path)).notes)
 
 
+def test_files_whose_first_object_is_very_long_are_of_their_tools(tmp_path: Path) -> None:
+    """Such a file among others was left out."""
+    points = [[4 + i % 24, 6 + i % 20] for i in range(20_000)] + [[28, 26]]
+    labelme = {"shapes": [{"label": "disc", "points": points}], "imagePath": "../images/img_0.png"}
+    sly = {"objects": [{"geometryType": "polygon", "tags": [], "classTitle": "disc",
+                        "points": {"exterior": points}}],
+           "size": {"height": HEIGHT, "width": WIDTH}}  # fmt: skip
+    xs, ys = zip(*points, strict=True)
+    shape = {"name": "polygon", "all_points_x": xs, "all_points_y": ys}
+    regions = [{"shape_attributes": shape, "region_attributes": {"type": "disc"}}]
+    via = {"img_0": {"filename": "img_0.png", "regions": regions, "file_attributes": {}}}
+    for name, content in (("a", labelme), ("b/img_0.png", sly), ("c", via)):
+        folder = tmp_path / name[0]
+        tool_files.write(folder / "x", {f"{name.rpartition('/')[2]}.json": json.dumps(content)})
+        assert boxes(open_dataset(str(folder)))["img_0"] == [("disc", 4, 6, 28, 26)]
+
+
 DAMAGES = {
     "labelme": ('"points"', '"p"'), "via": ('"rect"', '"rct"'), "via project": ('"x"', '"X"'),
     "labelstudio": ('"rotation": 0', '"rotation": "a"'), "labelstudio min": ('["disc"]', "[]"),

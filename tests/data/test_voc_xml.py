@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import math
 import time
 from pathlib import Path
@@ -410,3 +411,18 @@ def test_boxes_of_cvat_that_are_turned(tmp_path: Path, angle: str, box: list) ->
         f"<value>{angle}</value></attribute></attributes></object></annotation>"
     )
     assert parse_annotation(path).boxes.tolist() == [pytest.approx(box)]
+
+
+def test_objects_in_objects_take_no_square_of_their_number(tmp_path: Path) -> None:
+    one = (
+        "<object><name>a</name><polygon><x1>1</x1><y1>1</y1><x2>9</x2><y2>9</y2><attributes>"
+        "<attribute/></attributes>"
+    )
+    path = tmp_path / "a.xml"
+    inside = "<x/>" * 50_000
+    text = f"{one * 1500}{inside}{'</polygon></object>' * 1500}"
+    path.write_text(f"<annotation>{text}</annotation>")
+    start = time.process_time()
+    with contextlib.suppress(DataError):
+        parse_annotation(path)
+    assert time.process_time() - start < 3

@@ -49,20 +49,26 @@ class Tool:
 TOOLS = {
     "labelme": Tool(
         "LabelMe's JSON", ".json",  # in which the image itself may come before all else
-        has('"shapes"|"imageData"', '"imagePath"|"shape_type"|"imageData"', start="{"),
+        has('"shapes"|"imageData"', '"imagePath"|"imageData"|"points"', start="{"),
         read_labelme, is_per_image=True, is_beside_image=True,
     ),
     "via": Tool(
         "the VGG Image Annotator's JSON", ".json",
-        has('"regions"|"_via_img_metadata"', '"file_attributes"|"_via_settings"', start="{"),
+        has(
+            '"regions"|"_via_img_metadata"',
+            '"file_attributes"|"_via_settings"|"shape_attributes"',
+            start="{",
+        ),
         read_via,
     ),
     "labelstudio": Tool(
         "Label Studio's JSON", ".json",
-        has('"from_name"|"rectanglelabels"|"polygonlabels"', start="["), read_label_studio,
+        has('"from_name"|"rectanglelabels"|"polygonlabels"|"total_annotations"', start="["),
+        read_label_studio,
     ),
     "supervisely": Tool(
-        "Supervisely's JSON", ".json", has('"objects"', '"size"', '"tags"', start="{"),
+        "Supervisely's JSON", ".json",
+        has('"objects"', '"size"|"classTitle"', '"tags"|"geometryType"', start="{"),
         read_supervisely, is_per_image=True,
     ),
     "createml": Tool(

@@ -168,7 +168,7 @@ def _decode_declared(content: bytes, encoding: str) -> str:
 def _leaves(element: ElementTree.Element) -> Iterator[ElementTree.Element]:
     """The elements with a text in the shape of an object."""
     shapes = [each for each in element if each.tag in ("bndbox", "polygon", "robndbox")]
-    return (leaf for each in shapes for leaf in each.iter() if (leaf.text or "").strip())
+    return (leaf for each in shapes for leaf in each if (leaf.text or "").strip())
 
 
 _Box = tuple[float, float, float, float]
@@ -189,9 +189,8 @@ def _boxes(element: ElementTree.Element) -> list[_Box | None]:
 
 def _cvat_angle(element: ElementTree.Element) -> float:
     """The angle in degrees by which the box of an object of CVAT is turned; 0 where it is not."""
-    attributes = {
-        each.findtext("name"): each.findtext("value") for each in element.iter("attribute")
-    }
+    every = element.findall("attributes/attribute")
+    attributes = {each.findtext("name"): each.findtext("value") for each in every}
     angle = _number(attributes.get("rotation"))
     return 0.0 if math.isnan(angle) else angle
 
@@ -215,7 +214,8 @@ def _enclose(xs: list[float], ys: list[float]) -> _Box | None:
 def _polygon_points(polygon: ElementTree.Element) -> tuple[list[float], list[float]]:
     """The coordinates of <x1><y1><x2>… or of <pt><x><y>, as far as there are."""
     xs, ys = [], []
-    for element in polygon.iter():
+    # not deeper: objects in polygons of objects would be gone through again and again
+    for element in (*polygon, *(leaf for point in polygon for leaf in point)):
         if re.fullmatch(r"x\d*", element.tag):
             xs.append(_number(element.text))
         elif re.fullmatch(r"y\d*", element.tag):
