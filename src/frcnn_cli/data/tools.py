@@ -208,7 +208,7 @@ def _table(
     origins: dict[str, str] = {}
     left_out = 0
     names = {} if tool.is_per_image else _names(found, root, image_folder)
-    notes = []
+    notes: list[str] = []
     if tool.is_beside_image:
         names, notes = _names_beside(found, root)
     for file, images in found.items():

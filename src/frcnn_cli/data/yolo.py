@@ -28,7 +28,7 @@ from .folders import FileIndex, bare_name, hidden_note, is_hidden, walk_files
 from .locate import ImageLocator
 from .splits import ALL, SPLITS, canonical_split, split_in_name
 from .yolo_rows import Row, are_corners, check_keypoints, from_corners, parse_rows
-from .yolo_settings import HINT, Settings, read_lines, read_settings
+from .yolo_settings import HINT, Settings, plain_parts, read_lines, read_settings
 
 # the folders of split KEY that are looked in where the settings name none
 _TEXT = frozenset({".txt"})
@@ -154,7 +154,7 @@ class _ImageLists:
         root = self._settings.root
         # Roboflow's exports write ../train/images for train/images
         entry = entry.replace("\\", "/")
-        parts = [part for part in Path(entry).parts if part not in ("..", "/", ".")]
+        parts = plain_parts(entry)
         places = [base / entry for base in self._settings.bases] + [root / entry]
         places += [root.joinpath(*parts[first:]) for first in range(len(parts))]
         return [*places, *(root.parent.joinpath(*parts[first:]) for first in range(len(parts)))]

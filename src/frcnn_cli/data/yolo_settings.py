@@ -26,6 +26,7 @@ NAME_FILES = (
 _MORE_NAME_FILES = tuple(f"{key}/_darknet.labels" for key in ("train", "valid", "test"))
 _MAX_YAML_BYTES = 2**17  # thousands of class names; the parser may take 40 s for 2**20
 _MAX_ENTRIES = 2 * MAX_CLASSES  # which take the parser some seconds
+_MAX_PARTS = 30  # of a path, of which each end is looked for
 _MAX_BRACKETS = 500  # the parser takes the square of their number where they are nested
 _MAX_NUMBER = 100  # letters
 # what the parser raises for damaged files, and for values that are not what their tag says
@@ -173,16 +174,16 @@ def _read_darknet(path: Path) -> dict[str, Any]:
 def _find_file(folder: Path, name: str) -> Path | None:
     """The file that settings in a folder name: below the folder or the one above, with as many of
     its folders as are there."""
-    parts = _plain_parts(name)
+    parts = plain_parts(name)
     tails = [Path(*parts[first:]) for first in range(len(parts))]
     places = (base / tail for tail in tails for base in (folder, folder.absolute().parent))
     return next((each for each in places if os.path.isfile(each)), None)  # any length of name
 
 
-def _plain_parts(path: str) -> list[str]:
-    """The folders and the file of a path of any machine, without those that lead upwards."""
+def plain_parts(path: str) -> list[str]:
+    """The last folders and the file of a path of any machine, without those that lead upwards."""
     parts = Path(path.replace("\\", "/")).parts
-    return [part for part in parts if part not in ("/", ".", "..")]
+    return [part for part in parts if part not in ("/", ".", "..")][-_MAX_PARTS:]
 
 
 def _as_list(value: Any) -> list[Any]:
@@ -196,12 +197,12 @@ def _bases(folder: Path, path: str) -> tuple[tuple[Path, ...], str]:
     their folder.
     """
     plain = folder / path
-    if plain.is_dir():
+    if os.path.isdir(plain):
         return (plain,), ""
-    parts = _plain_parts(path)
+    parts = plain_parts(path)
     tails = [Path(*parts[first:]) for first in range(len(parts))]
     above = (folder, folder.absolute().parent, folder.absolute().parent.parent)
-    found = [base / tail for tail in tails for base in above if (base / tail).is_dir()]
+    found = [base / tail for tail in tails for base in above if os.path.isdir(base / tail)]
     if not found:
         return (plain,), ""
     return (found[0],), f"the folder {path} of the settings is not here, so {found[0]} was read"
