@@ -72,7 +72,7 @@ def parse_annotation(path: Path) -> Annotation:
             continue
         for box in _boxes(element):
             if box is None:
-                got = short_list((f"{each.tag} {each.text}" for each in _leaves(element)), 8)
+                got = short_list(_leaves(element), 8)
                 raise DataError(
                     f"{path}: {name!r:.60} has no box of four numbers, but {got or 'nothing'}",
                     _HINT,
@@ -165,10 +165,11 @@ def _decode_declared(content: bytes, encoding: str) -> str:
     raise problem
 
 
-def _leaves(element: ElementTree.Element) -> Iterator[ElementTree.Element]:
-    """The elements with a text in the shape of an object."""
-    shapes = [each for each in element if each.tag in ("bndbox", "polygon", "robndbox")]
-    return (leaf for each in shapes for leaf in each if (leaf.text or "").strip())
+def _leaves(element: ElementTree.Element) -> Iterator[str]:
+    """The tags in the shape of an object with their texts, for messages."""
+    shapes = (each for each in element if each.tag in ("bndbox", "polygon", "robndbox"))
+    leaves = (leaf for each in shapes for leaf in each)
+    return (f"{leaf.tag} {leaf.text.strip()}" for leaf in leaves if leaf.text and leaf.text.strip())
 
 
 _Box = tuple[float, float, float, float]
