@@ -3,7 +3,8 @@
 FrcnnError
 ├── ConfigError    a setting, a flag, a name
 ├── DataError      a data set, an annotation, a proposal
-│   └── SplitError     a split that a data set lacks
+│   ├── SplitError     a split that a data set lacks
+│   └── UnlabelledError    a split with images but no objects
 ├── ImageError     an image that cannot be read
 └── WeightsError   a weights file or checkpoint
 """
@@ -49,6 +50,10 @@ class SplitError(DataError):
     def __init__(self, message: str, hint: str = "", available: Iterable[str] = ()) -> None:
         super().__init__(message, hint)
         self.available = tuple(available)
+
+
+class UnlabelledError(DataError):
+    """A split has images, but nothing says what is in them."""
 
 
 class ImageError(FrcnnError):

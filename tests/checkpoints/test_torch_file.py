@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
+import zlib
 from collections import OrderedDict
 from pathlib import Path
 
@@ -100,6 +102,49 @@ def test_records_that_do_not_fit_are_refused(tmp_path: Path, change, method: int
     path = saved(tmp_path / "a.pth", {"a": torch.arange(6.0).reshape(2, 3)})
     with pytest.raises((PickleError, KeyError)):
         read_torch_file(rewritten(path, change, method))
+
+
+def nested(records: dict[str, int], pickled: bytes) -> bytes:
+    """An archive whose records lie in one another, each with the headers of the next ones; with
+    data.pkl before them.
+
+    Args:
+        records: name -> number of its bytes, which must fit.
+    """
+    inner, parts = b"", []
+    for name, size in reversed([("a/data.pkl", len(pickled)), *records.items()]):
+        is_pickle = name.endswith(".pkl")
+        data = pickled if is_pickle else inner.rjust(size, b"\0")
+        sizes = (zlib.crc32(data), len(data), len(data), len(name), 0)
+        fields = struct.pack("<5H3L2H", 20, 0, 0, 0, 0, *sizes)
+        parts.append((name.encode(), fields))
+        inner = b"PK\3\4" + fields + name.encode() + data + (inner if is_pickle else b"")
+    directory, at = b"", 0
+    for name, fields in reversed(parts):
+        entry = b"PK\1\2" + struct.pack("<H", 20) + fields + struct.pack("<3H2L", 0, 0, 0, 0, at)
+        directory += entry + name
+        at += 30 + len(name) + (len(pickled) if name.endswith(b".pkl") else 0)
+    end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, len(parts), len(parts), len(directory),
+                      len(inner), 0)  # fmt: skip
+    return inner + directory + end
+
+
+@pytest.mark.parametrize("count", [1, 50])
+def test_records_that_lie_in_one_another_are_refused(tmp_path: Path, count: int) -> None:
+    """Of such an archive of 5 MB, the storages could have 100 GB together."""
+    header, tail = 30 + len("a/data/00"), 10_000
+    sizes = [tail + header * index for index in reversed(range(count))]
+    path = saved(tmp_path / "a.pth", [torch.zeros(size, dtype=torch.uint8) for size in sizes])
+    with zipfile.ZipFile(path) as archive:
+        pickled = archive.read("a/data.pkl")
+    for index in range(10):
+        pickled = pickled.replace(b"X\x01\0\0\0" + b"%d" % index, b"X\x02\0\0\0" + b"%02d" % index)
+    path.write_bytes(nested({f"a/data/{i:02}": size for i, size in enumerate(sizes)}, pickled))
+    if count == 1:
+        assert len(read_torch_file(path)[0]) == tail
+    else:
+        with pytest.raises((PickleError, zipfile.BadZipFile), match=r"larger than|Overlapped"):
+            read_torch_file(path)
 
 
 def test_a_legacy_file_may_not_claim_more_than_it_has(tmp_path: Path) -> None:

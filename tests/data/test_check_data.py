@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import strangers
 from frcnn_cli.data import csv_boxes, csv_table, inspection
 from frcnn_cli.data.annotation import Annotation
 from frcnn_cli.data.check_data import check_data
@@ -148,6 +149,25 @@ def test_all_splits_are_opened(voc_folder: Path) -> None:
     for path in lists.iterdir():
         path.unlink()
     assert [len(each) for each in open_splits(str(voc_folder))] == [6, 2]
+
+
+def test_test_images_without_annotations_are_told(tmp_path: Path) -> None:
+    strangers.yolo(tmp_path / "yolo", "images/{}", "labels/{}")
+    strangers.write_images(tmp_path / "yolo/images/test")
+    strangers.coco(tmp_path / "coco", "{}.json", "images")
+    text = (tmp_path / "coco/val.json").read_text().replace('"annotations"', '"none"')
+    (tmp_path / "coco/test.json").write_text(text)
+    for folder in ("yolo", "coco"):
+        opened = open_splits(str(tmp_path / folder))
+        assert [each.split for each in opened] == ["train", "val"]
+        assert any("split test is left out: " in note for note in opened[-1].notes)
+
+
+def test_files_of_coco_without_objects_do_not_count(tmp_path: Path) -> None:
+    strangers.coco(tmp_path, "annotations/instances_{}2017.json", "{}2017")
+    for name in ("image_info_test2017", "image_info_test-dev2017", "captions_val2017"):
+        (tmp_path / "annotations" / f"{name}.json").write_text('{"images": [{"id": 1}]}')
+    assert [each.split for each in open_splits(str(tmp_path))] == ["train", "val"]
 
 
 def test_a_table_without_splits_is_read_once(monkeypatch, tmp_path) -> None:

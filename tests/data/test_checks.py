@@ -11,6 +11,7 @@ from PIL import Image
 
 from frcnn_cli.data import checks, images
 from frcnn_cli.data.annotation import Annotation
+from frcnn_cli.data.check_data import check_data
 from frcnn_cli.data.checks import check_dataset, check_file
 from frcnn_cli.data.dataset import Dataset
 from frcnn_cli.errors import DataError, ImageError
@@ -46,6 +47,46 @@ def make(folder: Path, contents: list[bytes], size=(60, 80), boxes=((2, 3, 20, 3
         paths=tuple(paths),
         annotations=(annotation,) * len(paths),
     )
+
+
+def photo(orientation: int, height: int = 60, width: int = 80) -> bytes:
+    """A dark photo that EXIF turns, stored with a white mark at (2, 3, 20, 30)."""
+    array = np.zeros((height, width, 3), np.uint8)
+    array[3:30, 2:20] = 255
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return encoded("PNG", array, exif=exif)
+
+
+def marked(dataset: Dataset, index: int) -> list[float]:
+    """The box around the white mark of an image as a viewer shows it."""
+    rows, columns = np.nonzero(dataset.read_image(index)[1][..., 0] > 128)
+    return [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+
+
+def test_all_boxes_are_drawn_before_exif_turned_the_images_where_some_tell_it(tmp_path) -> None:
+    dataset = make(tmp_path, [photo(orientation) for orientation in range(1, 9)])
+    found = check_dataset(dataset)
+    for index in range(8):
+        assert found.ground_truth(index).boxes.tolist() == [marked(found, index)]
+    note = "are turned by EXIF: like those of others"
+    assert any(each.startswith(f"3 of 8 images {note}") for each in found.notes)
+    check = check_data([dataset])
+    assert any(f"3 of 8 images {note}" in each for each in check.remarks)
+    assert check.splits[0].are_stored
+
+
+@pytest.mark.parametrize("tells_shown", [True, False])
+def test_images_that_exif_turns_are_taken_as_shown_where_none_tells_else(
+    tmp_path: Path, tells_shown: bool
+) -> None:
+    contents = [photo(3), photo(2)] + [photo(6, 80, 60)] * tells_shown
+    dataset = make(tmp_path, contents)
+    found = check_dataset(dataset)
+    assert found.ground_truth(0).boxes.tolist() == [[2, 3, 20, 30]] != [marked(found, 0)]
+    notes = [note for note in found.notes if "EXIF, and nothing tells" in note]
+    assert len(notes) == (not tells_shown)
+    assert sum("EXIF" in each for each in check_data([dataset]).remarks) == (not tells_shown)
 
 
 WHOLE = {

@@ -152,3 +152,9 @@ def test_where_images_are_not_looked_for(tmp_path: Path, monkeypatch) -> None:
     assert searchable(Path(tmp_path.anchor)) is None
     monkeypatch.setenv("HOME", str(tmp_path.resolve()))
     assert searchable(tmp_path) is None
+
+
+@pytest.mark.parametrize("name", ["a/" * 20_000 + "b", "a\ud800"])
+def test_names_that_no_path_can_have_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DataError, match=f"of {len(name):,} letters, can be the name of no file"):
+        locate_images([name], [tmp_path], tmp_path)

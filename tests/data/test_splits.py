@@ -108,3 +108,10 @@ def test_pipes_are_split_by_their_names(dataset: Dataset) -> None:
     dataset.paths[0].unlink()
     os.mkfifo(dataset.paths[0])
     assert sum(len(hash_split(dataset, part)) for part in ("train", "val")) == len(dataset)
+
+
+def test_names_with_a_nul_are_split_too(dataset: Dataset) -> None:
+    """A list of YOLO's images may hold any bytes; they are named when the image is read."""
+    paths = (Path("a\0b.jpg"), *dataset.paths[1:])
+    parts = [hash_split(replace(dataset, paths=paths), name) for name in ("train", "val")]
+    assert sum(map(len, parts)) == len(dataset)

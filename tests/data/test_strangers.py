@@ -77,6 +77,12 @@ def corners(box: list) -> list:
     return [box[0], box[1], box[0] + box[2], box[1] + box[3]]
 
 
+def lying(box: list) -> list:
+    """A box with its sides exchanged, around the same centre."""
+    x, y, w, h = box
+    return [x + (w - h) / 2, y + (h - w) / 2, h, w]
+
+
 def capitals(text: str) -> str:
     for tag in ("annotation", "object", "name", "bndbox", "xmin"):
         text = text.replace(f"{tag}>", f"{tag.upper()}>")
@@ -87,6 +93,11 @@ def decimal_commas(folder: Path) -> None:
     yolo(folder)
     for path in (folder / "labels").iterdir():
         path.write_text(path.read_text().replace(".", ","))
+
+
+def darknet(settings: Path, names: Path) -> None:
+    settings.write_text(f"classes = 2\nnames = /home/me/data/{names.name}\nbackup = backup/\n")
+    names.write_text("disc\nsquare\n")
 
 
 LONG = {"licenses": [{"id": index, "name": "x" * 90} for index in range(1500)]}
@@ -187,6 +198,35 @@ WHOLE: dict[str, Write] = {
         f, "filename,region_shape_attributes,region_attributes",
         '{n}.png,"{{""name"":""polygon"",""all_points_x"":[{X1},{X2},{X2}],'
         '""all_points_y"":[{Y1},{Y1},{Y2}]}}","{{""type"":""{name}""}}"'),
+    "CSV, the image's sides before the box's": lambda f: table(
+        f, "image_id,image_width,image_height,x,y,width,height,class",
+        "{n},96,64,{X1},{Y1},{W},{H},{name}"),
+    "CSV, the image's sides, and corner and sides": lambda f: table(
+        f, "image,img_width,img_height,xmin,ymin,width,height,class",
+        "{n},96,64,{X1},{Y1},{W},{H},{name}"),
+    "CSV, the image's sides called plainly": lambda f: table(
+        f, "image,width,height,x_center,y_center,w,h,label",
+        "{n}.png,96,64,{x},{y},{w},{h},{name}"),
+    "CSV, numbers called classes": lambda f: table(
+        f, "filename,class,class_name,xmin,ymin,xmax,ymax",
+        "{n}.png,{c},{name},{X1},{Y1},{X2},{Y2}"),
+    "COCO, outlines beside boxes of zeros": lambda f: coco(
+        f, change=each_row("annotations", lambda row: row.update(
+            segmentation=[corners(row["bbox"])], bbox=[0, 0, 0, 0]))),
+    "YOLO, Darknet's names in another file": lambda f: (
+        yolo(f, "data/obj", "data/obj", ""), darknet(f / "voc.data", f / "data/voc.names")),
+    "YOLO, names in quotes": lambda f: yolo(f, settings="names: \"['disc', 'square']\""),
+    "VOC, a document type": lambda f: voc(
+        f, change=lambda s: f'<?xml version="1.0"?><!DOCTYPE annotation SYSTEM "x.dtd">{s}'),
+    "CSV, corners and the sides of the box": lambda f: table(
+        f, "image,class,x1,y1,x2,y2,width,height", "{n}.png,{name},{X1},{Y1},{X2},{Y2},{W},{H}",
+        change=lambda text: f"{text}\nimg_0.png,,0,0,0,0,,"),
+    "CSV, four corners": lambda f: table(
+        f, "image_url,cls,x1,y1,x2,y2,x3,y3,x4,y4",
+        "https://a.b/c/{n}.png?d=1,{name},{X1},{Y1},{X2},{Y1},{X2},{Y2},{X1},{Y2}"),
+    "COCO, boxes of CVAT that are turned": lambda f: coco(
+        f, change=each_row("annotations", lambda row: row.update(
+            bbox=lying(row["bbox"]), attributes={"occluded": False, "rotation": 90.0}))),
     "COCO, decimal commas": lambda f: coco(
         f, change=each_box(lambda b: [f"{each},0" for each in b])),
     "CSV, the header again": lambda f: table(
@@ -208,6 +248,7 @@ NOTED = {
     "YOLO, two corners": "two corners",
     "CSV, a list of corners": "two corners",
     "COCO, folders of any name": "and the others likewise",
+    "COCO, boxes of CVAT that are turned": "took the box around 12 boxes that are turned",
 }
 
 
@@ -217,13 +258,24 @@ def test_what_was_guessed_is_said(tmp_path: Path, name: str) -> None:
     assert any(NOTED[name] in note for note in opened(tmp_path, "all").notes)
 
 
+def lists(folder: Path, file: str) -> None:
+    """PaddleDetection's lists."""
+    voc(folder)
+    for split, part in (("train", TRAIN), ("val", VAL)):
+        lines = [f"./JPEGImages/{name}.png ./Annotations/{name}.xml" for name in part]
+        (folder / file.format(split)).write_text("\n".join(lines))
+
+
 SPLIT: dict[str, Write] = {
+    "VOC, lists called so": lambda f: lists(f, "{}_list.txt"),
     "VOC, folders of both": lambda f: voc(f, "{}_annotations", "{}_images"),
     "VOC, a folder each": lambda f: voc(f, "flowers-{}/a", "flowers-{}/b"),
     "VOC, images together": lambda f: voc(f, "Annotations/{}", "JPEGImages"),
     "VOC, one folder above": lambda f: voc(f, "data/{}", "data/{}"),
     "COCO, folders of both": lambda f: coco(f, "annotations/{}_annotations.json", "{}_images"),
     "COCO, one folder above": lambda f: coco(f, "data/{}/_annotations.coco.json", "data/{}"),
+    "COCO, one name in the folders of both": lambda f: (
+        coco(f, "{}.json", "{}/images"), write_images(f / "train/images", VAL)),
     "COCO, deeper": lambda f: coco(f, "{}/annotations/instances.json", "{}/images"),
     "YOLO, folders of both": lambda f: yolo(f, "{}_images", "{}_labels"),
     "YOLO, sets": lambda f: yolo(f, "images/{}set", "labels/{}set"),
@@ -266,6 +318,30 @@ REFUSED: dict[str, tuple[Write, str, str]] = {
         "VisDrone's texts, which is not read: convert it to COCO"),
     "MOT": (
         lambda f: foreign(f, "gt/gt.txt", "1,1,10.5,10,20,20,1,1,1\n"), "no data set", "of MOT"),
+    "VOC, two XML files of an image": (
+        lambda f: (voc(f, "Annotations/upright"), voc(f, "Annotations/turned")),
+        "turned/img_0 and upright/img_0 below .* both annotate .*img_0.png", "leave one"),
+    "images of one name in two folders": (
+        lambda f: (coco(f, images="a/images"), write_images(f / "b/images")),
+        r"img_0.png may be a/images/img_0, b/images/img_0, below", "with --data"),
+    "YOLO for Keras": (
+        lambda f: foreign(f, "train.txt", "images/a b.png 1,2,30,40,0 5,6,30,40,1\n"),
+        "no data set", "the list of YOLO for Keras"),
+    "CrowdHuman": (
+        lambda f: foreign(f, "a.odgt", '{"ID": "img_0", "gtboxes": []}'), "no data set",
+        "the texts of CrowdHuman"),
+    "KITTI's results": (
+        lambda f: foreign(f, "label_2/img_0.txt", f"car{' 1' * 15}\n"), "no data set",
+        "so these are detections: kitti:PATH"),
+    "VoTT": (
+        lambda f: foreign(f, "a.json", '{"assets": {"1": {"regions": []}}}'), "no data set",
+        "the JSON of VoTT, which is not read"),
+    "VIA 3": (
+        lambda f: foreign(f, "a.json", '{"project": {}, "metadata": {}, "view": {}}'),
+        "no data set", "version 3 of the VGG Image Annotator"),
+    "Scalabel's frames": (
+        lambda f: foreign(f, "a.json", '{"frames": [{"labels": [{"box2d": {}}]}]}'),
+        "no data set", "name the list of frames in it"),
     "Hugging Face": (
         lambda f: foreign(f, "train/metadata.jsonl", '{"file_name": "a.png"}'), "no data set",
         "objects of Hugging Face"),
@@ -313,7 +389,8 @@ REFUSED: dict[str, tuple[Write, str, str]] = {
                             for path in (f / "JPEGImages").iterdir()]),
         "no such file", "there are .jp2 files of these names: convert them to JPEG or PNG"),
     "thousands": (
-        lambda f: voc(f, form=OBJECT.replace("{x1}", "1,234")), "no box of four numbers", "mend"),
+        lambda f: voc(f, form=OBJECT.replace("{x1}", "1,234")),
+        "no box of four numbers, but xmin 1,234, ymin 7", "mend"),
 }  # fmt: skip
 
 
@@ -324,6 +401,24 @@ def test_refused_by_name(tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError, match=message) as error:
         opened(tmp_path, "all")
     assert hint in (error.value.hint or "")
+
+
+def test_a_listed_image_with_two_xml_files_is_not_background(tmp_path: Path) -> None:
+    voc(tmp_path, "Annotations/upright")
+    voc(tmp_path, "Annotations/turned")
+    (tmp_path / "train.txt").write_text("img_0\nimg_1\n")
+    with pytest.raises(DataError, match="img_0 may be annotated in turned/img_0, upright/img_0"):
+        open_dataset(str(tmp_path), split="train")
+
+
+def test_another_number_of_classes_is_told(tmp_path: Path) -> None:
+    yolo(tmp_path, settings="nc: 3\nnames: [disc, square]")
+    assert any("say 3 classes, but name 2: these" in note for note in opened(tmp_path, "all").notes)
+
+
+def test_a_long_list_of_names_is_no_path(tmp_path: Path) -> None:
+    yolo(tmp_path, settings=f"names: disc, square, {'x' * 250}, {'y' * 250}")
+    assert len(opened(tmp_path, "all").classes) == 4
 
 
 def test_names_of_classes_stay_as_they_are_written(tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import csv
 import json
+import shutil
 import time
 import zlib
 from io import BytesIO
@@ -20,7 +22,7 @@ from frcnn_cli.data.recognise import recognise
 from frcnn_cli.data.registry import TOOL_KEYS, names_dataset, open_dataset
 from frcnn_cli.data.tools import TOOLS
 from frcnn_cli.errors import DataError
-from strangers import OBJECTS, Objects, write_images
+from strangers import HEIGHT, OBJECTS, WIDTH, Objects, write_images
 
 FACES = {name: [("face", *each[1:]) for each in own] for name, own in OBJECTS.items()}
 
@@ -341,10 +343,124 @@ def test_the_class_of_a_region(tmp_path: Path, attributes: dict, label: str | No
             region["region_attributes"] = attributes
     tool_files.write(tmp_path, {"via.json": json.dumps(content)})
     if label is None:
-        with pytest.raises(DataError, match="an object has no class"):
+        with pytest.raises(
+            DataError, match=r"img_0\.png has no class|which attribute is the class: a"
+        ):
             open_dataset(str(tmp_path))
     else:
         assert open_dataset(str(tmp_path)).classes == (label,)
+
+
+@pytest.mark.parametrize("form", ["json", "csv"])
+def test_another_attribute_is_not_the_class_that_is_not_filled_in(
+    tmp_path: Path, form: str
+) -> None:
+    content = json.loads(*tool_files.via().values())
+    for row in content.values():
+        for region in row["regions"]:
+            region["region_attributes"] |= {"hidden": ""}
+    content["img_0.png123"]["regions"][0]["region_attributes"] = {"type": "", "hidden": "no"}
+    if form == "json":
+        tool_files.write(tmp_path, {"via.json": json.dumps(content)})
+    else:
+        write_images(tmp_path)
+        with (tmp_path / "via.csv").open("w", newline="") as file:
+            rows = csv.writer(file)
+            rows.writerow(["filename", "region_shape_attributes", "region_attributes"])
+            for row in content.values():
+                for region in row["regions"]:
+                    rows.writerow([row["filename"], *map(json.dumps, region.values())])
+    with pytest.raises(
+        DataError, match=r"a region of img_0.png has no class|via.csv:2: the box has no"
+    ):
+        open_dataset(str(tmp_path))
+
+
+def test_a_file_of_labelme_goes_with_the_image_beside_it(tmp_path: Path) -> None:
+    """Files that were renamed together with their images name the earlier ones."""
+    for index, (file, text) in enumerate(tool_files.labelme().items()):
+        content = json.loads(text) | {"imagePath": f"img_{index + 1}.png"}
+        tool_files.write(tmp_path, {Path(file).name: json.dumps(content)}, "")
+    found = open_dataset(str(tmp_path))
+    assert boxes(found) == OBJECTS
+    note = "8 files name an image that is called otherwise: img_0.json names img_1.png, but goes"
+    assert any(note in each for each in found.notes)
+
+
+def test_the_image_in_a_file_of_labelme_may_come_first(tmp_path: Path) -> None:
+    tool_files.write(
+        tmp_path,
+        tool_files.labelme(),
+        change=lambda s: json.dumps({"imageData": "x" * 100_000, **json.loads(s)}),
+    )
+    assert boxes(open_dataset(str(tmp_path))) == OBJECTS
+
+
+def test_uploads_to_label_studio_have_letters_before_their_names(tmp_path: Path) -> None:
+    tool_files.write(
+        tmp_path,
+        tool_files.label_studio(),
+        change=lambda s: s.replace("/upload/1/", "/upload/1/0a1b2c3d-"),
+    )
+    assert boxes(open_dataset(str(tmp_path))).keys() == OBJECTS.keys()
+
+
+@pytest.mark.parametrize("first", ["img_0", "img_2"])
+def test_wider_without_rows_of_zeros_and_with_fractions(tmp_path: Path, first: str) -> None:
+    own = {**FACES, first: []}
+    (text,) = tool_files.wider(own).values()
+    text = text.replace("0 0 0 0 0 0 0 0 0 0 \n", "").replace(" 0 0 0 0 0 0 ", ".0")
+    tool_files.write(tmp_path, {"train_bbx_gt.txt": text}, "WIDER/images/0--Parade")
+    found = open_dataset(str(tmp_path))
+    assert {name: sorted(each) for name, each in boxes(found).items()} == {
+        name: sorted(each) for name, each in own.items()
+    }
+
+
+def test_cuboids_count_as_the_boxes_around_them(tmp_path: Path) -> None:
+    points = "".join(
+        f'{axis}{corner}{end}="{value + end}" '
+        for end in (1, 2)
+        for corner, x, y in (("tl", 4, 6), ("bl", 4, 26), ("tr", 27, 6), ("br", 27, 26))
+        for axis, value in (("x", x), ("y", y))
+    )
+    cuboid = f'<cuboid label="disc" {points}/>'
+    text = f'<annotations><image name="img_0.png" width="96" height="64">{cuboid}</image>'
+    tool_files.write(tmp_path, {"annotations.xml": f"{text}</annotations>"})
+    assert boxes(open_dataset(str(tmp_path))) == {"img_0": [("disc", 5, 7, 29, 28)]}
+
+
+def test_what_several_people_drew_in_an_image_is_told(tmp_path: Path) -> None:
+    content = json.loads(*tool_files.label_studio().values())
+    content[0]["annotations"].append(content[1]["annotations"][1])
+    tool_files.write(tmp_path, {"project.json": json.dumps(content)})
+    found = open_dataset(str(tmp_path))
+    assert boxes(found).keys() == OBJECTS.keys()
+    assert any("left out 1 annotation of images that have several" in note for note in found.notes)
+
+
+def test_splits_of_some_images_alone_are_told(tmp_path: Path) -> None:
+    (text,) = tool_files.cvat().values()
+    text = text.replace('<image id="0"', '<image subset="Validation" id="0"')
+    tool_files.write(tmp_path, {"annotations.xml": text})
+    assert any("7 images are in no split" in note for note in open_dataset(str(tmp_path)).notes)
+
+
+def test_files_whose_first_object_is_very_long_are_of_their_tools(tmp_path: Path) -> None:
+    """Such a file among others was left out."""
+    points = [[4 + i % 24, 6 + i % 20] for i in range(20_000)] + [[28, 26]]
+    labelme = {"shapes": [{"label": "disc", "points": points}], "imagePath": "../images/img_0.png"}
+    sly = {"objects": [{"geometryType": "polygon", "tags": [], "classTitle": "disc",
+                        "points": {"exterior": points}}],
+           "size": {"height": HEIGHT, "width": WIDTH}}  # fmt: skip
+    xs, ys = zip(*points, strict=True)
+    shape = {"name": "polygon", "all_points_x": xs, "all_points_y": ys}
+    regions = [{"shape_attributes": shape, "region_attributes": {"type": "disc"}}]
+    via = {"img_0": {"filename": "img_0.png", "regions": regions, "file_attributes": {}}}
+    for name, content in (("a", labelme), ("b/img_0.png", sly), ("c", via)):
+        folder = tmp_path / name[0]
+        tool_files.write(folder / "x", {f"{name.rpartition('/')[2]}.json": json.dumps(content)})
+        assert boxes(open_dataset(str(folder)))["img_0"] == [("disc", 4, 6, 28, 26)]
 
 
 DAMAGES = {
@@ -406,11 +522,37 @@ def test_long_texts_of_another_kind_take_no_time(key: str, text: str) -> None:
     assert time.process_time() - start < 1
 
 
-def test_videos_of_cvat_are_named(tmp_path: Path) -> None:
-    text = "<annotations><version>1.1</version><track id='0' label='x'/></annotations>"
-    tool_files.write(tmp_path, {"annotations.xml": text})
-    with pytest.raises(DataError, match="CVAT's XML for videos"):
-        open_dataset(str(tmp_path))
+def video(first: int = 0) -> str:
+    """Each image of OBJECTS is a frame, in which an object is alone, and outside of the next."""
+    box = '<box frame="{}" outside="{}" keyframe="1" xtl="{}" ytl="{}" xbr="{}" ybr="{}"/>'
+    tracks = [
+        f'<track label="{c}">{box.format(frame, 0, *corners)}{box.format(frame + 1, 1, *corners)}'
+        "</track>"
+        for frame, own in enumerate(OBJECTS.values(), start=first)
+        for c, *corners in own
+    ]
+    size = f"<original_size><width>{WIDTH}</width><height>{HEIGHT}</height></original_size>"
+    return f"<annotations><meta><task>{size}</task></meta>{''.join(tracks)}</annotations>"
+
+
+def test_frames_of_a_video_of_cvat(tmp_path: Path) -> None:
+    tool_files.write(tmp_path, {"annotations.xml": video()}, "images")
+    for index, name in enumerate(OBJECTS):
+        (tmp_path / f"images/{name}.png").rename(tmp_path / f"images/frame_{index:06}.PNG")
+    shutil.copy(tmp_path / "images/frame_000007.PNG", tmp_path / "images/frame_000008.PNG")
+    found = boxes(check_dataset(open_dataset(str(tmp_path))))
+    assert found == {
+        **{f"frame_{index:06}": own for index, own in enumerate(OBJECTS.values())},
+        "frame_000008": [],
+    }
+
+
+def test_frames_that_are_numbered_from_one_are_not_taken_for_those_before(tmp_path: Path) -> None:
+    tool_files.write(tmp_path, {"annotations.xml": video(first=1)}, "images")
+    for index, name in enumerate(OBJECTS):
+        (tmp_path / f"images/{name}.png").rename(tmp_path / f"images/frame_{index + 1:06}.png")
+    with pytest.raises(DataError, match="frame_000000"):
+        check_dataset(open_dataset(str(tmp_path)))
 
 
 def test_no_files_of_the_tool(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import math
 import time
 from pathlib import Path
@@ -185,7 +186,7 @@ def test_not_xml(tmp_path: Path, content: bytes) -> None:
     "head",
     [
         LAUGHS,
-        "<!DOCTYPE annotation>",
+        "<!DOCTYPE annotation []>",
         "<!DOCTYPE a [<!ENTITY x SYSTEM 'file:///etc/hostname'>]>",
         "<?xml version='1.0'?>\n<!DOCTYPE a [<!ELEMENT a ANY>]>",
     ],
@@ -399,3 +400,29 @@ def test_xml_of_another_kind(tmp_path: Path, root: str) -> None:
     path.write_text(f"<{root}><image id='1'><box label='dog'/></image></{root}>")
     with pytest.raises(DataError, match=f"is not a VOC annotation: it begins with <{root}>"):
         parse_annotation(path)
+
+
+@pytest.mark.parametrize(("angle", "box"), [("0.0", [10, 20, 30, 30]), ("90", [15, 15, 25, 35])])
+def test_boxes_of_cvat_that_are_turned(tmp_path: Path, angle: str, box: list) -> None:
+    path = tmp_path / "a.xml"
+    path.write_text(
+        "<annotation><object><name>a</name><bndbox><xmin>11</xmin><ymin>21</ymin><xmax>30</xmax>"
+        "<ymax>30</ymax></bndbox><attributes><attribute><name>rotation</name>"
+        f"<value>{angle}</value></attribute></attributes></object></annotation>"
+    )
+    assert parse_annotation(path).boxes.tolist() == [pytest.approx(box)]
+
+
+def test_objects_in_objects_take_no_square_of_their_number(tmp_path: Path) -> None:
+    one = (
+        "<object><name>a</name><polygon><x1>1</x1><y1>1</y1><x2>9</x2><y2>9</y2><attributes>"
+        "<attribute/></attributes>"
+    )
+    path = tmp_path / "a.xml"
+    inside = "<x/>" * 50_000
+    text = f"{one * 1500}{inside}{'</polygon></object>' * 1500}"
+    path.write_text(f"<annotation>{text}</annotation>")
+    start = time.process_time()
+    with contextlib.suppress(DataError):
+        parse_annotation(path)
+    assert time.process_time() - start < 3

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
 import os
 import shutil
 import subprocess
+import time
 import urllib.request
 from pathlib import Path
 
@@ -140,6 +142,7 @@ LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("names: [a]\nx: " + "1:" * 50_000 + "1", "a number has"),
         ("names: [a]\nx: 0x" + "f" * 5000, "a number has"),
         ("names: " + "[" * 100_000, "brackets"),
+        ("names: [" + "a, " * 40_000 + "]", "20,000 lines and commas"),
         ("names: " + "[" * 400, "is not YAML"),
         ("names: [a]\npath: 7", "path is not a path"),
         ("x" * (2**17 + 1), "expected at most"),
@@ -411,3 +414,15 @@ def test_pipes_and_devices_in_a_list_are_not_opened(folder: Path) -> None:
     for path in found.paths[1:]:
         with pytest.raises(ImageError, match="a pipe or a device"):
             read_bytes(path)
+
+
+@pytest.mark.parametrize("key", ["names", "path", "train", "val"])
+def test_paths_of_thousands_of_folders(folder: Path, key: str) -> None:
+    """The ends of one took gigabytes."""
+    content = {"names": "[a, b, c]", key: "a/" * 20_000 + "b"}
+    lines = [f"{name}: {value}" for name, value in content.items()]
+    (folder / "data.yaml").write_text("\n".join(lines))
+    start = time.process_time()
+    with contextlib.suppress(DataError):
+        load_yolo(folder, "x", "val", ())
+    assert time.process_time() - start < 3

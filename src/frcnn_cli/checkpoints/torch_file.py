@@ -81,12 +81,13 @@ def read_torch_file(path: Path) -> Any:
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         if zipfile.is_zipfile(file):
-            return _read_archive(file)
+            return _read_archive(file, size)
         file.seek(0)
         return _read_legacy(file, size)
 
 
-def _read_archive(file: BinaryIO) -> Any:
+def _read_archive(file: BinaryIO, left: int) -> Any:
+    """The content of an archive of `left` bytes, in which records may lie in one another."""
     with zipfile.ZipFile(file) as archive:
         records = {info.filename: info for info in archive.infolist()}
         name = next((each for each in records if each.endswith("/data.pkl")), "")
@@ -101,8 +102,12 @@ def _read_archive(file: BinaryIO) -> Any:
         storages: dict[str, Tensor] = {}
 
         def storage(key: str, dtype: torch.dtype, count: int) -> Tensor:
+            nonlocal left
             if key not in storages:
                 size = count * dtype.itemsize
+                left -= size
+                if left < 0:
+                    raise PickleError("its storages are larger than the file")
                 data = bytearray(_record(archive, records, f"{folder}data/{key}", size))
                 if len(data) != size:
                     raise PickleError("a storage is cut off")

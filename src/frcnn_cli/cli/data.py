@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -84,7 +84,8 @@ def check(
     splits = [each.limited(limit) for each in splits]
     target = _picture_file(splits[0], picture, overwrite)
     found = check_data(splits, threads=jobs, progress=progress_lines(quiet))
-    unwritten = _draw(splits[0], target)
+    drawn = replace(splits[0], are_stored=found.splits[0].are_stored)
+    unwritten = _draw(drawn, target)
     if json:
         print(dumps(check_json(found, None if unwritten else target)))
     else:
@@ -120,7 +121,7 @@ def check_json(found: DataCheck, drawn: Path | None) -> dict[str, Any]:
     splits = []
     for each in found.splits:
         row = asdict(each)
-        for key in ("sizes", "sides", "hashes", "classes"):
+        for key in ("sizes", "sides", "hashes", "classes", "are_stored", "turned"):
             del row[key]
         row["objects"] = dict(zip(each.classes, each.objects, strict=True))
         splits.append(row)

@@ -181,12 +181,18 @@ def proposal_source(quiet: bool, proposals: str = "fast", threads: int = 1) -> P
 
 
 def import_proposals(
-    file: Path, paths: list[Path], source: ProposalSource, layout: Layout | None, quiet: bool
+    file: Path,
+    paths: list[Path],
+    source: ProposalSource,
+    layout: Layout | None,
+    quiet: bool,
+    ids: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Import a file of boxes into the cache, and print its format and the layout of the boxes.
 
     Args:
         paths: the images that the boxes are for. layout: of the boxes; None to detect it.
+        ids: of the images in their data set.
     Returns:
         The format and the layout, for --json.
     Raises:
@@ -195,7 +201,7 @@ def import_proposals(
     from ..proposers.exchange.importer import import_boxes
 
     with ProgressLine("importing", len(paths), "images", quiet) as progress:
-        result = import_boxes(file, paths, source, layout, progress.advance)
+        result = import_boxes(file, paths, source, layout, progress.advance, ids)
     if not quiet:
         stderr.print(f"{file}: {result.format}; {result.layout}; boxes for {result.images} images")
     if result.unused and not quiet:

@@ -146,7 +146,8 @@ def propose(
     source = proposal_source(quiet, proposals, workers if len(paths) < workers else 1)
     imported: dict[str, Any] = {}
     if source.method.name == FILE:
-        imported = import_proposals(Path(proposals), paths, source, _layout(layout), quiet)
+        ids = None if dataset is None else dataset.ids
+        imported = import_proposals(Path(proposals), paths, source, _layout(layout), quiet, ids)
     elif layout is not None:
         raise ConfigError("--layout is for a file of boxes", "name one with --proposals")
     meter = RecallMeter() if recall or plot is not None or imported else None

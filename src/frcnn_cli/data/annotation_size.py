@@ -7,7 +7,7 @@ format, `Dataset.ground_truth` does so image by image, and `check_dataset` count
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -42,10 +42,10 @@ class Placement(NamedTuple):
 
 
 def upright_boxes(boxes: box_ops.Boxes, orientation: int, size: Size) -> box_ops.Boxes:
-    """Move boxes from the stored to the displayed image, for an EXIF orientation that swaps sides.
+    """Move boxes from the stored to the displayed image.
 
     Args:
-        boxes: G×4, in pixels of the stored image. orientation: of EXIF, 5 to 8.
+        boxes: G×4, in pixels of the stored image. orientation: of EXIF, 2 to 8.
         size: (height, width) of the stored image.
     Returns:
         G×4, in pixels of the displayed image.
@@ -53,6 +53,9 @@ def upright_boxes(boxes: box_ops.Boxes, orientation: int, size: Size) -> box_ops
     height, width = size
     x1, y1, x2, y2 = boxes.T
     turned = {
+        2: (width - x2, y1, width - x1, y2),  # flipped left to right
+        3: (width - x2, height - y2, width - x1, height - y1),  # half a turn
+        4: (x1, height - y2, x2, height - y1),  # flipped top to bottom
         5: (y1, x1, y2, x2),  # flipped at the main diagonal
         6: (height - y2, x1, height - y1, x2),  # a quarter clockwise
         7: (height - y2, width - x2, height - y1, width - x1),  # flipped at the other diagonal
@@ -61,38 +64,76 @@ def upright_boxes(boxes: box_ops.Boxes, orientation: int, size: Size) -> box_ops
     return np.stack(turned[orientation], axis=1).astype(np.float32)
 
 
-def place_boxes(boxes: box_ops.Boxes, size: Size | None, layout: Layout) -> Placement | None:
+def _tells_stored(size: Size | None, layout: Layout) -> bool | None:
+    """Whether a size is that of the stored, not of the displayed image; None: it may be both."""
+    (height, width), swaps = layout.stored_size, layout.swaps_sides
+    if size is None or not swaps or height == width or size[0] == size[1]:
+        return None
+    return (size[0] > size[1]) == (height > width)
+
+
+def is_unclear(annotation: Annotation, layout: Layout) -> bool:
+    """Whether the objects of an image that EXIF turns may be in the stored or the displayed image,
+    since both have the size that the annotation gives."""
+    size, is_turned = annotation.size, layout.orientation != 1
+    is_told = size is None or _tells_stored(size, layout) is not None
+    return bool(annotation.names) and is_turned and not is_told
+
+
+def find_stored(
+    annotations: Sequence[Annotation], layouts: Iterable[Layout | None]
+) -> tuple[bool, str]:
+    """Whether the boxes of a data set are those of the stored images, by all sizes that tell it,
+    and what is said of the images of which `is_unclear` is true: that they are taken so.
+
+    Args:
+        layouts: of the images, one per annotation; None for an image that cannot be read.
+    """
+    pairs = zip(annotations, layouts, strict=True)
+    told = {_tells_stored(each.size, layout) for each, layout in pairs if layout is not None}
+    told -= {None}
+    if told == {True}:
+        return True, "are turned by EXIF: like those of others, their boxes were drawn before that"
+    if told == {False}:
+        return False, ""
+    return False, (
+        "are turned by EXIF, and nothing tells whether their boxes were drawn before that: they "
+        "are taken for drawn in the image as it is shown"
+    )
+
+
+def place_boxes(
+    boxes: box_ops.Boxes, size: Size | None, layout: Layout, is_stored: bool = False
+) -> Placement | None:
     """Move boxes from the annotated image to the one that a viewer shows.
 
-    The boxes are turned where EXIF swaps the sides and the size is that of the stored image. They
-    are scaled where the size has the same aspect as the file, up to the rounding of one pixel. The
-    size is ignored where it differs but boxes that lie in the file lie outside of it.
+    The boxes are turned where the size is that of the stored image, and EXIF turns it. They are
+    scaled where the size has the same aspect as the file, up to the rounding of one pixel. The size
+    is ignored where it differs but boxes that lie in the file lie outside of it.
 
     Args:
         boxes: G×4. size: of the annotated image; None where the annotation does not give it.
+        is_stored: they are of the stored image where the size does not tell; see `find_stored`.
     Returns:
         None where the size has another aspect than the file.
     """
     displayed = layout.displayed_size
     if size is None:
         return Placement(boxes, (1.0, 1.0), size_ignored=False)
-    frames = [(layout.stored_size, True)] if layout.swaps_sides else []
-    frames += [(displayed, False)]
-    for is_same in (_equal, _nearly_equal, _same_aspect):
-        for frame, turn in frames:
-            if is_same(size, frame):
-                factors = (1.0, 1.0)
-                if is_same is _same_aspect:
-                    if _reaches_out(boxes, size) and not _reaches_out(boxes, displayed):
-                        return Placement(boxes, factors, size_ignored=True)
-                    factors = (frame[1] / size[1], frame[0] / size[0])
-                    boxes = (boxes * np.array(factors * 2)).astype(np.float32)
-                if turn:
-                    boxes = upright_boxes(boxes, layout.orientation, frame)
-                return Placement(boxes, factors, size_ignored=False)
-    if _reaches_out(boxes, size) and not _reaches_out(boxes, displayed):
+    tells_stored = _tells_stored(size, layout)
+    turn = layout.orientation != 1 and (is_stored if tells_stored is None else tells_stored)
+    frame = layout.stored_size if turn else displayed
+    is_same = _nearly_equal(size, frame)
+    if not is_same and _reaches_out(boxes, size) and not _reaches_out(boxes, displayed):
         return Placement(boxes, (1.0, 1.0), size_ignored=True)
-    return None
+    if not is_same and not _same_aspect(size, frame):
+        return None
+    factors = (1.0, 1.0) if is_same else (frame[1] / size[1], frame[0] / size[0])
+    if not is_same:
+        boxes = (boxes * np.array(factors * 2)).astype(np.float32)
+    if turn:
+        boxes = upright_boxes(boxes, layout.orientation, frame)
+    return Placement(boxes, factors, size_ignored=False)
 
 
 def are_fractions(annotations: Sequence[Annotation]) -> bool:
@@ -180,10 +221,6 @@ def scale_fractions(
         boxes = (annotation.boxes * (width, height, width, height)).astype(np.float32)
         scaled.append(replace(annotation, boxes=boxes, size=None, areas=None))
     return tuple(scaled)
-
-
-def _equal(size: Size, frame: Size) -> bool:
-    return size == frame
 
 
 def _nearly_equal(size: Size, frame: Size) -> bool:

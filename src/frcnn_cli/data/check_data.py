@@ -55,6 +55,8 @@ def check_data(
         for flaw in FLAWS:
             if flaw in each.flaws:
                 (problems if each.hurts(flaw) else remarks).append(each.describe(flaw))
+        if each.turned:
+            remarks.append(f"{each.split}: {each.turned}")
         if each.most_objects > _MANY_DETECTIONS:
             remarks.append(
                 f"{each.split}: an image has {each.most_objects} objects, more than the "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from ..errors import DataError, ImageError
 from . import images
-from .annotation_size import place_boxes
+from .annotation_size import find_stored, is_unclear
 from .dataset import Dataset, spelled_alike
 
 _NAMED = 5  # files that a message names
@@ -84,7 +85,11 @@ def check_dataset(
             f"{len(problems)} of {len(dataset)} images cannot be read: {messages}",
             "; ".join([*[*hints][:3], "or go on without them: --skip-damaged"]),
         )
+    layouts = [check.header and check.header.layout for check in checks]
+    stored, sentence = find_stored(dataset.annotations, layouts)
+    dataset = replace(dataset, are_stored=stored)
     return dataset.with_notes(
+        *_turn_notes(dataset, layouts, sentence),
         *_size_notes(dataset, checks),
         *_content_notes(dataset, checks),
         *_depth_notes(dataset.paths, checks),
@@ -98,6 +103,15 @@ def _name_some(messages: Sequence[str]) -> str:
     return "; ".join(messages[:_NAMED]) + (f"; and {rest} more" if rest > 0 else "")
 
 
+def _turn_notes(
+    dataset: Dataset, layouts: Sequence[images.Layout | None], sentence: str
+) -> list[str]:
+    """A note on images that EXIF turns and whose sizes do not tell when their boxes were drawn."""
+    pairs = zip(dataset.annotations, layouts, strict=True)
+    count = sum(layout is not None and is_unclear(each, layout) for each, layout in pairs)
+    return [f"{count} of {len(dataset)} images {sentence}"] if count and sentence else []
+
+
 def _size_notes(dataset: Dataset, checks: Sequence[FileCheck]) -> list[str]:
     """Notes on images whose annotations give another size than the files have.
 
@@ -108,8 +122,8 @@ def _size_notes(dataset: Dataset, checks: Sequence[FileCheck]) -> list[str]:
     for index, check in enumerate(checks):
         if check.header is None:
             continue
-        annotation, layout = dataset.annotations[index], check.header.layout
-        placement = place_boxes(annotation.boxes, annotation.size, layout)
+        layout = check.header.layout
+        placement = dataset.placement(index, layout)
         if placement is None:
             conflicts.append(dataset.size_conflict(index, layout.displayed_size))
         elif placement.is_scaled:

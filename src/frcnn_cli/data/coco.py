@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..errors import DataError, counted
-from ..runtime.safe_read import is_inside, number, numbers, read_beginning, read_json
+from ..errors import DataError, UnlabelledError, counted
+from ..runtime.safe_read import is_inside, number, read_beginning, read_json
 from .annotation import Annotation
 from .annotation_size import (
     CORNERS,
@@ -30,15 +30,17 @@ from .annotation_size import (
 from .dataset import Dataset
 from .foreign import describe_foreign
 from .locate import local_name, locate_images, searchable
-from .number_text import parse_number
-from .rle import enclosing_box
+from .rle import box_numbers, enclosing_box, is_turned
 from .splits import choose_file, find_split_files, own_split, split_in_name, split_of_file
 
 HINT = "expected COCO's images, categories and annotations"
 _MIN_SIDE = 1e-3  # pixels; COCO counts the smallest objects too
 _MAX_ID = 1000  # letters; Python makes no number of more than 4300 digits
 _BEGINNING = 2**18  # bytes in which one of COCO's lists begins
+_WITHOUT_OBJECTS = ("image_info_", "captions_")  # of COCO's own files
 _LISTS = re.compile(r'"(images|annotations)"\s*:\s*\[')
+
+_FALSE = ("0", "0.0", "false", "")
 
 _Row = dict[str, Any]
 
@@ -83,6 +85,8 @@ def _id(value: object) -> str | None:
 
 def is_coco(path: Path) -> bool:
     """Whether a file begins like one in COCO's format; only its beginning is read."""
+    if path.name.startswith(_WITHOUT_OBJECTS):
+        return False
     beginning = read_beginning(path, _BEGINNING).lstrip()
     return beginning.startswith("{") and _LISTS.search(beginning) is not None
 
@@ -149,6 +153,8 @@ def load_coco(path: Path, image_folder: Path | None, root: Path | None = None) -
 
 def _rows(content: Any, key: str, path: Path) -> list[_Row]:
     rows = content.get(key) if isinstance(content, dict) else None
+    if rows is None and key == "annotations":
+        raise UnlabelledError(f"{path} has no list of annotations", HINT)
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise DataError(f"{path} has no list of {key}", describe_foreign(path) or HINT)
     return rows
@@ -299,29 +305,28 @@ def _read_objects(
                 "list the category under categories, or remove the annotation",
             )
         box = row.get("bbox") or None
-        if box is None:
-            box = enclosing_box(row.get("segmentation"))
-            counts["outline" if box else "none"] += 1
+        if box is None or box == [0, 0, 0, 0]:  # which some tools write where it is not known
+            outline = enclosing_box(row.get("segmentation"))
+            counts["outline"] += outline is not None
+            box = outline or box
             if box is None:
+                counts["none"] += 1
                 continue
-        box = _box_numbers(box)
+        box = box_numbers(box, row.get("attributes"))
         if box is None or min(box[2:]) < 0:
             raise DataError(
                 f"{label} has no box [x, y, width, height]: {row.get('bbox')!r:.200}", HINT
             )
         counts["empty"] += min(box[2:]) == 0
-        crowd = str(row.get("iscrowd") or row.get("ignore") or 0).strip().lower() not in (
-            "0",
-            "0.0",
-            "false",
-            "",
-        )
+        counts["turned"] += is_turned(row.get("attributes"))
+        crowd = str(row.get("iscrowd") or row.get("ignore") or 0).strip().lower() not in _FALSE
         objects[image_id].append(_Object(names[class_id], box, crowd, number(row.get("area"))))
     if not objects:
-        raise DataError(f"{path} has no annotations with a box", HINT)
+        raise UnlabelledError(f"{path} has no annotations with a box", HINT)
     sentences = {
         "none": ("left out", "annotation without a box", "annotations without a box"),
         "outline": ("took the box around the outline of", "annotation", "annotations"),
+        "turned": ("took the box around", "box that is turned", "boxes that are turned"),
         "empty": ("left out", "box of no width or height", "boxes of no width or height"),
     }
     notes = [
@@ -330,15 +335,6 @@ def _read_objects(
         if counts[key]
     ]
     return objects, tuple(notes)
-
-
-def _box_numbers(box: object) -> list[float] | None:
-    """The four numbers of a box, which may be texts, or values of x, y, width and height."""
-    if isinstance(box, dict):
-        box = [box.get(key) for key in ("x", "y", "width", "height")]
-    if isinstance(box, list) and all(isinstance(each, str) for each in box):
-        box = [parse_number(each) for each in box]
-    return numbers(box, 4)
 
 
 def _annotation(row: _Row, objects: list[_Object]) -> Annotation:
@@ -386,5 +382,6 @@ def _image_folders(path: Path, image_folder: Path | None) -> tuple[list[Path], P
         return [image_folder, image_folder / "images"], image_folder
     split = path.stem.rpartition("_")[2]
     parents = (path.parent, path.parent.parent)
-    below = ("", "images", split, f"images/{split}", "JPEGImages", "data", "imgs")
+    of_split = (split, f"images/{split}", f"{split}/images")
+    below = ("", "images", *of_split, "JPEGImages", "data", "imgs")
     return [parent / name for parent in parents for name in below], path.parent.parent / split

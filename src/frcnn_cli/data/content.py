@@ -43,7 +43,7 @@ def _size(path: Path) -> int:
     """Bytes of a file; -1 where there is none."""
     try:
         return path.stat().st_size
-    except OSError:
+    except (OSError, ValueError):  # a name may hold a NUL
         return -1
 
 

@@ -13,16 +13,16 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from itertools import zip_longest
 from math import isnan
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..errors import DataError, counted, reason, short_list
 from ..runtime.csv_cells import plain_text
 from ..runtime.safe_read import read_beginning, read_text
-from .json_tools import via_corners, via_label
+from .json_tools import via_class_key, via_corners, via_label
 from .number_text import has_decimal_comma, may_be_thousands, parse_number
+from .shapes import enclose
 from .splits import SPLITS, canonical_split
 from .table import Box, Table
 
@@ -30,16 +30,18 @@ HINT = "expected the columns filename, class, xmin, ymin, xmax, ymax"
 # column -> its spellings, without capitals, blanks and _
 _SPELLINGS = {
     "image": "filename image path imagepath imagename imgpath imgname file filepath img frame "
-    "imagefile imagefilename datei dateiname bild fichier imagen archivo imagem arquivo immagine "
-    "文件名 图片",
+    "imagefile imagefilename imageurl datei dateiname bild fichier imagen archivo imagem arquivo "
+    "immagine 文件名 图片",
     "id": "imageid",
-    "label": "class label classname labelname name category categoryname klasse kategorie classe "
+    "class name": "classname labelname categoryname",
+    "label": "class cls label name category klasse kategorie classe "
     "catégorie clase categoría categoria etiqueta 类别 标签",
     "number": "classid labelid categoryid classno classindex",
     "x1": "xmin x1 left bboxx1 boxxmin minx bboxxmin x0 xtopleft roix1 bndboxxmin",
     "y1": "ymin y1 top bboxy1 boxymin miny bboxymin y0 ytopleft roiy1 bndboxymin",
     "x2": "xmax x2 right bboxx2 boxxmax maxx bboxxmax xbottomright roix2 bndboxxmax",
     "y2": "ymax y2 bottom bboxy2 boxymax maxy bboxymax ybottomright roiy2 bndboxymax",
+    **{f"{axis}{number}": f"{axis}{number}" for number in (3, 4) for axis in "xy"},
     "box": "bbox",
     "cx": "xcenter xcentre centerx centrex cx xc",
     "cy": "ycenter ycentre centery centrey cy yc",
@@ -49,15 +51,18 @@ _SPELLINGS = {
     "y": "y bboxy boxy",
     "w": "w bboxw bboxwidth boxwidth boxw",
     "h": "h bboxh bboxheight boxheight boxh",
-    "width": "width imagewidth imgwidth",
-    "height": "height imageheight imgheight",
+    "width": "imagewidth imgwidth",
+    "height": "imageheight imgheight",
+    "any width": "width",  # of the box, or of the image
+    "any height": "height",
     "difficult": "difficult isgroupof iscrowd",
     "score": "score confidence conf probability",
     "split": "split set subset partition",
 }
 _COLUMNS = {each: key for key, names in _SPELLINGS.items() for each in names.split()}
 _FORMS = (
-    ("x1", "y1", "x2", "y2"), ("x", "y", "w", "h"), ("cx", "cy", "w", "h"), ("box",), ("shape",),
+    ("x1", "y1", "x2", "y2", "x3", "y3", "x4", "y4"), ("x1", "y1", "x2", "y2"),
+    ("x", "y", "w", "h"), ("cx", "cy", "w", "h"), ("box",), ("shape",),
 )  # fmt: skip
 _ONE_CLASS = "object"  # the class where a file has no column of classes
 _HEADERLESS = ("image", "x1", "y1", "x2", "y2", "label")
@@ -114,14 +119,17 @@ def _columns(first: str) -> tuple[str, tuple[str | None, ...], bool] | None:
     except csv.Error:
         return None
     keys = [_COLUMNS.get("".join(c for c in each.lower() if c.isalnum())) for each in cells]
-    keys = [key if keys.index(key) == i else None for i, key in enumerate(keys)]
+    renamed = {"any width": "width", "any height": "height"}
     if not {"x2", "box", "shape"} & set(keys):  # then left and top go with the sides of the box
-        sides = {} if "w" in keys else {"width": "w", "height": "h"}
+        sides = renamed if "w" in keys else {"any width": "w", "any height": "h"}
         renamed = {"x1": "x", "y1": "y"} | sides
-        keys = [renamed.get(key or "", key) for key in keys]
+    keys = [renamed.get(key or "", key) for key in keys]
+    if "class name" in keys:  # a column `class` beside it has the numbers
+        keys = ["label" if key == "class name" else None if key == "label" else key for key in keys]
     for other, usual in (("number", "label"), ("id", "image")):
         if usual not in keys:
             keys = [usual if key == other else key for key in keys]
+    keys = [key if keys.index(key) == i else None for i, key in enumerate(keys)]
     if "image" in keys and any(set(keys).issuperset(form) for form in _FORMS):
         return separator, tuple(keys), True
     empty = len(cells) == 6 and not any(cells[1:]) and cells[0]
@@ -163,17 +171,25 @@ def read_table(path: Path) -> Table:
     rows = _rows(path, lines, begin, separator, keys, has_header)
     texts = (row.cells.get(key, "") for row in rows for key in form)
     comma_is_point = form[0] not in ("box", "shape") and has_decimal_comma(texts)
+    class_key = _via_class_key(path, rows) if form == ("shape",) else ""
     boxes: dict[str, list[Box]] = {}
     sizes: dict[str, tuple[int, int]] = {}
-    left_out = 0
+    left_out, are_of_boxes = 0, True
     for row in rows:
         own = boxes.setdefault(row.image, [])
-        box = _parse_box(row.cells, form, row.where, comma_is_point)
+        box = (
+            _via_box(row, class_key)
+            if form == ("shape",)
+            else _parse_box(row.cells, form, row.where, comma_is_point)
+        )
         own += [] if box is None else [box]
         left_out += box is None and row.cells.get("shape", "{}") != "{}"
         size = _floats([row.cells.get("height", ""), row.cells.get("width", "")], comma_is_point)
         if size is not None and min(size) >= 1:
             sizes[row.image] = (int(size[0]), int(size[1]))
+            are_of_boxes = are_of_boxes and box is not None and _are_sides(size, box)
+    if are_of_boxes:
+        sizes = {}
     splits, notes = _splits(path, rows)
     if left_out:
         notes.append(
@@ -215,6 +231,7 @@ def _rows(
     Raises:
         DataError: a row names no image or has too many cells, or the file is not CSV.
     """
+    columns = [(index, key) for index, key in enumerate(keys) if key]
     reader = csv.reader(lines[begin:], delimiter=separator)
     header = next(csv.reader(lines[begin : begin + 1], delimiter=separator), [])
     rows = []
@@ -228,13 +245,11 @@ def _rows(
                     f"{where}: expected {len(keys)} cells, got {len(cells)}",
                     f"mend the row; put cells that hold a {separator!r} in quotes",
                 )
-            row = {
-                key: ""
-                if cell.strip().lower() in _EMPTY and key not in ("image", "label")
-                else cell.strip()
-                for key, cell in zip_longest(keys, cells, fillvalue="")
-                if key
-            }
+            row = {}
+            for index, key in columns:
+                cell = cells[index].strip() if index < len(cells) else ""
+                is_name = key in ("image", "label")
+                row[key] = "" if cell.lower() in _EMPTY and not is_name else cell
             row |= {key: plain_text(row[key]) for key in ("image", "label") if key in row}
             if not row.get("image") or "\0" in row["image"]:
                 raise DataError(f"{where}: no image", "mend the row")
@@ -277,8 +292,6 @@ def _parse_box(
     cells = [row.get(key, "") for key in form]
     if not any(cells):
         return None
-    if form == ("shape",):
-        return _via_box(row, where)
     if form == ("box",):
         cells = cells[0].strip("[]() ").replace(",", " ").split()
     if not any(cells):
@@ -289,9 +302,13 @@ def _parse_box(
             f"{where}: {unclear} may be {unclear.replace(',', '.')} or {unclear.replace(',', '')}",
             "write the numbers of the file without marks of thousands, and with a decimal point",
         )
+    if values is not None and len(values) == 8:  # the corners of a box that may be turned
+        values = list(enclose(zip(values[::2], values[1::2], strict=True)))
     if values is None or len(values) != 4:
         raise DataError(f"{where}: expected four numbers of a box, got {cells}", "mend the row")
     if not row.get("label", _ONE_CLASS):
+        if not any(values):  # so some tables name an image without objects
+            return None
         raise DataError(f"{where}: the box has no class", "mend the row")
     x1, y1, x2, y2 = values
     if "cx" in form:
@@ -305,16 +322,46 @@ def _parse_box(
     return Box(label=row.get("label", _ONE_CLASS), corners=(x1, y1, x2, y2), difficult=difficult)
 
 
-def _via_box(row: Mapping[str, str], where: str) -> Box | None:
-    """The box around a shape of the VGG Image Annotator; None for none, a point or a line."""
+def _are_sides(size: Sequence[float], box: Box) -> bool:
+    """Whether a height and a width are those of a box, up to a pixel that tools count or not."""
+    x1, y1, x2, y2 = box.corners
+    return abs(y2 - y1 - size[0]) <= 1 and abs(x2 - x1 - size[1]) <= 1
+
+
+def _via_class_key(path: Path, rows: Iterable[_Row]) -> str:
     try:
-        shape = json.loads(row["shape"])
+        return via_class_key(_via_cell(row, "attributes") for row in rows)
+    except ValueError as error:
+        raise DataError(
+            f"{path}: {reason(error)}", "leave only that column of attributes"
+        ) from None
+
+
+def _via_cell(row: _Row, key: str) -> dict[str, Any]:
+    """The JSON in a cell of the VGG Image Annotator."""
+    try:
+        value = json.loads(row.cells.get(key) or "{}")
+        if not isinstance(value, dict):
+            raise ValueError(f"{value!r:.40}")
+    except (ValueError, RecursionError) as error:
+        raise DataError(
+            f"{row.where}: no {key} of the tool: {reason(error)}", "mend the row"
+        ) from None
+    return value
+
+
+def _via_box(row: _Row, class_key: str) -> Box | None:
+    """The box around a shape of the VGG Image Annotator; None for none, a point or a line."""
+    shape = _via_cell(row, "shape")
+    try:
         corners = via_corners(shape) if shape else None
-        label = via_label(json.loads(row.get("attributes") or "{}"))
-    except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise DataError(f"{where}: no shape of the tool: {reason(error)}", "mend the row") from None
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(
+            f"{row.where}: no shape of the tool: {reason(error)}", "mend the row"
+        ) from None
     if corners is None:
         return None
+    label = via_label(_via_cell(row, "attributes"), class_key)
     if label is None:
-        raise DataError(f"{where}: the box has no class", "mend the row")
+        raise DataError(f"{row.where}: the box has no class", "mend the row")
     return Box(label=label, corners=corners)

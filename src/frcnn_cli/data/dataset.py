@@ -20,7 +20,7 @@ from ..ops import boxes as box_ops
 from ..structures import MAX_CLASS_NAME, MAX_CLASSES, MAX_OBJECTS, GroundTruth, unfit_class_name
 from . import images
 from .annotation import Annotation
-from .annotation_size import place_boxes
+from .annotation_size import Placement, place_boxes
 
 # Classes that are easily taken for one another: those of Hoiem, Chodpathumwan and Dai, "Diagnosing
 # Error in Object Detectors" (ECCV 2012), section 3.1.
@@ -117,6 +117,8 @@ class Dataset:
     category_ids: Mapping[str, int] = field(default_factory=dict)
     # share of the images that `hash_split` keeps for val, where this is one of its two parts
     val_share: float | None = None
+    # the boxes of images that EXIF turns are of the stored image, where their sizes do not tell
+    are_stored: bool = False
     # what was left out or changed when the files were read, one sentence each
     notes: tuple[str, ...] = ()
 
@@ -277,8 +279,7 @@ class Dataset:
 
     def objects_in(self, index: int, layout: images.Layout) -> GroundTruth:
         """`ground_truth` where the layout of the image file is known."""
-        annotation = self.annotations[index]
-        placement = place_boxes(annotation.boxes, annotation.size, layout)
+        annotation, placement = self.annotations[index], self.placement(index, layout)
         if placement is None:
             raise DataError(
                 self.size_conflict(index, layout.displayed_size),
@@ -299,6 +300,11 @@ class Dataset:
             crowds=annotation.crowds,
         )
         return objects[usable]
+
+    def placement(self, index: int, layout: images.Layout) -> Placement | None:
+        """The boxes of an image as a viewer shows it; see `place_boxes`."""
+        annotation = self.annotations[index]
+        return place_boxes(annotation.boxes, annotation.size, layout, self.are_stored)
 
     def size_conflict(self, index: int, size: tuple[int, int]) -> str:
         """A message that an image file of `size` differs from what its annotation says."""

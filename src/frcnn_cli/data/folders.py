@@ -153,7 +153,7 @@ class FileIndex:
         Args:
             is_unique: whether no other name has this last part; else the folders must share a word.
         """
-        found = self._alike.get(bare_name(name), [])
+        found = self.names_like(name)
         if not found:
             return None
         if is_unique and len(found) == 1:
@@ -162,9 +162,13 @@ class FileIndex:
         most = max(shared, default=0)
         return found[shared.index(most)] if most and shared.count(most) == 1 else None
 
+    def names_like(self, name: str) -> list[str]:
+        """The names that have the same last part as a name."""
+        return self._alike.get(bare_name(name), [])
+
     def is_unique(self, name: str) -> bool:
         """Whether at most one file has the last part of a name."""
-        return len(self._alike.get(bare_name(name), [])) < 2
+        return len(self.names_like(name)) < 2
 
     def find(self, name: str) -> Path | None:
         """The file of that name, or of the only one that normalises so; None: there is none.

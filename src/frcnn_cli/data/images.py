@@ -281,6 +281,8 @@ def read_header(path: Path) -> Header:
     Raises:
         ImageError: the file does not exist or is not an image.
     """
+    if not os.path.exists(path):  # said at once, since a list may have 100,000 such files
+        raise ImageError(f"no such file: {path}", _advise_missing(path))
     head = b""
     with _image_errors(path, head), safe_read.open_regular(path) as opened:
         head = opened.read(HEAD_BYTES)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +16,7 @@ from ..errors import ImageError
 from ..ops import boxes as box_ops
 from ..runtime.executor import prefetch
 from . import images
-from .annotation_size import place_boxes
+from .annotation_size import find_stored, is_unclear
 from .checks import check_file
 from .content import content_hash
 from .dataset import Dataset
@@ -78,6 +78,8 @@ class Inspection:
     hashes: tuple[str, ...]  # of the contents of the images that can be read
     flaws: dict[str, int]  # by key of FLAWS: how many images or objects have it
     found_in: dict[str, tuple[str, ...]]  # by key of FLAWS: the images, or what is wrong with them
+    are_stored: bool  # see `Dataset`
+    turned: str  # a sentence on images that EXIF turns; empty where all is clear
 
     def total(self, flaw: str) -> int:
         """The number of images or objects, of which `flaws` counts those that have a flaw."""
@@ -104,6 +106,7 @@ class _Look(NamedTuple):
     message: str = ""  # what is wrong with the file
     content: str = ""  # its hash
     size: tuple[int, int] | None = None
+    layout: images.Layout | None = None
     labels: NDArray[np.int64] = np.zeros(0, np.int64)
     sides: NDArray[np.float32] = _NO_SIDES  # longest side of each object
     difficult: int = 0
@@ -123,6 +126,7 @@ def inspect_dataset(
         for look in future.result():
             looks.append(look)
             on_image()
+    dataset, turned = _find_turned(dataset, looks)
     flaws: Counter[str] = Counter()
     found_in: dict[str, list[str]] = {flaw: [] for flaw in FLAWS}
     seen: set[str] = set()
@@ -149,7 +153,22 @@ def inspect_dataset(
         hashes=tuple(look.content for look in looks if look.content),
         flaws={flaw: flaws[flaw] for flaw in FLAWS if flaws[flaw]},
         found_in={flaw: tuple(found) for flaw, found in found_in.items() if found},
+        are_stored=dataset.are_stored,
+        turned=turned,
     )
+
+
+def _find_turned(dataset: Dataset, looks: list[_Look]) -> tuple[Dataset, str]:
+    """The data set with what is known of the boxes of images that EXIF turns, and a sentence on
+    them; they are looked at again if their boxes are those of the stored images."""
+    pairs = zip(dataset.annotations, (look.layout for look in looks), strict=True)
+    unclear = [i for i, (each, layout) in enumerate(pairs) if layout and is_unclear(each, layout)]
+    stored, sentence = find_stored(dataset.annotations, (look.layout for look in looks))
+    dataset = replace(dataset, are_stored=stored)
+    for index in unclear if stored else ():
+        looks[index] = _look_at(dataset, index)
+    is_said = unclear and sentence
+    return dataset, f"{len(unclear)} of {len(looks)} images {sentence}" if is_said else ""
 
 
 def _count_of_classes(dataset: Dataset, index: int) -> int:
@@ -171,10 +190,10 @@ def _look_at(dataset: Dataset, index: int) -> _Look:
         content = content_hash(images.read_bytes(dataset.paths[index]))
     except ImageError as error:  # it has just vanished
         return _Look({"damaged": 1}, error.message)
-    placement = place_boxes(annotation.boxes, annotation.size, layout)
+    placement = dataset.placement(index, layout)
     if placement is None:
         flaws["conflict"] = 1
-        return _Look(flaws, dataset.size_conflict(index, size), content, size)
+        return _Look(flaws, dataset.size_conflict(index, size), content, size, layout)
     truth = dataset.objects_in(index, layout)
     flaws |= _flaws_of_objects(truth.boxes, truth.labels, size)
     flaws |= {
@@ -188,6 +207,7 @@ def _look_at(dataset: Dataset, index: int) -> _Look:
         {flaw: count for flaw, count in flaws.items() if count},
         content=content,
         size=size,
+        layout=layout,
         labels=truth.labels,
         sides=sides,
         difficult=int(truth.difficult.sum()),

@@ -9,10 +9,11 @@ from __future__ import annotations
 import base64
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..errors import short_list
 from ..runtime.safe_read import number, read_json
 from .file_types import SUFFIXES
 from .locate import local_name
@@ -74,15 +75,20 @@ def _name(label: Any) -> str:
 def read_via(path: Path) -> Iterator[Annotated]:
     """The VGG Image Annotator: annotations alone, or a project with them."""
     content = read_json(path, _HINT)
-    for row in content.get("_via_img_metadata", content).values():
-        regions = row["regions"]
+    rows = content.get("_via_img_metadata", content).values()
+    every = [list(each.values() if isinstance(each, dict) else each)
+             for each in (row["regions"] for row in rows)]  # fmt: skip
+    key = via_class_key(region["region_attributes"] for own in every for region in own)
+    for row, own in zip(rows, every, strict=True):
         boxes, left_out = [], 0
-        for region in regions.values() if isinstance(regions, dict) else regions:
+        for region in own:
             corners = via_corners(region["shape_attributes"])
             if corners is None:
                 left_out += 1
                 continue
-            label = via_label(region["region_attributes"])
+            label = via_label(region["region_attributes"], key)
+            if label is None:
+                raise ValueError(f"a region of {row['filename']} has no class")
             boxes.append(Box(label=_name(label), corners=corners))
         yield Annotated(row["filename"], None, boxes, left_out)
 
@@ -108,32 +114,48 @@ def via_corners(shape: Mapping[str, Any]) -> Corners | None:
     raise ValueError(f"{kind!r:.40} is no shape")
 
 
-def via_label(attributes: Mapping[str, Any]) -> str | None:
-    """The class of a region: the only attribute, or the one that is called like a class.
+def via_class_key(regions: Iterable[Mapping[str, Any]]) -> str:
+    """The attribute that has the classes of a file's regions: the only one that is filled in, or
+    the one that is called like a class; "" where none is filled in.
 
-    An attribute may also be a set of names of which some are marked.
-
-    Returns:
-        None where several could be meant; "object" where there is none at all.
+    Args:
+        regions: the attributes of each.
+    Raises:
+        ValueError: several could be meant.
     """
-    texts: dict[str, str] = {}
-    for key, value in attributes.items():
-        if isinstance(value, dict):
-            marked = [name for name, is_marked in value.items() if is_marked is True]
-            value = marked[0] if len(marked) == 1 else ""
-        if isinstance(value, str) and value.strip():
-            texts[key.lower()] = value
-    named = [texts[key] for key in _CLASS_KEYS if key in texts]
-    if not attributes:
+    keys = {key.lower(): key for each in regions for key in each if _marked(each[key])}
+    named = [key for key in _CLASS_KEYS if key in keys] or list(keys)
+    if len(keys) > 1 and named[0] not in _CLASS_KEYS:
+        raise ValueError(
+            f"it does not say which attribute is the class: {short_list(keys.values())}"
+        )
+    return next(iter(named), "")
+
+
+def via_label(attributes: Mapping[str, Any], key: str) -> str | None:
+    """The class of a region; None where it is not filled in, "object" where regions have none.
+
+    Args:
+        key: from `via_class_key`.
+    """
+    if not attributes and not key:
         return "object"
-    values = list(texts.values())
-    return values[0] if len(values) == 1 else next(iter(named), None)
+    return next((_marked(each) for name, each in attributes.items() if name.lower() == key), None)
+
+
+def _marked(value: Any) -> str | None:
+    """The text of an attribute, which may also be a set of names of which one is marked."""
+    if isinstance(value, dict):
+        marked = [name for name, is_marked in value.items() if is_marked is True]
+        value = marked[0] if len(marked) == 1 else ""
+    return value if isinstance(value, str) and value.strip() else None
 
 
 def read_label_studio(path: Path) -> Iterator[Annotated]:
     """Label Studio: JSON with the annotations of a task, the first that is not cancelled, or
     JSON-MIN with a list of regions in each row."""
     for row in read_json(path, _HINT):
+        others = 0
         if "data" in row:
             done = [each for each in row["annotations"] if not each.get("was_cancelled")]
             regions = [
@@ -141,12 +163,12 @@ def read_label_studio(path: Path) -> Iterator[Annotated]:
                 for each in (done[0]["result"] if done else ())
                 if "value" in each
             ]
-            name = _image_of(row["data"])
+            name, others = _image_of(row["data"]), max(len(done) - 1, 0)
         else:
             lists = [each for each in row.values() if isinstance(each, list)]
             regions = [each for own in lists for each in own if isinstance(each, dict)]
             name = _image_of(row)
-        yield _label_studio_image(name, regions)
+        yield _label_studio_image(name, regions)._replace(others=others)
 
 
 _SIZE_KEYS = ("original_width", "original_height")
@@ -184,8 +206,9 @@ def _label_studio_image(name: str, regions: list[dict[str, Any]]) -> Annotated:
         if corners is None:
             left_out += 1
             continue
-        (label,) = region[kind]
-        boxes.append(Box(label=_name(label), corners=corners))
+        if len(region[kind]) != 1:
+            raise ValueError(f"a region of {name} has {len(region[kind])} classes")
+        boxes.append(Box(label=_name(region[kind][0]), corners=corners))
     return Annotated(name, size, boxes, left_out)
 
 

@@ -7,17 +7,20 @@ not here, with an ending in other letters, or with accents that are composed dif
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from ..errors import DataError
+from ..errors import DataError, short_list
 from .file_types import SUFFIXES
 from .folders import FileIndex, bare_name, called, is_hidden, normalized
 from .splits import ALL, SPLITS, split_in_name
 
 _SAMPLE = 16  # names that decide in which folder the images are
+_UPLOAD = re.compile(r"^[0-9a-f]{8}-")  # which Label Studio puts before the names of files
+_MAX_NAME = 4096  # bytes; paths of more folders take long
 _MAX_DROPPED = 8  # leading folders of a name that may be missing here
 
 
@@ -107,9 +110,12 @@ class ImageLocator:
 
 def _keys(name: str) -> tuple[str, ...]:
     """The keys of a listing under which a file may be: with its name, with any ending, and, if it
-    has the ending of an image, with another one."""
+    has the ending of an image, with another one; and so without Label Studio's letters."""
     name = normalized(name)
-    return tuple(dict.fromkeys((name, f"{name}/*", f"{_stem(name)}/*")))
+    names = dict.fromkeys((name, _UPLOAD.sub("", name)))
+    return tuple(
+        dict.fromkeys(key for each in names for key in (each, f"{each}/*", f"{_stem(each)}/*"))
+    )
 
 
 def _stem(name: str) -> str:
@@ -162,9 +168,13 @@ def locate_images(
     Returns:
         A path for each name, and a sentence where leading folders were left out.
     Raises:
-        DataError: two names stand for the same file; or an image is nowhere but in the folder of
-            another split.
+        DataError: a name can be that of no file; two names stand for the same file; or an image is
+            nowhere but in the folder of another split.
     """
+    unfit = next((name for name in names if not _may_be_path(name)), None)
+    if unfit is not None:
+        problem = f"{unfit!r:.80}, of {len(unfit):,} letters, can be the name of no file"
+        raise DataError(problem, "mend the annotations")
     locator = ImageLocator(folders)
     sample = [names[len(names) * i // _SAMPLE] for i in range(_SAMPLE)]
     sample = list(dict.fromkeys(sample))
@@ -186,6 +196,12 @@ def locate_images(
         path = locator.existing(_below(locator, folder, name, dropped)) or locator.find(name)
         if path is None and everywhere is not None:
             alike = everywhere.find_alike("/".join(_parts(name)), counts[bare_name(name)] == 1)
+            several = everywhere.names_like(name) if len(_parts(name)) == 1 else []
+            if alike is None and len(several) > 1:
+                raise DataError(
+                    f"{name} may be {short_list(several, 2)}, below {everywhere.folder}",
+                    "name the folder of the images with --data",
+                )
             if alike:
                 alternatives = everywhere.find_all(alike)
                 path = called(alternatives, name) or alternatives[0]
@@ -197,6 +213,13 @@ def locate_images(
     if not dropped:
         return paths, ()
     return paths, (f"{names[0]} is not here, so {paths[0]} was read, and the others likewise",)
+
+
+def _may_be_path(name: str) -> bool:
+    try:
+        return len(os.fsencode(name)) <= _MAX_NAME
+    except UnicodeEncodeError:  # half a letter of UTF-16
+        return False
 
 
 def _check_split(name: str, split: str, found: str, path: Path) -> None:

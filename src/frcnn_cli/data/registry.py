@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..config import VAL_SHARE
-from ..errors import ConfigError, DataError, SplitError, unknown_name
+from ..errors import ConfigError, DataError, SplitError, UnlabelledError, unknown_name
 from ..runtime.paths import data_dir
 
 # The modules that read data sets import numpy. They are imported where they are used, so that
@@ -99,39 +99,32 @@ class _Choice:
         Raises:
             DataError: see `load`.
         """
-        from .splits import ALL, TRAINING, canonical_split, hash_split, own_part, split_in_name
+        from . import splits
 
         try:
             dataset = load(self.split, self.default_splits)
         except SplitError as error:
-            asked = canonical_split(self.split) if self.split is not None else self.part
-            if asked == "val" and _only_training(error):
-                return own_part(load(None, TRAINING), "val", self.val_share)
+            asked = splits.canonical_split(self.split) if self.split is not None else self.part
+            if asked == "val" and splits.only_training(error):
+                return splits.own_part(load(None, splits.TRAINING), "val", self.val_share)
             if self.split is None or asked not in ("train", "val"):
                 raise
             try:
                 whole = load(None, ())
             except DataError:
                 whole = None
-            if whole is None or split_in_name(whole.split) is not None:
+            if whole is None or splits.split_in_name(whole.split) is not None:
                 raise
-            return hash_split(whole, asked, self.val_share)
+            return splits.hash_split(whole, asked, self.val_share)
         if self.split is not None or self.part is None:
             return dataset
-        is_alone = dataset.split == ALL
-        if dataset.split in TRAINING:
+        is_alone = dataset.split == splits.ALL
+        if dataset.split in splits.TRAINING:
             try:
                 load("", ())
             except SplitError as error:
-                is_alone = _only_training(error)
-        return own_part(dataset, self.part, self.val_share) if is_alone else dataset
-
-
-def _only_training(error: SplitError) -> bool:
-    """Whether all splits that a data set has are to train on."""
-    from .splits import TRAINING, canonical_split
-
-    return bool(error.available) and {*map(canonical_split, error.available)} <= {*TRAINING}
+                is_alone = splits.only_training(error)
+        return splits.own_part(dataset, self.part, self.val_share) if is_alone else dataset
 
 
 def _check_folder(format_name: str, path: Path, data: Path | None) -> str:
@@ -340,6 +333,8 @@ def open_splits(
 ) -> list[Dataset]:
     """Open every split of a data set: train (else trainval), val and test, or all it has.
 
+    A test split without annotations, as challenges have it, is left out with a note.
+
     Args:
         name, data, on_message, val_share: see `open_dataset`.
     Raises:
@@ -356,8 +351,14 @@ def open_splits(
     for split in ("train", "trainval", "val", "test"):
         if split == "trainval" and splits:
             continue
-        with contextlib.suppress(SplitError):
+        try:
             splits.append(open_dataset(name, data, split, (), on_message, val_share=val_share))
+        except SplitError:
+            continue
+        except UnlabelledError as error:
+            if split != "test" or not splits:
+                raise
+            splits[-1] = splits[-1].with_notes(f"split test is left out: {error.message}")
     if len(splits) == 2 and splits[0].val_share is None and splits[1].val_share is not None:
         opened = open_dataset(name, data, None, on_message=on_message, part="train",
                               val_share=val_share)  # fmt: skip

@@ -1,4 +1,5 @@
-"""The box that encloses an outline in COCO's forms: polygons, or runs (RLE) of a mask's pixels."""
+"""Boxes in COCO's forms, and the box that encloses an outline: polygons, or runs (RLE) of a mask's
+pixels."""
 
 from __future__ import annotations
 
@@ -8,7 +9,37 @@ from typing import Any
 
 import numpy as np
 
-from ..runtime.safe_read import numbers
+from ..runtime.safe_read import number, numbers
+from .number_text import parse_number
+from .shapes import enclose_rotated
+
+
+def box_numbers(box: object, attributes: object) -> list[float] | None:
+    """The box [x, y, width, height] in a row; None where it is none.
+
+    Args:
+        box: four numbers, which may be texts, or values of x, y, width and height.
+        attributes: of the object; CVAT has the angle there by which the box is turned, in degrees.
+    """
+    if isinstance(box, dict):
+        box = [box.get(key) for key in ("x", "y", "width", "height")]
+    if isinstance(box, list) and all(isinstance(each, str) for each in box):
+        box = [parse_number(each) for each in box]
+    found = numbers(box, 4)
+    if found is None or not isinstance(attributes, dict) or not is_turned(attributes):
+        return found
+    x, y, width, height = found
+    if min(width, height) < 0:
+        return found
+    angle = math.radians(number(attributes["rotation"]))
+    x1, y1, x2, y2 = enclose_rotated(x + width / 2, y + height / 2, width, height, angle)
+    return [x1, y1, x2 - x1, y2 - y1]
+
+
+def is_turned(attributes: object) -> bool:
+    """Whether an object is in a box that is turned, as its attributes say in CVAT's files."""
+    angle = number(attributes.get("rotation")) if isinstance(attributes, dict) else 0.0
+    return angle != 0 and not math.isnan(angle)
 
 
 def enclosing_box(segmentation: object) -> list[float] | None:

@@ -19,6 +19,7 @@ class Annotated(NamedTuple):
     boxes: list[Box]
     left_out: int = 0  # shapes without an area: points and lines
     split: str = ""  # of the image, where the file gives it
+    others: int = 0  # further annotations of the whole image, which are left out
 
 
 def enclose(points: Iterable[Sequence[float]]) -> Corners:

@@ -193,6 +193,11 @@ def hash_split(dataset: Dataset, name: str, val_share: float = VAL_SHARE) -> Dat
     return replace(dataset.select(chosen), split=name, val_share=val_share).with_notes(note)
 
 
+def only_training(error: SplitError) -> bool:
+    """Whether all splits that a data set has are to train on."""
+    return bool(error.available) and {*map(canonical_split, error.available)} <= {*TRAINING}
+
+
 def own_part(dataset: Dataset, part: str, val_share: float = VAL_SHARE) -> Dataset:
     """The part train or val of a data set; a very small one as whole."""
     try:
@@ -206,5 +211,5 @@ def _digest(path: Path) -> bytes:
     try:
         with open_regular(path) as file:
             return hashlib.file_digest(file, "sha256").digest()
-    except OSError:
+    except (OSError, ValueError):  # a name may hold a NUL
         return hashlib.sha256(path.name.encode("utf-8", "surrogateescape")).digest()

@@ -99,7 +99,8 @@ def near_folders(file: Path) -> list[Path]:
     """Where the images of a file of annotations may be, the likeliest first."""
     parents = (file.parent, file.parent.parent)
     split = split_of_file(file)
-    below = ("", "images", split, f"images/{split}", "JPEGImages", "data", file.stem)
+    of_split = (split, f"images/{split}", f"{split}/images")
+    below = ("", "images", *of_split, "JPEGImages", "data", file.stem)
     return [parent / name for parent in parents for name in below]
 
 

@@ -6,11 +6,11 @@ See `json_tools` for what the functions give and raise.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
-from ..errors import DataError
 from ..runtime.safe_read import read_text
 from .number_text import parse_number
 from .shapes import Annotated, Corners, enclose, enclose_ellipse, enclose_rotated
@@ -36,13 +36,11 @@ def _numbers(texts: list[str]) -> list[float]:
 
 
 def read_cvat(path: Path) -> Iterator[Annotated]:
-    """CVAT's XML for images, all in one file."""
+    """CVAT's XML for images, or for a video, all in one file."""
     root = parse_xml(path, _MAX_XML_BYTES)
     if root.find("track") is not None:
-        raise DataError(
-            f"{path} is CVAT's XML for videos, which names no images",
-            "export the task as CVAT for images, or as COCO",
-        )
+        yield from _frames_of_video(root)
+        return
     for image in root.iter("image"):
         boxes, left_out = [], 0
         for shape in image:
@@ -53,6 +51,31 @@ def read_cvat(path: Path) -> Iterator[Annotated]:
         height, width = _numbers([image.attrib["height"], image.attrib["width"]])
         name, split = image.attrib["name"], image.attrib.get("subset", "")
         yield Annotated(name, (int(height), int(width)), boxes, left_out, split)
+
+
+def _frames_of_video(root: Element) -> Iterator[Annotated]:
+    """The frames of a video, which CVAT exports as frame_000000.PNG and so on.
+
+    The first frame is there even if it is empty: frames that another program numbers from 1 then
+    lack it, rather than being taken for the frames before them.
+    """
+    sizes = [root.findtext(f"meta/task/original_size/{side}") for side in ("height", "width")]
+    height, width = map(int, _numbers([each or "0" for each in sizes]))
+    first = root.findtext("meta/task/start_frame") or "0"
+    boxes: dict[int, list[Box]] = {int(*_numbers([first])): []}
+    left_out: Counter[int] = Counter()
+    for track in root.iter("track"):
+        for shape in track:
+            frame = int(*_numbers([shape.attrib["frame"]]))
+            own = boxes.setdefault(frame, [])
+            if shape.attrib.get("outside") == "1":  # the object is not in the frame
+                continue
+            corners = _cvat_corners(shape)
+            left_out[frame] += corners is None
+            own += [Box(label=track.attrib["label"], corners=corners)] if corners else []
+    size = (height, width) if min(height, width) > 0 else None
+    for frame, own in sorted(boxes.items()):
+        yield Annotated(f"frame_{frame:06}", size, own, left_out[frame])
 
 
 def _cvat_corners(shape: Element) -> Corners | None:
@@ -73,6 +96,9 @@ def _cvat_corners(shape: Element) -> Corners | None:
         x, y, x_radius, y_radius = of("cx", "cy", "rx", "ry")
         longer = max(x_radius, y_radius)
         return enclose_ellipse(x, y, *((longer, longer) if angle else (x_radius, y_radius)))
+    if shape.tag == "cuboid":
+        corners = [f"{side}{end}" for side in ("tl", "bl", "tr", "br") for end in (1, 2)]
+        return enclose(of(f"x{corner}", f"y{corner}") for corner in corners)
     if shape.tag == "mask":
         left, top, width, height = of("left", "top", "width", "height")
         return left, top, left + width, top + height
@@ -111,15 +137,22 @@ def read_wider(path: Path) -> Iterator[Annotated]:
     lines = [line.strip() for line in read_text(path, _HINT).split("\n") if line.strip()]
     at = 0
     while at < len(lines):
-        name, count = lines[at], max(int(lines[at + 1]), 1)
-        at += 2 + count
-        if at > len(lines):
+        name, (count,) = lines[at], _numbers(lines[at + 1 : at + 2] or ["a cut file"])
+        rows = [line.split() for line in lines[at + 2 : at + 2 + max(int(count), 1)]]
+        if not count and not (rows and all(map(_is_number, rows[0]))):
+            rows = []  # programs that copy the format leave out the row of zeros
+        if len(rows) < count:
             raise ValueError("it is cut off")
+        at += 2 + len(rows)
         boxes = []
-        for line in lines[at - count : at]:
-            x, y, width, height, *flags = _numbers(line.split())
+        for row in rows:
+            x, y, width, height, *flags = _numbers(row)
             if width > 0 and height > 0:
                 is_invalid = flags[3:4] == [1]
                 box = (x, y, x + width, y + height)
                 boxes.append(Box(label="face", corners=box, difficult=is_invalid))
         yield Annotated(name, None, boxes)
+
+
+def _is_number(text: str) -> bool:
+    return not math.isnan(parse_number(text))

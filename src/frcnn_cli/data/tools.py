@@ -13,7 +13,7 @@ from ..errors import DataError, SplitError, counted, reason
 from ..runtime.safe_read import read_beginning
 from .dataset import Dataset
 from .file_types import SUFFIXES
-from .folders import walk_files
+from .folders import bare_name, walk_files
 from .json_tools import (
     read_bdd,
     read_createml,
@@ -43,24 +43,32 @@ class Tool:
     is_own: Mark  # of its files
     read: Callable[[Path], Iterator[Annotated]]
     is_per_image: bool = False  # each image has a file
+    is_beside_image: bool = False  # which has the image's name, and lies beside it
 
 
 TOOLS = {
     "labelme": Tool(
-        "LabelMe's JSON", ".json", has('"shapes"', '"imagePath"|"shape_type"', start="{"),
-        read_labelme, is_per_image=True,
+        "LabelMe's JSON", ".json",  # in which the image itself may come before all else
+        has('"shapes"|"imageData"', '"imagePath"|"imageData"|"points"', start="{"),
+        read_labelme, is_per_image=True, is_beside_image=True,
     ),
     "via": Tool(
         "the VGG Image Annotator's JSON", ".json",
-        has('"regions"|"_via_img_metadata"', '"file_attributes"|"_via_settings"', start="{"),
+        has(
+            '"regions"|"_via_img_metadata"',
+            '"file_attributes"|"_via_settings"|"shape_attributes"',
+            start="{",
+        ),
         read_via,
     ),
     "labelstudio": Tool(
         "Label Studio's JSON", ".json",
-        has('"from_name"|"rectanglelabels"|"polygonlabels"', start="["), read_label_studio,
+        has('"from_name"|"rectanglelabels"|"polygonlabels"|"total_annotations"', start="["),
+        read_label_studio,
     ),
     "supervisely": Tool(
-        "Supervisely's JSON", ".json", has('"objects"', '"size"', '"tags"', start="{"),
+        "Supervisely's JSON", ".json",
+        has('"objects"', '"size"|"classTitle"', '"tags"|"geometryType"', start="{"),
         read_supervisely, is_per_image=True,
     ),
     "createml": Tool(
@@ -71,12 +79,12 @@ TOOLS = {
         "BDD100K's JSON", ".json", has('"labels"', '"box2d"', '"category"', start="["), read_bdd
     ),
     "cvat": Tool(
-        "CVAT's XML for images", ".xml",
+        "CVAT's XML", ".xml",
         fits(r"(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)?<annotations>\s*<(version|meta|image)[\s>/]"),
         read_cvat,
     ),
     "kitti": Tool(
-        "KITTI's texts", ".txt", fits(rf"[a-z_]+( {NUMBER}){{14,15}}\s*(\n|$)"),
+        "KITTI's texts", ".txt", fits(rf"[a-z][\w-]*( {NUMBER}){{14}}\s*(\n|$)"),
         read_kitti, is_per_image=True,
     ),
     "dota": Tool(
@@ -88,7 +96,11 @@ TOOLS = {
     ),
     "wider": Tool(
         "WIDER FACE's list", ".txt",
-        fits(rf"[^\n]+\.({_IMAGE})\s*\n\d+\s*\n\d+( \d+){{3,9}}\s*(\n|$)"), read_wider,
+        fits(
+            rf"([^\n]+\.({_IMAGE})[ \r]*\n0[ \r]*\n)*[^\n]+\.({_IMAGE})[ \r]*\n\d+[ \r]*\n"
+            rf"{NUMBER}( {NUMBER}){{3,9}}\s*(\n|$)"
+        ),
+        read_wider,
     ),
 }  # fmt: skip
 
@@ -196,6 +208,9 @@ def _table(
     origins: dict[str, str] = {}
     left_out = 0
     names = {} if tool.is_per_image else _names(found, root, image_folder)
+    notes: list[str] = []
+    if tool.is_beside_image:
+        names, notes = _names_beside(found, root)
     for file, images in found.items():
         folder, of_file = file.parent.relative_to(root), _split_of(file, root, tool)
         own = names.get(file) or [(folder / each.name).as_posix() for each in images]
@@ -212,10 +227,15 @@ def _table(
             split = canonical_split(each.split)
             splits[image] = split if split in SPLITS else of_file
             left_out += each.left_out
-    notes = []
     if left_out:
         of = counted(left_out, "shape that encloses", "shapes that enclose")
         notes.append(f"left out {of} no object: points, lines, or regions to be ignored")
+    if others := sum(each.others for each in chain.from_iterable(found.values())):
+        of = counted(others, "annotation", "annotations")
+        notes.append(f"left out {of} of images that have several: the first of each counts")
+    if 0 < (without := sum(not each for each in splits.values())) < len(splits):
+        of = counted(without, "image is", "images are")
+        notes.append(f"{of} in no split, so the splits of the others are not used")
     if empty := sum(not each for each in boxes.values()):
         notes.append(f"took {counted(empty, 'image', 'images')} without a box for background")
     return Table(
@@ -257,6 +277,27 @@ def _names(
             elif files_with[name] > 1:
                 own[index] = (folder / local_name(name)).as_posix()
     return names
+
+
+def _names_beside(
+    found: Mapping[Path, Sequence[Annotated]], root: Path
+) -> tuple[dict[Path, list[str]], list[str]]:
+    """The image beside each file that has its name, though the file may name another one, as it
+    does where both were renamed; and a note on files that do."""
+    locator = ImageLocator(())
+    names, others = {}, []
+    for file, (image,) in found.items():
+        if bare_name(local_name(image.name)) == bare_name(file.stem):
+            continue
+        beside = locator.existing(str(file.with_suffix(".jpg")))  # with any ending
+        if beside is not None:
+            names[file] = [beside.relative_to(root).as_posix()]
+        taken = "" if beside is None else f", but goes with {beside.name}"
+        others.append(f"{file.name} names {image.name}{taken}")
+    if not others:
+        return {}, []
+    count = counted(len(others), "file names", "files name")
+    return names, [f"{count} an image that is called otherwise: {others[0]}"]
 
 
 def _with_subsets(images: Sequence[Annotated]) -> list[str]:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..errors import DataError, SplitError
+from ..errors import DataError, SplitError, short_list
 from ..runtime.safe_read import is_inside, read_text
 from . import images
 from .annotation import Annotation
@@ -38,6 +38,7 @@ __all__ = ["find_root", "load_voc", "parse_annotation", "read_image_ids"]
 _FLAGS = frozenset({"-1", "0", "1"})  # behind the names in the lists of a class
 _FROM_ONE = np.array([1, 1, 0, 0], np.float32)  # what `parse_annotation` takes off the first corner
 _XML = frozenset({".xml"})
+_ONE_XML = "leave one XML file for each image, and move the others out of the data set"
 
 
 class _Files(NamedTuple):
@@ -119,6 +120,13 @@ def _load(
 def _annotation(files: _Files, image_id: str) -> Annotation:
     """The annotation of an image; one without objects where only the image exists."""
     path = files.annotations.find(image_id)
+    several = files.annotations.names_like(image_id) if "/" not in image_id else []
+    if path is None and len(several) > 1:
+        raise DataError(
+            f"{image_id} may be annotated in {short_list(several, 2)}, below "
+            f"{files.annotations.folder}",
+            _ONE_XML,
+        )
     if path is None and files.images.find(image_id) is not None:
         return Annotation(
             size=None,
@@ -248,8 +256,12 @@ def _image_paths(files: _Files, ids: Sequence[str]) -> tuple[list[Path], list[st
     It is the image of the same name, else the one that the annotation file names, if no other
     annotation has its name. Where there is none, it is the path at which VOC itself would have it.
     Of images that differ only in their endings, it is the one that the annotation file names.
+
+    Raises:
+        DataError: two annotation files are of one image.
     """
     paths: list[Path] = []
+    taken: dict[Path, str] = {}
     renamed, unclear = [], []
     for id_ in ids:
         alike = files.images.find_name(id_) or files.images.find_alike(
@@ -268,6 +280,9 @@ def _image_paths(files: _Files, ids: Sequence[str]) -> tuple[list[Path], list[st
             own = called(found, annotated_file(xml)) if xml is not None else None
             unclear += [] if own else [f"{path.name}, not {found[1].name}"]
             path = own or path
+        if (first := taken.setdefault(path, id_)) != id_:
+            folder = files.annotations.folder
+            raise DataError(f"{first} and {id_} below {folder} both annotate {path}", _ONE_XML)
         paths.append(path)
     notes = []
     if renamed:

@@ -19,6 +19,7 @@ _IMAGE_FOLDERS = ("jpegimages", "images", "image", "imgs", "img", "jpegs", "jpg"
 _LIST_FOLDERS = ("ImageSets/Main", "ImageSets", "imagesets/main", "imagesets", "Main", "splits")
 # where lists are taken only if they have the name of a split
 _OTHER_LIST_FOLDERS = ("", "Annotations", "annotations")
+_LIST = "_list"  # at the end of the lists of PaddleDetection
 _XML_SUFFIX = ".xml"
 _ROOT = re.compile(r"<([\w.-]+:)?annotation[\s>]", re.IGNORECASE)  # and the bytes in which it is
 _MAX_SCATTERED = 500_000  # files, which take some seconds to list
@@ -148,12 +149,13 @@ def split_subfolders(names: Sequence[str]) -> dict[str, list[str]]:
 def split_lists(root: Path) -> dict[str, Path]:
     """The split lists by split: those in ImageSets/Main, else beside the other folders.
 
-    The list valid.txt is of split val, unless there is val.txt too.
+    The lists valid.txt and val_list.txt are of split val, unless there is val.txt too.
 
     Lists that are not named like a split do not count where none is: CVAT's default.txt has all
     images.
     """
-    usual = {f"{name}.txt" for names in SPLITS.values() for name in names}
+    names = [name for spellings in SPLITS.values() for name in spellings]
+    usual = {f"{name}{ending}.txt" for name in names for ending in ("", _LIST)}
     for folder in _LIST_FOLDERS:
         lists = [path for path in _entries(root / folder) if path.suffix == ".txt"]
         if any(path.name in usual for path in lists):
@@ -168,6 +170,6 @@ def _by_split(lists: Sequence[Path]) -> dict[str, Path]:
     """Lists by the split that they are named after; by their own name if another list has it."""
     found: dict[str, Path] = {}
     for path in sorted(lists, key=lambda path: path.stem != canonical_split(path.stem)):
-        split = canonical_split(path.stem)
+        split = canonical_split(path.stem.removesuffix(_LIST))
         found[path.stem if split in found else split] = path
     return found

@@ -10,11 +10,12 @@ import codecs
 import math
 import re
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from ..errors import DataError, reason
+from ..errors import DataError, reason, short_list
 from ..runtime.safe_read import BYTE_ORDER_MARKS, read_bytes
 from .annotation import Annotation
 from .number_text import parse_number
@@ -26,6 +27,8 @@ _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _ROTATED = ("cx", "cy", "w", "h", "angle")
 _HINT = "mend or remove the file"
 _BARE_AMPERSAND = re.compile(r"&(?!#?\w+;)")
+# a document type that declares nothing itself
+_PLAIN_DOCTYPE = re.compile(r"\A(<\?xml[^<>]*>\s*)?<!DOCTYPE[^<>\[\]]*>")
 _LONGEST_DECLARATION = 1000  # letters
 _DECLARATION = re.compile(r"""\s*<\?xml[^>]*?encoding\s*=\s*["']([\w.:-]+)["'][^>]*>""")
 # How the first letter, <, looks without a mark.
@@ -69,7 +72,11 @@ def parse_annotation(path: Path) -> Annotation:
             continue
         for box in _boxes(element):
             if box is None:
-                raise DataError(f"{path}: {name!r} has no box of four numbers", _HINT)
+                got = short_list(_leaves(element), 8)
+                raise DataError(
+                    f"{path}: {name!r:.60} has no box of four numbers, but {got or 'nothing'}",
+                    _HINT,
+                )
             names.append(name)
             boxes.append(box)
             difficult.append(_number(element.findtext("difficult")) > 0)
@@ -105,6 +112,7 @@ def parse_xml(path: Path, limit: int | None = None) -> ElementTree.Element:
     content = read_bytes(path, _HINT, limit or MAX_XML_BYTES)
     try:
         text = _decode(content)
+        text = _PLAIN_DOCTYPE.sub("", text, count=1)
         if "<!DOCTYPE" in text or "<!ENTITY" in text:
             raise DataError(f"{path} declares entities, as no annotation does", _HINT)
         root = ElementTree.fromstring(_BARE_AMPERSAND.sub("&amp;", text))
@@ -157,6 +165,13 @@ def _decode_declared(content: bytes, encoding: str) -> str:
     raise problem
 
 
+def _leaves(element: ElementTree.Element) -> Iterator[str]:
+    """The tags in the shape of an object with their texts, for messages."""
+    shapes = (each for each in element if each.tag in ("bndbox", "polygon", "robndbox"))
+    leaves = (leaf for each in shapes for leaf in each)
+    return (f"{leaf.tag} {leaf.text.strip()}" for leaf in leaves if leaf.text and leaf.text.strip())
+
+
 _Box = tuple[float, float, float, float]
 
 
@@ -166,11 +181,28 @@ def _boxes(element: ElementTree.Element) -> list[_Box | None]:
     boxes: list[_Box | None] = []
     for each in element.findall("bndbox"):
         x1, y1, x2, y2 = (_number(each.findtext(key)) for key in _CORNERS)
-        boxes.append(_enclose([x1, x2], [y1, y2]))
+        boxes.append(_turned(_enclose([x1, x2], [y1, y2]), _cvat_angle(element)))
     boxes = boxes or [_enclose(*_polygon_points(each)) for each in element.findall("polygon")]
     rotated = element.findall("robndbox") if not boxes else []
     boxes += [_rotated(*(_number(each.findtext(key)) for key in _ROTATED)) for each in rotated]
     return boxes or [None]
+
+
+def _cvat_angle(element: ElementTree.Element) -> float:
+    """The angle in degrees by which the box of an object of CVAT is turned; 0 where it is not."""
+    every = element.findall("attributes/attribute")
+    attributes = {each.findtext("name"): each.findtext("value") for each in every}
+    angle = _number(attributes.get("rotation"))
+    return 0.0 if math.isnan(angle) else angle
+
+
+def _turned(box: _Box | None, degrees: float) -> _Box | None:
+    """The box around one that is turned around its centre."""
+    if box is None or not degrees:
+        return box
+    x1, y1, x2, y2 = box
+    centre, sides = ((x1 + x2) / 2, (y1 + y2) / 2), (x2 - x1, y2 - y1)
+    return enclose_rotated(*centre, *sides, math.radians(degrees))
 
 
 def _enclose(xs: list[float], ys: list[float]) -> _Box | None:
@@ -183,7 +215,8 @@ def _enclose(xs: list[float], ys: list[float]) -> _Box | None:
 def _polygon_points(polygon: ElementTree.Element) -> tuple[list[float], list[float]]:
     """The coordinates of <x1><y1><x2>… or of <pt><x><y>, as far as there are."""
     xs, ys = [], []
-    for element in polygon.iter():
+    # not deeper: objects in polygons of objects would be gone through again and again
+    for element in (*polygon, *(leaf for point in polygon for leaf in point)):
         if re.fullmatch(r"x\d*", element.tag):
             xs.append(_number(element.text))
         elif re.fullmatch(r"y\d*", element.tag):

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import DataError, ImageError, SplitError, counted
+from ..errors import DataError, ImageError, SplitError, UnlabelledError, counted
 from ..runtime.safe_read import read_text
 from . import images
 from .annotation import Annotation
@@ -28,7 +28,7 @@ from .folders import FileIndex, bare_name, hidden_note, is_hidden, walk_files
 from .locate import ImageLocator
 from .splits import ALL, SPLITS, canonical_split, split_in_name
 from .yolo_rows import Row, are_corners, check_keypoints, from_corners, parse_rows
-from .yolo_settings import HINT, Settings, read_lines, read_settings
+from .yolo_settings import HINT, Settings, plain_parts, read_lines, read_settings
 
 # the folders of split KEY that are looked in where the settings name none
 _TEXT = frozenset({".txt"})
@@ -63,7 +63,7 @@ def load_yolo(root: Path, name: str, split: str | None, default_splits: Sequence
     labels = _label_files(paths, chain.from_iterable(available.values()), settings.root)
     missing = sum(not os.path.isfile(path) for path in labels)
     if missing == len(labels):
-        raise DataError(f"{name} {chosen}: no label files such as {labels[0]}", HINT)
+        raise UnlabelledError(f"{name} {chosen}: no label files such as {labels[0]}", HINT)
     notes = [*settings.notes, *reader.notes]
     if repeated := len(available[chosen]) - len(paths):
         again = counted(repeated, "image that is", "images that are")
@@ -154,7 +154,7 @@ class _ImageLists:
         root = self._settings.root
         # Roboflow's exports write ../train/images for train/images
         entry = entry.replace("\\", "/")
-        parts = [part for part in Path(entry).parts if part not in ("..", "/", ".")]
+        parts = plain_parts(entry)
         places = [base / entry for base in self._settings.bases] + [root / entry]
         places += [root.joinpath(*parts[first:]) for first in range(len(parts))]
         return [*places, *(root.parent.joinpath(*parts[first:]) for first in range(len(parts)))]

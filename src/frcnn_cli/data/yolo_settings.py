@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain
@@ -12,6 +13,7 @@ import yaml
 
 from ..errors import DataError, reason, short_list
 from ..runtime.safe_read import read_text
+from ..structures import MAX_CLASSES
 from .folders import is_hidden
 from .splits import SPLITS
 
@@ -23,6 +25,8 @@ NAME_FILES = (
 )  # fmt: skip
 _MORE_NAME_FILES = tuple(f"{key}/_darknet.labels" for key in ("train", "valid", "test"))
 _MAX_YAML_BYTES = 2**17  # thousands of class names; the parser may take 40 s for 2**20
+_MAX_ENTRIES = 2 * MAX_CLASSES  # which take the parser some seconds
+_MAX_PARTS = 30  # of a path, of which each end is looked for
 _MAX_BRACKETS = 500  # the parser takes the square of their number where they are nested
 _MAX_NUMBER = 100  # letters
 # what the parser raises for damaged files, and for values that are not what their tag says
@@ -77,24 +81,35 @@ def read_settings(root: Path) -> Settings:
     """
     folder = root if root.is_dir() else root.parent
     file = root if root.is_file() else find_settings(folder)
-    darknet = next(
-        (each for each in sorted(folder.glob("*.data")) if not is_hidden(each.name)), None
-    )
-    if file is not None and file.suffix != ".data":
-        content: Mapping[str, Any] = _read_yaml(file)
-    elif (file or darknet) is not None:
-        content = _read_darknet(file or darknet or folder)
+    file = file or find_darknet(folder)
+    if file is not None:
+        content: Mapping[str, Any] = (
+            _read_darknet(file) if file.suffix == ".data" else _read_yaml(file)
+        )
     else:
         content = {}
+    classes = _class_names(folder, content)
     bases, note = _bases(folder, str(content.get("path") or "."))
+    count = content.get("nc", content.get("classes"))
+    notes = [note] if note else []
+    if count is not None and str(count) != str(len(classes)):
+        notes.append(
+            f"the settings say {count!r:.20} classes, but name {len(classes)}: these count"
+        )
     return Settings(
         root=folder,
-        classes=_class_names(folder, content),
+        classes=classes,
         content=content,
         bases=bases,
         keypoints=_keypoints(folder, content),
-        notes=(note,) if note else (),
+        notes=tuple(notes),
     )
+
+
+def find_darknet(folder: Path) -> Path | None:
+    """Darknet's file of settings, such as obj.data; None where there is none."""
+    files = sorted(folder.glob("*.data"))
+    return next((each for each in files if not is_hidden(each.name) and each.is_file()), None)
 
 
 def read_lines(path: Path) -> list[str]:
@@ -131,6 +146,8 @@ class _TextLoader(_Loader):
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     text = read_text(path, HINT, _MAX_YAML_BYTES)
+    if text.count(",") + text.count("\n") > _MAX_ENTRIES:
+        raise DataError(f"{path} has more than {_MAX_ENTRIES:,} lines and commas", HINT)
     if text.count("[") + text.count("{") > _MAX_BRACKETS:
         raise DataError(f"{path} has more than {_MAX_BRACKETS} brackets", HINT)
     try:
@@ -147,10 +164,26 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _read_darknet(path: Path) -> dict[str, Any]:
-    """The lines `key = value` of Darknet's file; `names` is left to `_class_names`."""
+    """The lines `key = value` of Darknet's file; `names` only where that file is here."""
     pairs = (line.partition("=") for line in read_lines(path) if not line.startswith("#"))
-    content = {key.strip(): value.strip() for key, _, value in pairs}
-    return {key: value for key, value in content.items() if key != "names"}
+    content: dict[str, Any] = {key.strip(): value.strip() for key, _, value in pairs}
+    names = _find_file(path.parent, content.pop("names", ""))
+    return content if names is None else {**content, "names": names}
+
+
+def _find_file(folder: Path, name: str) -> Path | None:
+    """The file that settings in a folder name: below the folder or the one above, with as many of
+    its folders as are there."""
+    parts = plain_parts(name)
+    tails = [Path(*parts[first:]) for first in range(len(parts))]
+    places = (base / tail for tail in tails for base in (folder, folder.absolute().parent))
+    return next((each for each in places if os.path.isfile(each)), None)  # any length of name
+
+
+def plain_parts(path: str) -> list[str]:
+    """The last folders and the file of a path of any machine, without those that lead upwards."""
+    parts = Path(path.replace("\\", "/")).parts
+    return [part for part in parts if part not in ("/", ".", "..")][-_MAX_PARTS:]
 
 
 def _as_list(value: Any) -> list[Any]:
@@ -164,12 +197,12 @@ def _bases(folder: Path, path: str) -> tuple[tuple[Path, ...], str]:
     their folder.
     """
     plain = folder / path
-    if plain.is_dir():
+    if os.path.isdir(plain):
         return (plain,), ""
-    parts = [part for part in Path(path.replace("\\", "/")).parts if part not in ("/", ".", "..")]
+    parts = plain_parts(path)
     tails = [Path(*parts[first:]) for first in range(len(parts))]
     above = (folder, folder.absolute().parent, folder.absolute().parent.parent)
-    found = [base / tail for tail in tails for base in above if (base / tail).is_dir()]
+    found = [base / tail for tail in tails for base in above if os.path.isdir(base / tail)]
     if not found:
         return (plain,), ""
     return (found[0],), f"the folder {path} of the settings is not here, so {found[0]} was read"
@@ -182,9 +215,12 @@ def _class_names(folder: Path, content: Mapping[str, Any]) -> tuple[str, ...]:
         candidates = (folder / name for name in (*NAME_FILES, *_MORE_NAME_FILES))
         file = next((path for path in candidates if path.is_file()), None)
         names = None if file is None else _read_names(file)
+    elif isinstance(names, Path):
+        names = _read_names(names)
     elif isinstance(names, str):  # a file of names, or the names themselves
-        file = folder / Path(names.replace("\\", "/")).name
-        names = _read_names(file) if file.is_file() else names.split(",")
+        file = _find_file(folder, names)
+        listed = [name.strip("\"' ") for name in names.strip("[] ").split(",")]
+        names = listed if file is None else _read_names(file)
     elif isinstance(names, dict):
         names = _in_order(folder, names)
     if not isinstance(names, list) or not names:

@@ -1,4 +1,6 @@
+import json
 import pickle
+import unicodedata
 
 import numpy as np
 import pytest
@@ -73,6 +75,43 @@ def test_images_are_matched_by_name_without_leading_zeros(tmp_path, images):
     assert kept(proposals) == [None, BOXES["000017"].tolist(), BOXES["dog"].tolist()]
 
 
+@pytest.mark.parametrize("name", ["a_jpg.rf.0123abcd", "frame.10", "Zo\u0065\u0308"])
+@pytest.mark.parametrize(("form", "suffix"), [("npz", "npz"), ("json", "json"), ("mat", "mat")])
+def test_names_with_points_and_accents_are_read_back(tmp_path, name, form, suffix):
+    image = tmp_path / f"{name}.png"
+    Image.new("RGB", (50, 30)).save(image)
+    written = unicodedata.normalize("NFC", name)
+    content = WRITERS[form]([written, "frame"], [BOXES["000004"], BOXES["dog"]])
+    layout = LAYOUTS["yxyx1" if form == "mat" else "xyxy"]
+    _, proposals = import_proposals(tmp_path, [image], f"x.{suffix}", content, layout)
+    assert kept(proposals) == [BOXES["000004"].tolist()]
+
+
+def test_a_name_of_two_images_is_refused(tmp_path, images):
+    (tmp_path / "b").mkdir()
+    twin = tmp_path / "b" / "4.png"
+    Image.new("RGB", (50, 30), (7, 7, 7)).save(twin)
+    content = WRITERS["npz"](["000004"], [BOXES["000004"]])
+    with pytest.raises(DataError, match=r"has boxes for 4, which both .*000004\.png and .*4\.png"):
+        import_proposals(tmp_path, [*images, twin], "x.npz", content)
+
+
+@pytest.mark.parametrize("has_files", [True, False])
+def test_coco_results_go_to_their_file_or_to_the_id_of_the_data_set(tmp_path, images, has_files):
+    rows = [
+        {"image_id": number, "bbox": [number, 2, 3, 4], "file_name": f"x/{image.name}"}
+        for number, image in zip((17, 4, 5), images, strict=True)
+    ]
+    if not has_files:
+        rows = [{"image_id": row["image_id"], "bbox": row["bbox"]} for row in rows]
+    path = tmp_path / "x.json"
+    path.write_text(json.dumps(rows))
+    source = ProposalSource(from_file(path), tmp_path / "cache")
+    import_boxes(path, images, source, ids=None if has_files else ["17", "4", "5"])
+    found = [source.cached(image.read_bytes()).boxes[0, 0] for image in images]
+    assert found == [17, 4, 5]
+
+
 def test_a_forced_layout(tmp_path, images):
     written = [LAYOUTS["yxyx0"].encode(boxes) for boxes in BOXES.values()]
     content = WRITERS["npz"](list(BOXES), written)
@@ -106,26 +145,6 @@ def test_a_wrong_forced_layout_is_refused_and_nothing_is_kept(tmp_path, images):
 def test_wrong_boxes_are_refused(tmp_path, images, names, boxes, message):
     with pytest.raises(DataError, match=message):
         import_proposals(tmp_path, images, "x.npz", WRITERS["npz"](names, boxes))
-
-
-def test_two_images_of_one_name_do_not_get_the_same_boxes(tmp_path, images):
-    (tmp_path / "other").mkdir()
-    twin = images[2].rename(tmp_path / "other" / "dog.png")
-    images[0].rename(images[2])
-    content = WRITERS["npz"](["dog"], [np.ones((1, 4), np.float32) * [1, 1, 9, 9]])
-    with pytest.raises(DataError, match=r"dog\.png have the same name in a file of boxes"):
-        import_proposals(tmp_path, [images[2], images[1], twin], "x.npz", content)
-
-
-@pytest.mark.parametrize(
-    ("name", "suffix"), [("npz", "npz"), ("detectron2", "pkl"), ("mat", "mat")]
-)
-def test_a_name_with_dots_is_matched_whole(tmp_path, images, name, suffix):
-    """As of Roboflow's exports: 000004_jpg.rf.1234.jpg."""
-    renamed = [each.rename(tmp_path / f"img.rf.{each.name}") for each in images]
-    content = WRITERS[name]([each.stem for each in renamed], list(BOXES.values()))
-    _, found = import_proposals(tmp_path, renamed, f"x.{suffix}", content)
-    assert kept(found) == [boxes.tolist() for boxes in BOXES.values()]
 
 
 def test_a_file_without_names_must_fit_in_number(tmp_path, images):

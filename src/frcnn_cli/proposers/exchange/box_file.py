@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +28,7 @@ class BoxFile:
     names: tuple[str, ...] | None  # of the images, without suffix; None if the file has no names
     boxes: tuple[Boxes, ...]  # one N×4 array for each image
     expected: Layout  # the usual layout of the format
+    has_ids: bool = False  # the names are the numbers that a data set gives its images
 
 
 def as_boxes(boxes: Any, where: str) -> Boxes:
@@ -41,7 +44,8 @@ def as_boxes(boxes: Any, where: str) -> Boxes:
         raise DataError(
             f"{where}: expected N×4 numbers, got {array.dtype} {array.shape}", "check the file"
         )
-    numbers = array[:, :4].astype(np.float32)
+    with np.errstate(over="ignore"):  # it gives infinity
+        numbers = array[:, :4].astype(np.float32)
     if not np.isfinite(numbers).all():
         raise DataError(f"{where}: expected finite numbers, got NaN or infinity", "check the file")
     return numbers
@@ -49,7 +53,8 @@ def as_boxes(boxes: Any, where: str) -> Boxes:
 
 def ranked(boxes: Boxes, scores: Any, where: str) -> Boxes:
     """Boxes in falling order of their scores."""
-    values = np.asarray(scores, dtype=np.float32).ravel()
+    with np.errstate(over="ignore"):
+        values = np.asarray(scores, dtype=np.float32).ravel()
     if len(values) != len(boxes):
         raise DataError(f"{where}: {len(boxes)} boxes, {len(values)} scores", "check the file")
     return boxes[np.argsort(-values, kind="stable")]
@@ -60,14 +65,17 @@ def box_file(
     names: Iterable[object] | None,
     boxes: Iterable[Boxes],
     expected: Layout = HALF_OPEN,
+    has_ids: bool = False,
 ) -> BoxFile:
     """A BoxFile.
 
     Args:
-        names: of the images, with or without folder and suffix. expected: see `BoxFile`.
+        names: of the images, with or without folder and suffix. expected, has_ids: see `BoxFile`.
     """
     stems = None if names is None else tuple(_stem(name) for name in names)
-    return BoxFile(format=format_, names=stems, boxes=tuple(boxes), expected=expected)
+    return BoxFile(
+        format=format_, names=stems, boxes=tuple(boxes), expected=expected, has_ids=has_ids
+    )
 
 
 def check_names(images: Iterable[Path]) -> None:
@@ -87,11 +95,15 @@ def check_names(images: Iterable[Path]) -> None:
 
 
 def image_name(stem: str) -> str:
-    """The name of an image; a number without its leading zeros, since some programs drop them."""
-    return str(int(stem)) if stem.isascii() and stem.isdigit() and len(stem) < 20 else stem
+    """The name of an image with accents in one form; a number without its leading zeros, since some
+    programs drop them."""
+    is_number = stem.isascii() and stem.isdigit() and len(stem) < 20
+    return str(int(stem)) if is_number else unicodedata.normalize("NFC", stem)
 
 
 def _stem(name: object) -> str:
-    """The name of an image without folder and suffix; other endings are parts of the name."""
-    path = Path(name.decode("latin1") if isinstance(name, bytes) else str(name))
-    return path.stem if path.suffix.lower() in _IMAGE_SUFFIXES else path.name
+    """The name of an image without folder and suffix; other points are a part of the name."""
+    text = name.decode("latin1") if isinstance(name, bytes) else str(name)
+    last = text.replace("\\", "/").rpartition("/")[2]
+    stem, suffix = os.path.splitext(last)
+    return stem if suffix.lower() in _IMAGE_SUFFIXES else last

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from ...data import images as image_files
 from ...errors import DataError
 from ...structures import Proposals
 from ..cache import ProposalSource
-from .box_file import Boxes, BoxFile, check_names, image_name
+from .box_file import Boxes, BoxFile, image_name
 from .formats import read_boxes
 from .layouts import Layout, detect
 
@@ -33,6 +33,7 @@ def import_boxes(
     source: ProposalSource,
     layout: Layout | None = None,
     on_image: Callable[[], object] = lambda: None,
+    ids: Sequence[str] | None = None,
 ) -> ImportResult:
     """Store the boxes of a file as the proposals of these images.
 
@@ -40,6 +41,7 @@ def import_boxes(
 
     Args:
         images: paths of image files.
+        ids: what their data set calls them; COCO results without file names have these ids.
         source: cache of the method `registry.from_file(path)`.
         layout: of the boxes; None to infer it from the sizes of the images.
         on_image: called after each image.
@@ -49,7 +51,8 @@ def import_boxes(
         ConfigError: unknown format. ImageError: a matched image cannot be read.
     """
     file = read_boxes(path)
-    matched = _match(file, images, path)
+    own = ids if ids is not None and file.has_ids else [image.stem for image in images]
+    matched = _match(file, dict(zip(images, own, strict=True)), path)
     sizes = {image: image_files.read_layout(image).displayed_size for image in matched}
     if layout is None:
         pairs = [(boxes, sizes[image]) for image, boxes in matched.items()]
@@ -66,29 +69,39 @@ def import_boxes(
     return ImportResult(format=file.format, layout=layout, images=len(matched), unused=unused)
 
 
-def _match(file: BoxFile, images: Sequence[Path], path: Path) -> dict[Path, Boxes]:
-    """The boxes of each image that the file has boxes for, as written."""
+def _match(file: BoxFile, names: Mapping[Path, str], path: Path) -> dict[Path, Boxes]:
+    """The boxes of each image that the file has boxes for, as written.
+
+    Args:
+        names: of the images, by their paths.
+    """
     if file.names is None:
-        if len(file.boxes) != len(images):
+        if len(file.boxes) != len(names):
             raise DataError(
                 f"{path} has boxes for {len(file.boxes)} images and no names; "
-                f"there are {len(images)} images",
+                f"there are {len(names)} images",
                 "give the images that it was made for, in its order",
             )
-        return dict(zip(images, file.boxes, strict=True))
+        return dict(zip(names, file.boxes, strict=True))
     by_name = dict(zip(map(image_name, file.names), file.boxes, strict=True))
     if len(by_name) != len(file.names):
         raise DataError(f"{path} names an image twice", "check the file")
-    names = {image: image_name(image.stem) for image in images}
-    matched = {image: by_name[name] for image, name in names.items() if name in by_name}
+    matched: dict[str, Path] = {}
+    for image, name in names.items():
+        if (key := image_name(name)) not in by_name:
+            continue
+        if matched.setdefault(key, image) != image:
+            raise DataError(
+                f"{path} has boxes for {name}, which both {matched[key]} and {image} are called",
+                "rename one, or import the images of each folder by themselves",
+            )
     if not matched:
         raise DataError(
             f"{path} has boxes for {len(file.names)} images ({file.names[0]}, …), "
             "but none of them is among the images to import for",
             "images are matched by file name without suffix",
         )
-    check_names(matched)
-    return matched
+    return {image: by_name[key] for key, image in matched.items()}
 
 
 def _check_inside(boxes: Boxes, size: tuple[int, int], image: Path, layout: Layout) -> None:

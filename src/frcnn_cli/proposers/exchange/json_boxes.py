@@ -102,13 +102,17 @@ def _corners(boxes: Sequence[object], where: str, *, last_pixel: bool) -> Boxes:
 
 
 def _coco_results(entries: Sequence[Mapping[str, Any]], path: Path) -> BoxFile:
-    """The boxes of a list of {image_id, bbox, score}, by falling score; classes do not matter."""
+    """The boxes of a list of {image_id, bbox, score}, by falling score; classes do not matter.
+
+    The images are known by `file_name` where all entries have it, as those of `frcnn detect` do.
+    """
+    has_files = all(isinstance(entry.get("file_name"), str) for entry in entries)
     by_image: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for entry in entries:
-        by_image[str(entry["image_id"])].append(entry)
+        by_image[str(entry["file_name" if has_files else "image_id"])].append(entry)
     boxes = []
     for name, own in by_image.items():
         where = f"{path}, image {name}"
         corners = _corners([entry["bbox"] for entry in own], where, last_pixel=False)
         boxes.append(ranked(corners, [float(entry.get("score", 0)) for entry in own], where))
-    return box_file("COCO results", list(by_image), boxes)
+    return box_file("COCO results", list(by_image), boxes, has_ids=not has_files)
