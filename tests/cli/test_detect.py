@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from frcnn_cli.checkpoints.weights import WeightsHeader, save_weights
 from frcnn_cli.cli.app import app
 from frcnn_cli.cli.console import ProgressLine
-from frcnn_cli.cli.detect_output import Table
+from frcnn_cli.cli.detect_output import JsonLines, Table
 from frcnn_cli.inference.result import Result
 from frcnn_cli.models.backbones import CAFFE_PIXELS
 from frcnn_cli.models.detectors import build_network
@@ -61,6 +61,20 @@ def test_a_mixture_of_sources_in_order() -> None:
     assert names(result) == ["a.png", "d/b.png", "d/in/c.png", "l/e.png"]
     assert "cannot read l/f f.png" in result.stderr
     assert "1 of 5 images failed" in result.stderr
+
+
+def test_the_list_of_an_interrupted_run_is_whole(monkeypatch) -> None:
+    show = JsonLines.add
+
+    def stopping(self, result, progress) -> None:
+        show(self, result, progress)
+        if result.name == "b.png":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(JsonLines, "add", stopping)
+    for name in ("a.png", "b.png", "c.png"):
+        picture(name)
+    assert names(run("a.png b.png c.png --json", status=130)) == ["a.png", "b.png"]
 
 
 def test_a_list_without_readable_files() -> None:

@@ -32,7 +32,7 @@ class JsonLines:
         return self
 
     def __exit__(self, error_type: type[BaseException] | None, *rest: object) -> None:
-        if error_type is None:
+        if error_type is None or issubclass(error_type, KeyboardInterrupt):
             print("[]" if self._before == "[" else "]")
 
 
