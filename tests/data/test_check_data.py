@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 import strangers
-from frcnn_cli.data import csv_boxes, csv_table, inspection
+from formats import write_coco
+from frcnn_cli.data import coco, csv_boxes, csv_table, inspection
 from frcnn_cli.data.annotation import Annotation
 from frcnn_cli.data.check_data import check_data
 from frcnn_cli.data.dataset import Dataset
@@ -190,6 +191,20 @@ def test_a_table_without_splits_is_read_once(monkeypatch, tmp_path) -> None:
         )  # fmt: skip
         assert opened.val_share == 0.3
     assert (len(train), len(val)) == (7, 3)
+
+
+def test_annotations_of_coco_without_splits_are_read_once(
+    monkeypatch: pytest.MonkeyPatch, voc_folder: Path, tmp_path: Path
+) -> None:
+    path = write_coco(voc_folder, tmp_path / "data")
+    path = path.rename(path.with_name("boxes.json"))
+    load, read = coco.load_coco, []
+    monkeypatch.setattr(coco, "load_coco", lambda *each: [read.append(each), load(*each)][1])
+    opened = open_splits(str(path))
+    assert len(read) == 1
+    for each in opened:
+        alone = open_dataset(str(path), split=each.split)
+        assert (each.ids, each.notes, each.val_share) == (alone.ids, alone.notes, alone.val_share)
 
 
 @pytest.mark.parametrize("pairs", [1, 7, 10**6])

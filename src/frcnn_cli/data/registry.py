@@ -340,13 +340,13 @@ def open_splits(
     Raises:
         ConfigError, DataError: see `open_dataset`.
     """
-    from .splits import ALL, hash_split
+    from .splits import ALL, hash_splits, split_in_name
 
     if not is_voc_challenge(name) and len(_split_names(name)) == 1:
         with contextlib.suppress(SplitError):
             whole = open_dataset(name, data, "all", on_message=on_message)
-            if whole.split == ALL:
-                return [hash_split(whole, part, val_share) for part in ("train", "val")]
+            if whole.split == ALL or split_in_name(whole.split) is None:
+                return list(hash_splits(whole, val_share).values())
     splits: list[Dataset] = []
     for split in ("train", "trainval", "val", "test"):
         if split == "trainval" and splits:

@@ -156,13 +156,18 @@ def _usual_first(paths: list[Path]) -> list[Path]:
 
 
 def hash_split(dataset: Dataset, name: str, val_share: float = VAL_SHARE) -> Dataset:
-    """The part train or val of a data set that has no such splits, by the images' contents.
+    """One of `hash_splits`, train or val."""
+    return hash_splits(dataset, val_share)[name]
+
+
+def hash_splits(dataset: Dataset, val_share: float = VAL_SHARE) -> dict[str, Dataset]:
+    """The parts train and val of a data set that has no such splits, by the images' contents.
 
     The split is the same on every machine and whatever the files are called; copies of an image are
     in the same part. The part val of a smaller share is a part of that of a larger one.
 
     Args:
-        name: train or val. val_share: of the images that are in val, above 0 and below 1.
+        val_share: of the images that are in val, above 0 and below 1.
     Raises:
         SplitError: the images are too few to be split. ConfigError: a share out of range.
     """
@@ -184,13 +189,17 @@ def hash_split(dataset: Dataset, name: str, val_share: float = VAL_SHARE) -> Dat
             f"{dataset.name} has no splits, and too few images for a split of its own",
             "leave out --split",
         )
-    chosen = [i for i, digest in enumerate(digests) if (digest in val) == (name == "val")]
     lacking = "split val" if dataset.split in SPLITS else "splits"
     note = (
         f"{dataset.name} has no {lacking}: {len(digests) - count} of its images are taken for "
         f"training and {count} for validation, by their contents"
     )
-    return replace(dataset.select(chosen), split=name, val_share=val_share).with_notes(note)
+    parts = {}
+    for name in ("train", "val"):
+        chosen = [i for i, digest in enumerate(digests) if (digest in val) == (name == "val")]
+        part = replace(dataset.select(chosen), split=name, val_share=val_share)
+        parts[name] = part.with_notes(note)
+    return parts
 
 
 def only_training(error: SplitError) -> bool:
