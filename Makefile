@@ -76,6 +76,7 @@ LITE = --dropout 0.2 --pad-to 32 --scales 416,480,544,608,672 --max-size 1000
 LITE_START = --rank 128 --iterations 7000
 
 LITE_EXPORT = --scale 544 --max-size 900 $(VIEWS_OF_LITE$*)
+VIEWS_OF_LITE0 = --views 480,544
 VIEWS_OF_LITE2 = --views 480,640
 
 $(MADE)/efficientnet_lite%-voc07-train.safetensors: | $(DEMO)
