@@ -323,7 +323,7 @@ class DetectConfig:
         "one that brings its area nearest to 224² pixels [default: the weights']",
         Range(1, MAX_SIDE),
     )
-    # test-time augmentation, as R-CNN's successors average mirrored images and scales
+    # test-time augmentation: several scales and horizontal flips
     views: tuple[int, ...] = setting(
         (),
         "Look at the images several times, at these shorter sides (480,640), every second time "
