@@ -91,6 +91,18 @@ def _image_errors(name: object, head: bytes) -> Iterator[None]:
         raise ImageError(f"{name} is damaged: {reason(error)}", hint) from None
 
 
+def is_missing(path: Path) -> bool:
+    """Whether there is no file of that name. A list may have 100,000 such files, and opening each
+    would take much longer."""
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError):  # opening it tells what is wrong
+        pass
+    return False
+
+
 def _advise_missing(path: Path) -> str:
     """What to do about a file that is not there."""
     stem = os.path.splitext(path)[0]  # a list may have 100,000 of them, and Path takes long
@@ -281,7 +293,7 @@ def read_header(path: Path) -> Header:
     Raises:
         ImageError: the file does not exist or is not an image.
     """
-    if not os.path.exists(path):  # said at once, since a list may have 100,000 such files
+    if is_missing(path):
         raise ImageError(f"no such file: {path}", _advise_missing(path))
     head = b""
     with _image_errors(path, head), safe_read.open_regular(path) as opened:
