@@ -46,7 +46,13 @@ def torchvision_model(name: str) -> nn.Module:
 
 
 @pytest.mark.parametrize(
-    ("name", "fine", "end"), [("mobilenet_v3_large", 13, 16), ("convnext_tiny", 6, 8)]
+    ("name", "fine", "end"),
+    [
+        ("mobilenet_v3_large", 13, 16),
+        ("convnext_tiny", 6, 8),
+        ("resnet18", 7, 8),
+        ("resnet50", 7, 8),
+    ],
 )
 def test_the_maps_are_those_of_torchvisions_model(name: str, fine: int, end: int) -> None:
     model, spec = torchvision_model(name), BACKBONES[name]
@@ -56,9 +62,11 @@ def test_the_maps_are_those_of_torchvisions_model(name: str, fine: int, end: int
     features.load_state_dict({key.removeprefix("features."): state[key] for key in state})
     images = torch.randn(1, 3, 75, 106)
     with torch.no_grad():
-        first = model.features[:fine](images)
-        expected = beside(first, model.features[fine:end](first))
+        layers = getattr(model, "features", None) or nn.Sequential(*model.children())
+        first = layers[:fine](images)
+        expected = beside(first, layers[fine:end](first))
         found = features.train()(images)  # nothing is random during training
+    assert found.shape[1] == spec.channels
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * float(expected.std()))
 
 

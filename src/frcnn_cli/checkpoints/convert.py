@@ -119,10 +119,12 @@ def _fitting_backbone(file: Path, state: Mapping[str, Tensor]) -> str:
         with torch.device("meta"):
             expected = spec.features().state_dict()
             converted = spec.from_imagenet(state) if spec.from_imagenet else {}
-        for prefix, given in ((spec.key_prefix, state), ("features.", {**state, **converted})):
-            shapes = {key: given[prefix + key].shape for key in expected if prefix + key in given}
-            if shapes == {key: value.shape for key, value in expected.items()}:
-                return name
+        given = {**state, **converted}
+        shapes = {
+            key: given[f"features.{key}"].shape for key in expected if f"features.{key}" in given
+        }
+        if shapes == {key: value.shape for key, value in expected.items()}:
+            return name
     raise WeightsError(
         f"{file} fits no backbone", f"known, with torchvision's names: {', '.join(BACKBONES)}"
     )
@@ -225,18 +227,11 @@ def _rename(state: State, network: RegionNetwork) -> State:
 
     Layers with torchvision's names read the RoI features channel by channel.
     """
-    prefix, sources = network.backbone.key_prefix, network.backbone.classifier_layers
-    renamed: State = {}
-    for key, value in state.items():
-        if prefix and key.startswith(prefix):
-            renamed["features." + key.removeprefix(prefix)] = value
-        elif not prefix and key.split(".")[0] in ("conv1", "bn1", "layer1", "layer2", "layer3"):
-            renamed[f"features.{key}"] = value
-        else:
-            renamed[key] = value
+    spec = network.backbone
+    renamed = {**state, **(spec.from_imagenet(state) if spec.from_imagenet else {})}
     layers = network.compressible_layers()
     first = next(iter(layers))
-    for (name, layer), source in zip(layers.items(), sources, strict=False):
+    for (name, layer), source in zip(layers.items(), spec.classifier_layers, strict=False):
         for part in ("weight", "bias", "0.weight", "1.weight", "1.bias"):
             if f"{source}.{part}" in state:
                 tensor = state[f"{source}.{part}"]

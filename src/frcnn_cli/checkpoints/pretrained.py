@@ -174,13 +174,13 @@ def initialise(network: RegionNetwork, state: Mapping[str, Tensor]) -> list[str]
     if spec.from_imagenet is not None:
         state = spec.from_imagenet(state)
     own = network.features.state_dict()
-    features = {key: state.get(spec.key_prefix + key) for key in own}
+    features = {key: state.get(f"features.{key}") for key in own}
     for key, tensor in own.items():
         value = features[key]
         if value is None or value.shape != tensor.shape:
             problem = "missing" if value is None else f"of shape {tuple(value.shape)}"
             raise WeightsError(
-                f"weights of another model: {spec.key_prefix}{key} is {problem}, "
+                f"weights of another model: features.{key} is {problem}, "
                 f"{spec.name} needs {tuple(tensor.shape)}",
                 f"give ImageNet weights of {spec.name}",
             )

@@ -1,7 +1,8 @@
 """The backbones that a detector can be built on.
 
-Their parameters are named as in torchvision, so its ImageNet weights load as they are. All but the
-last four are written out here, since importing torchvision takes longer than detecting in an image.
+Those that ship with weights are written out here, since importing torchvision takes longer than
+detecting in an image. The parameters of AlexNet, VGG16 and SqueezeNet are named as in torchvision,
+so its ImageNet weights load as they are; other backbones convert theirs.
 """
 
 from __future__ import annotations
@@ -37,7 +38,6 @@ class BackboneSpec:
     # their name in torchvision, or that of a model of timm; None where torchvision has none
     imagenet_weights: str | None
     pixels: PixelStatistics  # the normalisation that the ImageNet weights expect
-    key_prefix: str = "features."  # of the convolutions' names in a file of ImageNet weights
     # Layers in a file of ImageNet weights that initialise the first of `fc_layers`, in order; the
     # other `fc_layers` start from random weights.
     classifier_layers: tuple[str, ...] = ()
@@ -139,34 +139,22 @@ def _squeezenet1_1() -> nn.Sequential:
     )
 
 
-def _resnet(depth: int) -> Callable[[], nn.Sequential]:
-    def build() -> nn.Sequential:
-        from torchvision.models import resnet18, resnet50
-        from torchvision.ops import FrozenBatchNorm2d
-
-        model = {18: resnet18, 50: resnet50}[depth](norm_layer=FrozenBatchNorm2d)
-        names = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3")
-        features = nn.Sequential()
-        for name in names:  # up to the last layer with stride 16
-            features.add_module(name, getattr(model, name))
-        return features
-
-    return build
-
-
 def _resnet_spec(depth: int, channels: int, weights: str) -> BackboneSpec:
+    def build() -> ConvertedModel:
+        return torchvision_models.resnet(depth)
+
     return BackboneSpec(
         name=f"resnet{depth}",
-        features=_resnet(depth),
+        features=lambda: build().features,
         channels=channels,
         stride=16,
         pooled_size=7,
         fc_layers={"fc6": 1024, "fc7": 1024},
-        layers={"conv1": 0, "layer1": 4, "layer2": 5, "layer3": 6},
+        layers={"conv1": 0, "layer1": 4, "layer2": 5, "layer3": 6, "layer4": 7},
         first_trained="layer2",
         pixels=TORCHVISION_PIXELS,
         imagenet_weights=weights,
-        key_prefix="",
+        from_imagenet=_from_torchvision(build),
     )
 
 
@@ -279,8 +267,8 @@ _SPECS = (
     ),
     _efficientnet_lite_spec(0, width=1.0, depth=1.0),
     _efficientnet_lite_spec(2, width=1.1, depth=1.2),
-    _resnet_spec(18, channels=256, weights="ResNet18_Weights.IMAGENET1K_V1"),
-    _resnet_spec(50, channels=1024, weights="ResNet50_Weights.IMAGENET1K_V2"),
+    _resnet_spec(18, channels=256 + 512, weights="ResNet18_Weights.IMAGENET1K_V1"),
+    _resnet_spec(50, channels=1024 + 2048, weights="ResNet50_Weights.IMAGENET1K_V2"),
     BackboneSpec(
         name="mobilenet_v3_large",
         features=lambda: torchvision_models.mobilenet_v3_large().features,
