@@ -5,7 +5,12 @@ import torch
 from torch import nn
 
 from frcnn_cli.ops import depthwise
-from frcnn_cli.ops.depthwise import depthwise_convolution, weight_gradient
+from frcnn_cli.ops.depthwise import (
+    DepthwiseConv2d,
+    depthwise_convolution,
+    speed_up,
+    weight_gradient,
+)
 from reference import depthwise_weight_gradient
 
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
@@ -123,3 +128,26 @@ def test_the_others_are_left_to_torch(layer, calls) -> None:
     depthwise_convolution(layer, x).sum().backward()
     assert not calls
     assert x.grad is not None
+
+
+def test_depthwise_layers_of_a_network_become_ours(calls) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(8, 8, 5, padding=2, groups=8),
+        nn.Conv2d(8, 8, 5, 2, 2, groups=8, bias=False),
+        # the rest stays: not depthwise, two outputs a channel, dilated, not square, reflected
+        nn.Conv2d(8, 8, 3, groups=2),
+        nn.Conv2d(8, 16, 3, groups=8),
+        nn.Conv2d(16, 16, 3, padding=2, dilation=2, groups=16),
+        nn.Conv2d(16, 16, (5, 3), groups=16),
+        nn.Conv2d(16, 16, 3, 1, padding="same", groups=16),
+        nn.Conv2d(16, 16, 5, padding=2, groups=16, padding_mode="reflect"),
+    )
+    x = noise(2, 8, 27, 26)
+    before = gradients(network, network, x)
+    assert calls == []
+    speed_up(network)
+    assert [isinstance(each, DepthwiseConv2d) for each in network] == [True] * 2 + [False] * 6
+    for mine, torchs in zip(gradients(network, network, x), before, strict=True):
+        torch.testing.assert_close(mine, torchs, rtol=1e-4, atol=1e-4)
+    assert calls == [1, 1]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..ops.depthwise import speed_up
 from .folding import FixedNorm, fold_state
 
 
@@ -79,6 +80,7 @@ def convert(
             the map of twice the stride; may be empty.
     """
     features = nn.Sequential(*fine, *([FineAndCoarse(*coarse)] if coarse else []))
+    speed_up(features)
     theirs = {id(tensor): name for name, tensor in model.state_dict(keep_vars=True).items()}
     own = features.state_dict(keep_vars=True)
     return ConvertedModel(features, {name: theirs[id(own[name])] for name in own}, norms)

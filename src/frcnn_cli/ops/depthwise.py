@@ -20,6 +20,29 @@ from .threads import parallel_for
 _ONEDNN_KERNEL = 3  # the largest for which oneDNN's gradient of the weights is fast
 
 
+class DepthwiseConv2d(nn.Conv2d):
+    """A depthwise convolution by `depthwise_convolution`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """From [B, C, H, W] to [B, C, H', W']."""
+        return depthwise_convolution(self, x)
+
+
+def speed_up(network: nn.Module) -> None:
+    """Make a `DepthwiseConv2d` of each depthwise convolution of a network that can be one."""
+    for module in network.modules():
+        if type(module) is not nn.Conv2d or module.padding_mode != "zeros":
+            continue
+        is_depthwise = 1 < module.groups == module.in_channels == module.out_channels
+        shapes = (module.kernel_size, module.stride, module.padding)
+        if (
+            is_depthwise
+            and module.dilation == (1, 1)
+            and all(each[0] == each[-1] for each in shapes)
+        ):
+            module.__class__ = DepthwiseConv2d  # the parameters, and their identities, stay
+
+
 def depthwise_convolution(layer: nn.Conv2d, x: Tensor) -> Tensor:
     """A depthwise convolution, [B, C, H, W] to [B, C, H', W']; under autocast in its type.
 
