@@ -5,7 +5,7 @@ from dataclasses import FrozenInstanceError, asdict, replace
 import pytest
 
 from frcnn_cli import recipes, settings
-from frcnn_cli.config import DetectConfig, TrainConfig
+from frcnn_cli.config import LEAST_SCORE, DetectConfig, TrainConfig
 from frcnn_cli.errors import ConfigError
 from frcnn_cli.models.detectors import DETECTORS
 
@@ -158,7 +158,8 @@ def test_check_takes_the_limits(changes: dict) -> None:
 def test_detection_caps() -> None:
     """Those of the reference code, but for NMS and voting, and nothing else unless asked for."""
     detect = DetectConfig()
-    assert detect.score_threshold == 0.05
+    assert detect.score_threshold is None
+    assert LEAST_SCORE == 0.05
     assert detect.nms_threshold == 0.4  # the paper's is 0.3
     assert (detect.max_detections, detect.max_proposals) == (100, 2000)
     assert detect.classes == ()

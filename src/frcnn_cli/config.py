@@ -268,6 +268,7 @@ class TrainRuntimeConfig:
 
 
 SHOWN_SCORE = 0.5  # threshold for detections shown to people; evaluation needs lower scores too
+LEAST_SCORE = 0.05  # for evaluation, of scores before they are calibrated
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -275,8 +276,11 @@ class DetectConfig:
     """Detection; the thresholds and limits are those of py-faster-rcnn's test code, but for --nms
     and --vote, which gain mean average precision on VOC2007 val (docs/detection.md)."""
 
-    score_threshold: float = setting(
-        0.05, "Keep detections with a higher score", FRACTION, flag="score"
+    score_threshold: float | None = setting(
+        None,
+        f"Keep detections with a higher score [default: {LEAST_SCORE} before calibration]",
+        FRACTION,
+        flag="score",
     )
     nms_threshold: float = setting(
         0.4,

@@ -26,6 +26,7 @@ from frcnn_cli.config import DetectConfig
 from frcnn_cli.errors import WeightsError
 from frcnn_cli.models import low_rank
 from frcnn_cli.models.region_network import RegionNetwork
+from frcnn_cli.models.score_calibration import ScoreCalibration
 from frcnn_cli.structures import PixelStatistics
 from small_network import CHANNELS, CLASSES, HIDDEN, add_small_backbone, outputs, small_network
 
@@ -303,6 +304,13 @@ def test_header_lacks_a_field(tmp_path: Path, network: RegionNetwork, field: str
         {"views": [60, 101]},
         {"views": [0]},
         {"views": [60] * 21},
+        {"calibration": None},
+        {"calibration": [1.2, -1.8]},
+        {"calibration": {"slope": 1.2}},
+        {"calibration": {"slope": "1.2", "offset": 0}},
+        {"calibration": {"slope": -1.2, "offset": 0}},
+        {"calibration": {"slope": 1.2, "offset": float("inf")}},
+        {"calibration": {"slope": 1.2, "offset": 0, "colour": 0}},
         {"ranks": [1]},
         {"ranks": {"fc6": "many"}},
         {"ranks": {"fc6": None}},
@@ -322,8 +330,9 @@ def test_header_says_something_else(tmp_path: Path, network: RegionNetwork, chan
     assert "no header" in refused(path).message
 
 
-def test_views_are_kept(tmp_path: Path, network: RegionNetwork) -> None:
-    header = replace(HEADER, views=(60, 80))
+def test_views_and_calibration_are_kept(tmp_path: Path, network: RegionNetwork) -> None:
+    calibration = ScoreCalibration(slope=1.2, offset=-1.8)
+    header = replace(HEADER, views=(60, 80), calibration=calibration)
     save_weights(tmp_path / "a.safetensors", network, header)
     assert load_weights(tmp_path / "a.safetensors")[1] == header
 

@@ -18,6 +18,7 @@ from frcnn_cli.checkpoints.weights import WeightsHeader, load_weights, save_weig
 from frcnn_cli.cli.app import app
 from frcnn_cli.models.backbones import CAFFE_PIXELS
 from frcnn_cli.models.detectors import build_network
+from frcnn_cli.models.score_calibration import ScoreCalibration
 from frcnn_cli.runtime import paths
 from tiny import CLASSES, NAME, add_tiny_backbone
 
@@ -192,7 +193,7 @@ def test_a_state_dict_of_odd_things(here, odd) -> None:
         ("export b", "unknown weights 'b'"),
         ("export a --out a.pb", "a.pb has the wrong ending"),
         ("export a --out there.onnx", "there.onnx exists"),
-        ("export a --scale 300", "--scale, --max-size and --views are for a copy"),
+        ("export a --scale 300", "--scale, --max-size, --views and --calibration are for a copy"),
         ("export a --out mine.safetensors", "mine.safetensors exists"),
         (
             "export a --out b.safetensors --scale 2000",
@@ -202,7 +203,12 @@ def test_a_state_dict_of_odd_things(here, odd) -> None:
             "export a --out b.safetensors --max-size 50",
             "--scale 96 and --max-size 50 are out of range",
         ),
-        ("export a --views 80,90", "--scale, --max-size and --views are for a copy"),
+        ("export a --views 80,90", "--views and --calibration are for a copy"),
+        ("export a --calibration 1,2", "--views and --calibration are for a copy"),
+        ("export a --out b.safetensors --calibration 2", "not a slope and an offset"),
+        ("export a --out b.safetensors --calibration 0,1", "'0,1' is not a slope and an offset"),
+        ("export a --out b.safetensors --calibration 1,nan", "not a slope and an offset"),
+        ("export a --out b.safetensors --calibration 1,2,3", "not a slope and an offset"),
         ("export a --out b.safetensors --views 80,big", "--views '80,big' is not understood"),
         ("export a --out b.safetensors --views 80,0", "--views 80,0 is out of range"),
         ("export a --out b.safetensors --views 80,200", "--views 80,200 is out of range"),
@@ -263,3 +269,17 @@ def test_export_in_half_precision() -> None:
     assert told == header
     for key, tensor in model.state_dict().items():
         assert torch.equal(small.state_dict()[key], tensor.half().float()), key
+
+
+def test_a_copy_may_have_calibrated_scores() -> None:
+    run("export a --out b.safetensors --calibration 1.25,-2")
+    expected = ScoreCalibration(slope=1.25, offset=-2.0)
+    assert load_weights(Path("b.safetensors"))[1].calibration == expected
+    assert "softmax, calibrated" in run("show b.safetensors").stdout
+    shown = json.loads(run("show b.safetensors --json").stdout)
+    assert shown["calibration"] == {"slope": 1.25, "offset": -2.0}
+    run("export b.safetensors --out same.safetensors --scale 96")
+    assert load_weights(Path("same.safetensors"))[1].calibration == expected
+    run('export b.safetensors --out c.safetensors --calibration ""')
+    assert load_weights(Path("c.safetensors"))[1].calibration is None
+    assert "calibrated" not in run("show c.safetensors").stdout

@@ -39,6 +39,7 @@ class Finder:
     def __init__(self, least: float = 0.1, **settings: object) -> None:
         self.config, self.least = DetectConfig(**settings), least
         self.sizes: list[tuple[int, int]] = []
+        self.header = SimpleNamespace(calibration=None)
 
     def run(self, pictures, batch: int = 1, workers: int = 1):
         for picture in pictures:
@@ -159,7 +160,9 @@ def test_soft_nms_stays_soft_within_a_picture_and_drops_what_two_have_found() ->
         labels=np.ones(4, np.int64),
         image_size=(200, 200),
     )
-    detector = SimpleNamespace(config=DetectConfig(soft_nms=True))
+    detector = SimpleNamespace(
+        config=DetectConfig(soft_nms=True), header=SimpleNamespace(calibration=None)
+    )
     merged = merge(detections, np.zeros(4, np.bool_), np.array([0, 0, 1, 1]), detector)
     np.testing.assert_array_equal(merged.boxes, pair)
     np.testing.assert_array_equal(merged.scores, scores[:2])

@@ -5,9 +5,10 @@ import pytest
 import torch
 
 import reference
-from frcnn_cli.config import DetectConfig
-from frcnn_cli.models.postprocess import postprocess
+from frcnn_cli.config import LEAST_SCORE, DetectConfig
+from frcnn_cli.models.postprocess import least_calibrated_score, postprocess
 from frcnn_cli.models.region_network import SCORE_FUNCTIONS
+from frcnn_cli.models.score_calibration import ScoreCalibration
 from frcnn_cli.structures import HeadOutput
 
 IMAGE_SIZE = (100, 200)
@@ -24,6 +25,18 @@ def run(logits, rois, deltas=None, labels=None, **settings):
         labels=range(1, logits.shape[1]) if labels is None else labels,
         score_function=SCORE_FUNCTIONS["softmax"],
         config=DetectConfig(**{"vote_threshold": 0.0, **settings}),
+    )
+
+
+def calibrated_run(logits, rois, calibration, **settings):
+    return postprocess(
+        HeadOutput(logits, torch.zeros(*logits.shape, 4)),
+        np.array(rois, np.float32).reshape(-1, 4),
+        IMAGE_SIZE,
+        labels=range(1, logits.shape[1]),
+        score_function=SCORE_FUNCTIONS["softmax"],
+        calibration=calibration,
+        config=DetectConfig(**settings),
     )
 
 
@@ -234,3 +247,38 @@ def test_class_agnostic_nms_leaves_one_class_for_an_object(soft):
         100: 1,
         1: 2,
     }
+
+
+@pytest.mark.parametrize("soft_nms", [False, True])
+def test_calibration_changes_the_scores_alone(soft_nms):
+    generator = torch.Generator().manual_seed(5)
+    logits = 2 * torch.randn(60, 4, generator=generator)
+    corners = 200 * torch.rand(60, 2, generator=generator)
+    sizes = 40 + 40 * torch.rand(60, 2, generator=generator)
+    rois = torch.cat([corners, corners + sizes], dim=1).numpy()
+    calibration = ScoreCalibration(slope=1.3, offset=-1.5)
+    plain = calibrated_run(logits, rois, None, soft_nms=soft_nms)
+    found = calibrated_run(logits, rois, calibration, soft_nms=soft_nms)
+    assert len(plain) > 20
+    np.testing.assert_array_equal(found.boxes, plain.boxes)
+    np.testing.assert_array_equal(found.labels, plain.labels)
+    expected = calibration.calibrated(torch.from_numpy(plain.scores)).numpy()
+    np.testing.assert_array_equal(found.scores, expected)
+    # no score in Python's and evaluation's settings: one of 0.05 before calibration
+    assert LEAST_SCORE < plain.scores.min() < 0.3
+    assert found.scores.min() < 0.05
+    assert least_calibrated_score(DetectConfig(), calibration) < found.scores.min()
+    assert least_calibrated_score(DetectConfig(score_threshold=0.3), calibration) == 0.3
+    assert least_calibrated_score(DetectConfig(), None) == LEAST_SCORE
+
+
+def test_a_threshold_is_one_of_calibrated_scores():
+    scores = torch.linspace(0.02, 0.98, 49, dtype=torch.float64)
+    logits = torch.stack([1 - scores, scores], dim=1).log().float()
+    rois = [(4 * i, 0, 4 * i + 3, 9) for i in range(49)]
+    calibration = ScoreCalibration(slope=1.3, offset=-1.5)
+    expected = calibration.calibrated(scores)
+    for threshold in (0.1, 0.5, 0.9):
+        found = calibrated_run(logits, rois, calibration, score_threshold=threshold)
+        assert 0 < len(found) == (expected > threshold).sum()
+        assert (found.scores > threshold).all()

@@ -28,8 +28,8 @@ def export_onnx(weights: Path, target: Path) -> float | None:
 
     The inputs of the file are image [1, 3, H, W], float32 RGB in 0..255, scaled as the header says,
     and rois [R, 4] in its pixels. The outputs are probabilities [R, K + 1], the scores with the
-    background first, and boxes [R, K + 1, 4], clipped to the image. RoIs and boxes have the
-    geometry of the network (`boxes.to_last_pixel`).
+    background first, calibrated if the header says so, and boxes [R, K + 1, 4], clipped to the
+    image. RoIs and boxes have the geometry of the network (`boxes.to_last_pixel`).
 
     Args:
         weights: a weights file. target: the file to write.
@@ -141,6 +141,7 @@ class Exported(nn.Module):
     ) -> None:
         super().__init__()
         self.model = model
+        self.calibration = header.calibration
         self.mean: Tensor
         self.std: Tensor
         self.register_buffer("mean", torch.tensor(header.pixels.mean).view(1, 3, 1, 1))
@@ -153,9 +154,10 @@ class Exported(nn.Module):
         maps = self.model.image_features((image - self.mean) / self.std)
         output = self.model.heads(self.pool(maps, rois))
         height, width = image.shape[2], image.shape[3]
-        return self.model.scores(output.class_logits), _decode(
-            rois, output.box_deltas, height, width
-        )
+        scores = self.model.scores(output.class_logits)
+        if self.calibration is not None:
+            scores = self.calibration.calibrated(scores)
+        return scores, _decode(rois, output.box_deltas, height, width)
 
 
 def _of_one_image(model: RegionNetwork) -> Callable[[Tensor, Tensor], Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ def describe(path: Path) -> dict[str, Any]:
         "detector": header.detector,
         "region_operator": header.region_operator,
         "score_function": header.score_function,
+        "calibration": None if header.calibration is None else asdict(header.calibration),
         "geometry": header.geometry,
         "backbone": header.backbone,
         "classes": list(header.classes),

@@ -28,6 +28,7 @@ from ..models.backbones import BACKBONES
 from ..models.detectors import DEFAULT_DETECTOR, DETECTORS, DetectorSpec, build_network
 from ..models.region_network import SCORE_FUNCTIONS, RegionNetwork
 from ..models.region_operators import REGION_OPERATORS
+from ..models.score_calibration import ScoreCalibration
 from ..models.timm_models import is_timm_name
 from ..models.warp import Warp
 from ..runtime.files import write_atomically
@@ -58,6 +59,7 @@ class WeightsHeader:
     scale: int  # pixels of the shorter side in training
     max_size: int  # pixels of the longer side at most
     views: tuple[int, ...] = ()  # shorter sides in detection, if several: see DetectConfig.views
+    calibration: ScoreCalibration | None = None  # of the scores of detections
     detector: str = DEFAULT_DETECTOR  # a name; the network is built from the next two fields
     region_operator: str = DETECTORS[DEFAULT_DETECTOR].region_operator  # key of REGION_OPERATORS
     score_function: str = DETECTORS[DEFAULT_DETECTOR].score_function  # key of SCORE_FUNCTIONS
@@ -219,6 +221,7 @@ def _to_json(header: WeightsHeader) -> dict[str, object]:
     agnostic = {"class_agnostic": True} if header.class_agnostic else {}
     geometry = {} if header.geometry == "torch" else {"geometry": header.geometry}
     views = {"views": header.views} if header.views else {}
+    calibration = {} if header.calibration is None else {"calibration": asdict(header.calibration)}
     return {
         "format": FORMAT,
         "detector": header.detector,
@@ -234,6 +237,7 @@ def _to_json(header: WeightsHeader) -> dict[str, object]:
         "scale": header.scale,
         "max_size": header.max_size,
         **views,
+        **calibration,
         "ranks": header.ranks,
         "prefilter": header.prefilter,
         "provenance": header.provenance,
@@ -276,6 +280,8 @@ def _from_json(data: dict[str, Any]) -> WeightsHeader:
     data["classes"] = tuple(data["classes"])
     data["views"] = tuple(data.get("views", ()))
     data["warp"] = Warp(**data["warp"]) if "warp" in data else None
+    if "calibration" in data:
+        data["calibration"] = ScoreCalibration(**data["calibration"])
     data["ranks"] = _ranks(data["ranks"])
     data["prefilter"] = _ranks(data.get("prefilter", {}))
     return WeightsHeader(**data)
@@ -302,6 +308,7 @@ def _is_valid(header: WeightsHeader) -> bool:
         and all(1 <= side <= header.max_size for side in header.views)
         and isinstance(header.provenance, dict)
         and (header.warp is None or header.warp.is_valid)
+        and (header.calibration is None or header.calibration.is_valid)
         and isinstance(header.class_agnostic, bool)
         and header.geometry in ("torch", "caffe")
     )

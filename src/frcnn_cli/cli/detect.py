@@ -151,7 +151,7 @@ def detect(
         if full:
             most = settings.max_detections
             stderr.print(f"{full} of {done} images have {most} detections, the most of --top")
-        if done and not found and settings.score_threshold > _LOW_SCORE:
+        if done and not found and (settings.score_threshold or 0) > _LOW_SCORE:
             stderr.print(
                 f"nothing has a score above {settings.score_threshold:g}: --score {_LOW_SCORE:g} "
                 "shows what is less certain"

@@ -173,8 +173,9 @@ def evaluate(
             names = "".join(f" --map {each}" for each in of_run.renamed)
             stderr.print(f"data: {dataset}{f' in {data}' if data else ''}{names}, of that run")
     share = val_share
-    if share is None and weights_file is not None:
-        share = read_weights_header(weights_file).val_share
+    header = None if weights_file is None else read_weights_header(weights_file)
+    if share is None and header is not None:
+        share = header.val_share
     reference = find_reference(files, dataset, data, split, share, of_run.renamed)
     whole = reference.open(stderr.print)
     if not quiet:
@@ -208,7 +209,7 @@ def evaluate(
             detected = detected.selected_over_images()
         detected = _of_classes(detected, classes)
     result = detected.evaluate(metric, score)
-    answer = evaluation_json(result, detected)
+    answer = evaluation_json(result, detected, header)
     if protocol == "both":
         original = detect(candidates_only(settings)).selected_over_images()
         other = _of_classes(original, classes).evaluate(metric, score)

@@ -12,15 +12,24 @@ from .console import stdout
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from ..checkpoints.weights import WeightsHeader
     from ..evaluation.compare import Comparison
     from ..evaluation.detection_set import DetectionSet
     from ..evaluation.metrics import Evaluation
 
+_FAR_FROM_PROBABILITIES = 0.05  # expected calibration error
 
-def evaluation_json(result: Evaluation, detected: DetectionSet) -> dict[str, Any]:
-    """The JSON object that --json prints, with keys in this order."""
+
+def evaluation_json(
+    result: Evaluation, detected: DetectionSet, header: WeightsHeader | None
+) -> dict[str, Any]:
+    """The JSON object that --json prints, with keys in this order.
+
+    Args:
+        header: of the weights that made the detections; None where these are those of a file.
+    """
     from ..evaluation.metrics import METRICS
-    from ..evaluation.reliability import reliability
+    from ..evaluation.reliability import fit_calibration, reliability
 
     names, dataset = result.classes, detected.dataset
     answer: dict[str, Any] = {
@@ -40,6 +49,13 @@ def evaluation_json(result: Evaluation, detected: DetectionSet) -> dict[str, Any
     }
     if detected.weights is not None:
         answer["weights"] = detected.weights
+    if header is not None and (fitted := fit_calibration(result.matched)) is not None:
+        whole = fitted.after(header.calibration)
+        answer["calibration"] = {
+            "slope": round(whole.slope, 4),
+            "offset": round(whole.offset, 4),
+            "error": _json_number(reliability(result.matched, calibration=fitted).error),
+        }
     if result.coco_metrics:
         answer["coco"] = {key: _json_number(value) for key, value in result.coco_metrics.items()}
     if detected.full_images:
@@ -111,6 +127,8 @@ def show_evaluation(result: Evaluation, answer: dict[str, Any]) -> None:
             "--top allows, and many objects: with a larger --top more may be found",
             soft_wrap=True,
         )
+    if "calibration" in answer:
+        _show_calibration(answer)
     if "protocols" in answer:
         means = (f"{name} {_fraction(value, 4)}" for name, value in answer["protocols"].items())
         stdout.print(f"mean by protocol: {', '.join(means)}", soft_wrap=True)
@@ -118,6 +136,18 @@ def show_evaluation(result: Evaluation, answer: dict[str, Any]) -> None:
         stdout.print(f"detections: {answer['detections']}", soft_wrap=True)
     if "report" in answer:
         stdout.print(f"report: {answer['report']}", soft_wrap=True)
+
+
+def _show_calibration(answer: dict[str, Any]) -> None:
+    """Say how to make the scores probabilities, if they are far from that."""
+    error, fitted = answer["calibration_error"], answer["calibration"]
+    if error > _FAR_FROM_PROBABILITIES and fitted["error"] < error / 2:
+        stdout.print(
+            f"scores are {error:.2f} away from the probability that a detection is right (expected "
+            f"calibration error), and {fitted['error']:.2f} after: frcnn weights export WEIGHTS "
+            f"--calibration {fitted['slope']},{fitted['offset']} --out NEW.safetensors",
+            soft_wrap=True,
+        )
 
 
 def comparison_json(names: Sequence[str], result: Comparison) -> list[dict[str, Any]]:

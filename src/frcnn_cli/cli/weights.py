@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +16,9 @@ from ..settings import check
 from .config_options import parse_list
 from .console import dumps, stdout
 from .options import Json
+
+if TYPE_CHECKING:
+    from ..models.score_calibration import ScoreCalibration
 
 weights = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 DEFAULTS = TrainConfig()
@@ -89,7 +92,8 @@ def show(name: Name, json: Json = False) -> None:
     lines = {
         "file": f"{path}, {about['bytes'] / 1e6:.1f} MB, {about['dtype']}",
         "sha256": about["sha256"],
-        "detector": f"{about['detector']}, scores: {about['score_function']}",
+        "detector": f"{about['detector']}, scores: {about['score_function']}"
+        + (", calibrated" if about["calibration"] else ""),
         "backbone": about["backbone"],
         "geometry": about["geometry"],
         "classes": f"{len(about['classes'])}: {', '.join(about['classes'])}",
@@ -204,12 +208,19 @@ def export(
         str | None,
         typer.Option(help='Its --views, or "" for one at --scale [default: as now].'),
     ] = None,
+    calibration: Annotated[
+        str | None,
+        typer.Option(
+            help="Slope and offset of its scores, as frcnn eval tells them: 1.2,-1.8, or "
+            '"" for the scores of the network [default: as now].'
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Write an ONNX model, from (image, rois) to (probabilities, boxes); or a half-precision copy.
 
     The ending of --out decides: .onnx, or .safetensors for the copy, which may detect at another
-    scale or in several views.
+    scale or in several views, or give other scores.
 
     Example: frcnn weights export vgg16-voc07 --out detector.onnx
     """
@@ -225,13 +236,15 @@ def export(
             chosen = DetectConfig(views=parse_list(views, "views", tuple[int, ...]))
             check(chosen)
             header = replace(header, views=chosen.views)
+        if calibration is not None:
+            header = replace(header, calibration=_parse_calibration(calibration))
         _check_sides(header.scale, header.max_size, header.views)
         save_weights(target, network, header, half=True)
     else:
         _check_target(target, ".onnx", path)
-        if scale or max_size or views is not None:
+        if scale or max_size or not views is calibration is None:
             raise ConfigError(
-                "--scale, --max-size and --views are for a copy",
+                "--scale, --max-size, --views and --calibration are for a copy",
                 f"name a {WEIGHTS_SUFFIX} file with --out",
             )
         from ..checkpoints.onnx import export_onnx
@@ -242,6 +255,25 @@ def export(
         print(dumps({"path": str(target), "bytes": size}))
     else:
         stdout.print(f"wrote {target}, {size / 1e6:.1f} MB", soft_wrap=True)
+
+
+def _parse_calibration(text: str) -> ScoreCalibration | None:
+    """The numbers of --calibration; None where there are none."""
+    from ..models.score_calibration import MAX_CALIBRATION, ScoreCalibration
+
+    if not text:
+        return None
+    try:
+        slope, offset = map(float, text.split(","))
+        calibration = ScoreCalibration(slope=slope, offset=offset)
+    except ValueError:
+        calibration = None
+    if calibration is None or not calibration.is_valid:
+        raise ConfigError(
+            f"--calibration {text!r} is not a slope and an offset",
+            f"expected two numbers, as 1.2,-1.8: a slope above 0, none beyond {MAX_CALIBRATION:g}",
+        )
+    return calibration
 
 
 def _check_sides(scale: int, max_size: int, views: Sequence[int] = ()) -> None:

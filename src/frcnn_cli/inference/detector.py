@@ -22,7 +22,7 @@ from ..data.collate import PreprocessedImage, collate, preprocess_scales, prepro
 from ..data.sources import Source, as_source
 from ..data.transforms import Normalizer
 from ..errors import FrcnnError, unknown_name
-from ..models.postprocess import postprocess
+from ..models.postprocess import least_score, postprocess
 from ..models.region_network import RegionNetwork
 from ..ops import boxes as box_ops
 from ..ops.threads import single_threaded
@@ -82,6 +82,7 @@ class Detector:
         if self.device.type != "cpu":  # on the CPU, NNPACK needs contiguous weights
             self.network.to(memory_format=torch.channels_last)
         self.header, self.proposals, self.config = header, proposals, config
+        self._least_score = least_score(config, header.calibration)
         self._views = config.views or (() if config.scales else header.views)
         self._averages = len(self._views) > 1
         self.cascade = config.cascade and len(network.prefilter) > 0
@@ -283,7 +284,7 @@ class Detector:
         begun = self._launch_pass(first)
         if not self._averages:
             return [begun, *map(self._launch_pass, others)]
-        kept = begun.passing(self.network.scores, self._wanted, self.config.score_threshold)
+        kept = begun.passing(self.network.scores, self._wanted, self._least_score)
         return [
             begun.narrowed(kept),
             *(
@@ -319,7 +320,7 @@ class Detector:
             maps,
             rois,
             self._wanted,
-            -1.0 if scores_all else self.config.score_threshold,
+            -1.0 if scores_all else self._least_score,
             self.cascade and not scores_all,
             self._stage,
         )
@@ -375,5 +376,6 @@ class Detector:
                 labels=self._labels,
                 score_function=self.network.scores,
                 ends_are_inside=self.network.ends_are_inside,
+                calibration=self.header.calibration,
                 config=self.config,
             )

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ..data.sources import Source
 from ..errors import FrcnnError
+from ..models.postprocess import least_calibrated_score
 from ..ops import boxes as box_ops
 from ..ops.nms import nms, soft_nms
 from ..structures import Detections
@@ -131,9 +132,8 @@ def merge(
     boxes, labels, scores = boxes[kept], labels[kept], detections.scores[kept].astype(np.float32)
     groups = np.zeros_like(labels) if config.class_agnostic else labels
     if config.soft_nms:
-        best, lowered = soft_nms(
-            boxes, scores, groups, config.nms_threshold, config.score_threshold, pictures[kept]
-        )
+        least = least_calibrated_score(config, detector.header.calibration)
+        best, lowered = soft_nms(boxes, scores, groups, config.nms_threshold, least, pictures[kept])
         scores[best] = lowered
     else:
         best = nms(boxes, scores, groups, config.nms_threshold)

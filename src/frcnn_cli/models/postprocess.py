@@ -9,11 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..config import DetectConfig
+from ..config import LEAST_SCORE, DetectConfig
 from ..ops import box_coder
 from ..ops import boxes as box_ops
 from ..ops.nms import nms, soft_nms, vote
 from ..structures import Detections, HeadOutput
+from .score_calibration import ScoreCalibration
 
 
 def postprocess(
@@ -24,6 +25,7 @@ def postprocess(
     labels: Sequence[int],
     score_function: Callable[[Tensor], Tensor],
     ends_are_inside: bool = False,
+    calibration: ScoreCalibration | None = None,
     config: DetectConfig,
 ) -> Detections:
     """Detections of one image.
@@ -39,13 +41,16 @@ def postprocess(
         labels: the classes to detect, in 1..K.
         ends_are_inside: the network's boxes end with their last pixel.
         score_function: from logits [R, K + 1] to scores in 0..1.
+        calibration: of the scores of the detections. Which detections there are depends on it in
+            the threshold alone.
         config: thresholds, limit, soft-NMS and box voting. Soft-NMS drops boxes whose score falls
             to the score threshold. There is no voting after soft-NMS or without box regression.
     """
+    threshold = least_score(config, calibration)
     scores = score_function(output.class_logits)
     allowed = torch.zeros(scores.shape[1], dtype=torch.bool, device=scores.device)
     allowed[list(labels)] = True
-    roi_index, label = ((scores > config.score_threshold) & allowed).nonzero(as_tuple=True)
+    roi_index, label = ((scores > threshold) & allowed).nonzero(as_tuple=True)
     candidate_scores = scores[roi_index, label].cpu().numpy()
     candidate_labels = label.cpu().numpy()
     if config.class_limit is not None:
@@ -62,21 +67,39 @@ def postprocess(
     boxes, candidates = boxes[nonempty], (candidate_scores[nonempty], candidate_labels[nonempty])
     groups = np.zeros_like(candidates[1]) if config.class_agnostic else candidates[1]
     if config.soft_nms:
-        kept, kept_scores = soft_nms(
-            boxes, candidates[0], groups, config.nms_threshold, config.score_threshold
-        )
+        kept, kept_scores = soft_nms(boxes, candidates[0], groups, config.nms_threshold, threshold)
     else:
         kept = nms(boxes, candidates[0], groups, config.nms_threshold)
         kept_scores = candidates[0][kept]
     kept, kept_scores = kept[: config.max_detections], kept_scores[: config.max_detections]
     votes = config.vote_threshold > 0 and config.box_regression and not config.soft_nms
     kept_boxes = vote(boxes, *candidates, kept, config.vote_threshold) if votes else boxes[kept]
+    if calibration is not None:
+        kept_scores = calibration.calibrated(torch.from_numpy(kept_scores)).numpy()
     return Detections(
         boxes=kept_boxes,
         scores=kept_scores,
         labels=candidates[1][kept],
         image_size=image_size,
     )
+
+
+def least_score(config: DetectConfig, calibration: ScoreCalibration | None) -> float:
+    """The score of the network above which RoIs are candidates."""
+    if config.score_threshold is None:
+        return LEAST_SCORE
+    if calibration is None:
+        return config.score_threshold
+    return calibration.uncalibrated(config.score_threshold)
+
+
+def least_calibrated_score(config: DetectConfig, calibration: ScoreCalibration | None) -> float:
+    """The score above which detections are kept, as they are returned."""
+    if config.score_threshold is not None:
+        return config.score_threshold
+    if calibration is None:
+        return LEAST_SCORE
+    return calibration.calibrated(torch.tensor(LEAST_SCORE)).item()
 
 
 def best_of_classes(
