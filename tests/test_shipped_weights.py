@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from frcnn_cli.checkpoints.weights import read_header
 from frcnn_cli.runtime.paths import DEFAULT_WEIGHTS
 
 ROOT = Path(__file__).parent.parent
@@ -42,3 +43,17 @@ def test_options_of_the_recipe_reach_the_command() -> None:
     written = set(re.findall(options, (ROOT / "Makefile").read_text(encoding="utf-8")))
     assert written == set(re.findall(options, printed))
     assert written
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_headers_say_what_the_recipe_writes(path: Path) -> None:
+    command = ["make", "-nB", "weights", "weights-val"]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    exports = re.findall(rf"weights export \S+ --out \S+/{path.name}(.*)", printed)
+    options = dict(re.findall(r"--([a-z-]+) (\S+)", exports[0]))
+    header = read_header(path)
+    calibration = header.calibration
+    numbers = () if calibration is None else (calibration.slope, calibration.offset)
+    assert options.get("views", "") == ",".join(map(str, header.views))
+    assert options.get("calibration", "") == ",".join(map(str, numbers))
