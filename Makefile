@@ -93,13 +93,14 @@ $(MADE)/whole.safetensors: | $(DEMO)
 $(MADE)/small.safetensors: $(MADE)/whole.safetensors
 	$(BIN)/frcnn compress --weights $< --rank 128 --calibrate voc2007 --images 100 --out $@
 
+CHOSEN_FOR_SQUEEZENET = --calibration 1.2681,-2.55
 FURTHER = --weights $< --dropout 0.5 --iterations 8000 --scales 416,480,544 --max-size 900
 
 $(MADE)/squeezenet1_1-voc07-train.safetensors: $(MADE)/small.safetensors
-	$(call weights,voc07-train,--split train $(FURTHER))
+	$(call weights,voc07-train,--split train $(FURTHER),$(CHOSEN_FOR_SQUEEZENET))
 
 $(MADE)/squeezenet1_1-voc07.safetensors: $(MADE)/small.safetensors
-	$(call weights,voc07-trainval,--split trainval $(FURTHER))
+	$(call weights,voc07-trainval,--split trainval $(FURTHER),$(CHOSEN_FOR_SQUEEZENET))
 
 # VGG16, with fully connected layers of rank 256 from the start.
 VGG16 = --rois-per-batch 256 --dropout 0.2 --pad-to 32 --scales 416,480,544,608,672 --max-size 1000
