@@ -275,7 +275,7 @@ def test_a_copy_may_have_calibrated_scores() -> None:
     run("export a --out b.safetensors --calibration 1.25,-2")
     expected = ScoreCalibration(slope=1.25, offset=-2.0)
     assert load_weights(Path("b.safetensors"))[1].calibration == expected
-    assert "softmax, calibrated" in run("show b.safetensors").stdout
+    assert "softmax, calibrated by 1.25,-2.0\n" in run("show b.safetensors").stdout
     shown = json.loads(run("show b.safetensors --json").stdout)
     assert shown["calibration"] == {"slope": 1.25, "offset": -2.0}
     run("export b.safetensors --out same.safetensors --scale 96")
