@@ -29,7 +29,8 @@ def export_onnx(weights: Path, target: Path) -> float | None:
     The inputs of the file are image [1, 3, H, W], float32 RGB in 0..255, scaled as the header says,
     and rois [R, 4] in its pixels. The outputs are probabilities [R, K + 1], the scores with the
     background first, those of the classes calibrated if the header says so, and boxes
-    [R, K + 1, 4], clipped to the image. RoIs and boxes have the geometry of the network (`boxes.to_last_pixel`).
+    [R, K + 1, 4], clipped to the image. RoIs and boxes have the geometry of the network
+    (`boxes.to_last_pixel`).
 
     Args:
         weights: a weights file. target: the file to write.
