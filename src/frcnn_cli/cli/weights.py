@@ -270,10 +270,10 @@ def _parse_calibration(text: str) -> ScoreCalibration | None:
     except ValueError:
         calibration = None
     if calibration is None or not calibration.is_valid:
-        most = MAX_CALIBRATION
+        least, most = 1 / MAX_CALIBRATION, MAX_CALIBRATION
         raise ConfigError(
             f"--calibration {text!r} is not a slope and an offset",
-            f"expected two numbers, as 1.2,-1.8: {1 / most:g} to {most:g} and {-most:g} to {most:g}",
+            f"expected two numbers, as 1.2,-1.8: a slope from {least:g} on, none beyond {most:g}",
         )
     return calibration
 
