@@ -276,11 +276,9 @@ class DetectConfig:
     """Detection; the thresholds and limits are those of py-faster-rcnn's test code, but for --nms
     and --vote, which gain mean average precision on VOC2007 val (docs/detection.md)."""
 
+    # None: LEAST_SCORE
     score_threshold: float | None = setting(
-        None,
-        f"Keep detections with a higher score [default: {LEAST_SCORE} before calibration]",
-        FRACTION,
-        flag="score",
+        None, "Keep detections with a higher score", FRACTION, flag="score"
     )
     nms_threshold: float = setting(
         0.4,

@@ -20,6 +20,7 @@ from frcnn_cli.errors import ConfigError, FrcnnError
 from frcnn_cli.models.backbones import BACKBONES
 from frcnn_cli.models.detectors import build_network
 from frcnn_cli.models.region_operators import RoIMaxPool
+from frcnn_cli.models.score_calibration import ScoreCalibration
 from frcnn_cli.ops.roi_pool import roi_pool
 from frcnn_cli.structures import PixelStatistics
 from tiny import CLASSES, NAME, add_tiny_backbone
@@ -102,6 +103,20 @@ def test_boxes_are_those_of_the_box_coder(weights) -> None:
         decoded = box_coder.decode(rois.numpy(), output.box_deltas[:, label].numpy())
         expected = box_ops.clip(decoded, (96, 128))
         np.testing.assert_allclose(boxes[:, label], expected, rtol=1e-5, atol=1e-3)
+
+
+def test_scores_of_classes_are_calibrated(weights) -> None:
+    model, header = load_weights(weights)
+    image = torch.rand((1, 3, 96, 128), generator=torch.Generator().manual_seed(0)) * 255
+    rois = torch.tensor([[0.0, 0.0, 60.0, 50.0], [100.0, 40.0, 128.0, 96.0]])
+    calibration = ScoreCalibration(slope=1.2, offset=-1.8)
+    with torch.inference_mode():
+        plain, boxes = Exported(model, header)(image, rois)
+        scores, same = Exported(model, replace(header, calibration=calibration))(image, rois)
+    assert scores.dtype == torch.float32
+    torch.testing.assert_close(scores[:, 0], plain[:, 0], rtol=0, atol=0)
+    torch.testing.assert_close(scores[:, 1:], calibration.calibrated(plain[:, 1:]))
+    torch.testing.assert_close(same, boxes)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shlex
 from types import SimpleNamespace
 
 import numpy as np
@@ -24,7 +25,7 @@ DETECTED = SimpleNamespace(
     dataset=Images(name="balls", split="val"),
     seconds=1.0,
     file="d.jsonl",
-    weights="w",
+    weights="my data/w.safetensors",
     full_images=0,
     new_images=0,
 )
@@ -61,7 +62,11 @@ def test_it_tells_how_scores_become_probabilities(told) -> None:
     assert (found.slope, found.offset) == pytest.approx((1.2, -1.8), abs=0.2)
     assert answer["calibration_error"] > 0.2
     assert fitted["error"] < 0.03
-    assert f"--calibration {found.slope},{found.offset} --out NEW.safetensors" in text
+    (command,) = [line for line in text.splitlines() if line.startswith("  frcnn weights export")]
+    numbers = f"{found.slope},{found.offset}"
+    assert shlex.split(command)[3:] == [
+        *("my data/w.safetensors", "--calibration", numbers, "--out", "w-calibrated.safetensors")
+    ]
 
     # detections of weights with that calibration: nothing to tell, and the same numbers again
     calibrated = found.calibrated(torch.from_numpy(scores)).numpy()
@@ -71,6 +76,14 @@ def test_it_tells_how_scores_become_probabilities(told) -> None:
     assert "calibration" not in text
     for key in ("slope", "offset"):
         assert again["calibration"][key] == pytest.approx(fitted[key], abs=0.05)
+
+
+def test_numbers_that_no_file_may_have_are_not_told(told) -> None:
+    scores = np.linspace(0.05, 0.95, COUNT).astype(np.float32)
+    right = np.random.default_rng(0).uniform(size=COUNT) < 0.25 + scores / 2
+    for slope, is_told in ((1.0, True), (0.01, False)):  # the product is the slope that is told
+        answer, _ = told(scores, right, ScoreCalibration(slope=slope, offset=0.0))
+        assert ("calibration" in answer) == is_told
 
 
 def test_where_nothing_is_wrong_there_is_nothing_to_tell(told) -> None:

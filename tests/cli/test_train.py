@@ -235,6 +235,14 @@ def test_weights_exclude_init_and_pixels(weights, voc_folder) -> None:
     assert (settings["scales"], settings["max_size"]) == ("100", 130)
 
 
+def test_training_further_drops_the_calibration(weights, voc_folder) -> None:
+    run(f"weights export {weights} --calibration 1.2,-2 --out a.safetensors")
+    assert read_header(Path("a.safetensors")).calibration is not None
+    flags = "--weights a.safetensors --iterations 1 --rois-per-batch 16"
+    assert run(f"train --data {voc_folder} {flags}").exit_code == 0
+    assert read_header(Path("runs/train/run/last.safetensors")).calibration is None
+
+
 def test_what_was_trained_from_is_not_forgotten(weights, voc_folder) -> None:
     run(f"train --data {voc_folder} --weights {weights} --iterations 2 --rois-per-batch 16")
     file = Path("runs/train/run/last.safetensors")

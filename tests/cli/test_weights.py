@@ -207,6 +207,7 @@ def test_a_state_dict_of_odd_things(here, odd) -> None:
         ("export a --calibration 1,2", "--views and --calibration are for a copy"),
         ("export a --out b.safetensors --calibration 2", "not a slope and an offset"),
         ("export a --out b.safetensors --calibration 0,1", "'0,1' is not a slope and an offset"),
+        ("export a --out b.safetensors --calibration 0.001,1", "not a slope and an offset"),
         ("export a --out b.safetensors --calibration 1,nan", "not a slope and an offset"),
         ("export a --out b.safetensors --calibration 1,2,3", "not a slope and an offset"),
         ("export a --out b.safetensors --views 80,big", "--views '80,big' is not understood"),
@@ -275,7 +276,7 @@ def test_a_copy_may_have_calibrated_scores() -> None:
     run("export a --out b.safetensors --calibration 1.25,-2")
     expected = ScoreCalibration(slope=1.25, offset=-2.0)
     assert load_weights(Path("b.safetensors"))[1].calibration == expected
-    assert "softmax, calibrated" in run("show b.safetensors").stdout
+    assert "softmax, calibrated by 1.25,-2.0\n" in run("show b.safetensors").stdout
     shown = json.loads(run("show b.safetensors --json").stdout)
     assert shown["calibration"] == {"slope": 1.25, "offset": -2.0}
     run("export b.safetensors --out same.safetensors --scale 96")

@@ -16,10 +16,16 @@ from frcnn_cli.errors import ConfigError, WeightsError
 from frcnn_cli.models.backbones import CAFFE_PIXELS
 from frcnn_cli.models.detectors import build_network
 from frcnn_cli.models.region_network import RegionNetwork
+from frcnn_cli.models.score_calibration import ScoreCalibration
 from tiny import NAME
 
 HEADER = WeightsHeader(
-    backbone=NAME, classes=("a", "b"), pixels=CAFFE_PIXELS, scale=100, max_size=200
+    backbone=NAME,
+    classes=("a", "b"),
+    pixels=CAFFE_PIXELS,
+    scale=100,
+    max_size=200,
+    calibration=ScoreCalibration(slope=1.2, offset=-1.8),
 )
 
 
@@ -37,6 +43,7 @@ def compress(
 def test_layers_shrink_where_that_saves_weights(network, rank, kept) -> None:
     header, report = compress(network, CompressConfig(rank=rank))
     assert header.ranks == kept
+    assert header.calibration == HEADER.calibration
     assert report.method == "plain"
     assert report.divergence == {}
     assert [layer.name for layer in report.layers] == ["fc6", "fc7", "cls_score", "bbox_pred"]

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from frcnn_cli.config import DetectConfig
 from frcnn_cli.data.sources import Source, as_source
 from frcnn_cli.errors import ImageError
 from frcnn_cli.inference.result import Failure, Result
 from frcnn_cli.inference.tiling import detect_tiled, merge, tiles
+from frcnn_cli.models.score_calibration import ScoreCalibration
 from frcnn_cli.structures import Detections
 
 
@@ -168,6 +171,33 @@ def test_soft_nms_stays_soft_within_a_picture_and_drops_what_two_have_found() ->
     np.testing.assert_array_equal(merged.scores, scores[:2])
     (result,) = detect_tiled(Finder(soft_nms=True), [as_source(image(SMALL, CUT, LARGE))], 100)
     assert sorted(map(tuple, result.detections.boxes.tolist())) == sorted([SMALL, CUT, LARGE])
+
+
+def test_a_calibration_changes_the_scores_alone() -> None:
+    generator = np.random.default_rng(0)
+    corners = generator.uniform(0, 60, (40, 2))
+    found = Detections(
+        boxes=np.hstack([corners, corners + generator.uniform(30, 60, (40, 2))]).astype(np.float32),
+        scores=generator.uniform(0.06, 0.99, 40).astype(np.float32),
+        labels=np.ones(40, np.int64),
+        image_size=(200, 200),
+    )
+    arguments = np.zeros(40, np.bool_), np.arange(40) % 3
+    calibration = ScoreCalibration(slope=1.3, offset=-1.5)
+    calibrated = calibration.calibrated(torch.from_numpy(found.scores)).numpy()
+    for soft_nms in (True, False):
+        detector, other = (
+            SimpleNamespace(
+                config=DetectConfig(soft_nms=soft_nms), header=SimpleNamespace(calibration=each)
+            )
+            for each in (None, calibration)
+        )
+        plain = merge(found, *arguments, detector)
+        merged = merge(replace(found, scores=calibrated), *arguments, other)
+        assert 3 < len(plain) < 40
+        np.testing.assert_array_equal(merged.boxes, plain.boxes)
+        expected = calibration.calibrated(torch.from_numpy(plain.scores))
+        np.testing.assert_allclose(merged.scores, expected, rtol=1e-5)
 
 
 def test_a_failure_does_not_stop_the_others() -> None:

@@ -6,7 +6,7 @@ import torch
 
 import reference
 from frcnn_cli.config import LEAST_SCORE, DetectConfig
-from frcnn_cli.models.postprocess import least_calibrated_score, postprocess
+from frcnn_cli.models.postprocess import postprocess
 from frcnn_cli.models.region_network import SCORE_FUNCTIONS
 from frcnn_cli.models.score_calibration import ScoreCalibration
 from frcnn_cli.structures import HeadOutput
@@ -267,9 +267,6 @@ def test_calibration_changes_the_scores_alone(soft_nms):
     # no score in Python's and evaluation's settings: one of 0.05 before calibration
     assert LEAST_SCORE < plain.scores.min() < 0.3
     assert found.scores.min() < 0.05
-    assert least_calibrated_score(DetectConfig(), calibration) < found.scores.min()
-    assert least_calibrated_score(DetectConfig(score_threshold=0.3), calibration) == 0.3
-    assert least_calibrated_score(DetectConfig(), None) == LEAST_SCORE
 
 
 def test_a_threshold_is_one_of_calibrated_scores():

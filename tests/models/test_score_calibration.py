@@ -35,8 +35,19 @@ def test_the_order_stays() -> None:
 
 @pytest.mark.parametrize("probability", [0.0, 1e-9, 0.05, 0.5, 0.97, 1.0])
 def test_uncalibrated_is_the_inverse(probability: float) -> None:
-    score = torch.tensor(CALIBRATION.uncalibrated(probability), dtype=torch.float64)
+    score = CALIBRATION.uncalibrated(torch.tensor([probability], dtype=torch.float64))
     assert CALIBRATION.calibrated(score).item() == pytest.approx(probability, rel=1e-6)
+
+
+@pytest.mark.parametrize("slope", [0.01, 100])
+@pytest.mark.parametrize("offset", [-100, 100])
+def test_no_number_is_too_large(slope: float, offset: float) -> None:
+    extreme = ScoreCalibration(slope=slope, offset=offset)
+    assert extreme.is_valid
+    for function in (extreme.calibrated, extreme.uncalibrated):
+        found = function(torch.linspace(0, 1, 101))
+        assert (found.diff() >= 0).all()
+        assert (found[0], found[-1]) == (0, 1)
 
 
 def test_two_in_a_row() -> None:

@@ -70,6 +70,20 @@ def test_the_maps_are_those_of_torchvisions_model(name: str, fine: int, end: int
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * float(expected.std()))
 
 
+@pytest.mark.parametrize(
+    ("name", "deeper"), [("resnet18", "resnet34"), ("convnext_tiny", "convnext_small")]
+)
+def test_weights_of_a_deeper_model_are_refused(name: str, deeper: str) -> None:
+    from torchvision import models
+
+    from frcnn_cli.checkpoints.pretrained import initialise
+
+    with torch.device("meta"):
+        state, network = getattr(models, deeper)().state_dict(), build_network(name, 2)
+    with pytest.raises(WeightsError, match="weights of another model"):
+        initialise(network, state)
+
+
 def test_weights_without_a_norm_are_refused() -> None:
     state = torchvision_model("mobilenet_v3_large").state_dict()
     from frcnn_cli.checkpoints.pretrained import initialise

@@ -28,8 +28,9 @@ def export_onnx(weights: Path, target: Path) -> float | None:
 
     The inputs of the file are image [1, 3, H, W], float32 RGB in 0..255, scaled as the header says,
     and rois [R, 4] in its pixels. The outputs are probabilities [R, K + 1], the scores with the
-    background first, calibrated if the header says so, and boxes [R, K + 1, 4], clipped to the
-    image. RoIs and boxes have the geometry of the network (`boxes.to_last_pixel`).
+    background first, those of the classes calibrated if the header says so, and boxes
+    [R, K + 1, 4], clipped to the image. RoIs and boxes have the geometry of the network
+    (`boxes.to_last_pixel`).
 
     Args:
         weights: a weights file. target: the file to write.
@@ -156,7 +157,7 @@ class Exported(nn.Module):
         height, width = image.shape[2], image.shape[3]
         scores = self.model.scores(output.class_logits)
         if self.calibration is not None:
-            scores = self.calibration.calibrated(scores)
+            scores = torch.cat([scores[:, :1], self.calibration.calibrated(scores[:, 1:])], dim=1)
         return scores, _decode(rois, output.box_deltas, height, width)
 
 

@@ -209,7 +209,9 @@ def evaluate(
             detected = detected.selected_over_images()
         detected = _of_classes(detected, classes)
     result = detected.evaluate(metric, score)
-    answer = evaluation_json(result, detected, header)
+    # a calibration is for every class, and for the boxes that `frcnn detect` keeps
+    is_whole = not classes and protocol != "fast-rcnn"
+    answer = evaluation_json(result, detected, header if is_whole else None)
     if protocol == "both":
         original = detect(candidates_only(settings)).selected_over_images()
         other = _of_classes(original, classes).evaluate(metric, score)

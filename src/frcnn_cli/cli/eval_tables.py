@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from ..runtime.paths import WEIGHTS_SUFFIX
 from .console import stdout
 
 if TYPE_CHECKING:
@@ -26,7 +29,8 @@ def evaluation_json(
     """The JSON object that --json prints, with keys in this order.
 
     Args:
-        header: of the weights that made the detections; None where these are those of a file.
+        header: of the weights that made the detections; None where these are those of a file, or
+            not all that the weights detect, so that no calibration is fitted to them.
     """
     from ..evaluation.metrics import METRICS
     from ..evaluation.reliability import fit_calibration, reliability
@@ -49,13 +53,15 @@ def evaluation_json(
     }
     if detected.weights is not None:
         answer["weights"] = detected.weights
-    if header is not None and (fitted := fit_calibration(result.matched)) is not None:
+    fitted = None if header is None else fit_calibration(result.matched)
+    if header is not None and fitted is not None:
         whole = fitted.after(header.calibration)
-        answer["calibration"] = {
-            "slope": round(whole.slope, 4),
-            "offset": round(whole.offset, 4),
-            "error": _json_number(reliability(result.matched, calibration=fitted).error),
-        }
+        if whole.is_valid:
+            answer["calibration"] = {
+                "slope": round(whole.slope, 4),
+                "offset": round(whole.offset, 4),
+                "error": _json_number(reliability(result.matched, calibration=fitted).error),
+            }
     if result.coco_metrics:
         answer["coco"] = {key: _json_number(value) for key, value in result.coco_metrics.items()}
     if detected.full_images:
@@ -142,10 +148,16 @@ def _show_calibration(answer: dict[str, Any]) -> None:
     """Say how to make the scores probabilities, if they are far from that."""
     error, fitted = answer["calibration_error"], answer["calibration"]
     if error > _FAR_FROM_PROBABILITIES and fitted["error"] < error / 2:
+        weights = Path(answer["weights"])
+        calibrated = f"{weights.stem}-calibrated{WEIGHTS_SUFFIX}"
         stdout.print(
-            f"scores are {error:.2f} away from the probability that a detection is right (expected "
-            f"calibration error), and {fitted['error']:.2f} after: frcnn weights export WEIGHTS "
-            f"--calibration {fitted['slope']},{fitted['offset']} --out NEW.safetensors",
+            f"scores are {error:.2f} away from the share of detections that are right (expected "
+            f"calibration error); {fitted['error']:.2f} with the weights that this command writes:",
+            soft_wrap=True,
+        )
+        stdout.print(
+            f"  frcnn weights export {shlex.quote(str(weights))} "
+            f"--calibration {fitted['slope']},{fitted['offset']} --out {shlex.quote(calibrated)}",
             soft_wrap=True,
         )
 

@@ -89,11 +89,12 @@ def show(name: Name, json: Json = False) -> None:
         return
     parameters, flops = about["parameters"], about["flops"]
     low, high = about["input"]["short_side"], about["input"]["long_side"]
+    slope_and_offset = ",".join(map(str, (about["calibration"] or {}).values()))
     lines = {
         "file": f"{path}, {about['bytes'] / 1e6:.1f} MB, {about['dtype']}",
         "sha256": about["sha256"],
         "detector": f"{about['detector']}, scores: {about['score_function']}"
-        + (", calibrated" if about["calibration"] else ""),
+        + (f", calibrated by {slope_and_offset}" if about["calibration"] else ""),
         "backbone": about["backbone"],
         "geometry": about["geometry"],
         "classes": f"{len(about['classes'])}: {', '.join(about['classes'])}",
@@ -269,9 +270,10 @@ def _parse_calibration(text: str) -> ScoreCalibration | None:
     except ValueError:
         calibration = None
     if calibration is None or not calibration.is_valid:
+        least, most = 1 / MAX_CALIBRATION, MAX_CALIBRATION
         raise ConfigError(
             f"--calibration {text!r} is not a slope and an offset",
-            f"expected two numbers, as 1.2,-1.8: a slope above 0, none beyond {MAX_CALIBRATION:g}",
+            f"expected two numbers, as 1.2,-1.8: a slope from {least:g} on, none beyond {most:g}",
         )
     return calibration
 

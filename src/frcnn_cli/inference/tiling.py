@@ -12,11 +12,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ..data.sources import Source
 from ..errors import FrcnnError
-from ..models.postprocess import least_calibrated_score
+from ..models.postprocess import least_score
 from ..ops import boxes as box_ops
 from ..ops.nms import nms, soft_nms
 from ..structures import Detections
@@ -132,8 +133,13 @@ def merge(
     boxes, labels, scores = boxes[kept], labels[kept], detections.scores[kept].astype(np.float32)
     groups = np.zeros_like(labels) if config.class_agnostic else labels
     if config.soft_nms:
-        least = least_calibrated_score(config, detector.header.calibration)
+        calibration = detector.header.calibration
+        if calibration is not None:  # it is the network's scores that soft-NMS lowers
+            scores = calibration.uncalibrated(torch.from_numpy(scores)).float().numpy()
+        least = least_score(config, calibration)
         best, lowered = soft_nms(boxes, scores, groups, config.nms_threshold, least, pictures[kept])
+        if calibration is not None:
+            lowered = calibration.calibrated(torch.from_numpy(lowered)).numpy()
         scores[best] = lowered
     else:
         best = nms(boxes, scores, groups, config.nms_threshold)

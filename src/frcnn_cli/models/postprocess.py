@@ -90,16 +90,8 @@ def least_score(config: DetectConfig, calibration: ScoreCalibration | None) -> f
         return LEAST_SCORE
     if calibration is None:
         return config.score_threshold
-    return calibration.uncalibrated(config.score_threshold)
-
-
-def least_calibrated_score(config: DetectConfig, calibration: ScoreCalibration | None) -> float:
-    """The score above which detections are kept, as they are returned."""
-    if config.score_threshold is not None:
-        return config.score_threshold
-    if calibration is None:
-        return LEAST_SCORE
-    return calibration.calibrated(torch.tensor(LEAST_SCORE)).item()
+    threshold = torch.tensor(config.score_threshold, dtype=torch.float64)
+    return calibration.uncalibrated(threshold).item()
 
 
 def best_of_classes(

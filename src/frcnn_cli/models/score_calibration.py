@@ -7,7 +7,6 @@ are background. The order of the scores does not change, so neither does average
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -32,12 +31,9 @@ class ScoreCalibration:
         """Probabilities, float32, from the scores 0..1 of a network; the shape stays."""
         return torch.sigmoid(self.slope * torch.logit(scores.double()) + self.offset).float()
 
-    def uncalibrated(self, probability: float) -> float:
-        """The score of a network that becomes this probability in 0..1."""
-        if not 0 < probability < 1:
-            return probability
-        logit = math.log(probability / (1 - probability))
-        return 1 / (1 + math.exp((self.offset - logit) / self.slope))
+    def uncalibrated(self, probabilities: Tensor) -> Tensor:
+        """The scores of a network, float64, that become these probabilities 0..1."""
+        return torch.sigmoid((torch.logit(probabilities.double()) - self.offset) / self.slope)
 
     def after(self, first: ScoreCalibration | None) -> ScoreCalibration:
         """This calibration of scores that `first` has calibrated already, in one."""

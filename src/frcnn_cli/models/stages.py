@@ -50,6 +50,7 @@ class ConvertedModel:
     features: nn.Sequential
     names: Mapping[str, str]  # name of each tensor of `features` -> its name in the model
     norms: Sequence[FixedNorm]  # of the model as it was
+    known: frozenset[str]  # names of all weights and biases in the model
 
     def from_imagenet(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The tensors of `features`, with "features." before each name.
@@ -83,4 +84,5 @@ def convert(
     speed_up(features)
     theirs = {id(tensor): name for name, tensor in model.state_dict(keep_vars=True).items()}
     own = features.state_dict(keep_vars=True)
-    return ConvertedModel(features, {name: theirs[id(own[name])] for name in own}, norms)
+    names = {name: theirs[id(own[name])] for name in own}
+    return ConvertedModel(features, names, norms, frozenset(theirs.values()))
