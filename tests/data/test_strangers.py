@@ -15,6 +15,7 @@ from frcnn_cli.data.checks import check_dataset
 from frcnn_cli.data.dataset import Dataset
 from frcnn_cli.data.registry import names_dataset, open_dataset
 from frcnn_cli.errors import DataError
+from locked import lock
 from strangers import (
     BOX,
     OBJECT,
@@ -127,6 +128,8 @@ WHOLE: dict[str, Write] = {
     "COCO, two corners": lambda f: coco(f, change=each_box(corners)),
     "COCO, fractions": lambda f: coco(
         f, change=each_box(lambda b: [b[0] / 96, b[1] / 64, b[2] / 96, b[3] / 64])),
+    "COCO, corners as fractions": lambda f: coco(f, change=each_box(
+        lambda b: [b[0] / 96, b[1] / 64, (b[0] + b[2]) / 96, (b[1] + b[3]) / 64])),
     "COCO, names with blanks": lambda f: coco(
         f, change=each_row("categories", lambda r: r.update(name=f"{r['name']} "))),
     "COCO, classes by name": lambda f: coco(f, change=each_row(
@@ -162,6 +165,8 @@ WHOLE: dict[str, Write] = {
     "CSV, a list": lambda f: table(f, "image_id,class,bbox", '{n},{name},"[{X1}, {Y1}, {W}, {H}]"'),
     "CSV, a list of corners": lambda f: table(
         f, "image_id,class,bbox", '{n},{name},"[{X1}, {Y1}, {X2}, {Y2}]"'),
+    "CSV, a list of corners as fractions": lambda f: table(
+        f, "image_id,class,bbox", '{n},{name},"[{x1}, {y1}, {x2}, {y2}]"'),
     "CSV, OpenImages": lambda f: table(
         f, "ImageID,LabelName,Confidence,XMin,XMax,YMin,YMax,IsGroupOf",
         "{n},{name},1,{x1},{x2},{y1},{y2},0"),
@@ -242,6 +247,7 @@ def test_read_right(tmp_path: Path, name: str) -> None:
 
 
 NOTED = {
+    "COCO, corners as fractions": "two corners",
     "VOC, fractions": "fractions of 1",
     "COCO, fractions": "fractions of 1",
     "COCO, two corners": "two corners",
@@ -401,6 +407,69 @@ def test_refused_by_name(tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError, match=message) as error:
         opened(tmp_path, "all")
     assert hint in (error.value.hint or "")
+
+
+@pytest.mark.parametrize("write", [
+    lambda f: coco(f, change=each_box(lambda b: [b[0] / 96, b[1] / 64, b[2] / 96, b[3] / 64])),
+    lambda f: table(f, HEADER, "{n}.png,{name},{x1},{y1},{x2},{y2}"),
+    lambda f: voc(f, form=FRACTIONS),
+])  # fmt: skip
+def test_fractions_that_reach_out_of_an_image(tmp_path: Path, write: Write) -> None:
+    write(tmp_path)
+    for path in tmp_path.rglob("*.*"):
+        if path.suffix in (".json", ".csv", ".xml"):  # the left edge of img_0's object
+            old, new = (
+                ("0.041666666666666664, ", "-0.2, ")
+                if path.suffix == ".json"
+                else ("0.041666666666666664", "-0.2")
+            )
+            path.write_text(path.read_text().replace(old, new, 1))
+    found = opened(tmp_path).ground_truth(0).boxes[0]
+    right = -0.2 * 96 + 24 if any(tmp_path.rglob("*.json")) else 28
+    assert found.tolist() == pytest.approx([0, 6, right, 26], abs=1e-3)
+
+
+def test_sizes_as_texts_tell_of_resized_images(tmp_path: Path) -> None:
+    coco(tmp_path, change=each_row("images", lambda r: r.update(width="192", height="128")))
+    half = {
+        name: [(c, *(side / 2 for side in box)) for c, *box in own] for name, own in OBJECTS.items()
+    }
+    assert_read(opened(tmp_path), half)
+
+
+def test_others_folders_do_not_keep_a_data_set_from_being_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "private").mkdir()
+    lock(monkeypatch, tmp_path / "private")
+    yolo(tmp_path / "set")
+    assert_read(opened(tmp_path))
+
+
+@pytest.mark.parametrize(("write", "locked"), [
+    (voc, "Annotations"), (voc, "JPEGImages"), (coco, "annotations"),
+    (yolo, "images"), (lambda f: voc(f / "set"), "set"),
+    (lambda f: tool_files.write(f, tool_files.labelme()), "json"),
+])  # fmt: skip
+def test_folders_that_may_not_be_looked_into_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Write, locked: str
+) -> None:
+    write(tmp_path)
+    lock(monkeypatch, tmp_path / locked)
+    with pytest.raises(DataError) as error:
+        opened(tmp_path)
+    assert str(error.value) == f"cannot look into the folder {tmp_path / locked}: Permission denied"
+
+
+@pytest.mark.parametrize("place", ["images/more", "images"])
+def test_folders_behind_links(tmp_path: Path, place: str) -> None:
+    yolo(tmp_path / "real")
+    for name in ("images", "labels"):
+        link = tmp_path / "set" / place.replace("images", name)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(tmp_path / "real" / name)
+    (tmp_path / "real" / "data.yaml").rename(tmp_path / "set" / "data.yaml")
+    assert_read(opened(tmp_path / "set"))
 
 
 def test_a_listed_image_with_two_xml_files_is_not_background(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from .annotation_size import (
 from .dataset import Dataset
 from .foreign import describe_foreign
 from .locate import local_name, locate_images, searchable
+from .number_text import number_or_text
 from .rle import box_numbers, enclosing_box, is_turned
 from .splits import choose_file, find_split_files, own_split, split_in_name, split_of_file
 
@@ -338,7 +339,7 @@ def _read_objects(
 
 
 def _annotation(row: _Row, objects: list[_Object]) -> Annotation:
-    height, width = number(row.get("height")), number(row.get("width"))
+    height, width = number_or_text(row.get("height")), number_or_text(row.get("width"))
     boxes = np.array([each.box for each in objects], np.float64).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
     box_areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
@@ -362,12 +363,12 @@ def _true_form(
     Some tools write fractions of the image's sides, or the two corners.
     """
     notes = []
-    if are_corners(annotations, paths):
-        annotations = from_corners(annotations)
-        notes.append(CORNERS)
     if are_fractions(annotations):
         annotations = scale_fractions(annotations, paths)
         notes.append(FRACTIONS)
+    if are_corners(annotations, paths):
+        annotations = from_corners(annotations)
+        notes.append(CORNERS)
     return annotations, notes
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 from ..errors import counted
@@ -13,6 +15,8 @@ from .folders import walk_files
 from .marks import BEGINNING, NUMBER, Mark, fits, has
 
 _LOOKED_AT = 20  # files of each ending
+_ANNOTATIONS = (".json", ".xml", ".csv", ".tsv", ".txt")  # endings of files of annotations
+_TRIED = 1000  # of these
 _EXPORT = "export it as COCO, VOC or YOLO with the tool that made it"
 _UNPACK = "unpack it, and name the folder"
 _CONVERT = "convert it to COCO, VOC, or CSV with filename, class, xmin, ymin, xmax, ymax"
@@ -49,6 +53,10 @@ _FORMATS: tuple[tuple[str, tuple[str, ...], Mark, str], ...] = (
 def describe_foreign(path: Path) -> str:
     """What the annotations in a file or folder seem to be, and what to do; empty if unknown."""
     files = walk_files(path)[0] if path.is_dir() else [path]
+    texts = (file for file in files if file.suffix.lower() in _ANNOTATIONS)
+    locked = next((each for each in islice(texts, _TRIED) if not os.access(each, os.R_OK)), None)
+    if locked is not None:
+        return f"{locked} may not be read: mend its permissions"
     for name, suffixes, is_own, advice in _FORMATS:
         own = [file for file in files if file.suffix.lower() in suffixes][:_LOOKED_AT]
         found = next((each for each in own if is_own(read_beginning(each, BEGINNING))), None)

@@ -86,6 +86,10 @@ def _image_errors(name: object, head: bytes) -> Iterator[None]:
         raise ImageError(f"{name} is too large: {error}", "scale it down first") from None
     except FileNotFoundError:
         raise ImageError(f"no such file: {name}", _advise_missing(Path(str(name)))) from None
+    except PermissionError as error:
+        raise ImageError(
+            f"{name} may not be read: {error.strerror}", "mend its permissions"
+        ) from None
     except (OSError, ValueError, SyntaxError, EOFError, NotImplementedError) as error:
         hint = "copy or download the file again"
         raise ImageError(f"{name} is damaged: {reason(error)}", hint) from None

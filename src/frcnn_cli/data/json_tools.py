@@ -17,6 +17,7 @@ from ..errors import short_list
 from ..runtime.safe_read import number, read_json
 from .file_types import SUFFIXES
 from .locate import local_name
+from .number_text import number_or_text
 from .shapes import Annotated, Corners, enclose, enclose_ellipse, enclose_turned
 from .table import Box
 
@@ -37,7 +38,7 @@ def _numbers(row: Mapping[str, Any], *keys: str) -> list[float]:
 
 
 def _size(height: Any, width: Any) -> tuple[int, int] | None:
-    sides = number(height), number(width)
+    sides = number_or_text(height), number_or_text(width)
     return (int(sides[0]), int(sides[1])) if min(sides) >= 1 else None
 
 

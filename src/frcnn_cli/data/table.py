@@ -79,10 +79,10 @@ def table_dataset(
         [local_name(each) for each in names], folders, folders[0], searchable(root), split
     )
     annotations, notes = tuple(_annotation(table, each) for each in names), []
-    if table.has_sides and are_corners(annotations, paths):
-        annotations, notes = from_corners(annotations), [CORNERS]
     if are_fractions(annotations):
-        annotations, notes = scale_fractions(annotations, paths), [*notes, FRACTIONS]
+        annotations, notes = scale_fractions(annotations, paths), [FRACTIONS]
+    if table.has_sides and are_corners(annotations, paths):
+        annotations, notes = from_corners(annotations), [*notes, CORNERS]
     stems = [Path(each.replace("\\", "/")).stem for each in names]
     return Dataset(
         name=name,
