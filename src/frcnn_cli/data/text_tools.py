@@ -88,7 +88,7 @@ def _cvat_corners(shape: Element) -> Corners | None:
     if shape.tag == "box":
         x1, y1, x2, y2 = of("xtl", "ytl", "xbr", "ybr")
         centre, sides = ((x1 + x2) / 2, (y1 + y2) / 2), (x2 - x1, y2 - y1)
-        return enclose_rotated(*centre, *sides, angle) if angle else (x1, y1, x2, y2)
+        return enclose_rotated(*centre, *sides, angle) if angle else enclose([(x1, y1), (x2, y2)])
     if shape.tag == "polygon":
         points = (pair.split(",") for pair in shape.attrib["points"].split(";"))
         return enclose(_numbers(pair) for pair in points)
@@ -112,7 +112,7 @@ def read_kitti(path: Path) -> Iterator[Annotated]:
         fields = line.split()
         if fields:
             x1, y1, x2, y2 = _numbers(fields[4:8])
-            boxes.append(Box(label=fields[0], corners=(x1, y1, x2, y2)))
+            boxes.append(Box(label=fields[0], corners=enclose([(x1, y1), (x2, y2)])))
     kept = [box for box in boxes if box.label != "DontCare"]
     yield Annotated(path.stem, None, kept, len(boxes) - len(kept))
 
