@@ -74,6 +74,10 @@ def each_row(key: str, change: Callable[[dict], object]) -> Callable[[dict], Non
     return changed
 
 
+def centre(box: list) -> list:
+    return [box[0] + box[2] / 2, box[1] + box[3] / 2, *box[2:]]
+
+
 def corners(box: list) -> list:
     return [box[0], box[1], box[0] + box[2], box[1] + box[3]]
 
@@ -629,6 +633,36 @@ def test_cells_that_say_nothing(tmp_path: Path) -> None:
 def test_ignored_objects_count_as_difficult(tmp_path: Path) -> None:
     coco(tmp_path, change=lambda content: content["annotations"][0].update(ignore=1))
     assert [truth.difficult.sum() for truth in opened(tmp_path).ground_truths()][:2] == [1, 0]
+
+
+AT_THE_EDGES = {
+    f"img_{i}": [("disc", 60, 30, 92, 60), ("square", 4, 4, 20, 10)] for i in range(len(OBJECTS))
+}
+
+
+@pytest.mark.parametrize("write", [
+    lambda f: coco(f, change=lambda content: content.update(annotations=[
+        {"image_id": i, "category_id": c, "bbox": centre([x1, y1, x2 - x1, y2 - y1])}
+        for i, own in enumerate(AT_THE_EDGES.values()) for c, (_, x1, y1, x2, y2) in enumerate(own)
+    ])),
+    lambda f: table(f, "filename,class,x,y,w,h", "", change=lambda text: text.strip() + "".join(
+        f"\n{name}.png,{c},{(x1 + x2) / 192},{(y1 + y2) / 128},{(x2 - x1) / 96},{(y2 - y1) / 64}"
+        for name, own in AT_THE_EDGES.items() for c, x1, y1, x2, y2 in own)),
+])  # fmt: skip
+def test_centres_in_the_place_of_corners(tmp_path: Path, write: Write) -> None:
+    write(tmp_path)
+    found = opened(tmp_path)
+    assert_read(found, AT_THE_EDGES)
+    assert any("the boxes are centre and sides" in note for note in found.notes)
+
+
+def test_some_boxes_that_reach_out_are_no_centres(tmp_path: Path) -> None:
+    rows = [{"image_id": i, "category_id": 0, "bbox": [50, 30, 40, 30]} for i in range(8)]
+    rows[0]["bbox"] = rows[1]["bbox"] = [60, 30, 50, 30]
+    coco(tmp_path, change=lambda content: content.update(annotations=rows))
+    found = opened(tmp_path)
+    assert found.ground_truth(0).boxes.tolist() == [[60, 30, 96, 60]]
+    assert found.ground_truth(7).boxes.tolist() == [[50, 30, 90, 60]]
 
 
 def test_right_boxes_of_coco_are_not_taken_for_corners(tmp_path: Path) -> None:
