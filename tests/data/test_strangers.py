@@ -149,6 +149,9 @@ WHOLE: dict[str, Write] = {
     "COCO, addresses": lambda f: coco(f, file_name="https://x.org/a/{}.png?token=1"),
     "COCO, Label Studio": lambda f: coco(f, file_name="/data/local-files/?d=images/{}.png"),
     "COCO, saved as PNG later": lambda f: coco(f, file_name="{}.jpg"),
+    "COCO, letters of addresses": lambda f: (
+        coco(f, file_name="%69mg_{}.png", change=each_row(
+            "images", lambda r: r.update(file_name=r["file_name"].replace("img_", "", 1))))),
     "COCO, filename": lambda f: coco(f, change=each_row(
         "images", lambda r: r.update(filename=r.pop("file_name")))),
     "YOLO, decimal commas": decimal_commas,
@@ -352,6 +355,13 @@ REFUSED: dict[str, tuple[Write, str, str]] = {
     "Scalabel's frames": (
         lambda f: foreign(f, "a.json", '{"frames": [{"labels": [{"box2d": {}}]}]}'),
         "no data set", "name the list of frames in it"),
+    "Label Studio's CSV": (
+        lambda f: foreign(f, "a.csv", 'image,id,label,annotator,annotation_id\n'
+                          'a.png,1,"[{""rectanglelabels"":[""disc""]}]",1,1\n'),
+        "no data set", "a table of Label Studio, which is not read: export it as JSON-MIN"),
+    "Ultralytics' platform": (
+        lambda f: foreign(f, "a.ndjson", '{"type": "dataset", "class_names": {"0": "disc"}}\n'),
+        "no data set", "of Ultralytics' platform, which is not read: export it as YOLO"),
     "Hugging Face": (
         lambda f: foreign(f, "train/metadata.jsonl", '{"file_name": "a.png"}'), "no data set",
         "objects of Hugging Face"),
