@@ -362,6 +362,12 @@ REFUSED: dict[str, tuple[Write, str, str]] = {
     "Ultralytics' platform": (
         lambda f: foreign(f, "a.ndjson", '{"type": "dataset", "class_names": {"0": "disc"}}\n'),
         "no data set", "of Ultralytics' platform, which is not read: export it as YOLO"),
+    "OIDv4": (
+        lambda f: foreign(f, "train/Label/img_0.txt", "Hot dog 1.5 2 30.25 40\n"), "no data set",
+        "texts of OIDv4's toolkit"),
+    "Git LFS": (
+        lambda f: foreign(f, "a.json", "version https://git-lfs.github.com/spec/v1\n"),
+        "no data set", "a pointer of Git LFS, which is not read: fetch the files with git lfs"),
     "Hugging Face": (
         lambda f: foreign(f, "train/metadata.jsonl", '{"file_name": "a.png"}'), "no data set",
         "objects of Hugging Face"),

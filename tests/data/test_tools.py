@@ -604,6 +604,26 @@ def test_frames_of_a_video_of_cvat(tmp_path: Path) -> None:
     }
 
 
+def test_frames_of_several_videos_of_cvat_are_not_mixed(tmp_path: Path) -> None:
+    tracks = "".join(
+        f'<track id="{n}" task_id="{n}" label="disc"><box frame="0" outside="0" xtl="1" ytl="2" '
+        'xbr="30" ybr="40"/></track>'
+        for n in range(2)
+    )
+    tool_files.write(tmp_path, {"a.xml": f"<annotations><version/>{tracks}</annotations>"})
+    with pytest.raises(DataError, match="several tasks, whose frames have the same numbers"):
+        open_dataset(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["labelstudio", "createml", "bdd", "cvat", "wider"])
+def test_an_image_that_a_file_has_twice_is_named(tmp_path: Path, name: str) -> None:
+    ((file, text),) = tool_files.FILES[name]().items()
+    text = text.replace("img_1.png", "img_0.png")
+    tool_files.write(tmp_path, {file: text}, tool_files.IMAGES.get(name, "images"))
+    with pytest.raises(DataError, match=r"has twice the image .*img_0\.png"):
+        open_dataset(str(tmp_path))
+
+
 def test_frames_that_are_numbered_from_one_are_not_taken_for_those_before(tmp_path: Path) -> None:
     tool_files.write(tmp_path, {"annotations.xml": video(first=1)}, "images")
     for index, name in enumerate(OBJECTS):

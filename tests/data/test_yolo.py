@@ -12,10 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import strangers
 from formats import write_yolo
 from frcnn_cli.data.checks import check_dataset
 from frcnn_cli.data.dataset import Dataset
 from frcnn_cli.data.images import read_bytes
+from frcnn_cli.data.registry import open_dataset
 from frcnn_cli.data.voc import load_voc
 from frcnn_cli.data.yolo import load_yolo
 from frcnn_cli.errors import DataError, ImageError
@@ -342,6 +344,21 @@ def test_cvats_folder(folder: Path, voc_folder: Path, has_list: bool) -> None:
     found = load_yolo(root, "x", None, ("trainval", "train"))
     assert (found.split, found.classes) == ("train", ("ball", "box", "tile"))
     assert same_objects(found, load_voc(voc_folder, "x", "trainval", ()))
+
+
+def test_cvats_folders_of_tasks_are_recognised(tmp_path: Path) -> None:
+    place = "obj_train_data/task_1/a"
+    strangers.yolo(tmp_path, place, place, "")
+    (tmp_path / "obj.names").write_text("disc\nsquare\n")
+    (tmp_path / "obj.data").write_text(
+        "classes = 2\ntrain = data/train.txt\nnames = data/obj.names"
+    )
+    names = "".join(f"data/{place}/{name}.png\n" for name in strangers.OBJECTS)
+    (tmp_path / "train.txt").write_text(names)
+    found = open_dataset(str(tmp_path), split="train")
+    assert [each.names for each in found.annotations] == [
+        tuple(each[0] for each in own) for own in strangers.OBJECTS.values()
+    ]
 
 
 def test_images_without_a_text_are_counted(folder: Path) -> None:

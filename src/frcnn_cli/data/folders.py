@@ -114,7 +114,8 @@ class _Links:
 
 def _overlap(folder: str, other: str) -> bool:
     """Whether one of two absolute paths of folders is the other or lies in it."""
-    return os.path.commonpath([folder, other]) in (folder, other)
+    first, second = os.path.join(folder, ""), os.path.join(other, "")
+    return first.startswith(second) or second.startswith(first)
 
 
 def _tell_unreadable(error: OSError) -> None:

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from ..errors import counted
-from ..runtime.safe_read import read_beginning
+from ..runtime.safe_read import LFS_POINTER, read_beginning
 from .csv_table import describe_columns
 from .file_types import SUFFIXES
 from .folders import walk_files
@@ -49,6 +49,10 @@ _FORMATS: tuple[tuple[str, tuple[str, ...], Mark, str], ...] = (
     ("objects of Hugging Face", (".jsonl",), has('"file_name"'), _CONVERT),
     ("rows of Parquet", (".parquet",), has("PAR1"), _CONVERT),
     ("TensorFlow's records", (".tfrecord", ".record"), lambda beginning: True, _EXPORT),
+    ("texts of OIDv4's toolkit", (".txt",), fits(rf"[a-z][a-z ]*( {NUMBER}){{4}}\s*(\n|$)"),
+     _CONVERT),
+    ("a pointer of Git LFS", (".json", ".csv", ".tsv", ".xml", ".txt"), has(LFS_POINTER),
+     "fetch the files with git lfs pull"),
     ("an archive", (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".bz2", ".xz"),
      lambda beginning: True, _UNPACK),
 )  # fmt: skip

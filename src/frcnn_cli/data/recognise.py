@@ -211,7 +211,7 @@ def _yolo(folder: Path) -> str:
     except DataError:
         is_yolo = not _has_no_data_yaml(folder) or (named and _has_label_texts(folder))
         return (named or "data.yaml") if is_yolo else ""
-    if file is None and source != (settings and settings.name) and not _has_label_texts(folder):
+    if file is None and settings is None and not _has_label_texts(folder):
         return ""
     return f"{source} with {classes} classes"
 

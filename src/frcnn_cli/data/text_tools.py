@@ -59,6 +59,8 @@ def _frames_of_video(root: Element) -> Iterator[Annotated]:
     The first frame is there even if it is empty: frames that another program numbers from 1 then
     lack it, rather than being taken for the frames before them.
     """
+    if len({track.attrib.get("task_id") for track in root.iter("track")}) > 1:
+        raise ValueError("it has several tasks, whose frames have the same numbers: export each")
     sizes = [root.findtext(f"meta/task/original_size/{side}") for side in ("height", "width")]
     height, width = map(int, _numbers([each or "0" for each in sizes]))
     first = root.findtext("meta/task/start_frame") or "0"

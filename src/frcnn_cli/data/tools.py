@@ -207,7 +207,7 @@ def _table(
     """The objects in all files.
 
     Raises:
-        DataError: two files, or two subsets in a file, have the same image.
+        DataError: two files, two subsets in a file, or a file twice, have the same image.
     """
     boxes: dict[str, list[Box]] = {}
     sizes: dict[str, tuple[int, int]] = {}
@@ -223,11 +223,14 @@ def _table(
         own = names.get(file) or [(folder / each.name).as_posix() for each in images]
         for image, each in zip(own, images, strict=True):
             origin = f"{file}{each.split and f' ({each.split})'}"
-            if origins.setdefault(image, origin) != origin:
+            if image in origins:
+                both = f"{origins[image]} and {origin} both have"
+                twice = f"{origin} has twice"
                 raise DataError(
-                    f"{origins[image]} and {origin} both have the image {image}",
+                    f"{twice if origins[image] == origin else both} the image {image}",
                     "keep one of them, or put each with its images into a folder of its own",
                 )
+            origins[image] = origin
             boxes.setdefault(image, []).extend(each.boxes)
             if each.size is not None:
                 sizes[image] = each.size
