@@ -121,7 +121,8 @@ def _unpaired(paths: Sequence[Path], labels: Sequence[Path]) -> list[str]:
     for folder, places in folders.items():
         files = [each for place in places for each in list_folder(place)]
         names = {bare_name(each.name) for each in files if each.suffix.lower() in SUFFIXES}
-        others |= {normalized(each.stem): each for each in files if each.suffix.lower() != ".txt"}
+        unread = (each for each in files if each.suffix.lower() not in SUFFIXES | _TEXT)
+        others |= {normalized(each.stem): each for each in unread}
         texts = [each for each in list_folder(folder) if each.suffix.lower() in _TEXT]
         alone += [
             each
