@@ -449,6 +449,34 @@ def test_fractions_that_reach_out_of_an_image(tmp_path: Path, write: Write) -> N
     assert found.tolist() == pytest.approx([0, 6, right, 26], abs=1e-3)
 
 
+def test_fractions_of_photos_that_are_turned(tmp_path: Path) -> None:
+    coco(tmp_path, change=each_box(lambda b: [b[0] / 96, b[1] / 64, b[2] / 96, b[3] / 64]))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter clockwise; the sizes are those before that
+    for path in (tmp_path / "images").iterdir():
+        with Image.open(path) as picture:
+            picture.save(path, exif=exif)
+    turned = {
+        name: [(c, 64 - y2, x1, 64 - y1, x2) for c, x1, y1, x2, y2 in own]
+        for name, own in OBJECTS.items()
+    }
+    assert_read(opened(tmp_path), turned)
+
+
+@pytest.mark.parametrize("write", [
+    lambda f: coco(f, change=each_row("images", lambda row: row.pop("width"))), voc,
+    lambda f: tool_files.write(f, tool_files.via()),
+])  # fmt: skip
+def test_boxes_that_reach_out_of_resized_images_are_told(tmp_path: Path, write: Write) -> None:
+    write(tmp_path)
+    sentence = "4 of 12 objects reach beyond the edges of their images"
+    assert not any(sentence in note for note in opened(tmp_path, "all").notes)
+    for path in tmp_path.rglob("*.png"):
+        with Image.open(path) as picture:
+            picture.resize((48, 32)).save(path)
+    assert any(sentence in note for note in opened(tmp_path, "all").notes)
+
+
 def test_sizes_as_texts_tell_of_resized_images(tmp_path: Path) -> None:
     coco(tmp_path, change=each_row("images", lambda r: r.update(width="192", height="128")))
     half = {

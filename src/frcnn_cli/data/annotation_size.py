@@ -56,7 +56,7 @@ def upright_boxes(boxes: box_ops.Boxes, orientation: int, size: Size) -> box_ops
     return np.stack(turned[orientation], axis=1).astype(np.float32)
 
 
-def _tells_stored(size: Size | None, layout: Layout) -> bool | None:
+def tells_stored(size: Size | None, layout: Layout) -> bool | None:
     """Whether a size is that of the stored, not of the displayed image; None: it may be both."""
     (height, width), swaps = layout.stored_size, layout.swaps_sides
     if size is None or not swaps or height == width or size[0] == size[1]:
@@ -68,7 +68,7 @@ def is_unclear(annotation: Annotation, layout: Layout) -> bool:
     """Whether the objects of an image that EXIF turns may be in the stored or the displayed image,
     since both have the size that the annotation gives."""
     size, is_turned = annotation.size, layout.orientation != 1
-    is_told = size is None or _tells_stored(size, layout) is not None
+    is_told = size is None or tells_stored(size, layout) is not None
     return bool(annotation.names) and is_turned and not is_told
 
 
@@ -82,7 +82,7 @@ def find_stored(
         layouts: of the images, one per annotation; None for an image that cannot be read.
     """
     pairs = zip(annotations, layouts, strict=True)
-    told = {_tells_stored(each.size, layout) for each, layout in pairs if layout is not None}
+    told = {tells_stored(each.size, layout) for each, layout in pairs if layout is not None}
     told -= {None}
     if told == {True}:
         return True, "are turned by EXIF: like those of others, their boxes were drawn before that"
@@ -112,8 +112,8 @@ def place_boxes(
     displayed = layout.displayed_size
     if size is None:
         return Placement(boxes, (1.0, 1.0), size_ignored=False)
-    tells_stored = _tells_stored(size, layout)
-    turn = layout.orientation != 1 and (is_stored if tells_stored is None else tells_stored)
+    told = tells_stored(size, layout)
+    turn = layout.orientation != 1 and (is_stored if told is None else told)
     frame = layout.stored_size if turn else displayed
     is_same = _nearly_equal(size, frame)
     if not is_same and _reaches_out(boxes, size) and not _reaches_out(boxes, displayed):

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from ..errors import ImageError
 from ..ops import boxes as box_ops
 from .annotation import Annotation
-from .annotation_size import MARGIN, Size
-from .images import read_layout
+from .annotation_size import MARGIN, Size, tells_stored
+from .images import Layout, read_layout
 
 FRACTIONS = "all coordinates are fractions of 1, so they are taken for parts of the images' sides"
 CORNERS = "the boxes are two corners, not corner and sides: taken as [x1, y1, x2, y2]"
@@ -103,8 +103,8 @@ def _fits_better(
         for each, path in zip(annotations, paths, strict=True)
         if len(each.boxes)
     ]
-    out = sum(_count_out(boxes, size) for boxes, size in pairs)
-    return out > more_than and not any(_count_out(change(boxes), size) for boxes, size in pairs)
+    out = sum(count_out(boxes, size) for boxes, size in pairs)
+    return out > more_than and not any(count_out(change(boxes), size) for boxes, size in pairs)
 
 
 def _all_close(areas: NDArray[np.float32], others: NDArray[np.float32]) -> bool:
@@ -128,7 +128,7 @@ def _area(boxes: box_ops.Boxes) -> NDArray[np.float32]:
     return (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
 
 
-def _count_out(boxes: box_ops.Boxes, size: Size | None) -> int:
+def count_out(boxes: box_ops.Boxes, size: Size | None) -> int:
     """The number of boxes that reach further out of an image of that size than rounding explains; 0
     where it is not known."""
     if size is None:
@@ -140,8 +140,13 @@ def _count_out(boxes: box_ops.Boxes, size: Size | None) -> int:
 
 
 def _displayed_size(path: Path) -> Size | None:
+    layout = _layout(path)
+    return None if layout is None else layout.displayed_size
+
+
+def _layout(path: Path) -> Layout | None:
     try:
-        return read_layout(path).displayed_size
+        return read_layout(path)
     except ImageError:  # it is raised again when the image or its objects are read
         return None
 
@@ -149,14 +154,23 @@ def _displayed_size(path: Path) -> Size | None:
 def scale_fractions(
     annotations: Sequence[Annotation], paths: Sequence[Path]
 ) -> tuple[Annotation, ...]:
-    """Multiply boxes that are fractions by the sides of the displayed images.
+    """Multiply boxes that are fractions by the sides of the images: as they are displayed, or as
+    they are stored where the size in the annotation tells it.
 
     Args:
         paths: of the images, one per annotation.
     """
-    scaled = []
-    for annotation, path in zip(annotations, paths, strict=True):
-        height, width = _displayed_size(path) or (1, 1)
-        boxes = (annotation.boxes * (width, height, width, height)).astype(np.float32)
-        scaled.append(replace(annotation, boxes=boxes, size=None, areas=None))
-    return tuple(scaled)
+    return tuple(
+        _scaled(annotation, _layout(path))
+        for annotation, path in zip(annotations, paths, strict=True)
+    )
+
+
+def _scaled(annotation: Annotation, layout: Layout | None) -> Annotation:
+    if layout is None:
+        return replace(annotation, size=None, areas=None)
+    is_stored = tells_stored(annotation.size, layout)
+    height, width = layout.stored_size if is_stored else layout.displayed_size
+    boxes = (annotation.boxes * (width, height, width, height)).astype(np.float32)
+    size = None if annotation.size is None else (height, width)
+    return replace(annotation, boxes=boxes, size=size, areas=None)

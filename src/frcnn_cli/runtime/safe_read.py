@@ -112,6 +112,7 @@ def _text(path: Path, content: bytes, hint: str) -> str:
     try:
         text = content.decode(_encoding(content))
     except UnicodeDecodeError as error:
+        hint = hint if "UTF-8" in hint else "save it in UTF-8"
         raise DataError(f"cannot read {path}: {reason(error)}", hint) from None
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
