@@ -729,6 +729,14 @@ def test_classes_that_differ_in_spelling_are_told(tmp_path: Path) -> None:
     assert any(sentence in each for each in check_data([opened(tmp_path)]).remarks)
 
 
+def test_classes_whose_accents_are_composed_differently_are_told(tmp_path: Path) -> None:
+    voc(tmp_path)
+    for name, letters in (("img_0", "caf\u00e9"), ("img_2", "cafe\u0301")):
+        path = tmp_path / "Annotations" / f"{name}.xml"
+        path.write_text(path.read_text().replace("disc", letters))
+    assert any("differ only in their spelling" in note for note in opened(tmp_path).notes)
+
+
 def test_the_results_of_coco_are_named(tmp_path: Path) -> None:
     rows = [{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}]
     (tmp_path / "results.json").write_text(json.dumps(rows))
