@@ -75,6 +75,17 @@ def test_one_split_and_a_picture_that_is_an_image(folder: Path) -> None:
     )
 
 
+def test_images_that_are_links_in_circles_are_told(folder: Path) -> None:
+    image = folder / "JPEGImages" / "000001.jpg"
+    image.unlink()
+    image.symlink_to(image.name)
+    result = run("data check", folder)
+    assert isinstance(result.exception, SystemExit)
+    assert "1 of 4 images cannot be read" in result.output.replace("\n", " ")
+    shown = run("propose", folder / "JPEGImages" / "000002.jpg", image, "--show shown")
+    assert "000001.jpg" in failure(shown)
+
+
 def test_a_picture_replaces_no_file_that_was_there(folder: Path) -> None:
     Path("mine.jpg").write_text("mine")
     assert "mine.jpg exists already" in failure(run("data check", folder, "--picture mine.jpg"))

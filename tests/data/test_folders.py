@@ -8,12 +8,15 @@ import pytest
 from frcnn_cli.data import folders
 from frcnn_cli.data.folders import (
     FileIndex,
+    FolderError,
     count_endings,
     hidden_note,
     is_hidden,
+    list_folder,
     walk_files,
 )
 from frcnn_cli.errors import DataError
+from locked import lock
 
 
 def touch(folder: Path, *names: str) -> Path:
@@ -60,6 +63,31 @@ def test_links_are_not_followed_in_circles(tmp_path: Path) -> None:
     touch(tmp_path, "in/a.jpg")
     (tmp_path / "in" / "again").symlink_to(tmp_path)
     assert walk_files(tmp_path)[0] == [tmp_path / "in" / "a.jpg"]
+
+
+def test_links_to_other_folders_are_followed_once(tmp_path: Path) -> None:
+    touch(tmp_path, "set/a/1.jpg", "other/2.jpg", "other/in/3.jpg")
+    for name, target in (
+        ("a/of", "other"), ("a/in", "other/in"), ("again", "other"), ("a/self", "set/a"),
+        ("a/up", "."), ("lost", "absent"),
+    ):  # fmt: skip
+        (tmp_path / "set" / name).symlink_to(tmp_path / target)
+    files = walk_files(tmp_path / "set")[0]
+    assert sorted(path.name for path in files if path.suffix) == ["1.jpg", "2.jpg", "3.jpg"]
+
+
+def test_folders_that_may_not_be_looked_into_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(tmp_path, "in/a.jpg", "b.jpg", "lost+found/c.jpg")
+    lock(monkeypatch, tmp_path / "lost+found")
+    assert walk_files(tmp_path)[0] == [tmp_path / "b.jpg", tmp_path / "in" / "a.jpg"]
+    assert [path.name for path in list_folder(tmp_path)] == ["b.jpg", "in", "lost+found"]
+    lock(monkeypatch, tmp_path / "in")
+    for look in (walk_files, list_folder, lambda folder: FileIndex(folder, {".jpg"})):
+        with pytest.raises(FolderError, match=r"cannot look into .*in: Permission denied"):
+            look(tmp_path if look is walk_files else tmp_path / "in")
+    assert list_folder(tmp_path / "absent") == list_folder(tmp_path / "b.jpg") == []
 
 
 def test_folders_of_the_kernel_are_left_out(

@@ -143,6 +143,10 @@ def colours_of_sixteen_bits(top: int) -> bytes:
 def test_colours_of_sixteen_bits() -> None:
     decoded = images.decode(colours_of_sixteen_bits(65535), "a")
     assert decoded[0].tolist() == [[0, 0, 0], [255, 255, 255]]
+    decoded = images.decode(colours_of_sixteen_bits(2**14 - 1), "a")  # as one channel is stretched
+    assert np.abs(decoded[0, 1].astype(int) - 255).max() <= 3
+    decoded = images.decode(colours_of_sixteen_bits(2**14), "a")
+    assert decoded[0, 1].tolist() == [64, 64, 64]
     with pytest.raises(ImageError, match="uses 12 or fewer"):
         images.decode(colours_of_sixteen_bits(4095), "a")
 

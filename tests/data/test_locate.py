@@ -25,6 +25,15 @@ def test_spellings_of_a_name(tmp_path: Path, name: str) -> None:
     assert ImageLocator([tmp_path / "none", tmp_path]).find(name) == tmp_path / "a/1.jpg"
 
 
+def test_names_with_letters_as_in_addresses(tmp_path: Path) -> None:
+    touch(tmp_path, "a b (1).jpg", "c%20d.jpg", "c d.jpg", "100%.jpg")
+    locator = ImageLocator([tmp_path])
+    assert locator.find("x/a%20b%20(1).jpg") == tmp_path / "a b (1).jpg"
+    assert locator.find("c%20d.jpg") == tmp_path / "c%20d.jpg"
+    assert locator.find("100%.jpg") == tmp_path / "100%.jpg"
+    assert locator.find("c%2520d.jpg") == tmp_path / "c%20d.jpg"
+
+
 def test_accents_in_two_forms(tmp_path: Path) -> None:
     touch(tmp_path, unicodedata.normalize("NFD", "für.jpg"))
     found = ImageLocator([tmp_path]).find("für.jpg")

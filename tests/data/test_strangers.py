@@ -15,6 +15,7 @@ from frcnn_cli.data.checks import check_dataset
 from frcnn_cli.data.dataset import Dataset
 from frcnn_cli.data.registry import names_dataset, open_dataset
 from frcnn_cli.errors import DataError
+from locked import lock
 from strangers import (
     BOX,
     OBJECT,
@@ -73,6 +74,10 @@ def each_row(key: str, change: Callable[[dict], object]) -> Callable[[dict], Non
     return changed
 
 
+def centre(box: list) -> list:
+    return [box[0] + box[2] / 2, box[1] + box[3] / 2, *box[2:]]
+
+
 def corners(box: list) -> list:
     return [box[0], box[1], box[0] + box[2], box[1] + box[3]]
 
@@ -127,6 +132,8 @@ WHOLE: dict[str, Write] = {
     "COCO, two corners": lambda f: coco(f, change=each_box(corners)),
     "COCO, fractions": lambda f: coco(
         f, change=each_box(lambda b: [b[0] / 96, b[1] / 64, b[2] / 96, b[3] / 64])),
+    "COCO, corners as fractions": lambda f: coco(f, change=each_box(
+        lambda b: [b[0] / 96, b[1] / 64, (b[0] + b[2]) / 96, (b[1] + b[3]) / 64])),
     "COCO, names with blanks": lambda f: coco(
         f, change=each_row("categories", lambda r: r.update(name=f"{r['name']} "))),
     "COCO, classes by name": lambda f: coco(f, change=each_row(
@@ -142,6 +149,9 @@ WHOLE: dict[str, Write] = {
     "COCO, addresses": lambda f: coco(f, file_name="https://x.org/a/{}.png?token=1"),
     "COCO, Label Studio": lambda f: coco(f, file_name="/data/local-files/?d=images/{}.png"),
     "COCO, saved as PNG later": lambda f: coco(f, file_name="{}.jpg"),
+    "COCO, letters of addresses": lambda f: (
+        coco(f, file_name="%69mg_{}.png", change=each_row(
+            "images", lambda r: r.update(file_name=r["file_name"].replace("img_", "", 1))))),
     "COCO, filename": lambda f: coco(f, change=each_row(
         "images", lambda r: r.update(filename=r.pop("file_name")))),
     "YOLO, decimal commas": decimal_commas,
@@ -162,6 +172,8 @@ WHOLE: dict[str, Write] = {
     "CSV, a list": lambda f: table(f, "image_id,class,bbox", '{n},{name},"[{X1}, {Y1}, {W}, {H}]"'),
     "CSV, a list of corners": lambda f: table(
         f, "image_id,class,bbox", '{n},{name},"[{X1}, {Y1}, {X2}, {Y2}]"'),
+    "CSV, a list of corners as fractions": lambda f: table(
+        f, "image_id,class,bbox", '{n},{name},"[{x1}, {y1}, {x2}, {y2}]"'),
     "CSV, OpenImages": lambda f: table(
         f, "ImageID,LabelName,Confidence,XMin,XMax,YMin,YMax,IsGroupOf",
         "{n},{name},1,{x1},{x2},{y1},{y2},0"),
@@ -242,6 +254,7 @@ def test_read_right(tmp_path: Path, name: str) -> None:
 
 
 NOTED = {
+    "COCO, corners as fractions": "two corners",
     "VOC, fractions": "fractions of 1",
     "COCO, fractions": "fractions of 1",
     "COCO, two corners": "two corners",
@@ -342,6 +355,19 @@ REFUSED: dict[str, tuple[Write, str, str]] = {
     "Scalabel's frames": (
         lambda f: foreign(f, "a.json", '{"frames": [{"labels": [{"box2d": {}}]}]}'),
         "no data set", "name the list of frames in it"),
+    "Label Studio's CSV": (
+        lambda f: foreign(f, "a.csv", 'image,id,label,annotator,annotation_id\n'
+                          'a.png,1,"[{""rectanglelabels"":[""disc""]}]",1,1\n'),
+        "no data set", "a table of Label Studio, which is not read: export it as JSON-MIN"),
+    "Ultralytics' platform": (
+        lambda f: foreign(f, "a.ndjson", '{"type": "dataset", "class_names": {"0": "disc"}}\n'),
+        "no data set", "of Ultralytics' platform, which is not read: export it as YOLO"),
+    "OIDv4": (
+        lambda f: foreign(f, "train/Label/img_0.txt", "Hot dog 1.5 2 30.25 40\n"), "no data set",
+        "texts of OIDv4's toolkit"),
+    "Git LFS": (
+        lambda f: foreign(f, "a.json", "version https://git-lfs.github.com/spec/v1\n"),
+        "no data set", "a pointer of Git LFS, which is not read: fetch the files with git lfs"),
     "Hugging Face": (
         lambda f: foreign(f, "train/metadata.jsonl", '{"file_name": "a.png"}'), "no data set",
         "objects of Hugging Face"),
@@ -401,6 +427,97 @@ def test_refused_by_name(tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError, match=message) as error:
         opened(tmp_path, "all")
     assert hint in (error.value.hint or "")
+
+
+@pytest.mark.parametrize("write", [
+    lambda f: coco(f, change=each_box(lambda b: [b[0] / 96, b[1] / 64, b[2] / 96, b[3] / 64])),
+    lambda f: table(f, HEADER, "{n}.png,{name},{x1},{y1},{x2},{y2}"),
+    lambda f: voc(f, form=FRACTIONS),
+])  # fmt: skip
+def test_fractions_that_reach_out_of_an_image(tmp_path: Path, write: Write) -> None:
+    write(tmp_path)
+    for path in tmp_path.rglob("*.*"):
+        if path.suffix in (".json", ".csv", ".xml"):  # the left edge of img_0's object
+            old, new = (
+                ("0.041666666666666664, ", "-0.2, ")
+                if path.suffix == ".json"
+                else ("0.041666666666666664", "-0.2")
+            )
+            path.write_text(path.read_text().replace(old, new, 1))
+    found = opened(tmp_path).ground_truth(0).boxes[0]
+    right = -0.2 * 96 + 24 if any(tmp_path.rglob("*.json")) else 28
+    assert found.tolist() == pytest.approx([0, 6, right, 26], abs=1e-3)
+
+
+def test_fractions_of_photos_that_are_turned(tmp_path: Path) -> None:
+    coco(tmp_path, change=each_box(lambda b: [b[0] / 96, b[1] / 64, b[2] / 96, b[3] / 64]))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter clockwise; the sizes are those before that
+    for path in (tmp_path / "images").iterdir():
+        with Image.open(path) as picture:
+            picture.save(path, exif=exif)
+    turned = {
+        name: [(c, 64 - y2, x1, 64 - y1, x2) for c, x1, y1, x2, y2 in own]
+        for name, own in OBJECTS.items()
+    }
+    assert_read(opened(tmp_path), turned)
+
+
+@pytest.mark.parametrize("write", [
+    lambda f: coco(f, change=each_row("images", lambda row: row.pop("width"))), voc,
+    lambda f: tool_files.write(f, tool_files.via()),
+])  # fmt: skip
+def test_boxes_that_reach_out_of_resized_images_are_told(tmp_path: Path, write: Write) -> None:
+    write(tmp_path)
+    sentence = "4 of 12 objects reach beyond the edges of their images"
+    assert not any(sentence in note for note in opened(tmp_path, "all").notes)
+    for path in tmp_path.rglob("*.png"):
+        with Image.open(path) as picture:
+            picture.resize((48, 32)).save(path)
+    assert any(sentence in note for note in opened(tmp_path, "all").notes)
+
+
+def test_sizes_as_texts_tell_of_resized_images(tmp_path: Path) -> None:
+    coco(tmp_path, change=each_row("images", lambda r: r.update(width="192", height="128")))
+    half = {
+        name: [(c, *(side / 2 for side in box)) for c, *box in own] for name, own in OBJECTS.items()
+    }
+    assert_read(opened(tmp_path), half)
+
+
+def test_others_folders_do_not_keep_a_data_set_from_being_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "private").mkdir()
+    lock(monkeypatch, tmp_path / "private")
+    yolo(tmp_path / "set")
+    assert_read(opened(tmp_path))
+
+
+@pytest.mark.parametrize(("write", "locked"), [
+    (voc, "Annotations"), (voc, "JPEGImages"), (coco, "annotations"),
+    (yolo, "images"), (lambda f: voc(f / "set"), "set"),
+    (lambda f: tool_files.write(f, tool_files.labelme()), "json"),
+])  # fmt: skip
+def test_folders_that_may_not_be_looked_into_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Write, locked: str
+) -> None:
+    write(tmp_path)
+    lock(monkeypatch, tmp_path / locked)
+    with pytest.raises(DataError) as error:
+        opened(tmp_path)
+    assert str(error.value) == f"cannot look into the folder {tmp_path / locked}: Permission denied"
+
+
+@pytest.mark.parametrize("place", ["images/more", "images"])
+def test_folders_behind_links(tmp_path: Path, place: str) -> None:
+    yolo(tmp_path / "real")
+    for name in ("images", "labels"):
+        link = tmp_path / "set" / place.replace("images", name)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(tmp_path / "real" / name)
+    (tmp_path / "real" / "data.yaml").rename(tmp_path / "set" / "data.yaml")
+    assert_read(opened(tmp_path / "set"))
 
 
 def test_a_listed_image_with_two_xml_files_is_not_background(tmp_path: Path) -> None:
@@ -562,6 +679,36 @@ def test_ignored_objects_count_as_difficult(tmp_path: Path) -> None:
     assert [truth.difficult.sum() for truth in opened(tmp_path).ground_truths()][:2] == [1, 0]
 
 
+AT_THE_EDGES = {
+    f"img_{i}": [("disc", 60, 30, 92, 60), ("square", 4, 4, 20, 10)] for i in range(len(OBJECTS))
+}
+
+
+@pytest.mark.parametrize("write", [
+    lambda f: coco(f, change=lambda content: content.update(annotations=[
+        {"image_id": i, "category_id": c, "bbox": centre([x1, y1, x2 - x1, y2 - y1])}
+        for i, own in enumerate(AT_THE_EDGES.values()) for c, (_, x1, y1, x2, y2) in enumerate(own)
+    ])),
+    lambda f: table(f, "filename,class,x,y,w,h", "", change=lambda text: text.strip() + "".join(
+        f"\n{name}.png,{c},{(x1 + x2) / 192},{(y1 + y2) / 128},{(x2 - x1) / 96},{(y2 - y1) / 64}"
+        for name, own in AT_THE_EDGES.items() for c, x1, y1, x2, y2 in own)),
+])  # fmt: skip
+def test_centres_in_the_place_of_corners(tmp_path: Path, write: Write) -> None:
+    write(tmp_path)
+    found = opened(tmp_path)
+    assert_read(found, AT_THE_EDGES)
+    assert any("the boxes are centre and sides" in note for note in found.notes)
+
+
+def test_some_boxes_that_reach_out_are_no_centres(tmp_path: Path) -> None:
+    rows = [{"image_id": i, "category_id": 0, "bbox": [50, 30, 40, 30]} for i in range(8)]
+    rows[0]["bbox"] = rows[1]["bbox"] = [60, 30, 50, 30]
+    coco(tmp_path, change=lambda content: content.update(annotations=rows))
+    found = opened(tmp_path)
+    assert found.ground_truth(0).boxes.tolist() == [[60, 30, 96, 60]]
+    assert found.ground_truth(7).boxes.tolist() == [[50, 30, 90, 60]]
+
+
 def test_right_boxes_of_coco_are_not_taken_for_corners(tmp_path: Path) -> None:
     rows = [{"image_id": 0, "category_id": 0, "bbox": [2, 2, 90, 60]}]
     coco(tmp_path, change=lambda content: content.update(annotations=rows))
@@ -580,6 +727,14 @@ def test_classes_that_differ_in_spelling_are_told(tmp_path: Path) -> None:
     sentence = "the classes 'Disc' and 'disc' differ only in their spelling"
     assert any(sentence in note for note in opened(tmp_path).notes)
     assert any(sentence in each for each in check_data([opened(tmp_path)]).remarks)
+
+
+def test_classes_whose_accents_are_composed_differently_are_told(tmp_path: Path) -> None:
+    voc(tmp_path)
+    for name, letters in (("img_0", "caf\u00e9"), ("img_2", "cafe\u0301")):
+        path = tmp_path / "Annotations" / f"{name}.xml"
+        path.write_text(path.read_text().replace("disc", letters))
+    assert any("differ only in their spelling" in note for note in opened(tmp_path).notes)
 
 
 def test_the_results_of_coco_are_named(tmp_path: Path) -> None:

@@ -207,6 +207,9 @@ SHAPES = {
         ({"shape_type": "polygon", "points": [[9, 5], [1, 2], [3, 8]]}, (1, 2, 9, 8)),
         ({"shape_type": "circle", "points": [[20, 20], [23, 24]]}, (15, 15, 25, 25)),
         ({"shape_type": "point", "points": [[9, 5]]}, None),
+        ({"shape_type": "linestrip", "points": [[9, 5], [1, 2], [3, 4]]}, None),
+        ({"shape_type": "quadrilateral", "points": [[9, 5], [1, 2], [3, 8], [8, 8]]}, (1, 2, 9, 8)),
+        ({"shape_type": "rectangle", "points": [["1", "2.5"], ["9", "8"]]}, (1, 2.5, 9, 8)),
     ],
     "via": [
         ({"name": "polygon", "all_points_x": [9, 1, 3], "all_points_y": [5, 2, 8]}, (1, 2, 9, 8)),
@@ -228,6 +231,10 @@ SHAPES = {
     "supervisely": [
         ({"geometryType": "bitmap", "bitmap": {"data": MASK, "origin": [5, 7]}}, (5, 7, 35, 27)),
         ({"geometryType": "line", "points": {"exterior": [[1, 2], [3, 4]]}}, None),
+        ({"geometryType": "oriented_bbox", "points": [[30, 25], [50, 35]], "angle": pi / 6},
+         (40 - ACROSS, 30 - DOWN, 40 + ACROSS, 30 + DOWN)),
+        ({"geometryType": "oriented_bbox", "points": {"exterior": [[50, 25], [30, 35]]},
+          "angle": None}, (30, 25, 50, 35)),
     ],
     "cvat": [
         ('<polygon label="x" points="9.00,5.00;1,2;3,8"/>', (1, 2, 9, 8)),
@@ -236,8 +243,12 @@ SHAPES = {
         ('<ellipse label="x" cx="20" cy="20" rx="5" ry="2"/>', (15, 18, 25, 22)),
         ('<mask label="x" left="3" top="4" width="10" height="20" rle="1"/>', (3, 4, 13, 24)),
         ('<points label="x" points="1,2"/>', None),
+        ('<box label="x" xtl="50" ytl="25" xbr="30" ybr="35"/>', (30, 25, 50, 35)),
     ],
-    "kitti": [("DontCare -1 -1 -10 5 5 9 9 -1 -1 -1 -1000 -1000 -1000 -10", None)],
+    "kitti": [
+        ("x 0 0 0 30 20 10 5 1 1 1 1 1 1 1", (10, 5, 30, 20)),
+        ("DontCare -1 -1 -10 5 5 9 9 -1 -1 -1 -1000 -1000 -1000 -10", None),
+    ],
     "dota": [("10 20 20 10 30 20 20 30 x 1", (10, 10, 30, 30))],
 }  # fmt: skip
 
@@ -430,6 +441,52 @@ def test_cuboids_count_as_the_boxes_around_them(tmp_path: Path) -> None:
     assert boxes(open_dataset(str(tmp_path))) == {"img_0": [("disc", 5, 7, 29, 28)]}
 
 
+def test_the_parts_of_an_object_of_labelme_are_one_box(tmp_path: Path) -> None:
+    def part(x: int, group: int | None, label: str = "disc", kind: str = "polygon") -> object:
+        points = [[x, 5], [x + 4, 5], [x + 4, 9]]
+        return {"label": label, "points": points, "shape_type": kind, "group_id": group}
+
+    shapes = [
+        part(1, 1),
+        part(11, 2),
+        part(21, 1),
+        part(31, None),
+        part(41, None),
+        part(51, 1, "cow"),
+        part(61, 3, kind="rectangle"),
+        part(71, 3, kind="rectangle"),
+    ]
+    content = {"shapes": shapes, "imagePath": "../images/img_0.png"}
+    tool_files.write(tmp_path, {"json/img_0.json": json.dumps(content)})
+    read = boxes(open_dataset(str(tmp_path)))["img_0"]
+    assert sorted((name, x1, x2) for name, x1, _, x2, _ in read) == [
+        ("cow", 51, 55), ("disc", 1, 25), ("disc", 11, 15), ("disc", 31, 35), ("disc", 41, 45),
+        ("disc", 61, 65), ("disc", 71, 75),
+    ]  # fmt: skip
+
+
+def test_images_that_nobody_annotated_in_label_studio_are_no_background(tmp_path: Path) -> None:
+    content = json.loads(*tool_files.label_studio().values())
+    content[0]["annotations"] = []
+    content[1]["annotations"][1]["was_cancelled"] = True
+    content[2]["annotations"][1]["result"] = []
+    tool_files.write(tmp_path, {"project.json": json.dumps(content)})
+    found = open_dataset(str(tmp_path))
+    assert boxes(found).keys() == OBJECTS.keys() - {"img_0", "img_1"}
+    assert not boxes(found)["img_2"]
+    assert any(note.startswith("left out 2 images that are in ") for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("image", "rows"), [("imagefilename", "annotation"), ("image", "annotation")]
+)
+def test_other_keys_of_createml(tmp_path: Path, image: str, rows: str) -> None:
+    (text,) = tool_files.createml().values()
+    text = text.replace('"image"', f'"{image}"').replace('"annotations"', f'"{rows}"')
+    tool_files.write(tmp_path, {"createml.json": text})
+    assert boxes(open_dataset(str(tmp_path))) == OBJECTS
+
+
 def test_what_several_people_drew_in_an_image_is_told(tmp_path: Path) -> None:
     content = json.loads(*tool_files.label_studio().values())
     content[0]["annotations"].append(content[1]["annotations"][1])
@@ -498,7 +555,7 @@ def test_images_that_no_file_names_are_told(tmp_path: Path) -> None:
     found = open_dataset(str(tmp_path))
     assert len(found) == 7
     image = tmp_path / "images" / "img_3.png"
-    assert f"left out 1 image that no file names, first {image}" in found.notes
+    assert f"left out 1 image that no file annotates, first {image}" in found.notes
 
 
 def test_images_without_objects(tmp_path: Path) -> None:
@@ -545,6 +602,26 @@ def test_frames_of_a_video_of_cvat(tmp_path: Path) -> None:
         **{f"frame_{index:06}": own for index, own in enumerate(OBJECTS.values())},
         "frame_000008": [],
     }
+
+
+def test_frames_of_several_videos_of_cvat_are_not_mixed(tmp_path: Path) -> None:
+    tracks = "".join(
+        f'<track id="{n}" task_id="{n}" label="disc"><box frame="0" outside="0" xtl="1" ytl="2" '
+        'xbr="30" ybr="40"/></track>'
+        for n in range(2)
+    )
+    tool_files.write(tmp_path, {"a.xml": f"<annotations><version/>{tracks}</annotations>"})
+    with pytest.raises(DataError, match="several tasks, whose frames have the same numbers"):
+        open_dataset(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["labelstudio", "createml", "bdd", "cvat", "wider"])
+def test_an_image_that_a_file_has_twice_is_named(tmp_path: Path, name: str) -> None:
+    ((file, text),) = tool_files.FILES[name]().items()
+    text = text.replace("img_1.png", "img_0.png")
+    tool_files.write(tmp_path, {file: text}, tool_files.IMAGES.get(name, "images"))
+    with pytest.raises(DataError, match=r"has twice the image .*img_0\.png"):
+        open_dataset(str(tmp_path))
 
 
 def test_frames_that_are_numbered_from_one_are_not_taken_for_those_before(tmp_path: Path) -> None:

@@ -77,6 +77,9 @@ def test_swapped_corners_are_put_right(tmp_path: Path, corners: tuple) -> None:
         ("<difficult>1</difficult>", True),
         ("<difficult/>", False),
         ("<difficult>Unspecified</difficult>", False),
+        ("<difficult>True</difficult>", True),
+        ("<difficult> yes </difficult>", True),
+        ("<difficult>false</difficult>", False),
     ],
 )
 def test_difficult(tmp_path: Path, tag: str, expected: bool) -> None:

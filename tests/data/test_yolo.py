@@ -12,9 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import strangers
 from formats import write_yolo
+from frcnn_cli.data.checks import check_dataset
 from frcnn_cli.data.dataset import Dataset
 from frcnn_cli.data.images import read_bytes
+from frcnn_cli.data.registry import open_dataset
 from frcnn_cli.data.voc import load_voc
 from frcnn_cli.data.yolo import load_yolo
 from frcnn_cli.errors import DataError, ImageError
@@ -103,7 +106,6 @@ def test_outlines_become_boxes_and_missing_labels_are_background(folder: Path) -
         ("0 0.5 0.5 0.1", "expected 5 numbers, got 4"),
         ("0 0.5 0.5 0.1 0.1 0.9", "expected 5 numbers, got 6"),
         ("0 50 50 10 10", "as fractions of the image"),
-        ("0 0.5 0.5 0 0.1", "as fractions of the image"),
         ("0 0.5 0.5 -0.1 0.1", "as fractions of the image"),
         ("0 nan 0.5 0.1 0.1", "as fractions of the image"),
         ("0 0.5 0.5 inf 0.1", "as fractions of the image"),
@@ -344,10 +346,68 @@ def test_cvats_folder(folder: Path, voc_folder: Path, has_list: bool) -> None:
     assert same_objects(found, load_voc(voc_folder, "x", "trainval", ()))
 
 
+def test_cvats_folders_of_tasks_are_recognised(tmp_path: Path) -> None:
+    place = "obj_train_data/task_1/a"
+    strangers.yolo(tmp_path, place, place, "")
+    (tmp_path / "obj.names").write_text("disc\nsquare\n")
+    (tmp_path / "obj.data").write_text(
+        "classes = 2\ntrain = data/train.txt\nnames = data/obj.names"
+    )
+    names = "".join(f"data/{place}/{name}.png\n" for name in strangers.OBJECTS)
+    (tmp_path / "train.txt").write_text(names)
+    found = open_dataset(str(tmp_path), split="train")
+    assert [each.names for each in found.annotations] == [
+        tuple(each[0] for each in own) for own in strangers.OBJECTS.values()
+    ]
+
+
 def test_images_without_a_text_are_counted(folder: Path) -> None:
     sorted((folder / "labels" / "val").iterdir())[0].unlink()
     (note,) = load_yolo(folder, "x", "val", ()).notes
     assert note == "took 1 image of 4 for background, for want of a label file"
+
+
+def test_rows_without_an_area_are_no_objects(folder: Path) -> None:
+    path = min((folder / "labels" / "val").iterdir())
+    path.write_text("0 0.5 0.5 0.2 0.2\n1 0.5 0.5 0 0.1\n1 0 0 0 0\n2 .1 .1 .1 .2 .1 .3 .1 .2\n")
+    found = check_dataset(load_yolo(folder, "x", "val", ()))
+    assert found.ground_truth(0).labels.tolist() == [1]
+    assert any(note.startswith("3 objects lie outside") for note in found.notes)
+
+
+def test_labels_without_an_image_are_told(folder: Path) -> None:
+    labels, pictures = folder / "labels" / "val", folder / "images" / "val"
+    (labels / "README.txt").write_text("1 2 many 4 5")
+    first, second, *_ = sorted(pictures.iterdir())
+    first.rename(first.with_suffix(".jp2"))
+    name = labels / f"{first.stem}.txt"
+    (note,) = load_yolo(folder, "x", "val", ()).notes
+    assert note == (
+        f"1 label file has no image and is left out, first {name} ({first.stem}.jp2 is no picture "
+        "that is read)"
+    )
+    first.with_suffix(".jp2").unlink()
+    second.unlink()
+    (note,) = load_yolo(folder, "x", "val", ()).notes
+    assert note == f"2 label files have no image and are left out, first {name}"
+
+
+def test_pictures_of_a_kind_that_is_not_read_are_told(folder: Path) -> None:
+    pictures = list(folder.rglob("*.jpg"))
+    for path in pictures:
+        path.rename(path.with_suffix(".tga"))
+    with pytest.raises(DataError, match="has no split") as error:
+        load_yolo(folder, "x", "val", ())
+    assert f"{len(pictures)} .tga" in error.value.hint
+
+
+def test_one_of_several_places_is_not_here(folder: Path) -> None:
+    text = (folder / "data.yaml").read_text().replace(": images/val", ": [images/val, images/more]")
+    (folder / "data.yaml").write_text(text)
+    assert (
+        "images/more, which the settings name for val, is not here"
+        in load_yolo(folder, "x", "val", ()).notes
+    )
 
 
 def test_some_labels_end_in_capitals(folder: Path) -> None:

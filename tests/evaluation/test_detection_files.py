@@ -142,6 +142,8 @@ def test_bad_coco_results(tmp_path: Path, dataset, entry, message: str) -> None:
         load_detections(path, dataset)
     assert message in error.value.message
     assert len(error.value.message) < 300 + len(str(path))
+    numbers = "the numbers of the data set's classes are 1 ball, 2 box, 3 tile"
+    assert (error.value.hint == numbers) == ("class" in message)
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,13 @@ def test_what_cannot_be_read(tmp_path: Path, name: str) -> None:
         assert "\n" not in error.value.message
 
 
+def test_a_pointer_of_git_lfs_is_not_the_file(tmp_path: Path) -> None:
+    (tmp_path / "a.xml").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    with pytest.raises(DataError, match=r"a\.xml is a Git LFS pointer") as error:
+        read_text(tmp_path / "a.xml", "")
+    assert error.value.hint == "fetch it with git lfs pull"
+
+
 def test_text_loses_its_byte_order_mark_and_foreign_line_ends(tmp_path: Path) -> None:
     path = write(tmp_path / "a", "\ufeffé\r\nb\rc\n\x0b\u2028d".encode())
     assert read_text(path, "") == "é\nb\nc\n\x0b\u2028d"

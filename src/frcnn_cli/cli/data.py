@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -137,7 +138,8 @@ def _picture_file(dataset: Dataset, picture: Path | None, overwrite: bool) -> Pa
     """The file of the picture of sample annotations; without an option, one in FOLDER."""
     name = f"{dataset.name}-{dataset.split}.jpg".replace(":", "-").replace("/", "-")
     path = picture or FOLDER / name
-    if path.resolve() in {each.resolve() for each in dataset.paths}:
+    # unlike Path.resolve, no error for links in circles
+    if os.path.realpath(path) in map(os.path.realpath, dataset.paths):
         raise DataError(f"{path} is one of the images", "choose another --picture")
     if picture is not None:
         check_absent(picture, overwrite, "--picture")

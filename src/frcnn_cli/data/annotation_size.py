@@ -8,24 +8,16 @@ format, `Dataset.ground_truth` does so image by image, and `check_dataset` count
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..errors import ImageError
 from ..ops import boxes as box_ops
 from .annotation import Annotation
-from .images import Layout, read_layout
+from .images import Layout
 
 Size = tuple[int, int]  # (height, width)
-_MANY = 0.2  # of the boxes
-_MARGIN = 0.02  # of a side; boxes that reach further out were not drawn in an image of that size
-FRACTIONS = "all coordinates are fractions of 1, so they are taken for parts of the images' sides"
-
-CORNERS = "the boxes are two corners, not corner and sides: taken as [x1, y1, x2, y2]"
+MARGIN = 0.02  # of a side; boxes that reach further out were not drawn in an image of that size
 
 
 class Placement(NamedTuple):
@@ -64,7 +56,7 @@ def upright_boxes(boxes: box_ops.Boxes, orientation: int, size: Size) -> box_ops
     return np.stack(turned[orientation], axis=1).astype(np.float32)
 
 
-def _tells_stored(size: Size | None, layout: Layout) -> bool | None:
+def tells_stored(size: Size | None, layout: Layout) -> bool | None:
     """Whether a size is that of the stored, not of the displayed image; None: it may be both."""
     (height, width), swaps = layout.stored_size, layout.swaps_sides
     if size is None or not swaps or height == width or size[0] == size[1]:
@@ -76,7 +68,7 @@ def is_unclear(annotation: Annotation, layout: Layout) -> bool:
     """Whether the objects of an image that EXIF turns may be in the stored or the displayed image,
     since both have the size that the annotation gives."""
     size, is_turned = annotation.size, layout.orientation != 1
-    is_told = size is None or _tells_stored(size, layout) is not None
+    is_told = size is None or tells_stored(size, layout) is not None
     return bool(annotation.names) and is_turned and not is_told
 
 
@@ -90,7 +82,7 @@ def find_stored(
         layouts: of the images, one per annotation; None for an image that cannot be read.
     """
     pairs = zip(annotations, layouts, strict=True)
-    told = {_tells_stored(each.size, layout) for each, layout in pairs if layout is not None}
+    told = {tells_stored(each.size, layout) for each, layout in pairs if layout is not None}
     told -= {None}
     if told == {True}:
         return True, "are turned by EXIF: like those of others, their boxes were drawn before that"
@@ -120,8 +112,8 @@ def place_boxes(
     displayed = layout.displayed_size
     if size is None:
         return Placement(boxes, (1.0, 1.0), size_ignored=False)
-    tells_stored = _tells_stored(size, layout)
-    turn = layout.orientation != 1 and (is_stored if tells_stored is None else tells_stored)
+    told = tells_stored(size, layout)
+    turn = layout.orientation != 1 and (is_stored if told is None else told)
     frame = layout.stored_size if turn else displayed
     is_same = _nearly_equal(size, frame)
     if not is_same and _reaches_out(boxes, size) and not _reaches_out(boxes, displayed):
@@ -134,93 +126,6 @@ def place_boxes(
     if turn:
         boxes = upright_boxes(boxes, layout.orientation, frame)
     return Placement(boxes, factors, size_ignored=False)
-
-
-def are_fractions(annotations: Sequence[Annotation]) -> bool:
-    """Whether all boxes of a data set lie in the unit square: fractions of the images' sides."""
-    boxes = [each.boxes for each in annotations if len(each.boxes)]
-    return bool(boxes) and all(
-        float(each.min()) >= -_MARGIN and float(each.max()) <= 1 + _MARGIN for each in boxes
-    )
-
-
-def are_corners(annotations: Sequence[Annotation], paths: Sequence[Path]) -> bool:
-    """Whether boxes that were read as a corner and sides are two corners instead.
-
-    Areas in the file tell it; else that many boxes would reach out of their images, while none does
-    as two corners.
-
-    Args:
-        paths: of the images, one per annotation.
-    """
-    own = [each for each in annotations if len(each.boxes)]
-    boxes = np.concatenate([each.boxes for each in own]) if own else np.zeros((0, 4))
-    first, second = boxes[:, :2], boxes[:, 2:] - boxes[:, :2]
-    if not len(boxes) or not (second > first).all():
-        return False
-    if all(each.areas is not None for each in own):
-        areas = np.concatenate([each.areas for each in own if each.areas is not None])
-        as_corners, as_sides = (second - first).prod(axis=1), second.prod(axis=1)
-        if _all_close(areas, as_corners) and not _all_close(areas, as_sides):
-            return True
-    sizes = [
-        each.size or _displayed_size(path)
-        for each, path in zip(annotations, paths, strict=True)
-        if len(each.boxes)
-    ]
-    pairs = list(zip(own, sizes, strict=True))
-    out = sum(_count_out(each.boxes, size) for each, size in pairs)
-    return out > _MANY * len(boxes) and not any(
-        _count_out(_as_corners(each.boxes), size) for each, size in pairs
-    )
-
-
-def from_corners(annotations: Sequence[Annotation]) -> tuple[Annotation, ...]:
-    """The annotations with the boxes that `are_corners` found."""
-    return tuple(
-        replace(each, boxes=_as_corners(each.boxes), areas=_area(_as_corners(each.boxes)))
-        for each in annotations
-    )
-
-
-def _all_close(areas: NDArray[np.float32], others: NDArray[np.float32]) -> bool:
-    return bool(np.allclose(areas, others, rtol=0.05, atol=1))
-
-
-def _as_corners(boxes: box_ops.Boxes) -> box_ops.Boxes:
-    return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
-
-
-def _area(boxes: box_ops.Boxes) -> NDArray[np.float32]:
-    return (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-
-
-def _count_out(boxes: box_ops.Boxes, size: Size | None) -> int:
-    """The number of boxes that reach out of an image of that size; 0 where it is not known."""
-    return 0 if size is None else sum(_reaches_out(box[None], size) for box in boxes)
-
-
-def _displayed_size(path: Path) -> Size | None:
-    try:
-        return read_layout(path).displayed_size
-    except ImageError:  # it is raised again when the image or its objects are read
-        return None
-
-
-def scale_fractions(
-    annotations: Sequence[Annotation], paths: Sequence[Path]
-) -> tuple[Annotation, ...]:
-    """Multiply boxes that are fractions by the sides of the displayed images.
-
-    Args:
-        paths: of the images, one per annotation.
-    """
-    scaled = []
-    for annotation, path in zip(annotations, paths, strict=True):
-        height, width = _displayed_size(path) or (1, 1)
-        boxes = (annotation.boxes * (width, height, width, height)).astype(np.float32)
-        scaled.append(replace(annotation, boxes=boxes, size=None, areas=None))
-    return tuple(scaled)
 
 
 def _nearly_equal(size: Size, frame: Size) -> bool:
@@ -239,5 +144,5 @@ def _same_aspect(size: Size, frame: Size) -> bool:
 
 def _reaches_out(boxes: box_ops.Boxes, size: Size) -> bool:
     """Whether a box reaches further out of an image of that size than rounding explains."""
-    limits = np.array([size[1], size[0]]) * (1 + _MARGIN) + 1
+    limits = np.array([size[1], size[0]]) * (1 + MARGIN) + 1
     return bool((boxes[:, 2:] > limits).any())

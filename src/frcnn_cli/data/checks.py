@@ -11,12 +11,15 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import DataError, ImageError
+from ..ops import boxes as box_ops
 from . import images
 from .annotation_size import find_stored, is_unclear
+from .box_forms import count_out
 from .dataset import Dataset, spelled_alike
 
 _NAMED = 5  # files that a message names
 _TAIL_BYTES = 4096
+_MANY_BEYOND = 0.2  # of all objects
 _SAMPLED = 16  # files of 16 bits that are read for the note on them
 
 
@@ -158,12 +161,20 @@ def _content_notes(dataset: Dataset, checks: Sequence[FileCheck]) -> list[str]:
     empty = sum(not each.names for each in dataset.annotations)
     if empty:
         notes.append(f"{empty} of {len(dataset)} images have no object")
-    outside = 0
+    outside = beyond = total = 0
     for index, check in enumerate(checks):
         names = dataset.annotations[index].names
         if check.header is not None and names:
             counted = sum(name in dataset.classes for name in names)
             outside += counted - len(dataset.objects_in(index, check.header.layout).labels)
+            beyond += _count_beyond(dataset, index, check.header.layout)
+            total += len(names)
+    if beyond > _MANY_BEYOND * total:
+        notes.append(
+            f"{beyond} of {total} objects reach beyond the edges of their images, as they do where "
+            "images were resized after they were annotated, or boxes have another form: frcnn data "
+            "check draws some"
+        )
     if outside:
         least = f"narrower than {dataset.min_side:g} pixels"
         notes.append(f"{outside} objects lie outside of their images or are {least}: left out")
@@ -174,6 +185,17 @@ def _content_notes(dataset: Dataset, checks: Sequence[FileCheck]) -> list[str]:
             f"{_name_some(cut)}"
         )
     return notes
+
+
+def _count_beyond(dataset: Dataset, index: int, layout: images.Layout) -> int:
+    """The objects of an image that lie partly in it, and reach further beyond its edges than
+    rounding explains."""
+    placement, size = dataset.placement(index, layout), layout.displayed_size
+    if placement is None:
+        return 0
+    clipped = box_ops.clip(placement.boxes, size)
+    inside = (clipped[:, 2:] > clipped[:, :2]).all(axis=1)
+    return count_out(placement.boxes[inside], size)
 
 
 def _page_notes(paths: Sequence[Path], checks: Sequence[FileCheck]) -> list[str]:

@@ -19,17 +19,11 @@ import numpy as np
 from ..errors import DataError, UnlabelledError, counted
 from ..runtime.safe_read import is_inside, number, read_beginning, read_json
 from .annotation import Annotation
-from .annotation_size import (
-    CORNERS,
-    FRACTIONS,
-    are_corners,
-    are_fractions,
-    from_corners,
-    scale_fractions,
-)
+from .box_forms import true_form
 from .dataset import Dataset
 from .foreign import describe_foreign
 from .locate import local_name, locate_images, searchable
+from .number_text import number_or_text
 from .rle import box_numbers, enclosing_box, is_turned
 from .splits import choose_file, find_split_files, own_split, split_in_name, split_of_file
 
@@ -135,7 +129,7 @@ def load_coco(path: Path, image_folder: Path | None, root: Path | None = None) -
     paths, path_notes = locate_images(file_names, folders, usual, root, own_split(path))
     # where a file has another size than its row says, Dataset.ground_truth scales the boxes
     annotations = tuple(_annotation(row, objects[id_]) for id_, row in images.items())
-    annotations, form_notes = _true_form(annotations, paths)
+    annotations, form_notes = true_form(annotations, paths, has_sides=True)
     numbered = all(category.isdecimal() for category in names)
     return Dataset(
         name="coco",
@@ -338,7 +332,7 @@ def _read_objects(
 
 
 def _annotation(row: _Row, objects: list[_Object]) -> Annotation:
-    height, width = number(row.get("height")), number(row.get("width"))
+    height, width = number_or_text(row.get("height")), number_or_text(row.get("width"))
     boxes = np.array([each.box for each in objects], np.float64).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
     box_areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
@@ -352,23 +346,6 @@ def _annotation(row: _Row, objects: list[_Object]) -> Annotation:
         areas=np.where(np.isnan(areas), box_areas, areas).astype(np.float32),
         crowds=crowds if crowds.any() else None,
     )
-
-
-def _true_form(
-    annotations: tuple[Annotation, ...], paths: Sequence[Path]
-) -> tuple[tuple[Annotation, ...], list[str]]:
-    """The annotations with boxes [x, y, width, height] in pixels, and notes.
-
-    Some tools write fractions of the image's sides, or the two corners.
-    """
-    notes = []
-    if are_corners(annotations, paths):
-        annotations = from_corners(annotations)
-        notes.append(CORNERS)
-    if are_fractions(annotations):
-        annotations = scale_fractions(annotations, paths)
-        notes.append(FRACTIONS)
-    return annotations, notes
 
 
 def _image_folders(path: Path, image_folder: Path | None) -> tuple[list[Path], Path]:

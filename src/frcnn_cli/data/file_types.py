@@ -7,6 +7,8 @@ from importlib.util import find_spec
 
 from PIL import features
 
+from ..runtime.safe_read import LFS_POINTER
+
 HEAD_BYTES = 512
 _HAS_AVIF = bool(features.check("avif"))
 _HAS_HEIF = find_spec("pillow_heif") is not None
@@ -56,7 +58,7 @@ def describe_other(head: bytes) -> tuple[str, str]:
         return "is empty", "copy or download the file again"
     if start.startswith((b"<!doctype html", b"<html", b"<head", b"<body", b"<!-- ")):
         return "is a web page, not an image", "download the image itself"
-    if start.startswith(b"version https://git-lfs"):
+    if start.startswith(LFS_POINTER.encode()):
         return "is a Git LFS pointer, not an image", "fetch the images with git lfs pull"
     if b"<svg" in start:
         return "is a drawing (SVG), not an image", "export it as PNG"

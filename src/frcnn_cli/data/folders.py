@@ -15,11 +15,16 @@ from .file_types import SUFFIXES
 MAX_FILES, MAX_DEPTH = 3_000_000, 50  # below a folder; OpenImages has 1.9 million images
 _PSEUDO_FOLDERS = frozenset({"/proc", "/sys", "/dev"})  # what is in them are no files on a disk
 _TOLD = 250_000  # files, after each of which a user is told that there are more to look at
-_SYSTEM_NAMES = frozenset({"__macosx", "thumbs.db", "desktop.ini", "@eadir"})
+_SYSTEM_NAMES = frozenset(
+    {
+        "__macosx", "thumbs.db", "desktop.ini", "@eadir", "lost+found", "$recycle.bin",
+        "system volume information",
+    }
+)  # fmt: skip
 
 
-class CrowdedFolderError(DataError):
-    """A folder holds more than is looked at."""
+class FolderError(DataError):
+    """A folder may not be looked into, or holds more than is looked at."""
 
 
 def is_hidden(name: str) -> bool:
@@ -29,6 +34,19 @@ def is_hidden(name: str) -> bool:
     .ipynb_checkpoints), and for __MACOSX, Thumbs.db and their like.
     """
     return name.startswith(".") or name.casefold() in _SYSTEM_NAMES
+
+
+def list_folder(folder: Path) -> list[Path]:
+    """What a folder holds, sorted; nothing where it is no folder.
+
+    Raises:
+        FolderError: it may not be looked into.
+    """
+    try:
+        return sorted(Path(folder, name) for name in os.listdir(folder))
+    except OSError as error:
+        _tell_unreadable(error)
+    return []
 
 
 def walk_files(
@@ -41,21 +59,24 @@ def walk_files(
 
     Args:
         recursive: look in the folders inside `folder` too, but not in hidden ones, in those that
-            links lead to, nor from / in /proc, /sys and /dev.
+            are looked in already, as links may lead to them, nor in /proc, /sys and /dev.
         limit: number of files and folders that are looked at.
         on_note: called with a sentence while very many are looked at.
     Raises:
-        CrowdedFolderError: there are more, or folders in MAX_DEPTH others.
+        FolderError: there are more, or folders in MAX_DEPTH others; or a folder may not be looked
+            into.
     """
     files: list[Path] = []
+    links = _Links(folder)
     hidden = seen = 0
-    for parent, folders, names in os.walk(folder):
+    for parent, folders, names in os.walk(folder, onerror=_tell_unreadable, followlinks=True):
         folders[:] = [
             name
             for name in folders
             if recursive
             and not is_hidden(name)
             and os.path.join(parent, name) not in _PSEUDO_FOLDERS
+            and links.may_follow(os.path.join(parent, name))
         ]
         told = seen // _TOLD
         seen += len(names) + len(folders)
@@ -64,13 +85,46 @@ def walk_files(
         depth = parent[len(str(folder)) :].count(os.sep)
         if seen > limit or depth > MAX_DEPTH:
             many = f"more than {limit:,} files" if seen > limit else f"{depth} levels of folders"
-            raise CrowdedFolderError(
+            raise FolderError(
                 f"{folder} holds {many}, too many to look at",
                 "name the folder of the data or images",
             )
         hidden += sum(map(is_hidden, names))
         files += [Path(parent, name) for name in names if not is_hidden(name)]
     return sorted(files), hidden
+
+
+class _Links:
+    """Which links to folders lead to something new in a walk."""
+
+    def __init__(self, folder: Path) -> None:
+        self._roots = [os.path.realpath(folder)]  # below which all is looked at
+
+    def may_follow(self, path: str) -> bool:
+        """Whether a folder is no link, or one to a folder that neither lies in one that is looked
+        at nor holds it. The folder is then looked at."""
+        if not os.path.islink(path):
+            return True
+        target = os.path.realpath(path)
+        if target in _PSEUDO_FOLDERS or any(_overlap(target, root) for root in self._roots):
+            return False
+        self._roots.append(target)
+        return True
+
+
+def _overlap(folder: str, other: str) -> bool:
+    """Whether one of two absolute paths of folders is the other or lies in it."""
+    first, second = os.path.join(folder, ""), os.path.join(other, "")
+    return first.startswith(second) or second.startswith(first)
+
+
+def _tell_unreadable(error: OSError) -> None:
+    """Raise a FolderError for a folder that may not be looked into, not for one that is absent."""
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise FolderError(
+            f"cannot look into the folder {error.filename}: {error.strerror}",
+            "mend its permissions, or move it out of the data set",
+        ) from None
 
 
 def count_endings(paths: Iterable[Path]) -> str:

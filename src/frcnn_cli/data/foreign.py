@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 from ..errors import counted
-from ..runtime.safe_read import read_beginning
+from ..runtime.safe_read import LFS_POINTER, read_beginning
 from .csv_table import describe_columns
 from .file_types import SUFFIXES
 from .folders import walk_files
 from .marks import BEGINNING, NUMBER, Mark, fits, has
 
 _LOOKED_AT = 20  # files of each ending
+_ANNOTATIONS = (".json", ".xml", ".csv", ".tsv", ".txt")  # endings of files of annotations
+_TRIED = 1000  # of these
 _EXPORT = "export it as COCO, VOC or YOLO with the tool that made it"
 _UNPACK = "unpack it, and name the folder"
 _CONVERT = "convert it to COCO, VOC, or CSV with filename, class, xmin, ymin, xmax, ymax"
@@ -38,9 +42,17 @@ _FORMATS: tuple[tuple[str, tuple[str, ...], Mark, str], ...] = (
     ("the list of YOLO for Keras", (".txt",), fits(rf"\S[^\n]*\.\w+( {NUMBER}(,{NUMBER}){{4}})+\s"),
      _CONVERT),
     ("the texts of CrowdHuman", (".odgt",), has('"gtboxes"'), _CONVERT),
+    ("a table of Label Studio", (".csv", ".tsv"), has("annotation_id", "labels"),
+     "export it as JSON-MIN or JSON"),
+    ("the rows of Ultralytics' platform", (".ndjson",), has('"class_names"|"annotations"'),
+     "export it as YOLO"),
     ("objects of Hugging Face", (".jsonl",), has('"file_name"'), _CONVERT),
     ("rows of Parquet", (".parquet",), has("PAR1"), _CONVERT),
     ("TensorFlow's records", (".tfrecord", ".record"), lambda beginning: True, _EXPORT),
+    ("texts of OIDv4's toolkit", (".txt",), fits(rf"[a-z][a-z ]*( {NUMBER}){{4}}\s*(\n|$)"),
+     _CONVERT),
+    ("a pointer of Git LFS", (".json", ".csv", ".tsv", ".xml", ".txt"), has(LFS_POINTER),
+     "fetch the files with git lfs pull"),
     ("an archive", (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".bz2", ".xz"),
      lambda beginning: True, _UNPACK),
 )  # fmt: skip
@@ -49,6 +61,10 @@ _FORMATS: tuple[tuple[str, tuple[str, ...], Mark, str], ...] = (
 def describe_foreign(path: Path) -> str:
     """What the annotations in a file or folder seem to be, and what to do; empty if unknown."""
     files = walk_files(path)[0] if path.is_dir() else [path]
+    texts = (file for file in files if file.suffix.lower() in _ANNOTATIONS)
+    locked = next((each for each in islice(texts, _TRIED) if not os.access(each, os.R_OK)), None)
+    if locked is not None:
+        return f"{locked} may not be read: mend its permissions"
     for name, suffixes, is_own, advice in _FORMATS:
         own = [file for file in files if file.suffix.lower() in suffixes][:_LOOKED_AT]
         found = next((each for each in own if is_own(read_beginning(each, BEGINNING))), None)

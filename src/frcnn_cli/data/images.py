@@ -46,7 +46,18 @@ _FREE_BYTES, _BYTES_PER_FILE_BYTE = 4 * MAX_PIXELS, 50
 # for each pixel, where it is more than 4: measured, HEIF's as AVIF's
 _BYTES_PER_PIXEL = {"WEBP": 17, "AVIF": 12, "HEIF": 12, "TIFF": 8}
 # of pictures that are not read, for messages
-_UNREAD_ENDINGS = (".jp2", ".heic", ".heif", ".avif", ".svg", ".psd", ".dcm", ".dng", ".nef")
+_UNREAD_ENDINGS = (
+    ".jp2",
+    ".heic",
+    ".heif",
+    ".avif",
+    ".svg",
+    ".psd",
+    ".dcm",
+    ".dng",
+    ".nef",
+    ".tga",
+)
 MAX_PIXELS_OF = {"WEBP": 2**25}
 MAX_SIDE = 2**17  # of images that are one pixel wide, every row takes as much as hundreds of pixels
 _MAX_SCANS = 20  # of a JPEG of MAX_PIXELS; smaller ones may have more
@@ -86,6 +97,10 @@ def _image_errors(name: object, head: bytes) -> Iterator[None]:
         raise ImageError(f"{name} is too large: {error}", "scale it down first") from None
     except FileNotFoundError:
         raise ImageError(f"no such file: {name}", _advise_missing(Path(str(name)))) from None
+    except PermissionError as error:
+        raise ImageError(
+            f"{name} may not be read: {error.strerror}", "mend its permissions"
+        ) from None
     except (OSError, ValueError, SyntaxError, EOFError, NotImplementedError) as error:
         hint = "copy or download the file again"
         raise ImageError(f"{name} is damaged: {reason(error)}", hint) from None

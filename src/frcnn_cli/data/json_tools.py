@@ -17,46 +17,59 @@ from ..errors import short_list
 from ..runtime.safe_read import number, read_json
 from .file_types import SUFFIXES
 from .locate import local_name
-from .shapes import Annotated, Corners, enclose, enclose_ellipse, enclose_turned
+from .number_text import number_or_text
+from .shapes import (
+    Annotated,
+    Corners,
+    enclose,
+    enclose_ellipse,
+    enclose_rotated,
+    enclose_turned,
+)
 from .table import Box
 
 _HINT = "export the annotations again"
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_HEADER = struct.Struct(">8s8xII")  # signature, length and name of the first part, sides
 _PACKED_HEADER = 4096  # letters of base64, which hold more than that
+_OPEN_SHAPES = ("point", "points", "line", "linestrip")  # of LabelMe: they enclose nothing
 _CLASS_KEYS = ("class", "label", "name", "category", "type", "object")
 
 
 def _xy(point: Any) -> tuple[float, float]:
     x, y = point
-    return number(x), number(y)
+    return number_or_text(x), number_or_text(y)
 
 
 def _numbers(row: Mapping[str, Any], *keys: str) -> list[float]:
-    return [number(row[key]) for key in keys]
+    return [number_or_text(row[key]) for key in keys]
 
 
 def _size(height: Any, width: Any) -> tuple[int, int] | None:
-    sides = number(height), number(width)
+    sides = number_or_text(height), number_or_text(width)
     return (int(sides[0]), int(sides[1])) if min(sides) >= 1 else None
 
 
 def read_labelme(path: Path) -> Iterator[Annotated]:
-    """LabelMe: a file for each image, which it names relative to itself."""
+    """LabelMe, and programs that write its files: one for each image, which it names relative to
+    itself. Polygons of a class that are grouped are the parts of one object."""
     content = read_json(path, _HINT)
-    boxes, left_out = [], 0
-    for shape in content["shapes"]:
+    shapes: dict[object, tuple[str, list[tuple[float, float]]]] = {}  # by object: class, points
+    left_out = 0
+    for index, shape in enumerate(content["shapes"]):
         points, kind = list(map(_xy, shape["points"])), shape.get("shape_type") or "polygon"
+        if kind in _OPEN_SHAPES:
+            left_out += 1
+            continue
         if kind == "circle":  # its centre and a point on it
             (x, y), (u, v) = points
             radius = ((x - u) ** 2 + (y - v) ** 2) ** 0.5
-            corners = enclose_ellipse(x, y, radius, radius)
-        elif kind in ("rectangle", "polygon", "rotation", "mask"):
-            corners = enclose(points)
-        else:
-            left_out += 1
-            continue
-        boxes.append(Box(label=_name(shape["label"]), corners=corners))
+            points = [(x - radius, y - radius), (x + radius, y + radius)]
+        label, group = _name(shape["label"]), shape.get("group_id")
+        is_part = group is not None and kind in ("polygon", "mask")
+        key = (label, str(group)) if is_part else index
+        shapes.setdefault(key, (label, []))[1].extend(points)
+    boxes = [Box(label=label, corners=enclose(points)) for label, points in shapes.values()]
     size = _size(content.get("imageHeight"), content.get("imageWidth"))
     yield Annotated(content["imagePath"], size, boxes, left_out)
 
@@ -158,9 +171,12 @@ def read_label_studio(path: Path) -> Iterator[Annotated]:
         others = 0
         if "data" in row:
             done = [each for each in row["annotations"] if not each.get("was_cancelled")]
+            if not done:  # nobody has looked at the image, or all who did have skipped it
+                yield Annotated(_image_of(row["data"]), None, [], is_unseen=True)
+                continue
             regions = [
                 {**each["value"], **{key: each.get(key) for key in _SIZE_KEYS}}
-                for each in (done[0]["result"] if done else ())
+                for each in done[0]["result"]
                 if "value" in each
             ]
             name, others = _image_of(row["data"]), max(len(done) - 1, 0)
@@ -249,6 +265,8 @@ def read_supervisely(path: Path) -> Iterator[Annotated]:
         kind = row["geometryType"]
         if kind in ("rectangle", "polygon"):
             corners = enclose(map(_xy, row["points"]["exterior"]))
+        elif kind == "oriented_bbox":
+            corners = _around_oriented(row)
         elif kind in ("bitmap", "alpha_mask"):
             corners = _around_bitmap(row[kind])
         else:
@@ -257,6 +275,14 @@ def read_supervisely(path: Path) -> Iterator[Annotated]:
         boxes.append(Box(label=_name(row["classTitle"]), corners=corners))
     size = _size(content["size"]["height"], content["size"]["width"])
     yield Annotated(path.name.removesuffix(".json"), size, boxes, left_out)
+
+
+def _around_oriented(row: Mapping[str, Any]) -> Corners:
+    """The box around one of Supervisely that is turned around its centre, by radians."""
+    points = row["points"]
+    x1, y1, x2, y2 = enclose(map(_xy, points["exterior"] if isinstance(points, dict) else points))
+    angle = number_or_text(row["angle"] or 0)
+    return enclose_rotated((x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1, angle)
 
 
 def _around_bitmap(bitmap: Mapping[str, Any]) -> Corners:
@@ -281,7 +307,7 @@ def read_createml(path: Path) -> Iterator[Annotated]:
     """CreateML: coordinates are the centre and the sides."""
     for row in read_json(path, _HINT):
         boxes = []
-        for each in row["annotations"]:
+        for each in row["annotations"] if "annotations" in row else row["annotation"]:
             x, y, width, height = _numbers(each["coordinates"], "x", "y", "width", "height")
             corners = enclose_ellipse(x, y, width / 2, height / 2)
             boxes.append(Box(label=_name(each["label"]), corners=corners))

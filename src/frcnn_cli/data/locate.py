@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from ..errors import DataError, short_list
 from .file_types import SUFFIXES
-from .folders import FileIndex, bare_name, called, is_hidden, normalized
+from .folders import FileIndex, bare_name, called, is_hidden, list_folder, normalized
 from .splits import ALL, SPLITS, split_in_name
 
 _SAMPLE = 16  # names that decide in which folder the images are
@@ -33,7 +33,7 @@ class ImageLocator:
 
     def __init__(self, folders: Iterable[Path]) -> None:
         self.folders = tuple(dict.fromkeys(folders))
-        self._present = [str(folder) for folder in self.folders if folder.is_dir()]
+        self._present = [str(folder) for folder in self.folders if os.path.isdir(folder)]
         self._listings: dict[str, dict[str, list[Path]]] = {}
 
     def find(self, name: str) -> Path | None:
@@ -98,11 +98,11 @@ class ImageLocator:
         """
         if folder not in self._listings:
             listing: dict[str, list[Path]] = defaultdict(list)
-            for each in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
-                name = normalized(each)
+            for each in list_folder(Path(folder)):
+                name = normalized(each.name)
                 own = listing[name]
-                if (stem := _stem(name)) != name and not is_hidden(each):
-                    own.append(Path(folder, each))
+                if (stem := _stem(name)) != name and not is_hidden(each.name):
+                    own.append(each)
                     listing[f"{stem}/*"].append(own[-1])
             self._listings[folder] = dict(listing)
         return self._listings[folder]
@@ -110,9 +110,10 @@ class ImageLocator:
 
 def _keys(name: str) -> tuple[str, ...]:
     """The keys of a listing under which a file may be: with its name, with any ending, and, if it
-    has the ending of an image, with another one; and so without Label Studio's letters."""
-    name = normalized(name)
-    names = dict.fromkeys((name, _UPLOAD.sub("", name)))
+    has the ending of an image, with another one; and so without Label Studio's letters, and with
+    the letters that are written as in addresses, such as %20."""
+    written = [normalized(each) for each in dict.fromkeys((name, unquote(name)))]
+    names = dict.fromkeys((*written, *(_UPLOAD.sub("", each) for each in written)))
     return tuple(
         dict.fromkeys(key for each in names for key in (each, f"{each}/*", f"{_stem(each)}/*"))
     )

@@ -6,6 +6,8 @@ import math
 import re
 from collections.abc import Iterable
 
+from ..runtime.safe_read import number
+
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[+-]?[0-9]+)?", re.IGNORECASE)
 _WITH_COMMA = re.compile(r"([+-]?[0-9]*),([0-9]+)")
 # A mark of thousands has up to three digits before it, the first not 0, and three after it.
@@ -35,3 +37,8 @@ def parse_number(text: str, comma_is_point: bool = False) -> float:
     if _WITH_COMMA.fullmatch(text) and (comma_is_point or not may_be_thousands(text)):
         text = text.replace(",", ".")
     return float(text) if _NUMBER.fullmatch(text) else math.nan
+
+
+def number_or_text(value: object) -> float:
+    """A number of JSON, or in a text there; NaN for other values."""
+    return parse_number(value) if isinstance(value, str) else number(value)

@@ -64,11 +64,14 @@ def upright(image: Image.Image, name: str, consume: bool = False) -> NDArray[np.
         image.im = Image.new("L", (1, 1)).im  # it must not look at memory that is given back
         memory.resize(size, refcheck=False)
         stored = memory.reshape(shape)
-    if is_deep and image.mode not in _DEEP_MODES and stored.max(initial=0) < 16:
-        # Pillow keeps the upper 8 of 16 bits of a colour
-        raise ImageError(
-            f"{name} has colours of 16 bits and uses 12 or fewer of them", "save it with 8 bits"
-        )
+    if is_deep and image.mode not in _DEEP_MODES:  # Pillow keeps the upper 8 of 16 bits of a colour
+        highest = int(stored.max(initial=0))
+        if highest < 16:
+            raise ImageError(
+                f"{name} has colours of 16 bits and uses 12 or fewer of them", "save it with 8 bits"
+            )
+        if highest < 64:  # 14 bits in use
+            np.left_shift(stored, 2, out=stored)
     pixels = _UPRIGHT_VIEWS[orientation](stored) if orientation in _UPRIGHT_VIEWS else stored
     return pixels if is_large else np.ascontiguousarray(pixels)
 

@@ -16,7 +16,7 @@ from .csv_boxes import SUFFIXES as CSV_SUFFIXES
 from .csv_boxes import find_csv_files
 from .csv_table import is_csv_of_boxes
 from .file_types import SUFFIXES
-from .folders import CrowdedFolderError, is_hidden
+from .folders import FolderError, is_hidden, list_folder
 from .foreign import describe_foreign
 from .splits import find_split_files, split_in_name
 from .tools import TOOLS, find_tool
@@ -75,7 +75,7 @@ def recognise(path: Path) -> Recognised:
     )
 
 
-def _fits(path: Path) -> tuple[dict[str, str], CrowdedFolderError | None]:
+def _fits(path: Path) -> tuple[dict[str, str], FolderError | None]:
     """What a file or folder is known by in each format that it fits; and the error of a format for
     which too many files would have to be looked at."""
     fits, crowded = {}, None
@@ -83,7 +83,7 @@ def _fits(path: Path) -> tuple[dict[str, str], CrowdedFolderError | None]:
         try:
             if text := check(path):
                 fits[name] = text
-        except CrowdedFolderError as error:
+        except FolderError as error:
             crowded = error
     return fits, crowded
 
@@ -96,13 +96,15 @@ def find_dataset(folder: Path) -> Path:
     Raises:
         DataError: several folders at the same depth have a known format.
     """
-    if _has_usual_layout(folder) or any(_is_picture(path) for path in folder.iterdir()):
+    try:
+        if _has_usual_layout(folder) or any(map(_is_picture, list_folder(folder))):
+            return folder
+    except FolderError:  # it is raised again when the folder is read
         return folder
     level = [folder]
     for _ in range(_MAX_LEVELS):
-        level = [each for one in level for each in sorted(one.iterdir()) if each.is_dir()]
-        level = [each for each in level if not is_hidden(each.name)][:_MAX_FOLDERS]
-        fits = [each for each in level if _has_usual_layout(each) and _holds_pictures(each)]
+        level = [each for one in level for each in _folders_in(one)][:_MAX_FOLDERS]
+        fits = [each for each in level if _may_be_data_set(each)]
         above = {each.parent for each in fits}
         if len(fits) > 1 and len(above) == 1 and all(split_in_name(each.name) for each in fits):
             return above.pop()  # they are its splits
@@ -117,8 +119,26 @@ def find_dataset(folder: Path) -> Path:
     return folder
 
 
+def _folders_in(folder: Path) -> list[Path]:
+    """The folders in a folder; none where it may not be looked into, as others' folders."""
+    try:
+        entries = list_folder(folder)
+    except FolderError:
+        return []
+    return [each for each in entries if os.path.isdir(each) and not is_hidden(each.name)]
+
+
+def _may_be_data_set(folder: Path) -> bool:
+    """Whether a folder has a usual layout, and pictures; False for one that may not be looked
+    into."""
+    try:
+        return _has_usual_layout(folder) and _holds_pictures(folder)
+    except FolderError:
+        return False
+
+
 def _holds_pictures(folder: Path) -> bool:
-    looked_at = islice(os.walk(folder), _MAX_WALKED)
+    looked_at = islice(os.walk(folder, followlinks=True), _MAX_WALKED)  # circles end there
     return any(_is_picture(Path(name)) for _, _, names in looked_at for name in names)
 
 
@@ -149,7 +169,7 @@ def fits_any_format(path: Path) -> bool:
 def _voc(folder: Path) -> str:
     try:
         root = find_root(folder)
-    except CrowdedFolderError:
+    except FolderError:
         raise
     except DataError:
         return ""
@@ -179,7 +199,7 @@ def _yolo(folder: Path) -> str:
         file = find_settings(folder)
     except DataError:  # it is raised again when the folder is read
         return "several .yaml files"
-    named = next((each for each in NAME_FILES if (folder / each).is_file()), None)
+    named = next((each for each in NAME_FILES if os.path.isfile(folder / each)), None)
     try:
         darknet = next(folder.glob("*/_darknet.labels"), None)
         settings = find_darknet(folder)
@@ -191,24 +211,24 @@ def _yolo(folder: Path) -> str:
     except DataError:
         is_yolo = not _has_no_data_yaml(folder) or (named and _has_label_texts(folder))
         return (named or "data.yaml") if is_yolo else ""
-    if file is None and source != (settings and settings.name) and not _has_label_texts(folder):
+    if file is None and settings is None and not _has_label_texts(folder):
         return ""
     return f"{source} with {classes} classes"
 
 
 def _has_no_data_yaml(folder: Path) -> bool:
     """Whether a folder has no data.yaml, which would be YOLO's even if it is damaged."""
-    return not any((folder / name).is_file() for name in ("data.yaml", "data.yml"))
+    return not any(os.path.isfile(folder / name) for name in ("data.yaml", "data.yml"))
 
 
 def _has_label_texts(folder: Path) -> bool:
     """Whether a text of boxes is in labels/, or beside an image in the folder or one below it."""
     if not folder.is_dir():
         return False
-    if (folder / "labels").is_dir():
+    if os.path.isdir(folder / "labels"):
         return True
-    for each in (folder, *(entry for entry in folder.iterdir() if entry.is_dir())):
-        names = {entry.name for entry in each.iterdir() if not is_hidden(entry.name)}
+    for each in (folder, *filter(os.path.isdir, list_folder(folder))):
+        names = {entry.name for entry in list_folder(each) if not is_hidden(entry.name)}
         stems = {Path(name).stem for name in names if Path(name).suffix.lower() in SUFFIXES}
         if any(f"{stem}.txt" in names for stem in stems):
             return True

@@ -20,6 +20,7 @@ class Annotated(NamedTuple):
     left_out: int = 0  # shapes without an area: points and lines
     split: str = ""  # of the image, where the file gives it
     others: int = 0  # further annotations of the whole image, which are left out
+    is_unseen: bool = False  # it is not annotated yet, so it is no background
 
 
 def enclose(points: Iterable[Sequence[float]]) -> Corners:
@@ -28,7 +29,10 @@ def enclose(points: Iterable[Sequence[float]]) -> Corners:
     Raises:
         ValueError: there are none, or one has a coordinate that is no number.
     """
-    xs, ys = zip(*((x, y) for x, y in points), strict=True)
+    pairs = [(x, y) for x, y in points]
+    if not pairs:
+        raise ValueError("a shape has no points")
+    xs, ys = zip(*pairs, strict=True)
     if any(map(math.isnan, (*xs, *ys))):
         raise ValueError("a coordinate is no number")
     return min(xs), min(ys), max(xs), max(ys)

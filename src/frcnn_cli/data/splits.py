@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -13,7 +14,7 @@ from ..config import VAL_SHARE
 from ..errors import ConfigError, DataError, SplitError, short_list
 from ..runtime.safe_read import open_regular
 from .dataset import Dataset
-from .folders import is_hidden
+from .folders import is_hidden, list_folder
 
 # split -> its spellings
 SPLITS = {
@@ -72,13 +73,13 @@ def find_split_files(
         suffixes: endings of the files, in small letters. is_deep: look for such files.
     """
     places = [folder / name for name in _FOLDERS]
-    children = sorted(folder.iterdir()) if folder.is_dir() else []
+    children = list_folder(folder)
     places += [each for each in children if canonical_split(each.name) in SPLITS]
     found = _files_in(places, suffixes, accepts)
     if found or not is_deep:
         return found
-    below = [each for each in children if each.is_dir() and not is_hidden(each.name)]
-    below += [each for above in below for each in sorted(above.iterdir()) if each.is_dir()]
+    below = [each for each in children if os.path.isdir(each) and not is_hidden(each.name)]
+    below += [each for above in below for each in list_folder(above) if os.path.isdir(each)]
     return _files_in(below, suffixes, accepts)
 
 
@@ -89,8 +90,10 @@ def _files_in(
     files: dict[str, list[Path]] = defaultdict(list)
     seen: set[Path] = set()
     for place in dict.fromkeys(places):
-        for path in sorted(place.iterdir()) if place.is_dir() else ():
-            if path.suffix.lower() not in suffixes or is_hidden(path.name) or not path.is_file():
+        for path in list_folder(place):
+            if path.suffix.lower() not in suffixes or is_hidden(path.name):
+                continue
+            if not os.path.isfile(path):
                 continue
             real = path.resolve()
             if real not in seen and accepts(path):

@@ -10,14 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from .annotation import Annotation
-from .annotation_size import (
-    CORNERS,
-    FRACTIONS,
-    are_corners,
-    are_fractions,
-    from_corners,
-    scale_fractions,
-)
+from .box_forms import true_form
 from .dataset import Dataset
 from .locate import local_name, locate_images, searchable
 from .splits import split_of_file
@@ -78,11 +71,9 @@ def table_dataset(
     paths, path_notes = locate_images(
         [local_name(each) for each in names], folders, folders[0], searchable(root), split
     )
-    annotations, notes = tuple(_annotation(table, each) for each in names), []
-    if table.has_sides and are_corners(annotations, paths):
-        annotations, notes = from_corners(annotations), [CORNERS]
-    if are_fractions(annotations):
-        annotations, notes = scale_fractions(annotations, paths), [*notes, FRACTIONS]
+    annotations, notes = true_form(
+        [_annotation(table, each) for each in names], paths, table.has_sides
+    )
     stems = [Path(each.replace("\\", "/")).stem for each in names]
     return Dataset(
         name=name,

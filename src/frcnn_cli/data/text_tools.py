@@ -59,6 +59,8 @@ def _frames_of_video(root: Element) -> Iterator[Annotated]:
     The first frame is there even if it is empty: frames that another program numbers from 1 then
     lack it, rather than being taken for the frames before them.
     """
+    if len({track.attrib.get("task_id") for track in root.iter("track")}) > 1:
+        raise ValueError("it has several tasks, whose frames have the same numbers: export each")
     sizes = [root.findtext(f"meta/task/original_size/{side}") for side in ("height", "width")]
     height, width = map(int, _numbers([each or "0" for each in sizes]))
     first = root.findtext("meta/task/start_frame") or "0"
@@ -88,7 +90,7 @@ def _cvat_corners(shape: Element) -> Corners | None:
     if shape.tag == "box":
         x1, y1, x2, y2 = of("xtl", "ytl", "xbr", "ybr")
         centre, sides = ((x1 + x2) / 2, (y1 + y2) / 2), (x2 - x1, y2 - y1)
-        return enclose_rotated(*centre, *sides, angle) if angle else (x1, y1, x2, y2)
+        return enclose_rotated(*centre, *sides, angle) if angle else enclose([(x1, y1), (x2, y2)])
     if shape.tag == "polygon":
         points = (pair.split(",") for pair in shape.attrib["points"].split(";"))
         return enclose(_numbers(pair) for pair in points)
@@ -112,7 +114,7 @@ def read_kitti(path: Path) -> Iterator[Annotated]:
         fields = line.split()
         if fields:
             x1, y1, x2, y2 = _numbers(fields[4:8])
-            boxes.append(Box(label=fields[0], corners=(x1, y1, x2, y2)))
+            boxes.append(Box(label=fields[0], corners=enclose([(x1, y1), (x2, y2)])))
     kept = [box for box in boxes if box.label != "DontCare"]
     yield Annotated(path.stem, None, kept, len(boxes) - len(kept))
 

@@ -72,7 +72,7 @@ TOOLS = {
         read_supervisely, is_per_image=True,
     ),
     "createml": Tool(
-        "CreateML's JSON", ".json", has('"annotations"', '"coordinates"', start="["),
+        "CreateML's JSON", ".json", has('"annotations"|"annotation"', '"coordinates"', start="["),
         read_createml,
     ),
     "bdd": Tool(
@@ -147,7 +147,9 @@ def load_tool(
     files = _files_of(path, tool)
     if not files:
         raise DataError(f"{path} has no file of {tool.title}", f"expected {key}:PATH")
-    found = {file: _read_file(file, tool) for file in files}
+    every = {file: _read_file(file, tool) for file in files}
+    found = {file: [each for each in own if not each.is_unseen] for file, own in every.items()}
+    unseen = sum(map(len, every.values())) - sum(map(len, found.values()))
     table = _table(found, root, image_folder, tool)
     if not table.classes:
         raise DataError(f"{path}: {tool.title} has no object with a box", "annotate the images")
@@ -166,6 +168,9 @@ def load_tool(
         image_folder=image_folder,
         root=image_folder or root,
     )
+    if unseen:
+        of = counted(unseen, "image that is", "images that are")
+        dataset = dataset.with_notes(f"left out {of} in {path.name} but not annotated")
     return dataset if table.splits else dataset.with_notes(*_unnamed(dataset, image_folder or root))
 
 
@@ -176,7 +181,9 @@ def _unnamed(dataset: Dataset, folder: Path) -> list[str]:
     rest = [path for path in every if os.path.abspath(path) not in named]
     if not rest:
         return []
-    return [f"left out {counted(len(rest), 'image', 'images')} that no file names, first {rest[0]}"]
+    return [
+        f"left out {counted(len(rest), 'image', 'images')} that no file annotates, first {rest[0]}"
+    ]
 
 
 def _files_of(path: Path, tool: Tool) -> list[Path]:
@@ -200,7 +207,7 @@ def _table(
     """The objects in all files.
 
     Raises:
-        DataError: two files, or two subsets in a file, have the same image.
+        DataError: two files, two subsets in a file, or a file twice, have the same image.
     """
     boxes: dict[str, list[Box]] = {}
     sizes: dict[str, tuple[int, int]] = {}
@@ -216,11 +223,14 @@ def _table(
         own = names.get(file) or [(folder / each.name).as_posix() for each in images]
         for image, each in zip(own, images, strict=True):
             origin = f"{file}{each.split and f' ({each.split})'}"
-            if origins.setdefault(image, origin) != origin:
+            if image in origins:
+                both = f"{origins[image]} and {origin} both have"
+                twice = f"{origin} has twice"
                 raise DataError(
-                    f"{origins[image]} and {origin} both have the image {image}",
+                    f"{twice if origins[image] == origin else both} the image {image}",
                     "keep one of them, or put each with its images into a folder of its own",
                 )
+            origins[image] = origin
             boxes.setdefault(image, []).extend(each.boxes)
             if each.size is not None:
                 sizes[image] = each.size

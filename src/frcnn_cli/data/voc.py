@@ -18,7 +18,7 @@ from ..errors import DataError, SplitError, short_list
 from ..runtime.safe_read import is_inside, read_text
 from . import images
 from .annotation import Annotation
-from .annotation_size import FRACTIONS, are_fractions, scale_fractions
+from .box_forms import FRACTIONS, are_fractions, scale_fractions
 from .dataset import Dataset
 from .folders import FileIndex, called, hidden_note
 from .splits import ALL, canonical_split, choose_split

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from os.path import commonpath
@@ -11,7 +12,7 @@ from typing import NamedTuple
 from ..errors import DataError
 from ..runtime.safe_read import read_beginning
 from .file_types import SUFFIXES
-from .folders import is_hidden, walk_files
+from .folders import is_hidden, list_folder, walk_files
 from .splits import SPLITS, canonical_split, split_in_name
 
 _ANNOTATION_FOLDERS = ("annotations", "annotation", "annots", "xml", "xmls", "labels")
@@ -58,15 +59,13 @@ def find_root(folder: Path, year: str | None = None) -> Path:
 
 def _entries(folder: Path) -> list[Path]:
     """The files and folders in a folder that are not hidden, sorted; none if it is no folder."""
-    if not folder.is_dir():
-        return []
-    return sorted(path for path in folder.iterdir() if not is_hidden(path.name))
+    return [path for path in list_folder(folder) if not is_hidden(path.name)]
 
 
 def find_layout(folder: Path) -> Layout | None:
     """The folders of annotations and images in a folder, which may be `folder` itself."""
     entries = _entries(folder)
-    names = {path.name: path for path in entries if path.is_dir()}
+    names = {path.name: path for path in entries if os.path.isdir(path)}
     annotations = _first_named(names, "Annotations", _ANNOTATION_FOLDERS)
     pictures = _first_named(names, "JPEGImages", _IMAGE_FOLDERS)
     # a folder with another name may hold the annotations of another format
@@ -98,7 +97,7 @@ def scattered_layout(folder: Path) -> Layout | None:
     Each file goes with the image of its name; see `FileIndex.find_alike`.
 
     Raises:
-        CrowdedFolderError: there are more than _MAX_SCATTERED files; it may hold anything.
+        FolderError: there are more than _MAX_SCATTERED files; it may hold anything.
     """
     files, _ = walk_files(folder, limit=_MAX_SCATTERED)
     annotations = [path for path in files if path.suffix.lower() == _XML_SUFFIX]
@@ -121,7 +120,7 @@ def split_layouts(folder: Path) -> dict[str, Layout]:
 
     A folder whose name has a split in it, such as flowers-train/, counts where it is the only one.
     """
-    folders = [path for path in _entries(folder) if path.is_dir()]
+    folders = [path for path in _entries(folder) if os.path.isdir(path)]
     layouts = {}
     for split in SPLITS:
         exact = [path for path in folders if canonical_split(path.name) == split]

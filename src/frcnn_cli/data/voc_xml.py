@@ -68,7 +68,7 @@ def parse_annotation(path: Path) -> Annotation:
         name = (element.findtext("name") or "").strip()
         if not name:
             raise DataError(f"{path}: an object has no name", _HINT)
-        if _number(element.findtext("deleted")) > 0:
+        if _is_marked(element.findtext("deleted")):
             continue
         for box in _boxes(element):
             if box is None:
@@ -79,7 +79,7 @@ def parse_annotation(path: Path) -> Annotation:
                 )
             names.append(name)
             boxes.append(box)
-            difficult.append(_number(element.findtext("difficult")) > 0)
+            difficult.append(_is_marked(element.findtext("difficult")))
     if not names and root.tag != "annotation":
         raise DataError(f"{path} is not a VOC annotation: it begins with <{root.tag:.40}>", _HINT)
     width, height = _number(root.findtext("size/width")), _number(root.findtext("size/height"))
@@ -236,6 +236,11 @@ def _rotated(x: float, y: float, width: float, height: float, angle: float) -> _
         return enclose_rotated(x, y, width, height, angle)
     except ValueError:
         return None
+
+
+def _is_marked(text: str | None) -> bool:
+    """Whether a tag says that something is so, with a number or a word."""
+    return _number(text) > 0 or (text or "").strip().lower() in ("true", "yes")
 
 
 def _number(text: str | None) -> float:

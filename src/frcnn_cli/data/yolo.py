@@ -9,7 +9,7 @@ corners of an outline, all as fractions of the sides of the displayed image.
 from __future__ import annotations
 
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from functools import cache
 from itertools import chain
@@ -19,19 +19,36 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DataError, ImageError, SplitError, UnlabelledError, counted
-from ..runtime.safe_read import read_text
+from ..runtime.safe_read import read_beginning, read_text
 from . import images
 from .annotation import Annotation
 from .dataset import Dataset
 from .file_types import SUFFIXES
-from .folders import FileIndex, bare_name, hidden_note, is_hidden, walk_files
+from .folders import (
+    FileIndex,
+    bare_name,
+    count_endings,
+    hidden_note,
+    is_hidden,
+    list_folder,
+    normalized,
+    walk_files,
+)
 from .locate import ImageLocator
 from .splits import ALL, SPLITS, canonical_split, split_in_name
-from .yolo_rows import Row, are_corners, check_keypoints, from_corners, parse_rows
+from .yolo_rows import (
+    Row,
+    are_corners,
+    begins_with_row,
+    check_keypoints,
+    from_corners,
+    parse_rows,
+)
 from .yolo_settings import HINT, Settings, plain_parts, read_lines, read_settings
 
 # the folders of split KEY that are looked in where the settings name none
 _TEXT = frozenset({".txt"})
+_BEGINNING = 2**10  # bytes of a label file
 _USUAL_FOLDERS = ("images/{}", "{}/images", "obj_{}_data", "{}")
 
 
@@ -55,7 +72,7 @@ def load_yolo(root: Path, name: str, split: str | None, default_splits: Sequence
     if split is not None:
         chosen = canonical_split(split)
     if chosen is None or chosen not in available:
-        hint = f"there are: {', '.join(available)}" if available else HINT
+        hint = f"there are: {', '.join(available)}" if available else _without_images(settings)
         raise SplitError(
             f"{name} has no split {chosen or ' or '.join(default_splits) or ALL}", hint, available
         )
@@ -74,6 +91,7 @@ def load_yolo(root: Path, name: str, split: str | None, default_splits: Sequence
     if outside := _outside(paths, (settings.root, *settings.bases)):
         of = counted(len(outside), "image", "images")
         notes.append(f"the settings name {of} in other folders, such as {outside[0]}")
+    notes += _unpaired(paths, labels)
     annotations, row_notes = _annotations(paths, labels, settings)
     return Dataset(
         name=name,
@@ -84,6 +102,43 @@ def load_yolo(root: Path, name: str, split: str | None, default_splits: Sequence
         annotations=annotations,
         notes=(*notes, *row_notes),
     )
+
+
+def _without_images(settings: Settings) -> str:
+    """What to do about a folder in which no images are found."""
+    files = walk_files(settings.root)[0]
+    return f"{HINT}; it holds {count_endings(files) or 'no files'}, and images end in .jpg, .png …"
+
+
+def _unpaired(paths: Sequence[Path], labels: Sequence[Path]) -> list[str]:
+    """A note on label files without an image, in the folders of those that have one."""
+    folders: dict[Path, set[Path]] = defaultdict(set)  # of label files -> of their images
+    for path, label in zip(paths, labels, strict=True):
+        if label == _label_file(path):
+            folders[label.parent].add(path.parent)
+    alone: list[Path] = []
+    others: dict[str, Path] = {}
+    for folder, places in folders.items():
+        files = [each for place in places for each in list_folder(place)]
+        names = {bare_name(each.name) for each in files if each.suffix.lower() in SUFFIXES}
+        unread = (each for each in files if each.suffix.lower() not in SUFFIXES | _TEXT)
+        others |= {normalized(each.stem): each for each in unread}
+        texts = [each for each in list_folder(folder) if each.suffix.lower() in _TEXT]
+        alone += [
+            each
+            for each in texts
+            if bare_name(each.stem) not in names
+            and not is_hidden(each.name)
+            and begins_with_row(read_beginning(each, _BEGINNING))
+        ]
+    if not alone:
+        return []
+    other = next(filter(None, (others.get(normalized(each.stem)) for each in alone)), None)
+    of = counted(len(alone), "label file has", "label files have")
+    reason = f" ({other.name} is no picture that is read)" if other is not None else ""
+    return [
+        f"{of} no image and {'is' if len(alone) == 1 else 'are'} left out, first {alone[0]}{reason}"
+    ]
 
 
 def _by_split(paths: Sequence[Path], root: Path) -> dict[str, list[Path]]:
@@ -122,10 +177,14 @@ class _ImageLists:
         """The images of a split: in the places that the settings name, else in the usual ones,
         such as images/<split>, <split>/images or the list <split>.txt."""
         entries = self._settings.entries(split)
-        paths: list[Path] = []
+        paths, absent = list[Path](), list[str]()
         for entry in entries:
-            paths += next((found for base in self._bases(entry) if (found := self._list(base))), [])
+            found = next((own for base in self._bases(entry) if (own := self._list(base))), [])
+            paths += found
+            absent += [] if found else [entry]
         if paths:
+            if absent:
+                self._absent[split] = absent[0]
             return paths
         root = self._settings.root
         usual = [root / each.format(key) for key in SPLITS[split] for each in _USUAL_FOLDERS]

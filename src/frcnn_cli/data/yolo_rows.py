@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -12,6 +13,8 @@ _MARGIN = 0.01  # how far outside of 0..1 a coordinate may lie, because of round
 _REACH = 0.1  # how far outside of its box a keypoint may lie, as a fraction of the box's sides
 _MANY = 0.2  # of the boxes
 _HINT = "mend the row"
+# the beginning of a label file: a class number and four numbers at least
+_ROW = re.compile(r"\s*\d+(\.0*)?([\s,]+[-+]?[\d.]+(e[-+]?\d+)?){4}", re.IGNORECASE)
 
 
 class Row(NamedTuple):
@@ -20,6 +23,11 @@ class Row(NamedTuple):
     label: int  # class number from 0
     box: list[float]  # x1, y1, x2, y2 as fractions of the sides of the image
     outline: list[float]  # the coordinates that the box encloses; empty for a box
+
+
+def begins_with_row(text: str) -> bool:
+    """Whether the beginning of a text looks like that of a label file."""
+    return _ROW.match(text.lstrip("\ufeff")) is not None
 
 
 def parse_rows(
@@ -70,7 +78,7 @@ def _parse_row(
             f"{where}: expected 5 numbers, got {len(fields)}", hint if len(fields) == 6 else _HINT
         )
     inside = all(-_MARGIN <= value <= 1 + _MARGIN for value in coordinates)
-    if not inside or box[2] <= box[0] or box[3] <= box[1]:
+    if not inside or box[2] < box[0] or box[3] < box[1]:  # ones without an area are left out later
         raise DataError(
             f"{where}: expected a box as fractions of the image, in 0..1, got {fields[1:5]}",
             f"{_HINT}: pixels are divided by the sides of the image",

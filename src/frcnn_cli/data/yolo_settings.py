@@ -154,7 +154,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         content = yaml.load(text, _Loader)
         texts = yaml.load(text, _TextLoader)
     except _YAML_ERRORS as error:
-        raise DataError(f"{path} is not YAML: {reason(error)}", HINT) from None
+        hint = HINT if "\\" not in text else 'write / for \\, which has a meaning between " and "'
+        raise DataError(f"{path} is not YAML: {reason(error)}", hint) from None
     if not isinstance(content, dict):
         raise DataError(f"{path} holds no settings", HINT)
     for key in ("path", *chain.from_iterable(SPLITS.values())):

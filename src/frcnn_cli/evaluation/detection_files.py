@@ -164,6 +164,8 @@ class _EntryClasses:
                 f"{path} has none of the data set's classes, but {short_list(sorted(names), 6)}",
                 f"the data set has {short_list(dataset.classes, 6)}",
             )
+        numbers = (f"{id_} {dataset.classes[label - 1]}" for id_, label in self._by_id.items())
+        self._hint = f"the numbers of the data set's classes are {short_list(numbers, 6)}"
         self._others = 0  # entries whose number is that of another class, or of none
         self._left_out: Counter[str] = Counter()
 
@@ -179,7 +181,7 @@ class _EntryClasses:
             self._others += by_name not in (0, label)
             return by_name
         if label is None:
-            raise DataError(f"{where} is of an unknown class {category!r:.80}", FORMATS_HINT)
+            raise DataError(f"{where} is of an unknown class {category!r:.80}", self._hint)
         return label
 
     def messages(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,14 +25,14 @@ class ProposalPictures:
 
     def __init__(self, folder: Path, images: Sequence[Path], overwrite: bool = False) -> None:
         self._images = images
-        sources = {path.resolve() for path in images}
+        sources = set(map(os.path.realpath, images))  # no error for links in circles
         targets: dict[Path, None] = {}
         for path in images:
             target, number = folder / f"{path.stem}.jpg", 1
             while target in targets:
                 number += 1
                 target = folder / f"{path.stem}-{number}.jpg"
-            if target.resolve() in sources:
+            if os.path.realpath(target) in sources:
                 raise ConfigError(f"{target} is one of the images", "choose another --show")
             check_absent(target, overwrite, "--show")
             targets[target] = None

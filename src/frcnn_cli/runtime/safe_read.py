@@ -19,6 +19,7 @@ MAX_JSON_BYTES = 2**30  # COCO's largest file of annotations has 450 MB
 MAX_TEXT_BYTES = 2**28
 _MAX_NUMBER = 1e9  # more than any coordinate or area
 _CHUNK = 2**16
+LFS_POINTER = "version https://git-lfs"  # the beginning of what Git LFS has in the place of a file
 # and the encodings of texts that begin so, the longer ones first, since some begin with others
 BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -56,7 +57,8 @@ def read_bytes(path: Path, hint: str, limit: int) -> bytes:
     Args:
         hint: what the user can do about an error. limit: largest size, in bytes.
     Raises:
-        DataError: the file cannot be read, is not a regular one, or is larger than `limit`.
+        DataError: the file cannot be read, is not a regular one, is larger than `limit`, or only a
+            pointer of Git LFS.
     """
     content = b""
     try:
@@ -69,6 +71,8 @@ def read_bytes(path: Path, hint: str, limit: int) -> bytes:
         raise DataError(f"cannot read {path}: {reason(error)}", hint) from None
     if size > limit:
         raise DataError(f"{path} is too large: expected at most {limit} bytes", hint)
+    if content.startswith(LFS_POINTER.encode()):
+        raise DataError(f"{path} is a Git LFS pointer, not the file", "fetch it with git lfs pull")
     return content
 
 
@@ -108,6 +112,7 @@ def _text(path: Path, content: bytes, hint: str) -> str:
     try:
         text = content.decode(_encoding(content))
     except UnicodeDecodeError as error:
+        hint = hint if "UTF-8" in hint else "save it in UTF-8"
         raise DataError(f"cannot read {path}: {reason(error)}", hint) from None
     return text.replace("\r\n", "\n").replace("\r", "\n")
 

@@ -140,6 +140,7 @@ def test_a_wrong_forced_layout_is_refused_and_nothing_is_kept(tmp_path, images):
         (["dog", "dog"], [BOXES["dog"]] * 2, "names an image twice"),
         (["dog"], [BOXES["dog"] * 10], "reach beyond their images"),
         (["dog"], [BOXES["dog"][:, [2, 1, 0, 3]]], "end before they begin"),
+        (["dog"], [BOXES["dog"] / 1000], "as fractions of the images' sides do"),
     ],
 )
 def test_wrong_boxes_are_refused(tmp_path, images, names, boxes, message):

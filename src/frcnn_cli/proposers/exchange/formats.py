@@ -64,9 +64,8 @@ def read_boxes(path: Path) -> BoxFile:
     except DataError:
         raise
     except _DAMAGE as error:
-        raise DataError(
-            f"cannot read the proposals in {path}: {reason(error)}", "check the file"
-        ) from None
+        what = f"it lacks {error}" if isinstance(error, KeyError) else reason(error)
+        raise DataError(f"cannot read the proposals in {path}: {what}", "check the file") from None
     if file.names is not None and len(file.names) != len(file.boxes):
         raise DataError(
             f"{path}: {len(file.names)} names of images, {len(file.boxes)} sets of boxes",

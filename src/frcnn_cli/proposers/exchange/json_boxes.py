@@ -23,6 +23,11 @@ from .box_file import Boxes, BoxFile, as_boxes, box_file, ranked
 _METADATA = "metadata.csv"
 _CORNER = ("bbox_x0", "bbox_y0", "bbox_w", "bbox_h")  # columns of metadata.csv
 _QUALITY = "predicted_iou"
+_EXPECTED = (
+    'expected {"images": [{"image": "000004", "boxes": [[x1, y1, x2, y2], …]}, …]}, results of COCO '
+    "or masks of Segment Anything"
+)
+_FORMATS = "docs/proposals.md describes the formats"
 
 
 def read_json_boxes(path: Path, content: bytes) -> BoxFile:
@@ -31,9 +36,17 @@ def read_json_boxes(path: Path, content: bytes) -> BoxFile:
     Args:
         path: for messages. content: of the file.
     Raises:
-        DataError: it is of none of these. KeyError, TypeError, ValueError: it is damaged.
+        DataError: it is of none of these. ValueError: it is damaged.
     """
     parsed: Any = parse_json(path, content, "check the file")
+    try:
+        return _boxes_in(parsed, path)
+    except (LookupError, TypeError, AttributeError):  # something else than a format has there
+        raise DataError(f"{path} holds no boxes in a known form: {_EXPECTED}", _FORMATS) from None
+
+
+def _boxes_in(parsed: Any, path: Path) -> BoxFile:
+    """The boxes in the value of a JSON file; raises errors of Python where it is of no format."""
     if isinstance(parsed, list) and parsed and "image_id" in parsed[0]:
         return _coco_results(parsed, path)
     if isinstance(parsed, list):
