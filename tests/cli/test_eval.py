@@ -19,6 +19,7 @@ from frcnn_cli.cli.options import class_names, parse_map
 from frcnn_cli.data.voc import load_voc
 from frcnn_cli.evaluation.detection_log import DetectionLog, Header
 from frcnn_cli.inference.detector import Detector
+from frcnn_cli.models.score_calibration import ScoreCalibration
 from frcnn_cli.structures import Detections
 
 VAL = "--split val --json --quiet"
@@ -54,6 +55,20 @@ def test_tiles_have_a_file_of_their_own(weights, voc_folder, done) -> None:
     assert '"tile":80' in Path(second["detections"]).read_text().partition("\n")[0].replace(" ", "")
     assert second["images"] == first["images"]
     assert "--tile is for a detector" in failure(run(f"eval --from {path} --tile 80"))
+
+
+def test_a_calibration_is_fitted_to_all_that_is_detected(done, weights, voc_folder, monkeypatch):
+    path, first = done
+    found = ScoreCalibration(slope=1.5, offset=-1.0)
+    monkeypatch.setattr("frcnn_cli.evaluation.reliability.fit_calibration", lambda matched: found)
+    usual = f"--data {voc_folder} -w {weights} {VAL}"
+    whole = answer(usual)["calibration"]
+    assert (whole["slope"], whole["offset"]) == (1.5, -1.0)
+    assert "calibration" in answer(usual, "--protocol both")
+    name = next(iter(first["ap"]))
+    for flags in (f"{usual} --classes {name}", f"{usual} --protocol fast-rcnn"):
+        assert "calibration" not in answer(flags)
+    assert "calibration" not in answer(f"--from {path} --data {voc_folder} {VAL}")
 
 
 @pytest.fixture

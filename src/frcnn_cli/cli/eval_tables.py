@@ -151,8 +151,9 @@ def _show_calibration(answer: dict[str, Any]) -> None:
         weights = Path(answer["weights"])
         calibrated = f"{weights.stem}-calibrated{WEIGHTS_SUFFIX}"
         stdout.print(
-            f"scores are {error:.2f} away from the share of detections that are right (expected "
-            f"calibration error); {fitted['error']:.2f} with the weights that this command writes:",
+            f"a score is on average {error:.2f} away from the share of its detections that are "
+            f"right (expected calibration error); {fitted['error']:.2f} with the weights that this "
+            "command writes:",
             soft_wrap=True,
         )
         stdout.print(
