@@ -69,6 +69,8 @@ def walk_files(
         FolderError: there are more, or folders in MAX_DEPTH others; or a folder may not be looked
             into.
     """
+    if "\0" in str(folder):  # there is no such folder
+        return [], 0
     files: list[Path] = []
     links = _Links(folder)
     hidden = seen = 0
