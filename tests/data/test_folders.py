@@ -66,14 +66,19 @@ def test_links_are_not_followed_in_circles(tmp_path: Path) -> None:
 
 
 def test_links_to_other_folders_are_followed_once(tmp_path: Path) -> None:
-    touch(tmp_path, "set/a/1.jpg", "other/2.jpg", "other/in/3.jpg")
+    touch(tmp_path, "set/a/1.jpg", "other/2.jpg", "other/in/3.jpg", "set/.cache/4.jpg")
     for name, target in (
         ("a/of", "other"), ("a/in", "other/in"), ("again", "other"), ("a/self", "set/a"),
-        ("a/up", "."), ("lost", "absent"),
+        ("a/up", "."), ("lost", "absent"), ("b", "set/.cache"),
     ):  # fmt: skip
         (tmp_path / "set" / name).symlink_to(tmp_path / target)
     files = walk_files(tmp_path / "set")[0]
-    assert sorted(path.name for path in files if path.suffix) == ["1.jpg", "2.jpg", "3.jpg"]
+    assert sorted(path.name for path in files if path.suffix) == [
+        "1.jpg",
+        "2.jpg",
+        "3.jpg",
+        "4.jpg",
+    ]
 
 
 def test_folders_that_may_not_be_looked_into_are_told(
@@ -87,7 +92,8 @@ def test_folders_that_may_not_be_looked_into_are_told(
     for look in (walk_files, list_folder, lambda folder: FileIndex(folder, {".jpg"})):
         with pytest.raises(FolderError, match=r"cannot look into .*in: Permission denied"):
             look(tmp_path if look is walk_files else tmp_path / "in")
-    assert list_folder(tmp_path / "absent") == list_folder(tmp_path / "b.jpg") == []
+    for name in ("absent", "b.jpg", "x" * 300, "a\0b"):
+        assert list_folder(tmp_path / name) == []
 
 
 def test_folders_of_the_kernel_are_left_out(

@@ -5,7 +5,12 @@ from math import isnan
 
 import pytest
 
-from frcnn_cli.data.number_text import has_decimal_comma, may_be_thousands, parse_number
+from frcnn_cli.data.number_text import (
+    has_decimal_comma,
+    may_be_thousands,
+    number_or_text,
+    parse_number,
+)
 
 
 @pytest.mark.parametrize(
@@ -27,6 +32,12 @@ def test_numbers(text: str, number: float) -> None:
 )  # fmt: skip
 def test_texts_that_are_not_certainly_a_number(text: str) -> None:
     assert isnan(parse_number(text))
+
+
+@pytest.mark.parametrize("value", ["1e999", "-1e10", 1e10, "x", None, True, [1], "nan"])
+def test_values_that_are_no_number_of_json(value: object) -> None:
+    assert isnan(number_or_text(value))
+    assert number_or_text(" 2,5 ") == number_or_text(2.5) == 2.5
 
 
 def test_a_long_text_takes_no_time() -> None:

@@ -542,6 +542,39 @@ def test_damaged_files_are_refused_by_name(tmp_path: Path, name: str) -> None:
     assert error.value.hint == "export it again, or mend it"
 
 
+@pytest.mark.parametrize(
+    ("name", "old", "new", "message"),
+    [
+        ("labelme", '"points": [[', '"points": [["x"], [', "a point is not two numbers, but ['x']"),
+        ("labelme", '"shapes": [', '"shapes": [7, ', "a part of it is something else"),
+        ("via", '"regions": [', '"regions": [null, ', "a part of it is something else"),
+        ("kitti", " -1.57 4.00", "\n", "a part of it is something else"),
+        ("createml", '"x": 16.0', '"x": null', "a coordinate is no number"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_not_said_in_pythons_words(
+    tmp_path: Path, name: str, old: str, new: str, message: str
+) -> None:
+    contents = tool_files.FILES[name]()
+    file, text = next(iter(contents.items()))
+    assert old in text
+    damaged = {**contents, file: text.replace(old, new, 1)}
+    tool_files.write(tmp_path, damaged, tool_files.IMAGES.get(name, "images"))
+    with pytest.raises(DataError) as error:
+        open_dataset(f"{name}:{tmp_path}")
+    assert message in error.value.message
+
+
+def test_classes_that_are_numbers(tmp_path: Path) -> None:
+    def change(text: str) -> str:
+        return text.replace('"disc"', "7").replace('"square"', "0")
+
+    tool_files.write(tmp_path, tool_files.labelme(), change=change)
+    found = open_dataset(str(tmp_path))
+    assert found.classes == ("0", "7")
+    assert len(found) == len(OBJECTS)
+
+
 def test_names_that_no_file_can_have(tmp_path: Path) -> None:
     (text,) = tool_files.wider().values()
     tool_files.write(tmp_path, {"x_bbx_gt.txt": text.replace("img_0", "img\0_0")})

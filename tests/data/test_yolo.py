@@ -456,6 +456,16 @@ def test_images_of_other_folders_are_told(folder: Path, tmp_path: Path) -> None:
     assert not any("other folders" in note for note in load_yolo(folder, "x", "val", ()).notes)
 
 
+@pytest.mark.parametrize("line", ["a\0b/c.jpg", f"{'x' * 300}/c.jpg"])
+def test_a_list_of_folders_that_cannot_be(folder: Path, line: str) -> None:
+    text = (folder / "data.yaml").read_text().replace("val: images/val", "val: val.txt")
+    (folder / "data.yaml").write_text(text)
+    names = "".join(f"{path}\n" for path in (folder / "images" / "val").iterdir())
+    (folder / "val.txt").write_text(f"{names}{line}\n")
+    with pytest.raises(DataError, match="1 of 5 images cannot be read"):
+        check_dataset(load_yolo(folder, "x", "val", ()))
+
+
 @pytest.mark.parametrize("line", ["/", "."])
 def test_a_list_of_what_has_no_name(folder: Path, line: str) -> None:
     (folder / "data.yaml").write_text("names: [ball, box, tile]\nval: list.txt\n")

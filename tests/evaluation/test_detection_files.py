@@ -292,6 +292,26 @@ def test_results_with_the_data_sets_own_numbers_are_matched_silently(
     assert messages == []
 
 
+@pytest.mark.parametrize("name", ["000002.jpg", "val/000002.png", "C:\\x\\000002.JPG"])
+def test_ids_that_are_names_of_files(tmp_path: Path, dataset, name: str) -> None:
+    path = tmp_path / "r.json"
+    path.write_text(json.dumps([changed(image_id=name)]))
+    loaded = dict(zip(dataset.ids, load_detections(path, dataset), strict=True))
+    assert [id_ for id_, each in loaded.items() if len(each.labels)] == ["000002"]
+
+
+def test_boxes_of_another_form_are_told(tmp_path: Path, dataset) -> None:
+    path, messages = tmp_path / "r.json", []
+    path.write_text(json.dumps([changed(bbox=[0.1, 0.2, 0.5, 0.9])]))
+    with pytest.raises(DataError, match="as fractions of the images' sides do"):
+        load_detections(path, dataset)
+    corners = [changed(bbox=[100, 50, 150, 100]), changed(bbox=[2, 2, 9, 9])]
+    path.write_text(json.dumps(corners))
+    load_detections(path, dataset, on_message=messages.append)
+    assert len(messages) == 1
+    assert "1 of 2 boxes reach beyond their images" in messages[0]
+
+
 def test_names_that_the_data_set_lacks(tmp_path: Path, dataset) -> None:
     path, messages = tmp_path / "r.json", []
     path.write_text(

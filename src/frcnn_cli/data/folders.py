@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import unicodedata
@@ -46,6 +47,8 @@ def list_folder(folder: Path) -> list[Path]:
         return sorted(Path(folder, name) for name in os.listdir(folder))
     except OSError as error:
         _tell_unreadable(error)
+    except ValueError:  # a name may hold a NUL
+        pass
     return []
 
 
@@ -66,6 +69,8 @@ def walk_files(
         FolderError: there are more, or folders in MAX_DEPTH others; or a folder may not be looked
             into.
     """
+    if "\0" in str(folder):  # there is no such folder
+        return [], 0
     files: list[Path] = []
     links = _Links(folder)
     hidden = seen = 0
@@ -98,29 +103,39 @@ class _Links:
     """Which links to folders lead to something new in a walk."""
 
     def __init__(self, folder: Path) -> None:
-        self._roots = [os.path.realpath(folder)]  # below which all is looked at
+        self._folder = folder
+        self._targets: list[str] = []  # of links that are followed
 
     def may_follow(self, path: str) -> bool:
-        """Whether a folder is no link, or one to a folder that neither lies in one that is looked
-        at nor holds it. The folder is then looked at."""
+        """Whether a folder is no link, or one to a folder that neither holds one that is looked in
+        nor is looked in already. It is then looked in."""
         if not os.path.islink(path):
             return True
         target = os.path.realpath(path)
-        if target in _PSEUDO_FOLDERS or any(_overlap(target, root) for root in self._roots):
+        if target in _PSEUDO_FOLDERS:
             return False
-        self._roots.append(target)
+        roots = [os.path.realpath(self._folder), *self._targets]
+        if any(_lies_in(root, target) or _is_seen(target, root) for root in roots):
+            return False
+        self._targets.append(target)
         return True
 
 
-def _overlap(folder: str, other: str) -> bool:
-    """Whether one of two absolute paths of folders is the other or lies in it."""
-    first, second = os.path.join(folder, ""), os.path.join(other, "")
-    return first.startswith(second) or second.startswith(first)
+def _lies_in(path: str, folder: str) -> bool:
+    """Whether an absolute path is that of a folder, or of something in it."""
+    return os.path.join(path, "").startswith(os.path.join(folder, ""))
+
+
+def _is_seen(path: str, root: str) -> bool:
+    """Whether an absolute path lies in a folder, and not in a hidden one there."""
+    return _lies_in(path, root) and not any(map(is_hidden, path[len(root) :].split(os.sep)))
 
 
 def _tell_unreadable(error: OSError) -> None:
     """Raise a FolderError for a folder that may not be looked into, not for one that is absent."""
-    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return
+    if error.errno not in (errno.ENAMETOOLONG, errno.ELOOP):
         raise FolderError(
             f"cannot look into the folder {error.filename}: {error.strerror}",
             "mend its permissions, or move it out of the data set",

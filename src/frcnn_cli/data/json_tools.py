@@ -37,6 +37,8 @@ _CLASS_KEYS = ("class", "label", "name", "category", "type", "object")
 
 
 def _xy(point: Any) -> tuple[float, float]:
+    if not isinstance(point, list | tuple) or len(point) != 2:
+        raise ValueError(f"a point is not two numbers, but {point!r:.40}")
     x, y = point
     return number_or_text(x), number_or_text(y)
 
@@ -75,11 +77,13 @@ def read_labelme(path: Path) -> Iterator[Annotated]:
 
 
 def _name(label: Any) -> str:
-    """The name of a class.
+    """The name of a class, which may be a whole number.
 
     Raises:
-        ValueError: it is no text, or empty.
+        ValueError: it is something else, or empty.
     """
+    if isinstance(label, int) and not isinstance(label, bool):
+        label = str(label)
     if not isinstance(label, str) or not label.strip():
         raise ValueError(f"an object has no class: {label!r:.40}")
     return label.strip()

@@ -40,5 +40,5 @@ def parse_number(text: str, comma_is_point: bool = False) -> float:
 
 
 def number_or_text(value: object) -> float:
-    """A number of JSON, or in a text there; NaN for other values."""
-    return parse_number(value) if isinstance(value, str) else number(value)
+    """A number of JSON, or in a text there; NaN for other values, as in `number`."""
+    return number(parse_number(value) if isinstance(value, str) else value)

@@ -331,7 +331,12 @@ def _read_file(file: Path, tool: Tool) -> list[Annotated]:
         if not all(isinstance(each.name, str) and each.name.strip() for each in found):
             raise ValueError("an image has no name")
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        what = f"it lacks {error}" if isinstance(error, KeyError) else reason(error)
+        what = reason(error)
+        if isinstance(error, KeyError):
+            what = f"it lacks {error}"
+        elif not isinstance(error, ValueError | RuntimeError) or "unpack" in what:
+            # Python's words say nothing of the file
+            what = "a part of it is something else than the tool writes there"
         raise DataError(
             f"{file} looks like {tool.title}, but {what}", "export it again, or mend it"
         ) from None

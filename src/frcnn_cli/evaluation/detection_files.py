@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from ..data.box_forms import count_out
 from ..data.dataset import Dataset, match_classes
+from ..data.file_types import SUFFIXES
 from ..data.folders import normalized
 from ..errors import DataError, counted, short_list
 from ..inference.file_names import class_file_names, voc_column
@@ -26,6 +28,9 @@ from .detection_log import (
     rows_to_detections,
 )
 from .metrics import relabel
+
+_FRACTIONS = 2.0  # pixels; fractions may reach out of their image
+_MANY_OUT = 0.2  # of all boxes
 
 
 def load_detections(
@@ -48,7 +53,7 @@ def load_detections(
             the numbers, and on what was left out.
     Raises:
         DataError: the file has another format or is cut off, or a detection is of an unknown image
-            or class, has no score, or an empty box.
+            or class, has no score, or an empty box; or all boxes are fractions.
     """
     if path.is_dir():
         rows = _read_voc(path, dataset, on_message)
@@ -57,7 +62,33 @@ def load_detections(
     else:
         rows = _read_coco(path, dataset, on_message)
     count = len(dataset.ids[:limit])
-    return [rows_to_detections(rows[index], dataset.size(index)) for index in range(count)]
+    found = [rows_to_detections(rows[index], dataset.size(index)) for index in range(count)]
+    _check_form(path, found, on_message)
+    return found
+
+
+def _check_form(
+    path: Path, detections: list[Detections], on_message: Callable[[str], None]
+) -> None:
+    """Check that boxes are in pixels, and tell where many of them cannot be in the form that they
+    were read in.
+
+    Raises:
+        DataError: they are fractions.
+    """
+    some = [each for each in detections if len(each.boxes)]
+    if some and all(float(each.boxes.max()) <= _FRACTIONS for each in some):
+        raise DataError(
+            f"{path}: all boxes lie in the first pixels, as fractions of the images' sides do",
+            "multiply them by the width and the height of the images",
+        )
+    total = sum(len(each.boxes) for each in some)
+    out = sum(count_out(each.boxes, each.image_size) for each in some)
+    if out > _MANY_OUT * total:
+        on_message(
+            f"{path}: {out} of {total} boxes reach beyond their images: expected x, y, width and "
+            "height in COCO results, and x1, y1, x2, y2 in VOC's"
+        )
 
 
 def _load_log(
@@ -113,9 +144,9 @@ class _EntryImages:
     """Finds the image of an entry: by its file name if the data set has such files, else its id."""
 
     def __init__(self, entries: list[dict[str, Any]], dataset: Dataset) -> None:
-        self._by_id, files = _image_finder(dataset), _FileFinder(dataset)
+        self._by_id, self._files = _image_finder(dataset), _FileFinder(dataset)
         names = {name for entry in entries if (name := _text(entry, "file_name"))}
-        self._by_file = {name: files.find(name) for name in names}
+        self._by_file = {name: self._files.find(name) for name in names}
         self._uses_files = any(index is not None for index in self._by_file.values())
         self._others = 0  # entries whose id is that of another image, or of none
         stems = [path.stem for path in dataset.paths]
@@ -133,6 +164,9 @@ class _EntryImages:
                 raise DataError(f"{where} is of an unknown image {name!r:.80}", FORMATS_HINT)
             self._others += by_file != index
             return by_file
+        if index is None and isinstance(image_id, str):
+            is_file = PurePath(image_id).suffix.lower() in SUFFIXES  # as some programs write it
+            index = self._files.find(image_id) if is_file else None
         if index is None:
             raise DataError(f"{where} is of an unknown image {image_id!r:.80}", FORMATS_HINT)
         return index

@@ -24,7 +24,7 @@ _METADATA = "metadata.csv"
 _CORNER = ("bbox_x0", "bbox_y0", "bbox_w", "bbox_h")  # columns of metadata.csv
 _QUALITY = "predicted_iou"
 _EXPECTED = (
-    'expected {"images": [{"image": "000004", "boxes": [[x1, y1, x2, y2], …]}, …]}, results of COCO '
+    'expected {"images": [{"image": "000004", "boxes": [[x1, y1, x2, y2], …]}, …]}, COCO results, '
     "or masks of Segment Anything"
 )
 _FORMATS = "docs/proposals.md describes the formats"
