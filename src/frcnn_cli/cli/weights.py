@@ -243,7 +243,7 @@ def export(
         save_weights(target, network, header, half=True)
     else:
         _check_target(target, ".onnx", path)
-        if scale or max_size or not views is calibration is None:
+        if scale or max_size or (views, calibration) != (None, None):
             raise ConfigError(
                 "--scale, --max-size, --views and --calibration are for a copy",
                 f"name a {WEIGHTS_SUFFIX} file with --out",

@@ -1,8 +1,8 @@
 """The backbones that a detector can be built on.
 
-Those that ship with weights are written out here, since importing torchvision takes longer than
-detecting in an image. The parameters of AlexNet, VGG16 and SqueezeNet are named as in torchvision,
-so its ImageNet weights load as they are; other backbones convert theirs.
+The usual ones are written out, here and in `efficientnet`, since importing torchvision takes longer
+than detecting in an image. The parameters of AlexNet, VGG16 and SqueezeNet are named as there, so
+its ImageNet weights load as they are; other backbones convert theirs.
 """
 
 from __future__ import annotations
