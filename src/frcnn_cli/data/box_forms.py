@@ -6,14 +6,14 @@ centre and the sides, where a corner and the sides are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ImageError
+from ..errors import DataError, ImageError
 from ..ops import boxes as box_ops
 from .annotation import Annotation
 from .annotation_size import MARGIN, Size, tells_stored
@@ -43,7 +43,7 @@ def true_form(
             centre and sides.
     """
     notes = []
-    if are_fractions(annotations):
+    if are_fractions(each.boxes for each in annotations):
         annotations = scale_fractions(annotations, paths)
         notes.append(FRACTIONS)
     if has_sides and _are_corners(annotations, paths):
@@ -55,14 +55,29 @@ def true_form(
     return tuple(annotations), notes
 
 
-def are_fractions(annotations: Sequence[Annotation]) -> bool:
-    """Whether the boxes of a data set are fractions of the images' sides: none is beyond
+def are_fractions(boxes: Iterable[box_ops.Boxes]) -> bool:
+    """Whether the boxes of all images are fractions of the images' sides: none is beyond
     _FRACTIONS."""
-    boxes = [each.boxes for each in annotations if len(each.boxes)]
+    some = [each for each in boxes if len(each)]
     low, high = _FRACTIONS
-    return bool(boxes) and all(
-        float(each.min()) >= low and float(each.max()) <= high for each in boxes
+    return bool(some) and all(
+        float(each.min()) >= low and float(each.max()) <= high for each in some
     )
+
+
+def refuse_fractions(boxes: Iterable[box_ops.Boxes], path: Path) -> None:
+    """Check boxes that must be in pixels.
+
+    Args:
+        boxes: of each image. path: of their file.
+    Raises:
+        DataError: they are fractions.
+    """
+    if are_fractions(boxes):
+        raise DataError(
+            f"{path}: all boxes lie in the first pixels, as fractions of the images' sides do",
+            "multiply them by the width and the height of the images",
+        )
 
 
 def _are_corners(annotations: Sequence[Annotation], paths: Sequence[Path]) -> bool:

@@ -103,7 +103,7 @@ def _load(
         raise DataError(f"{name} {split}: no image has an object", "check the annotations")
     paths, path_notes = _image_paths(files, ids)
     plain = [replace(each, boxes=each.boxes + _FROM_ONE) for each in annotations]
-    if are_fractions(plain):
+    if are_fractions(each.boxes for each in plain):
         annotations = scale_fractions(plain, paths)
         path_notes.append(FRACTIONS)
     return Dataset(

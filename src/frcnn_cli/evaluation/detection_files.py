@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data.box_forms import count_out
+from ..data.box_forms import count_out, refuse_fractions
 from ..data.dataset import Dataset, match_classes
 from ..data.file_types import SUFFIXES
 from ..data.folders import normalized
@@ -29,7 +29,6 @@ from .detection_log import (
 )
 from .metrics import relabel
 
-_FRACTIONS = 2.0  # pixels; fractions may reach out of their image
 _MANY_OUT = 0.2  # of all boxes
 
 
@@ -76,14 +75,9 @@ def _check_form(
     Raises:
         DataError: they are fractions.
     """
-    some = [each for each in detections if len(each.boxes)]
-    if some and all(float(each.boxes.max()) <= _FRACTIONS for each in some):
-        raise DataError(
-            f"{path}: all boxes lie in the first pixels, as fractions of the images' sides do",
-            "multiply them by the width and the height of the images",
-        )
-    total = sum(len(each.boxes) for each in some)
-    out = sum(count_out(each.boxes, each.image_size) for each in some)
+    refuse_fractions((each.boxes for each in detections), path)
+    total = sum(len(each.boxes) for each in detections)
+    out = sum(count_out(each.boxes, each.image_size) for each in detections)
     if out > _MANY_OUT * total:
         on_message(
             f"{path}: {out} of {total} boxes reach beyond their images: expected x, y, width and "

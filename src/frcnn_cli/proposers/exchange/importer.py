@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ...data import images as image_files
+from ...data.box_forms import refuse_fractions
 from ...errors import DataError
 from ...structures import Proposals
 from ..cache import ProposalSource
@@ -53,13 +54,7 @@ def import_boxes(
     file = read_boxes(path)
     own = ids if ids is not None and file.has_ids else [image.stem for image in images]
     matched = _match(file, dict(zip(images, own, strict=True)), path)
-    if max((float(boxes.max(initial=0)) for boxes in matched.values()), default=0) <= 1 and any(
-        map(len, matched.values())
-    ):
-        raise DataError(
-            f"{path}: all boxes lie in the first pixel, as fractions of the images' sides do",
-            "multiply them by the width and the height of the images",
-        )
+    refuse_fractions(matched.values(), path)
     sizes = {image: image_files.read_layout(image).displayed_size for image in matched}
     if layout is None:
         pairs = [(boxes, sizes[image]) for image, boxes in matched.items()]
