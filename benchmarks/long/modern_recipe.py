@@ -49,6 +49,7 @@ VARIANTS: dict[str, dict[str, object]] = {
     "hard examples of 1024 RoIs": {"mined_rois": 1024, "bg_low": 0.0},
     "averaged weights": {"ema": 0.998},
     "balanced class weights": {"class_weights": "balanced"},
+    "scales of 416 to 544 pixels": {"scales": (416, 480, 544)},
     "dropout 0.5": {"dropout": 0.5},
 }
 
@@ -86,7 +87,7 @@ def measure(name: str, args: argparse.Namespace) -> tuple[float, float]:
         network, header = load_weights(result.weights)
     detected = detect_in_validation(
         network,
-        header,
+        replace(header, scale=MODERN.scales[0]),  # alike for all variants
         source,
         validation.limited(args.images),
         device=args.device,

@@ -74,8 +74,13 @@ def test_objects_that_shrink_in_the_search_are_the_reason(dataset, init, tmp_pat
 def test_the_description_of_a_run(dataset, source, init) -> None:
     lines = describe_run(make_learner(dataset, source, init))
     assert lines[0].startswith("voc trainval: 7 of 8 images usable, 11 objects: ball ")
-    assert lines[2].endswith("frozen; on cpu") or lines[2].endswith("frozen; on cpu in bfloat16")
-    assert lines[3] == "6 iterations of 2 images and 32 RoIs: every image 1.7 times"
+    assert lines[1].startswith("images without an object that a box overlaps: 1, left out")
+    assert lines[3].endswith("frozen; on cpu") or lines[3].endswith("frozen; on cpu in bfloat16")
+    assert lines[4] == "6 iterations of 2 images and 32 RoIs: every image 1.7 times"
+
+    lines = describe_run(make_learner(dataset, source, init, replace(CONFIG, bg_low=0.0)))
+    assert "voc trainval: 8 of 8 images usable" in lines[0]
+    assert lines[1].startswith("proposals cover")
 
 
 def test_the_cpu_makes_batches_in_one_process_unless_told_otherwise() -> None:
