@@ -266,7 +266,7 @@ class TrainRuntimeConfig:
 
 
 SHOWN_SCORE = 0.5  # threshold for detections shown to people; evaluation needs lower scores too
-LEAST_SCORE = 0.05  # for evaluation, of scores before they are calibrated
+LEAST_SCORE = 0.05  # for evaluation and the first of several views, before calibration
 
 
 @dataclass(frozen=True, kw_only=True)
