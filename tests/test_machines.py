@@ -122,7 +122,7 @@ def test_a_full_disk_leaves_the_old_files_and_no_others(tmp_path: Path, photo: P
 @needs_mounts
 def test_training_with_64_mb_of_shared_memory(tmp_path: Path) -> None:
     write_voc(tmp_path / "voc", count=12, seed=1)
-    for max_size, workers in ((1000, "none will"), (160, "")):
+    for max_size, workers in ((2000, "none will"), (160, "")):
         result = shell(f"""
             mount -t tmpfs -o size=64m none /dev/shm
             cd {tmp_path}; export FRCNN_HOME={tmp_path}/home

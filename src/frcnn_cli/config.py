@@ -8,7 +8,7 @@ with the number of a section, and `code` is its reference implementation.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from .errors import ConfigError
@@ -177,8 +177,7 @@ class TrainConfig:
     warmup: float = setting(
         0.0, "Fraction of the iterations in which the rate rises", Range(0, 1, high_open=True)
     )
-    # paper 2.3
-    momentum: float = setting(0.9, "Momentum of SGD", Range(0, 1, high_open=True))
+    momentum: float = setting(0.9, "Momentum of SGD", Range(0, 1, high_open=True))  # paper 2.3
     # the paper does not clip
     clip_norm: float = setting(
         0.0, "Norm to which larger gradients are clipped; 0: no clipping", Range(0, high_open=True)
@@ -200,8 +199,7 @@ class TrainConfig:
         "0: no average",
         Range(0, 1, high_open=True),
     )
-    # RNG_SEED in code
-    seed: int = setting(3, "Seed of the random numbers", Range(0, 2**32 - 1))
+    seed: int = setting(3, "Seed of the random numbers", Range(0, 2**32 - 1))  # RNG_SEED in code
 
     @property
     def sampled_rois(self) -> int:
@@ -268,7 +266,7 @@ class TrainRuntimeConfig:
 
 
 SHOWN_SCORE = 0.5  # threshold for detections shown to people; evaluation needs lower scores too
-LEAST_SCORE = 0.05  # for evaluation, of scores before they are calibrated
+LEAST_SCORE = 0.05  # for evaluation and the first of several views, before calibration
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -289,7 +287,7 @@ class DetectConfig:
     max_detections: int = setting(
         100, "Largest number of detections in an image", COUNT, flag="top"
     )
-    # code, test.py: 100; see `candidates_only`
+    # code, test.py: 100; see `evaluation.protocol`
     class_limit: int | None = setting(
         None, "Largest number of boxes of a class before --nms [default: all]", COUNT, "class-top"
     )
@@ -345,22 +343,6 @@ class DetectConfig:
         yield not (self.scales and self.views), "views", "none with --scales"
 
 
-def candidates_only(settings: DetectConfig) -> DetectConfig:
-    """Settings for the test of the paper's code, whose NMS comes after all images are done.
-
-    The best 100 boxes of each class whatever their score, without NMS; see `evaluation.protocol`.
-    """
-    return replace(
-        settings,
-        score_threshold=0.0,
-        nms_threshold=1.0,
-        class_limit=100,
-        max_detections=1_000_000,
-        vote_threshold=0.0,
-        soft_nms=False,
-    )
-
-
 COMPRESSION_RANK = 256  # of every layer, where no option gives a size
 
 
@@ -395,32 +377,6 @@ class CompressConfig:
         if len(names) > 1:
             raise ConfigError(f"--{flags[0]} and --{flags[1]} exclude each other", "give one")
         check(self)
-
-    @classmethod
-    def parse(cls, rank: str | None, **others: float | None) -> CompressConfig:
-        """The configuration for the options of `frcnn compress`.
-
-        Args:
-            rank: "256", or "fc6=1024,fc7=256"; COMPRESSION_RANK where no option is given.
-            others: `energy`, `params`, `speedup`, `map_drop`.
-        Raises:
-            ConfigError: a value is not understood or out of range, or more than one is given.
-        """
-        if rank is None:
-            given = any(value is not None for value in others.values())
-            return cls(rank=None if given else COMPRESSION_RANK, **others)  # type: ignore[arg-type]
-        pairs = [[each.strip() for each in part.partition("=")] for part in rank.split(",")]
-        numbers = [value if equals else name for name, equals, value in pairs]
-        names = [name for name, equals, _ in pairs if equals and name]
-        understood = all(number.isdecimal() and len(number) < 10 for number in numbers)
-        if understood and numbers == [rank.strip()]:
-            return cls(rank=int(rank), **others)  # type: ignore[arg-type]
-        if not understood or len(set(names)) < len(pairs):
-            raise ConfigError(
-                f"--rank {rank} is not understood", "expected 256, or fc6=1024,fc7=256"
-            )
-        ranks = dict(zip(names, map(int, numbers), strict=True))
-        return cls(ranks=ranks, **others)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,7 +36,6 @@ class Range:
 MAX_SETTINGS_BYTES = 2**14
 MAX_VALUES = 20  # of a setting that has several numbers, such as scales: each is a pass
 FRACTION = Range(0, 1)
-POSITIVE = Range(0, low_open=True, high_open=True)  # and finite
 COUNT = Range(1)
 
 

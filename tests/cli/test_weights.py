@@ -251,8 +251,11 @@ def test_a_copy_may_detect_in_several_views() -> None:
     run("export a --out b.safetensors --views 96,120")
     assert load_weights(Path("b.safetensors"))[1].views == (96, 120)
     assert "views" in run("show b.safetensors").stdout
-    run('export b.safetensors --out c.safetensors --views ""')
-    assert load_weights(Path("c.safetensors"))[1].views == ()
+    refused = run("export b.safetensors --out c.safetensors --scale 80", status=1)
+    assert "--scale 80 would change nothing: b detects in the views 96,120" in refused.stderr
+    run('export b.safetensors --out c.safetensors --views "" --scale 80')
+    header = load_weights(Path("c.safetensors"))[1]
+    assert (header.views, header.scale) == ((), 80)
     assert "views" not in run("show c.safetensors").stdout
 
 

@@ -78,6 +78,13 @@ def test_calibration_on_photographs_and_progress(weights: Path, photographs: lis
     assert files.header.provenance["compression"]["calibration"] == "8 images of 8 files"
 
 
+def test_calibration_is_in_one_view(weights: Path, photographs: list[Path]) -> None:
+    network, header = load_weights(weights)
+    expected = run(weights, calibrate=photographs[:3]).report.divergence
+    save_weights(weights, network, replace(header, views=(header.scale // 2, header.scale)))
+    assert run(weights, calibrate=photographs[:3]).report.divergence == expected
+
+
 @pytest.mark.parametrize("half", [True, False])
 def test_the_precision_of_the_weights_stays(weights, tmp_path, half) -> None:
     network, header = load_weights(weights)

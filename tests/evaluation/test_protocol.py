@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import reference
-from frcnn_cli.config import DetectConfig, candidates_only
+from frcnn_cli.config import DetectConfig
 from frcnn_cli.evaluation import protocol
-from frcnn_cli.evaluation.protocol import select_over_images
+from frcnn_cli.evaluation.protocol import candidates_only, select_over_images
 from frcnn_cli.models.postprocess import best_of_classes
 from frcnn_cli.structures import Detections
 

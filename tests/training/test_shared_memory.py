@@ -12,7 +12,7 @@ from frcnn_cli.training.shared_memory import affordable_workers
 from tiny_training import CONFIG
 
 MEGABYTE = 10**6
-BATCHES = replace(CONFIG, images_per_batch=4, scales=(600,), max_size=1000)  # 48 MB
+BATCHES = replace(CONFIG, images_per_batch=4, scales=(600,), max_size=2000)  # 48 MB
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,14 @@ RIGHT = {
 }  # fmt: skip
 
 
+def test_deltas_of_a_type_that_numpy_lacks_are_refused(tmp_path) -> None:
+    deltas = torch.zeros(2, 2, 4, dtype=torch.bfloat16)
+    state = {name: sound(name) for name in STATE_TYPES} | {"deltas": deltas}
+    torch.save(state, tmp_path / STATE_FILE)
+    with pytest.raises(DataError, match="damaged: `deltas`"):
+        read_state(tmp_path)
+
+
 def sound(name: str) -> object:
     values = {
         "iteration": 3, "validated": 0, "best": -1.0, "images": "ab", "classes": ["a"],

@@ -118,7 +118,7 @@ def compress(
 
     Example: frcnn compress --weights last --rank 256
     """
-    settings = CompressConfig.parse(rank, **size)
+    settings = _compress_config(rank, size)
     chosen = (weights, rank, calibrate, curve, finetune, out)
     is_default = chosen == (None,) * 6 and not (size or keep_full)
     if curve is None:
@@ -207,6 +207,29 @@ def compress(
     stdout.print("nothing written (--dry-run)" if target is None else str(target), soft_wrap=True)
     if target is not None and not quiet:
         stderr.print(f"next: frcnn detect PHOTO --weights {target}")
+
+
+def _compress_config(rank: str | None, size: Mapping[str, float]) -> CompressConfig:
+    """The settings for --rank and the other options of size.
+
+    Args:
+        rank: "256", or "fc6=1024,fc7=256". Without any option, COMPRESSION_RANK is meant.
+        size: the other options that are given, by the name of their field.
+    Raises:
+        ConfigError: a value is not understood or out of range, or more than one is given.
+    """
+    if rank is None:
+        return CompressConfig(**(size or {"rank": COMPRESSION_RANK}))  # type: ignore[arg-type]
+    pairs = [[each.strip() for each in part.partition("=")] for part in rank.split(",")]
+    numbers = [value if equals else name for name, equals, value in pairs]
+    names = [name for name, equals, _ in pairs if equals and name]
+    understood = all(number.isdecimal() and len(number) < 10 for number in numbers)
+    if understood and numbers == [rank.strip()]:
+        return CompressConfig(rank=int(rank), **size)  # type: ignore[arg-type]
+    if not understood or len(set(names)) < len(pairs):
+        raise ConfigError(f"--rank {rank} is not understood", "expected 256, or fc6=1024,fc7=256")
+    ranks = dict(zip(names, map(int, numbers), strict=True))
+    return CompressConfig(ranks=ranks, **size)  # type: ignore[arg-type]
 
 
 def _say_small(weights: Path, ranks: Mapping[str, int], json: bool, quiet: bool) -> None:

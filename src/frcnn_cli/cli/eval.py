@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ..config import DetectConfig, candidates_only
+from ..config import DetectConfig
 from ..data.registry import HELP
 from ..errors import ConfigError, FrcnnError
 from ..runtime.files import check_absent
@@ -147,6 +147,7 @@ def evaluate(
     from ..evaluation.coco import require_pycocotools
     from ..evaluation.dataset_reference import find_reference
     from ..evaluation.metrics import usual_metric
+    from ..evaluation.protocol import candidates_only
 
     check(settings)
     if compare is not None and (detections, save, report, fail_under) != (None,) * 4:

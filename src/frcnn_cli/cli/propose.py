@@ -133,7 +133,6 @@ def propose(
             show=show,
             export=export,
         )
-    if status or verify or clean:
         administer_cache(find_source(proposals), paths, verify, clean, json, quiet)
         return
     file_format = None if export is None else export_format(export, format_)

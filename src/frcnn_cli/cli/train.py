@@ -188,7 +188,7 @@ def train(
     )
 
     def on_ready(learner: Learner) -> None:
-        if not (dry_run or not quiet):
+        if quiet and not dry_run:
             return
         seconds, memory = learner.trial() if learner.iterations_left else (0.0, 0)
         if shown:

@@ -63,7 +63,8 @@ def list_weights(json: Json = False) -> None:
     for row in rows.values():
         about = "not a detector; weights for --init, or of another program"
         if row["backbone"] is not None:
-            about = f"{row['backbone']}, {row['classes']} classes{_ranks(row['ranks'])}"
+            about = f"{row['backbone']}, {row['classes']} classes"
+            about += f", rank {_ranks(row['ranks'])}" if row["ranks"] else ""
         stdout.print(f"{row['name']}: {about}, {row['bytes'] / 1e6:.1f} MB", soft_wrap=True)
         stdout.print(f"  {row['path']}", soft_wrap=True)
     if not rows:
@@ -71,7 +72,7 @@ def list_weights(json: Json = False) -> None:
 
 
 def _ranks(ranks: dict[str, int]) -> str:
-    return f", rank {', '.join(f'{k} {v}' for k, v in ranks.items())}" if ranks else ""
+    return ", ".join(f"{layer} {rank}" for layer, rank in ranks.items())
 
 
 @weights.command("show")
@@ -101,12 +102,8 @@ def show(name: Name, json: Json = False) -> None:
         "input": f"short side {low} pixels, long side at most {high}",
         **({"views": ", ".join(map(str, views))} if (views := about["input"]["views"]) else {}),
         "pixels": f"RGB minus {about['input']['mean']}, over {about['input']['std']}",
-        "ranks": _ranks(about["ranks"])[len(", rank ") :] or "none: not compressed",
-        **(
-            {"prefilter": _ranks(about["prefilter"])[len(", rank ") :]}
-            if about["prefilter"]
-            else {}
-        ),
+        "ranks": _ranks(about["ranks"]) or "none: not compressed",
+        **({"prefilter": _ranks(about["prefilter"])} if about["prefilter"] else {}),
         "parameters": f"{sum(parameters.values()):,}: "
         + ", ".join(f"{part} {count:,}" for part, count in parameters.items()),
         "FLOPs": f"convolutions {flops['features'] / 1e9:.1f} G for an image of "
@@ -232,6 +229,12 @@ def export(
         from ..checkpoints.weights import load_weights, save_weights
 
         network, header = load_weights(path)
+        if scale and header.views and views is None:
+            raise ConfigError(
+                f"--scale {scale} would change nothing: {path.stem} detects in the views "
+                f"{','.join(map(str, header.views))}",
+                'add --views "" for one view at --scale',
+            )
         header = replace(header, scale=scale or header.scale, max_size=max_size or header.max_size)
         if views is not None:
             chosen = DetectConfig(views=parse_list(views, "views", tuple[int, ...]))

@@ -118,7 +118,8 @@ def compress(
         curve.require_objects()
     if not isinstance(proposals, ProposalSource):
         proposals = proposal_source(proposals)
-    detector = Detector(network, header, proposals, DetectConfig(), device)
+    one_view = DetectConfig(scales=(header.scale,))  # also of weights that have several
+    detector = Detector(network, header, proposals, one_view, device)
     if calibrate == AUTO:
         calibrate = default_calibration(header, curve, data)
     folder = folder_of(calibrate, curve, data) if isinstance(calibrate, str) else None

@@ -32,8 +32,6 @@ class CocoResult:
 
     metrics: dict[str, float]  # by COCO_METRICS, in 0..1; means over the classes with objects
     ap: NDArray[np.float64]  # K, mean over IoU 0.5, 0.55 … 0.95
-    ap50: NDArray[np.float64]  # K, at IoU 0.5
-    object_counts: NDArray[np.int64]  # K, objects that are not difficult
 
     @property
     def mean_ap(self) -> float:
@@ -83,24 +81,14 @@ def evaluate_coco(
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    # [IoU, recall, K, area, detections]; -1 where a class has no objects
-    precision = np.where(evaluation.eval["precision"] < 0, np.nan, evaluation.eval["precision"])
+    # [IoU, recall, K] of [IoU, recall, K, area, detections]; -1 where a class has no objects
+    precision = evaluation.eval["precision"][:, :, :, 0, -1]
+    precision = np.where(precision < 0, np.nan, precision)
     stats = [value if value >= 0 else float("nan") for value in map(float, evaluation.stats)]
     return CocoResult(
         metrics=dict(zip(COCO_METRICS, stats, strict=True)),
-        ap=_class_means(precision[:, :, :, 0, -1], class_count),
-        ap50=_class_means(precision[:1, :, :, 0, -1], class_count),
-        object_counts=object_table(ground_truths, class_count).counts(class_count),
+        ap=precision.mean(axis=(0, 1)) if precision.size else np.full(class_count, np.nan),
     )
-
-
-def _class_means(precision: NDArray[np.float64], class_count: int) -> NDArray[np.float64]:
-    """Mean precision of each class, [K]; a class is NaN at every point or at none.
-
-    Args:
-        precision: [IoU, recall, K].
-    """
-    return precision.mean(axis=(0, 1)) if precision.size else np.full(class_count, np.nan)
 
 
 def coco_dataset(

@@ -13,6 +13,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from ..config import DetectConfig
 from ..ops.nms import nms
 from ..structures import Detections
 
@@ -21,13 +22,26 @@ PER_IMAGE = 40  # boxes of a class, on average over the images
 NMS_THRESHOLD = float(np.nextafter(np.float32(0.3), np.float32(0)))
 
 
+def candidates_only(settings: DetectConfig) -> DetectConfig:
+    """These settings with the best 100 boxes of each class, whatever their score, without NMS."""
+    return replace(
+        settings,
+        score_threshold=0.0,
+        nms_threshold=1.0,
+        class_limit=100,
+        max_detections=1_000_000,
+        vote_threshold=0.0,
+        soft_nms=False,
+    )
+
+
 def select_over_images(candidates: Sequence[Detections]) -> list[Detections]:
     """Detections by the paper's code, from the candidates of every image.
 
     As in that code, boxes must be better than the 40-per-image-th best of their class.
 
     Args:
-        candidates: with the settings of `config.candidates_only`.
+        candidates: with the settings of `candidates_only`.
     """
     count = PER_IMAGE * len(candidates)
     scores = np.concatenate([np.zeros(0, np.float32), *(each.scores for each in candidates)])

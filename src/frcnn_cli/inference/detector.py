@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..checkpoints.weights import WeightsHeader, check_input_size, load_weights
-from ..config import SHOWN_SCORE, DetectConfig
+from ..config import LEAST_SCORE, SHOWN_SCORE, DetectConfig
 from ..data.collate import PreprocessedImage, collate, preprocess_scales, preprocess_views
 from ..data.sources import Source, as_source
 from ..data.transforms import Normalizer
@@ -82,9 +82,11 @@ class Detector:
         if self.device.type != "cpu":  # on the CPU, NNPACK needs contiguous weights
             self.network.to(memory_format=torch.channels_last)
         self.header, self.proposals, self.config = header, proposals, config
-        self._least_score = least_score(config, header.calibration)
         self._views = config.views or (() if config.scales else header.views)
         self._averages = len(self._views) > 1
+        self._least_score = least_score(config, header.calibration)
+        if self._averages:  # the mean over the views may be above it where the first one is not
+            self._least_score = min(self._least_score, LEAST_SCORE)
         self.cascade = config.cascade and len(network.prefilter) > 0
         for name in config.classes:
             if name not in header.classes:
@@ -275,7 +277,7 @@ class Detector:
         """Begin to detect in images of one resized shape, in one pass for each scale or view.
 
         On a GPU the passes are queued, and this returns before they are computed; of several views
-        the last ones, since their RoIs are those that get a high enough score in the first one.
+        the last ones, since their RoIs are those that the first one does not take for background.
 
         Returns:
             The passes, for `finish`.

@@ -73,6 +73,9 @@ class PendingPass:
     ) -> list[NDArray[np.intp]]:
         """Wait for the network; the indices of the RoIs of each image with a high enough score.
 
+        On the CPU `score_rois` has left out the others already. To compare the few that are left
+        again takes 0.03 ms, and needs no case of its own.
+
         Args:
             scores: from logits. wanted, threshold: see `scoring.above`.
         """

@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -43,15 +42,6 @@ SCORE_FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 # Warped RoIs that go through the convolutions together; VGG16's maps of one take 26 MB.
 _WARPED_CHUNK = 32
-
-
-@dataclass(frozen=True)
-class ParameterRole:
-    """A trained parameter, with what determines its learning rate and weight decay."""
-
-    parameter: nn.Parameter
-    is_backbone: bool  # in the convolutions; otherwise in a fully connected layer
-    is_bias: bool
 
 
 class RegionNetwork(nn.Module):
@@ -298,7 +288,7 @@ class RegionNetwork(nn.Module):
         outputs = self.output_layers().values()
         return linear_flops(self.fc_layers) + sum(map(linear_flops, outputs))
 
-    # The methods below give the layers by name, for compression, freezing, optimisers and files.
+    # The methods below give the layers by name, for compression, freezing and files.
 
     def compressible_layers(self) -> dict[str, nn.Linear]:
         """The layers of the box head at full rank, by name, in order."""
@@ -399,12 +389,6 @@ class RegionNetwork(nn.Module):
                 count = index
                 break
         return self.features[:count], self.features[count:]
-
-    def parameter_roles(self) -> Iterator[ParameterRole]:
-        """Yield every parameter that is trained, with its role."""
-        for name, parameter in self.named_parameters():
-            if parameter.requires_grad:
-                yield ParameterRole(parameter, name.startswith("features."), name.endswith(".bias"))
 
 
 def _chunks(rois: Tensor) -> Sequence[Tensor]:

@@ -119,7 +119,7 @@ class BatchMaker(TorchDataset[Batch | FrcnnError]):
         """Shorter side in pixels of each slot's image, drawn anew for every batch."""
         count = self.config.images_per_batch
         rng = np.random.default_rng([self.config.seed, iteration, count])  # slots have 0..count-1
-        return rng.choice(self.config.scales, self.config.images_per_batch).tolist()
+        return rng.choice(self.config.scales, count).tolist()
 
     def padded_size(self, iteration: int) -> tuple[int, int]:
         """(height, width) that holds every image of the batch, in whatever process it is made."""

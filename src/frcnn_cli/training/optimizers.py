@@ -33,12 +33,14 @@ def parameter_groups(network: RegionNetwork, config: TrainConfig) -> list[dict[s
     Biases do not decay (train.prototxt of the reference code).
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for role in network.parameter_roles():
-        factor = config.backbone_lr if role.is_backbone else 1.0
+    for name, parameter in network.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        factor = config.backbone_lr if name.startswith("features.") else 1.0
         decay = config.weight_decay
-        if role.is_bias:
+        if name.endswith(".bias"):
             factor, decay = factor * config.bias_lr, 0.0
-        groups.setdefault((factor, decay), []).append(role.parameter)
+        groups.setdefault((factor, decay), []).append(parameter)
     return [
         {"params": parameters, "factor": factor, "weight_decay": decay}
         for (factor, decay), parameters in groups.items()

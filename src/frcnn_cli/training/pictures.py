@@ -60,7 +60,7 @@ def write_predictions(folder: Path, dataset: Dataset, detections: Sequence[Detec
     drawings = []
     for index in choose_samples(dataset, _COUNT):
         own = detections[index]
-        sure = own.scores >= SHOWN_SCORE
+        sure = own.scores > SHOWN_SCORE
         shown = replace(
             own, boxes=own.boxes[sure], scores=own.scores[sure], labels=own.labels[sure]
         )

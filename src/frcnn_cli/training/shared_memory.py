@@ -6,6 +6,7 @@ gives them 64 MB), a batch is lost without an error, and training would wait for
 
 from __future__ import annotations
 
+import math
 import shutil
 import warnings
 from pathlib import Path
@@ -19,8 +20,9 @@ _BATCHES_PER_WORKER = 3  # two that wait, and one that is handed over
 
 def affordable_workers(config: TrainConfig, workers: int) -> int:
     """The number of processes, up to `workers`, whose batches fit into the shared memory."""
-    # the largest batch: RGB in float32, both landscape and portrait
-    batch = config.images_per_batch * 3 * 4 * config.max_size**2
+    # the largest batch: RGB of a byte each, both landscape and portrait
+    side = math.ceil(config.max_size / config.pad_to) * config.pad_to
+    batch = config.images_per_batch * 3 * side**2
     try:
         free = shutil.disk_usage(FOLDER).free
     except OSError:  # there is none

@@ -30,6 +30,7 @@ from ..runtime.progress import Progress, silent
 from ..runtime.safe_read import number, read_json
 from .box_regressors import fold_box_regressors, train_box_regressors
 from .interruption import InterruptedRun
+from .metrics import COLUMNS, METRICS_FILE, read_rows
 from .region_features import store_features
 from .region_store import RegionStore, region_bytes
 from .state import STATE_FILE
@@ -258,8 +259,6 @@ def _is_entry(value: object) -> bool:
 
 def finetune_seconds(folder: Path) -> float:
     """The seconds of all iterations of a run, from its metrics."""
-    from .metrics import COLUMNS, METRICS_FILE, read_rows
-
     column = COLUMNS.index("seconds")
     return sum(row[column] for row in read_rows(folder / METRICS_FILE))
 

@@ -33,7 +33,7 @@ STATE_TYPES: dict[str, Callable[[Any], bool]] = {
     "pixels": lambda value: len(value) == 2 and all(map(_is_colour, value)),
     "provenance": lambda value: isinstance(value, dict) and "init" in value,
     "ranks": lambda value: isinstance(value, dict) and all(type(n) is int for n in value.values()),
-    "deltas": lambda value: isinstance(value, Tensor),
+    "deltas": lambda value: isinstance(value, Tensor) and value.dtype == torch.float32,
     "model": lambda value: (
         isinstance(value, dict) and all(isinstance(tensor, Tensor) for tensor in value.values())
     ),
