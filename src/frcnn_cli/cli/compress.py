@@ -108,9 +108,9 @@ def compress(
     quiet: Quiet = False,
     config: Config = None,
 ) -> None:
-    """Make a network smaller and faster: replace its fully connected layers by low-rank ones.
+    """Make a detector smaller and faster by layers of low rank.
 
-    The result has the precision of the weights and is used like any other weights file. With
+    They replace its fully connected layers; the result is used like any other weights file. With
     calibration images, the low-rank layers approximate the outputs of the full layers on them
     rather than the weights, and are then trained to give the outputs of the full network. --split
     and --limit apply to the data set of --curve, --map to those of --curve and --finetune; without

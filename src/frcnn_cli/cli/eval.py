@@ -136,10 +136,11 @@ def evaluate(
     quiet: Quiet = False,
     config: Config = None,
 ) -> None:
-    """Average precision of a detector, or of detections in a file, by the rules of VOC or COCO.
+    """Measure the average precision of a detector.
 
-    Detections are saved image by image: an evaluation that was stopped continues where it was, and
-    one that was finished needs no detection.
+    The rules are those of VOC or COCO. Detections are saved image by image, so an evaluation that
+    was stopped continues, and one that was finished needs no detection; --from takes those of
+    another program.
 
     Example: frcnn eval voc2007 --split test --report out
     """

@@ -94,9 +94,10 @@ def propose(
     quiet: Quiet = False,
     config: Config = None,
 ) -> None:
-    """Make region proposals and keep them in the cache, or import those of another program.
+    """Compute region proposals, or import those of another program.
 
-    Images with proposals in the cache are skipped, so a run that was stopped continues.
+    They are kept in a cache, from which every command takes them. Images with proposals in the
+    cache are skipped, so a run that was stopped continues.
 
     Example: frcnn propose voc2007 --split val --recall
     """
