@@ -13,7 +13,7 @@ from ..config import COMPRESSION_RANK, CompressConfig
 from ..data.registry import DATASETS, absolute_name, names_dataset, open_dataset
 from ..errors import ConfigError, WeightsError
 from ..runtime.files import check_absent
-from ..runtime.paths import RUNS, known_weights, last_run
+from ..runtime.paths import RUNS, last_run
 from .compress_tables import show_costs, show_points, show_report
 from .config_options import FromConfig, options_of
 from .console import dumps, progress_lines, stderr, stdout
@@ -248,6 +248,7 @@ def _source(weights: str | None, quiet: bool) -> Path:
     if weights is None and last_run() is None:
         raise WeightsError(
             f"no run in {RUNS} to compress",
-            f"name weights: --weights {' or '.join(known_weights())}",
+            "train one with frcnn train, or give --weights FILE; the included weights are small "
+            "from the start",
         )
     return choose_weights(weights, quiet)

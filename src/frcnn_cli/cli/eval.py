@@ -11,7 +11,7 @@ import typer
 from ..config import DetectConfig, candidates_only
 from ..data.registry import HELP
 from ..errors import ConfigError, FrcnnError
-from ..runtime.files import check_absent
+from ..runtime.files import check_absent, check_writable
 from ..settings import check
 from .config_options import FromConfig, options_of
 from .console import ProgressLine, dumps, say_error, stderr
@@ -165,6 +165,7 @@ def evaluate(
 
         for name in REPORT_FILES:
             check_absent(report / name, overwrite, "--report")
+            check_writable(report / name)
     weights_file = None if files else choose_weights(weights, quiet)
     of_run = RunData()
     if weights_file is not None and dataset is None and data is None:
