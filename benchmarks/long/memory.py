@@ -23,7 +23,7 @@ import torch
 from PIL import Image
 
 from frcnn_cli.config import SHOWN_SCORE, DetectConfig
-from frcnn_cli.data.collate import preprocess
+from frcnn_cli.data.collate import preprocess_views
 from frcnn_cli.inference.detector import Detector
 from frcnn_cli.inference.result import Failure
 from frcnn_cli.proposers.cache import ProposalSource
@@ -64,8 +64,8 @@ def proposals(count: int) -> Callable[[Path], None]:
         corners = np.sort(rng.uniform(0, 1, (count, 2, 2)), axis=1) * (800, 600)
         image = np.asarray(photograph((800, 600)))
         boxes = corners.reshape(count, 4).astype(np.float32)
-        scale, longest = detector.header.scale, detector.header.max_size
-        detector.detect(preprocess(image, boxes, scale, longest))
+        views = detector.header.views or (detector.header.scale,)
+        detector.detect(preprocess_views(image, boxes, views, detector.header.max_size, False))
 
     return work
 

@@ -70,7 +70,8 @@ class TrainConfig:
     )
     detector: str = setting(
         "fast_rcnn",
-        "Detector: fast_rcnn, sppnet or rcnn [default: fast_rcnn, or that of --weights]",
+        "Detector: fast_rcnn; or sppnet or rcnn, which have some other defaults "
+        "[default: fast_rcnn, or that of --weights]",
     )
     # paper 2.3 and code: 30k at lr and 10k at lr / 10
     iterations: int = setting(40_000, "Batches to train on", COUNT)

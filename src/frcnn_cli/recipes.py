@@ -9,7 +9,7 @@ from typing import Any
 from .config import TrainConfig
 from .errors import unknown_name
 
-# The settings that the shipped weights were trained with; docs/training.md has the measurements.
+# The settings that the shipped weights were trained with; docs/ablations.md has the measurements.
 _MODERN = TrainConfig(
     iterations=6000,
     scales=(480,),

@@ -355,6 +355,16 @@ def test_debug_shows_the_traceback(monkeypatch) -> None:
 def test_recipes_are_in_the_help() -> None:
     help_text = " ".join(run("train --help").output.split())
     assert all(name in help_text for name in recipes.RECIPES)
+    assert "Learning rate [paper: 0.001, modern: 0.0002]." in help_text
+    assert "Images in a batch [default: 2]." in help_text
+    assert "Train on objects that are marked difficult too. " in help_text
+
+
+@pytest.mark.parametrize("words", [[], ["data"], ["weights"], ["eval"], ["weights", "show"]])
+def test_help_leaves_out_variables_and_cuts_no_sentence(words: list[str]) -> None:
+    text = run(*words, "--help").output
+    assert "env var" not in text
+    assert "..." not in text.replace("[ARGS]...", "").replace("<Path,Path>...", "")
 
 
 def test_no_colour_codes_off_a_terminal() -> None:

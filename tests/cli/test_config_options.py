@@ -107,12 +107,12 @@ def test_other_defaults_and_fields_left_out() -> None:
 
 
 def test_only_given_options_are_collected() -> None:
-    source = FromConfig(Sample, only_given=True, default_note="the recipe's")
+    source = FromConfig(Sample, only_given=True, default_note=lambda name: f"{name} of x")
     assert invoke(source)[1] == [("x", {})]
     _, seen = invoke(source, "--sides", "7", "--speed", "2")
     assert seen == [("x", {"sides": (7,), "rate": 2.0})]
     text = " ".join(invoke(source, "--help")[0].stdout.split())
-    assert "Count [default: the recipe's]." in text
+    assert "Count [count of x]." in text
     assert "Names [default: all]." in text
 
 

@@ -206,6 +206,15 @@ def test_memory_does_not_grow_and_a_failure_is_reported_at_the_end(monkeypatch) 
     assert len(Path("o/detections.csv").read_text().splitlines()) == 1
 
 
+def test_a_folder_that_cannot_be_made_is_refused_before_detection() -> None:
+    photo = picture("a.png")
+    content = photo.read_bytes()
+    result = run("a.png --out a.png", status=1)
+    assert "cannot write a.png/…: Not a directory" in result.stderr
+    assert result.stdout == ""
+    assert photo.read_bytes() == content
+
+
 def test_profile() -> None:
     picture("a.png")
     Path("b.png").write_bytes(b"broken")

@@ -327,6 +327,13 @@ def test_a_report(saved) -> None:
     assert len(list(Path("out/curves").iterdir())) == 4
 
 
+def test_a_report_in_a_file_is_refused(saved) -> None:
+    Path("out").write_text("mine")
+    failed = failure(run(f"eval --from {saved} --report out"))
+    assert "cannot write out/index.html: Not a directory" in failed
+    assert Path("out").read_text() == "mine"
+
+
 @pytest.mark.parametrize("name", ["index.html", "images.csv", "curves/all.svg"])
 def test_a_report_replaces_no_page_that_was_there(saved, name) -> None:
     Path("out/curves").mkdir(parents=True)

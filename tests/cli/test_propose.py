@@ -89,7 +89,7 @@ def test_recall_counts_the_first_boxes_of_each_image(voc_folder) -> None:
 @pytest.mark.parametrize("source", ["voc --data V", "V/JPEGImages"])
 def test_show_draws_each_image(voc_folder, source) -> None:
     found = answer(f"propose {source.replace('V', str(voc_folder))} --limit 3 --show out")
-    assert found["images"] == 3
+    assert (found["images"], found["show"]) == (3, "out")
     pictures = sorted(Path("out").iterdir())
     assert [path.name for path in pictures] == ["000001.jpg", "000002.jpg", "000003.jpg"]
     with Image.open(pictures[0]) as picture:

@@ -154,7 +154,7 @@ def test_what_is_gone_is_not_calibrated_on(photos: Path, init: Path) -> None:
 def test_nothing_to_compress(init: Path) -> None:
     result = run("compress")
     assert "no run in runs/train to compress" in failure(result)
-    assert "vgg16-voc07" in result.stderr
+    assert "train one with frcnn train, or give --weights FILE" in result.stderr
 
 
 def test_classes_that_a_run_renamed_have_their_new_names_afterwards(

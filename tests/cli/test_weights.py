@@ -71,7 +71,7 @@ def test_list(here, frcnn_home) -> None:
     assert rows == [
         {
             "name": "a", "path": str(here), "bytes": here.stat().st_size, "backbone": NAME,
-            "classes": 3, "ranks": {"fc6": 4},
+            "classes": 3, "ranks": {"fc6": 4}, "data": "drawn",
         },
         {
             "name": "other", "path": str(here.with_name("other.safetensors")), "bytes": 14,
@@ -79,7 +79,7 @@ def test_list(here, frcnn_home) -> None:
         },
     ]  # fmt: skip
     text = run("list").stdout
-    assert "a: tiny, 3 classes, rank fc6 4" in text
+    assert "a: tiny, 3 classes, trained on drawn" in text
     assert "other: not a detector" in text
 
 
@@ -119,6 +119,24 @@ def test_show(here) -> None:
         "3: ball, box, tile",
     ):
         assert words in text
+
+
+def test_show_tells_the_origin_without_what_only_the_program_needs(here: Path) -> None:
+    network, header = load_weights(here)
+    sketch = {"image_sketch": {"count": 2, "hashes": ["00f1"]}}
+    before = {"data": "painted", "iterations": 7, **sketch}
+    provenance = {"data": "drawn", "compression": None, "trained_from": before, **sketch}
+    save_weights(Path("b.safetensors"), network, replace(header, provenance=provenance))
+    text = run("show b.safetensors").stdout
+    lines = [" ".join(line.split()) for line in text.splitlines()[-3:]]
+    assert lines == ["data drawn", "before: data painted", "before: iterations 7"]
+    assert "00f1" not in text
+    assert json.loads(run("show b.safetensors --json").stdout)["provenance"] == provenance
+
+
+def test_the_list_names_the_default(here: Path) -> None:
+    here.rename(here.with_name("efficientnet_lite0-voc07.safetensors"))
+    assert "efficientnet_lite0-voc07 (the default): tiny" in run("list").stdout
 
 
 def test_show_gives_strict_json(here: Path) -> None:

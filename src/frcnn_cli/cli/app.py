@@ -31,8 +31,21 @@ from .train import train
 from .weights import weights
 
 
+def _hide_variables(command: Any) -> None:
+    """Leave the variable of every option, which follows from its name, out of the help."""
+    for parameter in command.params:
+        parameter.show_envvar = False
+    for each in getattr(command, "commands", {}).values():
+        _hide_variables(each)
+
+
 class Group(TyperGroup):
     """Prints an error as one line and exits with status 1; FRCNN_DEBUG=1 shows its traceback."""
+
+    def make_context(self, *args: Any, **extra: Any) -> Any:
+        """Begin with the command line that `args` hold."""
+        _hide_variables(self)
+        return super().make_context(*args, **extra)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find a command; the names that other tools have for it get a hint."""

@@ -57,12 +57,13 @@ def bench(
     quiet: Quiet = False,
     config: Config = None,
 ) -> None:
-    """Time R-CNN, SPPnet and Fast R-CNN on the same photographs, proposals and backbone.
+    """Time R-CNN, SPPnet and Fast R-CNN side by side.
 
-    No data set is needed; the weights are random, and the time does not depend on them. Beside each
-    speed-up over R-CNN stand the paper's (Table 4) and the ratio of floating-point operations,
-    which it would be at equal operations a second. Times with ≈ are extrapolated: R-CNN's from
-    some regions of an image. Trained weights of the three detectors can be compared beside them.
+    Photographs, proposals and backbone are the same. No data set is needed; the weights are
+    random, and the time does not depend on them. Beside each speed-up over R-CNN stand the paper's
+    (Table 4) and the ratio of floating-point operations, which it would be at equal operations a
+    second. Times with ≈ are extrapolated: R-CNN's from some regions of an image. Trained weights of
+    the three detectors can be compared beside them.
 
     Example: frcnn bench --backbone alexnet --images 1
     """

@@ -78,7 +78,7 @@ def administer_cache(
 
 
 def _table(answer: dict[str, Any]) -> Table:
-    table = Table("method", "folder", "entries", "MB", "")
+    table = Table("method", "folder", "entries", "MB", "note")
     for row in answer["methods"]:
         note = "" if row["in_use"] else "not used by this version"
         size = f"{row['bytes'] / 1e6:.1f}"

@@ -13,7 +13,7 @@ from ..config import COMPRESSION_RANK, CompressConfig
 from ..data.registry import DATASETS, absolute_name, names_dataset, open_dataset
 from ..errors import ConfigError, WeightsError
 from ..runtime.files import check_absent
-from ..runtime.paths import RUNS, known_weights, last_run
+from ..runtime.paths import RUNS, last_run
 from .compress_tables import show_costs, show_points, show_report
 from .config_options import FromConfig, options_of
 from .console import dumps, progress_lines, stderr, stdout
@@ -108,9 +108,9 @@ def compress(
     quiet: Quiet = False,
     config: Config = None,
 ) -> None:
-    """Make a network smaller and faster: replace its fully connected layers by low-rank ones.
+    """Make a detector smaller and faster by layers of low rank.
 
-    The result has the precision of the weights and is used like any other weights file. With
+    They replace its fully connected layers; the result is used like any other weights file. With
     calibration images, the low-rank layers approximate the outputs of the full layers on them
     rather than the weights, and are then trained to give the outputs of the full network. --split
     and --limit apply to the data set of --curve, --map to those of --curve and --finetune; without
@@ -271,6 +271,7 @@ def _source(weights: str | None, quiet: bool) -> Path:
     if weights is None and last_run() is None:
         raise WeightsError(
             f"no run in {RUNS} to compress",
-            f"name weights: --weights {' or '.join(known_weights())}",
+            "train one with frcnn train, or give --weights FILE; the included weights are small "
+            "from the start",
         )
     return choose_weights(weights, quiet)

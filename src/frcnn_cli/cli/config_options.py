@@ -29,7 +29,8 @@ class FromConfig:
     without: tuple[str, ...] = ()  # fields without an option
     # Options have no defaults, and the command receives a dict of the values that the user gave.
     only_given: bool = False
-    default_note: str = ""  # what the help shows as the default of options without one
+    # Name of a field -> what the help shows at the end of its text, for options without a default.
+    default_note: Callable[[str], str] | None = None
 
     def parameters(self) -> list[inspect.Parameter]:
         """The parameters that give the command its options, one for each field."""
@@ -73,8 +74,9 @@ class FromConfig:
         if default is None and not isinstance(None, _accepted(option_type)):
             option_type = option_type | None
         has_note = "[default: " in help_text
-        if self.only_given and not has_note and self.default_note:
-            help_text = f"{help_text} [default: {self.default_note}]"
+        note = self.default_note(each.name) if self.only_given and self.default_note else ""
+        if note and not has_note:
+            help_text = f"{help_text} [{note}]"
         names = [f"--{flag}/--no-{flag}" if hint is bool and default else f"--{flag}"]
         shown = not (default is None or default == "" or has_note)
         option = typer.Option(*names, help=f"{help_text}.", show_default=shown)

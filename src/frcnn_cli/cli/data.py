@@ -38,9 +38,9 @@ FOLDER = Path("runs/data")
 
 @data.callback()
 def explain() -> None:
-    """Look at data sets.
+    """Find mistakes in a data set.
 
-    Example: frcnn data check photos
+    Example: frcnn data check mydata
     """
 
 
@@ -65,13 +65,14 @@ def check(
     quiet: Quiet = False,
     config: Config = None,
 ) -> None:
-    """Look at every image and object of a data set, and exit with 1 if training would suffer.
+    """Look at every image and object of a data set.
 
-    All splits are looked at, unless --split names one. Images that cannot be read, objects outside
+    The exit status is 1 if training would suffer. All splits are looked at, unless --split names
+    one. Images that cannot be read, objects outside
     of their images, repeated or too small for the search, and splits that share images are counted;
     and some of the annotations are drawn.
 
-    Example: frcnn data check photos
+    Example: frcnn data check mydata
     """
     from ..data.check_data import check_data
 

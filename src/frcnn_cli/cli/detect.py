@@ -15,6 +15,7 @@ import typer
 
 from ..config import SHOWN_SCORE, DetectConfig
 from ..errors import ConfigError, DataError, FrcnnError, ImageError
+from ..runtime.files import check_writable
 from ..settings import check
 from .config_options import FromConfig, options_of, parse_list
 from .console import ProgressLine, stderr
@@ -115,6 +116,8 @@ def detect(
     if out is None and (given or format_names != ["picture"]):
         needing = " and ".join(f"--{name}" for name in given or ("format",))
         raise ConfigError(f"{needing} without a folder for the files", "give one with --out")
+    if out is not None:
+        check_writable(out / "…")
     if profile and (out is not None or batch > 1 or tile is not None):
         raise ConfigError(
             "--profile writes nothing and takes whole images one by one",

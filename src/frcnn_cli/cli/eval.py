@@ -11,7 +11,7 @@ import typer
 from ..config import DetectConfig
 from ..data.registry import HELP
 from ..errors import ConfigError, FrcnnError
-from ..runtime.files import check_absent
+from ..runtime.files import check_absent, check_writable
 from ..settings import check
 from .config_options import FromConfig, options_of
 from .console import ProgressLine, dumps, say_error, stderr
@@ -136,10 +136,11 @@ def evaluate(
     quiet: Quiet = False,
     config: Config = None,
 ) -> None:
-    """Average precision of a detector, or of detections in a file, by the rules of VOC or COCO.
+    """Measure the average precision of a detector.
 
-    Detections are saved image by image: an evaluation that was stopped continues where it was, and
-    one that was finished needs no detection.
+    The rules are those of VOC or COCO. Detections are saved image by image, so an evaluation that
+    was stopped continues, and one that was finished needs no detection; --from takes those of
+    another program.
 
     Example: frcnn eval voc2007 --split test --report out
     """
@@ -165,6 +166,7 @@ def evaluate(
 
         for name in REPORT_FILES:
             check_absent(report / name, overwrite, "--report")
+            check_writable(report / name)
     weights_file = None if files else choose_weights(weights, quiet)
     of_run = RunData()
     if weights_file is not None and dataset is None and data is None:

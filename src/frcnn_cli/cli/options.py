@@ -120,8 +120,8 @@ ValShare = Annotated[
     float | None,
     typer.Option(
         "--val-share",
-        help="Share of the images of data without splits that is kept for validation, by content "
-        f"[default: {VAL_SHARE}, or that of the weights].",
+        help="Share of the images that is kept for validation, where the data has no split for it "
+        f"[default: {VAL_SHARE}; with weights, theirs].",
         show_default=False,
     ),
 ]
@@ -171,7 +171,9 @@ def proposal_source(quiet: bool, proposals: str = "fast", threads: int = 1) -> P
 
     source = find_source(proposals, threads)
     if source.method.name != FILE:
-        message = "compiling the kernels, only this once: about half a minute"
+        message = (
+            "preparing selective search; the first time it is compiled, which takes half a minute"
+        )
         notice = threading.Timer(3.0, stderr.print, [message])
         if not quiet:
             notice.start()

@@ -94,9 +94,10 @@ def propose(
     quiet: Quiet = False,
     config: Config = None,
 ) -> None:
-    """Make region proposals and keep them in the cache, or import those of another program.
+    """Compute region proposals, or import those of another program.
 
-    Images with proposals in the cache are skipped, so a run that was stopped continues.
+    They are kept in a cache, from which every command takes them. Images with proposals in the
+    cache are skipped, so a run that was stopped continues.
 
     Example: frcnn propose voc2007 --split val --recall
     """
@@ -174,7 +175,8 @@ def propose(
         write_text(plot, meter.chart(f"{proposals} on {sources and sources[0]}, {totals} images"))
     if export is not None and file_format is not None:
         export_boxes(export, paths, boxes, file_format)
-        summary["export"] = str(export)
+    written = {"export": export, "plot": plot, "show": show}
+    summary |= {option: str(path) for option, path in written.items() if path is not None}
     if json:
         print(dumps(summary))
     else:
@@ -337,6 +339,7 @@ def _print(summary: dict[str, Any]) -> None:
         for count, row in summary[key].items():
             figures = " ".join(f"{row[each]:7.3f}" for each in ("0.5", "0.7", "abo", "mabo"))
             stdout.print(f"{count:>7} {figures}")
-    for key, label in (("export", "wrote"), ("cache", "kept in")):
+    for key in ("export", "plot", "show", "cache"):
         if key in summary:
+            label = "kept in" if key == "cache" else "wrote"
             stdout.print(f"{label} {summary[key]}", soft_wrap=True)

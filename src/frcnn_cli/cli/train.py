@@ -48,8 +48,22 @@ if TYPE_CHECKING:
     from ..training.train import TrainResult
 
 
+def _defaults(name: str) -> str:
+    """What the help says about the default of a training setting; nothing of one that is off."""
+    paper, modern = (_text(getattr(RECIPES[recipe], name)) for recipe in ("paper", "modern"))
+    if paper == modern:
+        return paper and f"default: {paper}"
+    return f"paper: {paper}, modern: {modern}"
+
+
+def _text(value: Any) -> str:
+    """A value as its option takes it; "" for False."""
+    values = value if isinstance(value, tuple) else (value,) if value is not False else ()
+    return ",".join(f"{each:g}" if isinstance(each, float) else str(each) for each in values)
+
+
 @options_of(
-    chosen=FromConfig(TrainConfig, only_given=True, default_note="the recipe's"),
+    chosen=FromConfig(TrainConfig, only_given=True, default_note=_defaults),
     runtime=FromConfig(TrainRuntimeConfig),
 )
 def train(
@@ -129,12 +143,12 @@ def train(
     quiet: Quiet = False,
     config: Config = None,
 ) -> None:
-    """Train a network on a data set.
+    """Train a detector on a data set.
 
     Writes runs/train/NAME: last.safetensors (the weights), metrics.csv, losses.svg, config.toml,
     environment.json, the state for --resume, and TensorBoard's events where it is installed.
 
-    Example: frcnn train photos --iterations 500
+    Example: frcnn train mydata --iterations 500
     """
     if not runtime.eval_every:
         refuse("for --eval-every", **on_command_line(ctx, "eval_split", "eval_limit"))

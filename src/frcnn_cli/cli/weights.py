@@ -11,7 +11,7 @@ import typer
 
 from ..config import MAX_SIDE, DetectConfig, TrainConfig
 from ..errors import ConfigError, FrcnnError
-from ..runtime.paths import WEIGHTS_SUFFIX, find_weights, home, weights_dirs
+from ..runtime.paths import DEFAULT_WEIGHTS, WEIGHTS_SUFFIX, find_weights, home, weights_dirs
 from ..settings import check
 from .config_options import parse_list
 from .console import dumps, stdout
@@ -53,7 +53,7 @@ def list_weights(json: Json = False) -> None:
             try:
                 header = read_header(path)
                 row |= {"backbone": header.backbone, "classes": len(header.classes)}
-                row["ranks"] = header.ranks
+                row |= {"ranks": header.ranks, "data": header.provenance.get("data")}
             except WeightsError:
                 row["backbone"] = None
             rows.setdefault(path.stem, row)
@@ -65,7 +65,9 @@ def list_weights(json: Json = False) -> None:
         if row["backbone"] is not None:
             about = f"{row['backbone']}, {row['classes']} classes"
             about += f", rank {_ranks(row['ranks'])}" if row["ranks"] else ""
-        stdout.print(f"{row['name']}: {about}, {row['bytes'] / 1e6:.1f} MB", soft_wrap=True)
+            about += f", trained on {row['data']}" if row["data"] else ""
+        name = row["name"] + (" (the default)" if row["name"] == DEFAULT_WEIGHTS else "")
+        stdout.print(f"{name}: {about}, {row['bytes'] / 1e6:.1f} MB", soft_wrap=True)
         stdout.print(f"  {row['path']}", soft_wrap=True)
     if not rows:
         stdout.print(f"no weights in {', '.join(map(str, weights_dirs()))}", soft_wrap=True)
@@ -77,7 +79,7 @@ def _ranks(ranks: dict[str, int]) -> str:
 
 @weights.command("show")
 def show(name: Name, json: Json = False) -> None:
-    """Show what a weights file holds, where it comes from, and what it costs.
+    """Show what a weights file holds and where it comes from.
 
     Example: frcnn weights show vgg16-voc07 --json
     """
@@ -109,11 +111,25 @@ def show(name: Name, json: Json = False) -> None:
         "FLOPs": f"convolutions {flops['features'] / 1e9:.1f} G for an image of "
         f"{low}×{min(low * 4 // 3, high)}, heads {flops['roi'] / 1e6:.2f} M for a RoI, "
         f"{2000 * flops['roi'] / 1e9:.1f} G for 2,000 RoIs",
-        **{f"  {key}": _short(value) for key, value in about["provenance"].items()},
+        **_origin(about["provenance"]),
     }
     width = max(map(len, lines))
     for key, value in lines.items():
         stdout.print(f"{key:<{width}}  {value}", soft_wrap=True)
+
+
+def _origin(provenance: dict[str, Any]) -> dict[str, str]:
+    """The origin of weights by its label, and that of the weights that they were made from."""
+    from ..checkpoints.weights import IMAGE_SKETCH
+
+    before = provenance.get("trained_from")
+    levels = {"": provenance, "before: ": before if isinstance(before, dict) else {}}
+    return {
+        f"  {level}{key}": _short(value)
+        for level, origin in levels.items()
+        for key, value in origin.items()
+        if value is not None and key not in (IMAGE_SKETCH, "trained_from")
+    }
 
 
 def _short(value: object) -> str:
@@ -144,7 +160,9 @@ def import_file(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Convert weights of another program: Girshick's .caffemodel, or a state dict of torch.
+    """Convert weights of another program.
+
+    These are Girshick's .caffemodel files, or state dicts of torch.
 
     Example: frcnn weights import vgg16_fast_rcnn_iter_40000.caffemodel
     """
@@ -215,10 +233,10 @@ def export(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Write an ONNX model, from (image, rois) to (probabilities, boxes); or a half-precision copy.
+    """Write an ONNX model, or a copy in half precision.
 
-    The ending of --out decides: .onnx, or .safetensors for the copy, which may detect at another
-    scale or in several views, or give other scores.
+    The ending of --out decides. The .onnx model goes from (image, rois) to (probabilities, boxes);
+    the .safetensors copy may detect at another scale or in several views, or give other scores.
 
     Example: frcnn weights export vgg16-voc07 --out detector.onnx
     """
