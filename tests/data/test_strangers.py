@@ -349,16 +349,12 @@ REFUSED: dict[str, tuple[Write, str, str]] = {
     "VoTT": (
         lambda f: foreign(f, "a.json", '{"assets": {"1": {"regions": []}}}'), "no data set",
         "the JSON of VoTT, which is not read"),
-    "VIA 3": (
-        lambda f: foreign(f, "a.json", '{"project": {}, "metadata": {}, "view": {}}'),
-        "no data set", "version 3 of the VGG Image Annotator"),
     "Scalabel's frames": (
         lambda f: foreign(f, "a.json", '{"frames": [{"labels": [{"box2d": {}}]}]}'),
         "no data set", "name the list of frames in it"),
-    "Label Studio's CSV": (
-        lambda f: foreign(f, "a.csv", 'image,id,label,annotator,annotation_id\n'
-                          'a.png,1,"[{""rectanglelabels"":[""disc""]}]",1,1\n'),
-        "no data set", "a table of Label Studio, which is not read: export it as JSON-MIN"),
+    "Vertex AI": (
+        lambda f: foreign(f, "a.jsonl", '{"imageGcsUri": "gs://b/img_0.png"}'), "no data set",
+        "rows of Vertex AI, which is not read: convert it to COCO"),
     "Ultralytics' platform": (
         lambda f: foreign(f, "a.ndjson", '{"type": "dataset", "class_names": {"0": "disc"}}\n'),
         "no data set", "of Ultralytics' platform, which is not read: export it as YOLO"),

@@ -20,11 +20,11 @@ from typing import Any, NamedTuple
 from ..errors import DataError, counted, reason, short_list
 from ..runtime.csv_cells import plain_text
 from ..runtime.safe_read import read_beginning, read_text
-from .json_tools import via_class_key, via_corners, via_label
 from .number_text import has_decimal_comma, may_be_thousands, parse_number
 from .shapes import enclose
 from .splits import SPLITS, canonical_split
 from .table import Box, Table
+from .via import via_class_key, via_corners, via_label
 
 HINT = "expected the columns filename, class, xmin, ymin, xmax, ymax"
 # column -> its spellings, without capitals, blanks and _

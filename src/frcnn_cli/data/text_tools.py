@@ -86,18 +86,19 @@ def _cvat_corners(shape: Element) -> Corners | None:
     def of(*keys: str) -> list[float]:
         return _numbers([shape.attrib[key] for key in keys])
 
-    angle = math.radians(parse_number(shape.attrib.get("rotation", "0")))
+    degrees = parse_number(shape.attrib.get("rotation", "0"))
     if shape.tag == "box":
         x1, y1, x2, y2 = of("xtl", "ytl", "xbr", "ybr")
         centre, sides = ((x1 + x2) / 2, (y1 + y2) / 2), (x2 - x1, y2 - y1)
-        return enclose_rotated(*centre, *sides, angle) if angle else enclose([(x1, y1), (x2, y2)])
+        if degrees:
+            return enclose_rotated(*centre, *sides, math.radians(degrees))
+        return enclose([(x1, y1), (x2, y2)])
     if shape.tag == "polygon":
         points = (pair.split(",") for pair in shape.attrib["points"].split(";"))
         return enclose(_numbers(pair) for pair in points)
     if shape.tag == "ellipse":
         x, y, x_radius, y_radius = of("cx", "cy", "rx", "ry")
-        longer = max(x_radius, y_radius)
-        return enclose_ellipse(x, y, *((longer, longer) if angle else (x_radius, y_radius)))
+        return enclose_ellipse(x, y, x_radius, y_radius, degrees)
     if shape.tag == "cuboid":
         corners = [f"{side}{end}" for side in ("tl", "bl", "tr", "br") for end in (1, 2)]
         return enclose(of(f"x{corner}", f"y{corner}") for corner in corners)
