@@ -1,7 +1,8 @@
 """One CSV file of boxes: a row for each, with the image, the class and the corners.
 
 Columns are found by their usual names (TensorFlow's tutorials, Roboflow, OpenImages, Kaggle, the
-VGG Image Annotator); a file without a header has keras-retinanet's columns. Where no column has
+VGG Image Annotator); a file without a header has keras-retinanet's columns or those of Google's
+AutoML Vision. Where no column has
 classes, all objects are of one. Coordinates are taken as they are, continuous from 0; where all are
 fractions of 1, they are multiplied by the sides of the image.
 """
@@ -20,6 +21,7 @@ from typing import Any, NamedTuple
 from ..errors import DataError, counted, reason, short_list
 from ..runtime.csv_cells import plain_text
 from ..runtime.safe_read import read_beginning, read_text
+from .file_types import SUFFIXES
 from .number_text import has_decimal_comma, may_be_thousands, parse_number
 from .shapes import enclose
 from .splits import SPLITS, canonical_split
@@ -30,6 +32,7 @@ HINT = "expected the columns filename, class, xmin, ymin, xmax, ymax"
 # column -> its spellings, without capitals, blanks and _
 _SPELLINGS = {
     "image": "filename image path imagepath imagename imgpath imgname file filepath img frame "
+    "gcsfilepath imageuri "
     "imagefile imagefilename imageurl datei dateiname bild fichier imagen archivo imagem arquivo "
     "immagine 文件名 图片",
     "id": "imageid",
@@ -57,7 +60,7 @@ _SPELLINGS = {
     "any height": "height",
     "difficult": "difficult isgroupof iscrowd",
     "score": "score confidence conf probability",
-    "split": "split set subset partition",
+    "split": "split set subset partition mluse",
 }
 _COLUMNS = {each: key for key, names in _SPELLINGS.items() for each in names.split()}
 _FORMS = (
@@ -66,6 +69,9 @@ _FORMS = (
 )  # fmt: skip
 _ONE_CLASS = "object"  # the class where a file has no column of classes
 _HEADERLESS = ("image", "x1", "y1", "x2", "y2", "label")
+# Of AutoML Vision; Vertex AI may leave out the split. Corners may be blank, but for two.
+_AUTOML = ("split", "image", "label", "x1", "y1", "x2", "y2", "x3", "y3", "x4", "y4")
+_AUTOML_CORNERS = ["x1", "y1", "x2", "y1", "x2", "y2", "x1", "y2"]  # as a header names them
 _EMPTY = frozenset({"", "nan", "none", "null", "na"})  # cells without a value
 _BEGINNING = 2**16  # bytes that hold the header
 _MAX_NUMBER = 1e6  # of a coordinate
@@ -129,13 +135,29 @@ def _columns(first: str) -> tuple[str, tuple[str | None, ...], bool] | None:
     for other, usual in (("number", "label"), ("id", "image")):
         if usual not in keys:
             keys = [usual if key == other else key for key in keys]
+    if [key for key in keys if key in ("x1", "y1", "x2", "y2")] == _AUTOML_CORNERS:
+        first = keys.index("x1")
+        keys[first : first + len(_AUTOML_CORNERS)] = _AUTOML[3:]
     keys = [key if keys.index(key) == i else None for i, key in enumerate(keys)]
     if "image" in keys and any(set(keys).issuperset(form) for form in _FORMS):
         return separator, tuple(keys), True
     empty = len(cells) == 6 and not any(cells[1:]) and cells[0]
     if len(cells) == 6 and (empty or (_floats(cells[1:5]) and not _floats(cells[5:]))):
         return separator, _HEADERLESS, False
+    automl = _AUTOML[len(_AUTOML) - len(cells) :]
+    if len(cells) in (10, 11) and _is_row_of_automl(dict(zip(automl, cells, strict=True))):
+        return separator, automl, False
     return None
+
+
+def _is_row_of_automl(row: Mapping[str, str]) -> bool:
+    """Whether a row names an image, perhaps with an object, and a split if it has that column."""
+    split, image = canonical_split(row.get("split", "train")), Path(row["image"].lower())
+    corners = [each for key in _AUTOML[3:] if (each := row[key])]
+    is_split = split in SPLITS or split.lower() in ("unassigned", "")
+    is_whole = bool(row["label"] and len(corners) >= 4 and _floats(corners))
+    is_empty = not row["label"] and not corners
+    return is_split and image.suffix in SUFFIXES and (is_whole or is_empty)
 
 
 def _floats(cells: Iterable[str], comma_is_point: bool = False) -> list[float] | None:
@@ -296,13 +318,16 @@ def _parse_box(
         cells = cells[0].strip("[]() ").replace(",", " ").split()
     if not any(cells):
         return None
+    if "x4" in form:  # some of the four corners may be blank
+        pairs = zip(cells[::2], cells[1::2], strict=True)
+        cells = [each for pair in pairs if any(pair) for each in pair]
     values = _floats(cells, comma_is_point)
     if values is None and (unclear := next(filter(may_be_thousands, cells), None)):
         raise DataError(
             f"{where}: {unclear} may be {unclear.replace(',', '.')} or {unclear.replace(',', '')}",
             "write the numbers of the file without marks of thousands, and with a decimal point",
         )
-    if values is not None and len(values) == 8:  # the corners of a box that may be turned
+    if values is not None and "x4" in form and len(values) >= 4:  # of a box that may be turned
         values = list(enclose(zip(values[::2], values[1::2], strict=True)))
     if values is None or len(values) != 4:
         raise DataError(f"{where}: expected four numbers of a box, got {cells}", "mend the row")
