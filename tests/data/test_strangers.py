@@ -105,6 +105,21 @@ def darknet(settings: Path, names: Path) -> None:
     names.write_text("disc\nsquare\n")
 
 
+def listed(folder: Path, file: str, text: str) -> None:
+    """VOC with a list."""
+    voc(folder)
+    (folder / file).parent.mkdir(parents=True, exist_ok=True)
+    (folder / file).write_text(text)
+
+
+def named(
+    folder: Path, file: str, text: str, images: str = "images", labels: str = "labels"
+) -> None:
+    """YOLO with a list of the classes."""
+    yolo(folder, images, labels, settings="")
+    (folder / file).write_text(text)
+
+
 LONG = {"licenses": [{"id": index, "name": "x" * 90} for index in range(1500)]}
 FRACTIONS = (
     "<object><name>{name}</name><bndbox><xmin>{fx1}</xmin><ymin>{fy1}</ymin><xmax>{fx2}</xmax>"
@@ -154,6 +169,18 @@ WHOLE: dict[str, Write] = {
             "images", lambda r: r.update(file_name=r["file_name"].replace("img_", "", 1))))),
     "COCO, filename": lambda f: coco(f, change=each_row(
         "images", lambda r: r.update(filename=r.pop("file_name")))),
+    "COCO, names between blanks": lambda f: coco(f, file_name=" {}.png "),
+    "COCO, outlines of points alone": lambda f: coco(f, change=each_row(
+        "annotations", lambda r: r.update(bbox=None, segmentation=[
+            [[r["bbox"][0], r["bbox"][1]], [r["bbox"][0] + r["bbox"][2], r["bbox"][1]],
+             [r["bbox"][0], r["bbox"][1] + r["bbox"][3]]]]))),
+    "VOC, zeros at the end": lambda f: voc(f, change=lambda s: f"{s}\n\0\0"),
+    "VOC, letters of HTML": lambda f: voc(f, change=lambda s: s.replace(
+        "<annotation>", "<annotation><owner>Jos&eacute;&nbsp;&LT;b&gt; &amp; R&D;</owner>"
+        ).replace("R&D;", "R&D")),
+    "YOLO, settings in capitals": lambda f: (
+        yolo(f, settings=""), (f / "DATA.YML").write_text("names: [disc, square]")),
+    "YOLO, names with numbers": lambda f: named(f, "classes.txt", "0 disc\n1: square\n"),
     "YOLO, decimal commas": decimal_commas,
     "YOLO, commas": lambda f: yolo(f, row="{c}, {x}, {y}, {w}, {h}"),
     "YOLO, commas alone": lambda f: yolo(f, row="{c},{x},{y},{w},{h}"),
@@ -285,6 +312,17 @@ SPLIT: dict[str, Write] = {
     "VOC, a folder each": lambda f: voc(f, "flowers-{}/a", "flowers-{}/b"),
     "VOC, images together": lambda f: voc(f, "Annotations/{}", "JPEGImages"),
     "VOC, one folder above": lambda f: voc(f, "data/{}", "data/{}"),
+    "VOC, lists in capitals": lambda f: (
+        listed(f, "ImageSets/Main/TRAIN.TXT", "\n".join(TRAIN)),
+        (f / "ImageSets/Main/Val.txt").write_text("\n".join(VAL))),
+    "VOC, comments in lists": lambda f: (
+        listed(f, "train.txt", "# mine\n" + "\n".join(TRAIN)),
+        (f / "val.txt").write_text("#\n" + "\n".join(VAL) + "\n,\n")),
+    "YOLO, names above the splits": lambda f: named(
+        f, "classes.txt", "disc\nsquare\n", "{}/images", "{}/labels"),
+    "YOLO, comments in lists": lambda f: (
+        yolo(f), (f / "train.txt").write_text("# mine\n" + "\n".join(TRAIN)),
+        (f / "val.txt").write_text("\n".join([*VAL, "#"]))),
     "COCO, folders of both": lambda f: coco(f, "annotations/{}_annotations.json", "{}_images"),
     "COCO, one folder above": lambda f: coco(f, "data/{}/_annotations.coco.json", "data/{}"),
     "COCO, one name in the folders of both": lambda f: (
@@ -345,7 +383,7 @@ REFUSED: dict[str, tuple[Write, str, str]] = {
         "the texts of CrowdHuman"),
     "KITTI's results": (
         lambda f: foreign(f, "label_2/img_0.txt", f"car{' 1' * 15}\n"), "no data set",
-        "so these are detections: kitti:PATH"),
+        "so these are detections: without it"),
     "VoTT": (
         lambda f: foreign(f, "a.json", '{"assets": {"1": {"regions": []}}}'), "no data set",
         "the JSON of VoTT, which is not read"),
@@ -383,6 +421,14 @@ REFUSED: dict[str, tuple[Write, str, str]] = {
     "detections": (
         lambda f: table(f, "image,label,conf,xmin,ymin,xmax,ymax", "{n},{name},1,1,2,30,40"),
         "no data set", "boxes.csv has scores, as detections have: csv:"),
+    "tabs in settings": (
+        lambda f: yolo(f, settings="names:\n\t- disc\n"), "is not YAML", "blanks in the place of"),
+    "keypoints of a detector": (
+        lambda f: yolo(f, row="{c} {x} {y} {w} {h} {x} {y} 0.8 {x1} {y} 0.7"),
+        "the rows of 11 numbers can be outlines or boxes with 2 keypoints", "kpt_shape: [2, 3]"),
+    "CSV, a list of decimal commas": (
+        lambda f: table(f, "image;class;bbox", '{n}.png;{name};"{X1},0 {Y1},0 {W},0 {H},0"'),
+        "boxes.csv:2: expected four numbers", "mend the row"),
     "CSV, thousands": (
         lambda f: table(f, HEADER, '{n}.png,{name},{X1},{Y1},"1,028",{Y2}'),
         "boxes.csv:2: 1,028 may be 1.028 or 1028", "without marks of thousands"),
@@ -423,6 +469,22 @@ def test_refused_by_name(tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError, match=message) as error:
         opened(tmp_path, "all")
     assert hint in (error.value.hint or "")
+
+
+@pytest.mark.parametrize(("lines", "message"), [
+    (" ".join(TRAIN), r"train.txt: 'img_0 img_1 .*' names several images"),
+    ("img_0 img_9", "img_0"), ("img_99", "img_99 is listed, but .* has no img_99.xml"),
+    ("# none\n", "train.txt lists no images"),
+])  # fmt: skip
+def test_lines_of_lists_that_name_several_images_or_none(
+    tmp_path: Path, lines: str, message: str
+) -> None:
+    listed(tmp_path, "train.txt", lines)
+    if message == "img_0":  # the second word may be anything else
+        assert open_dataset(str(tmp_path), split="train").ids == ("img_0",)
+        return
+    with pytest.raises(DataError, match=message):
+        open_dataset(str(tmp_path), split="train")
 
 
 @pytest.mark.parametrize("write", [

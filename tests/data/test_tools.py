@@ -497,6 +497,30 @@ def test_uploads_to_label_studio_have_letters_before_their_names(tmp_path: Path)
     assert boxes(open_dataset(str(tmp_path))).keys() == OBJECTS.keys()
 
 
+@pytest.mark.parametrize(("old", "new"), [(" ", "\t"), (" ", "  "), (" 1.6 ", " 1.6e+00 ")])
+def test_rows_of_kitti(tmp_path: Path, old: str, new: str) -> None:
+    tool_files.write(tmp_path, tool_files.kitti(), "image_2", lambda s: s.replace(old, new))
+    assert boxes(open_dataset(str(tmp_path))) == OBJECTS
+
+
+def test_a_class_of_kitti_with_a_blank_is_refused(tmp_path: Path) -> None:
+    """The columns behind it were taken for others."""
+    contents = tool_files.kitti()
+    contents["label_2/img_2.txt"] = "round " + contents["label_2/img_2.txt"]
+    tool_files.write(tmp_path, contents, "image_2")
+    with pytest.raises(DataError, match=r"img_2\.txt looks like .*expected numbers, got"):
+        open_dataset(str(tmp_path))
+
+
+def test_crowds_of_bdd_are_difficult(tmp_path: Path) -> None:
+    content = json.loads(*tool_files.bdd().values())
+    for row in content[:2]:
+        row["labels"][0]["attributes"] = {"crowd": row is content[0], "occluded": True}
+    tool_files.write(tmp_path, {"det.json": json.dumps(content)})
+    found = open_dataset(str(tmp_path))
+    assert [each.difficult.any() for each in found.annotations[:2]] == [True, False]
+
+
 @pytest.mark.parametrize("first", ["img_0", "img_2"])
 def test_wider_without_rows_of_zeros_and_with_fractions(tmp_path: Path, first: str) -> None:
     own = {**FACES, first: []}
@@ -630,7 +654,7 @@ def test_damaged_files_are_refused_by_name(tmp_path: Path, name: str) -> None:
         ("labelme", '"points": [[', '"points": [["x"], [', "a point is not two numbers, but ['x']"),
         ("labelme", '"shapes": [', '"shapes": [7, ', "a part of it is something else"),
         ("via", '"regions": [', '"regions": [null, ', "a part of it is something else"),
-        ("kitti", " -1.57 4.00", "\n", "a part of it is something else"),
+        ("kitti", " -1.57 4.00", "\n", "a row has not 15 values, but 3"),
         ("createml", '"x": 16.0', '"x": null', "a coordinate is no number"),
     ],
 )

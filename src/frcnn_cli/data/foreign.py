@@ -33,7 +33,7 @@ _FORMATS: tuple[tuple[str, tuple[str, ...], Mark, str], ...] = (
     ("Scalabel's JSON of frames", (".json",), has('"frames"', '"box2d"', start="{"),
      "name the list of frames in it, in a file of its own"),
     ("KITTI's results", (".txt",), fits(rf"[a-z][\w-]*( {NUMBER}){{15}}\s"),
-     "the last number is a score, so these are detections: kitti:PATH takes them for annotations"),
+     "the last number is a score, so these are detections: without it they are taken for objects"),
     ("the XML of dlib", (".xml",), has("<dataset>", "<image"), _EXPORT),
     ("VisDrone's texts", (".txt",), fits(rf"{NUMBER}(,{NUMBER}){{7}},?\s"), _CONVERT),
     ("a track of MOT", (".txt",), fits(rf"\d+,-?\d+(,{NUMBER}){{5,8}}\s"), _CONVERT),

@@ -116,5 +116,8 @@ def read_bdd(path: Path) -> Iterator[Annotated]:
                 continue
             x1, y1, x2, y2 = numbers_of(each["box2d"], "x1", "y1", "x2", "y2")
             corners = enclose([(x1, y1), (x2, y2)])
-            boxes.append(Box(label=class_name(each["category"]), corners=corners))
+            is_crowd = (each.get("attributes") or {}).get("crowd") is True
+            boxes.append(
+                Box(label=class_name(each["category"]), corners=corners, difficult=is_crowd)
+            )
         yield Annotated(row["name"], None, boxes, left_out)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 BEGINNING = 2**16  # bytes of a file that are looked at
-NUMBER = r"-?\d+(?:\.\d+)?"  # for patterns
+NUMBER = r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?"  # for patterns
 
 Mark = Callable[[str], bool]
 

@@ -20,6 +20,7 @@ from .voc_xml import parse_xml
 _HINT = "export the annotations again"
 _MAX_XML_BYTES = 2**26
 _MAX_NUMBER = 1e6  # of a coordinate
+_KITTI_FIELDS = (15, 16)  # the last may be a score
 _DOTA_HEADER = ("imagesource", "gsd")
 
 
@@ -114,7 +115,9 @@ def read_kitti(path: Path) -> Iterator[Annotated]:
     for line in read_text(path, _HINT).split("\n"):
         fields = line.split()
         if fields:
-            x1, y1, x2, y2 = _numbers(fields[4:8])
+            if len(fields) not in _KITTI_FIELDS:
+                raise ValueError(f"a row has not 15 values, but {len(fields)}")
+            x1, y1, x2, y2 = _numbers(fields[1:])[3:7]
             boxes.append(Box(label=fields[0], corners=enclose([(x1, y1), (x2, y2)])))
     kept = [box for box in boxes if box.label != "DontCare"]
     yield Annotated(path.stem, None, kept, len(boxes) - len(kept))

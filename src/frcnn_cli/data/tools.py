@@ -86,7 +86,7 @@ TOOLS = {
         read_cvat,
     ),
     "kitti": Tool(
-        "KITTI's texts", (".txt",), fits(rf"[a-z][\w-]*( {NUMBER}){{14}}\s*(\n|$)"),
+        "KITTI's texts", (".txt",), fits(rf"[a-z][\w-]*([ \t]+{NUMBER}){{14}}\s*(\n|$)"),
         read_kitti, is_per_image=True,
     ),
     "dota": Tool(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain
@@ -14,7 +15,7 @@ import yaml
 from ..errors import DataError, reason, short_list
 from ..runtime.safe_read import read_text
 from ..structures import MAX_CLASSES
-from .folders import is_hidden
+from .folders import is_hidden, list_folder
 from .splits import SPLITS
 
 HINT = "expected a YOLO folder: data.yaml with names, images/, labels/"
@@ -29,6 +30,7 @@ _MAX_ENTRIES = 2 * MAX_CLASSES  # which take the parser some seconds
 _MAX_PARTS = 30  # of a path, of which each end is looked for
 _MAX_BRACKETS = 500  # the parser takes the square of their number where they are nested
 _MAX_NUMBER = 100  # letters
+_NUMBERED = re.compile(r"([0-9]{1,6})(?:\s*[:,;.]\s*|\s+)(\S.*)")
 # what the parser raises for damaged files, and for values that are not what their tag says
 _YAML_ERRORS = (
     yaml.YAMLError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError,
@@ -59,9 +61,9 @@ def find_settings(folder: Path) -> Path | None:
     Raises:
         DataError: several files name classes.
     """
-    found = sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")])
+    found = [path for path in list_folder(folder) if path.suffix.lower() in (".yaml", ".yml")]
     files = [path for path in found if not is_hidden(path.name)]
-    usual = next((path for path in files if path.stem == "data"), None)
+    usual = next((path for path in files if path.stem.lower() == "data"), None)
     if usual is not None or len(files) < 2:
         return usual or next(iter(files), None)
     naming = [path for path in files if "names" in _read_yaml(path)]
@@ -154,7 +156,9 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         content = yaml.load(text, _Loader)
         texts = yaml.load(text, _TextLoader)
     except _YAML_ERRORS as error:
-        hint = HINT if "\\" not in text else 'write / for \\, which has a meaning between " and "'
+        hint = HINT if "\t" not in text else "write blanks in the place of tabs"
+        if "\\" in text:
+            hint = 'write / for \\, which has a meaning between " and "'
         raise DataError(f"{path} is not YAML: {reason(error)}", hint) from None
     if not isinstance(content, dict):
         raise DataError(f"{path} holds no settings", HINT)
@@ -235,7 +239,8 @@ def _class_names(folder: Path, content: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _read_names(file: Path) -> list[str]:
-    """The names in a file with a class a line; the number of a class is that of its line."""
+    """The names in a file with a class a line; the number of a class is that of its line, which may
+    be before the name."""
     lines = [line.strip() for line in read_text(file, HINT).rstrip().split("\n")]
     if "" in lines and lines != [""]:
         raise DataError(
@@ -243,6 +248,9 @@ def _read_names(file: Path) -> list[str]:
             "are not certain",
             "remove the line, or write a name into it",
         )
+    numbered = list(map(_NUMBERED.fullmatch, lines))
+    if len(lines) > 1 and all(each and int(each[1]) == i for i, each in enumerate(numbered)):
+        return [each[2] for each in numbered if each]
     return lines if lines != [""] else []
 
 
