@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from frcnn_cli.data.csv_boxes import load_csv
-from frcnn_cli.data.csv_table import is_csv_of_boxes
+from frcnn_cli.data.csv_columns import is_csv_of_boxes
 from frcnn_cli.data.dataset import Dataset
 from frcnn_cli.data.registry import open_dataset
 from frcnn_cli.data.voc import load_voc

@@ -268,6 +268,20 @@ WHOLE: dict[str, Write] = {
             bbox=lying(row["bbox"]), attributes={"occluded": False, "rotation": 90.0}))),
     "COCO, decimal commas": lambda f: coco(
         f, change=each_box(lambda b: [f"{each},0" for each in b])),
+    "CSV, corners of LISA": lambda f: table(
+        f, "Filename;Annotation tag;Upper left corner X;Upper left corner Y;"
+        "Lower right corner X;Lower right corner Y;Origin file",
+        "{n}.png;{name};{X1};{Y1};{X2};{Y2};a/b.avi"),
+    "CSV, corners of CVAT": lambda f: table(f, "image,label,xtl,ytl,xbr,ybr", CSV),
+    "CSV, start and end": lambda f: table(f, "image,label,x_start,y_start,x_end,y_end", CSV),
+    "CSV, class before the corners, no header": lambda f: table(f, "", CSV),
+    "CSV, TensorFlow's columns, no header": lambda f: table(
+        f, "", "{n}.png,96,64,{name},{X1},{Y1},{X2},{Y2}"),
+    "CSV, SKU-110K's columns": lambda f: table(f, "", "{n}.png,{X1},{Y1},{X2},{Y2},{name},96,64"),
+    "CSV, makesense.ai, no header": lambda f: table(
+        f, "", "{name},{X1},{Y1},{W},{H},{n}.png,96,64"),
+    "CSV, cells of several lines": lambda f: table(
+        f, f"{HEADER},note", f'{CSV},"one\n""two"" lines"'),
     "CSV, the header again": lambda f: table(
         f, "filename,class,xmin,ymin,xmax,ymax\nfilename,class,xmin,ymin,xmax,ymax", CSV),
 }  # fmt: skip
@@ -289,6 +303,7 @@ NOTED = {
     "CSV, a list of corners": "two corners",
     "COCO, folders of any name": "and the others likewise",
     "COCO, boxes of CVAT that are turned": "took the box around 12 boxes that are turned",
+    "CSV, class before the corners, no header": "no header: taken as image, label, x1, y1, x2, y2",
 }
 
 
@@ -426,6 +441,19 @@ REFUSED: dict[str, tuple[Write, str, str]] = {
     "keypoints of a detector": (
         lambda f: yolo(f, row="{c} {x} {y} {w} {h} {x} {y} 0.8 {x1} {y} 0.7"),
         "the rows of 11 numbers can be outlines or boxes with 2 keypoints", "kpt_shape: [2, 3]"),
+    "CSV, a quote in a class that is not closed": (
+        lambda f: table(f, HEADER, CSV, change=lambda text: text.replace(",disc", ',"disc', 1)),
+        "boxes.csv:2: a quote is not closed", "mend the row"),
+    "CSV, a quote in a note that ends in another": (
+        lambda f: table(f, f"{HEADER},note", f"{CSV},a", change=lambda text: text.replace(
+            ",a", ',"a', 1) + '\nimg_0.png,disc,1,1,9,9,"b"'),
+        "boxes.csv:2: a quote is not closed", "mend the row"),
+    "a table in a text": (
+        lambda f: table(f, HEADER, CSV, "boxes.txt"), "no data set",
+        "boxes.txt has columns of boxes: csv:"),
+    "JSON with a comment": (
+        lambda f: foreign(f, "a.json", '// mine\n{"images": []}'), "no data set",
+        "a.json is in no format that is read: export it as COCO"),
     "CSV, a list of decimal commas": (
         lambda f: table(f, "image;class;bbox", '{n}.png;{name};"{X1},0 {Y1},0 {W},0 {H},0"'),
         "boxes.csv:2: expected four numbers", "mend the row"),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..errors import counted
 from ..runtime.safe_read import LFS_POINTER, read_beginning
-from .csv_table import describe_columns
+from .csv_columns import describe_columns, is_csv_of_boxes
 from .file_types import SUFFIXES
 from .folders import walk_files
 from .marks import BEGINNING, NUMBER, Mark, fits, has
@@ -20,6 +20,7 @@ _TRIED = 1000  # of these
 _EXPORT = "export it as COCO, VOC or YOLO with the tool that made it"
 _UNPACK = "unpack it, and name the folder"
 _CONVERT = "convert it to COCO, VOC, or CSV with filename, class, xmin, ymin, xmax, ymax"
+_OBJECTS = has("annotations|images|bbox|boxes")  # the mark of what may be annotations
 
 
 # name of a format, endings of its files, their mark, and what to do with them
@@ -70,6 +71,13 @@ def describe_foreign(path: Path) -> str:
     table = next((file for file in files if file.suffix.lower() in (".csv", ".tsv")), None)
     if table is not None:
         return describe_columns(table)
+    lists = [file for file in files if file.suffix.lower() == ".txt"][:_LOOKED_AT]
+    if (table := next(filter(is_csv_of_boxes, lists), None)) is not None:
+        return f"{table} has columns of boxes: csv:{table} reads it"
+    lists = [file for file in files if file.suffix.lower() == ".json"][:_LOOKED_AT]
+    other = next((each for each in lists if _OBJECTS(read_beginning(each, BEGINNING))), None)
+    if other is not None:
+        return f"{other} is in no format that is read: {_EXPORT}"
     return _describe_images(path, files) if path.is_dir() else ""
 
 

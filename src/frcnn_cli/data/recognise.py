@@ -14,7 +14,7 @@ from ..runtime.safe_read import read_beginning
 from .coco import find_coco_files, is_coco
 from .csv_boxes import SUFFIXES as CSV_SUFFIXES
 from .csv_boxes import find_csv_files
-from .csv_table import is_csv_of_boxes
+from .csv_columns import is_csv_of_boxes
 from .file_types import SUFFIXES
 from .folders import FolderError, is_hidden, list_folder
 from .foreign import describe_foreign
