@@ -656,6 +656,7 @@ def test_damaged_files_are_refused_by_name(tmp_path: Path, name: str) -> None:
         ("via", '"regions": [', '"regions": [null, ', "a part of it is something else"),
         ("kitti", " -1.57 4.00", "\n", "a row has not 15 values, but 3"),
         ("createml", '"x": 16.0', '"x": null', "a coordinate is no number"),
+        ("labelstudio", '"original_width": 96', '"original_width": null', "is no number"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_not_said_in_pythons_words(
@@ -669,6 +670,14 @@ def test_what_is_wrong_with_a_file_is_not_said_in_pythons_words(
     with pytest.raises(DataError) as error:
         open_dataset(f"{name}:{tmp_path}")
     assert message in error.value.message
+
+
+@pytest.mark.parametrize("side", ["imageWidth", "imageHeight"])
+def test_a_size_of_one_side_is_none(tmp_path: Path, side: str) -> None:
+    (text, *_) = tool_files.labelme().values()
+    content = json.loads(text) | {side: None, "imagePath": "img_0.png"}
+    tool_files.write(tmp_path, {"img_0.json": json.dumps(content)}, "")
+    assert open_dataset(str(tmp_path)).annotations[0].size is None
 
 
 def test_classes_that_are_numbers(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def numbers_of(row: Mapping[str, Any], *keys: str) -> list[float]:
 def size_of(height: Any, width: Any) -> tuple[int, int] | None:
     """(height, width) of an image; None where they are no numbers of 1 or more."""
     sides = number_or_text(height), number_or_text(width)
-    return (int(sides[0]), int(sides[1])) if min(sides) >= 1 else None
+    return (int(sides[0]), int(sides[1])) if all(each >= 1 for each in sides) else None
 
 
 def class_name(label: Any) -> str:
