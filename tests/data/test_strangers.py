@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -429,6 +430,9 @@ REFUSED: dict[str, tuple[Write, str, str]] = {
     "images by class": (
         lambda f: (write_images(f / "cats"), write_images(f / "dogs")), "no data set",
         r"it holds 16 images in folders (cats, dogs …) but no annotations"),
+    "annotations alone": (
+        lambda f: (voc(f), shutil.rmtree(f / "JPEGImages")), "no data set",
+        "it holds no images: name the folder that holds the images and their annotations"),
     "an empty folder": (lambda f: None, "no data set", "it holds no files"),
     "other columns": (
         lambda f: table(f, "image,label,polygon", "{n},{name},1"), "no data set",
@@ -821,6 +825,14 @@ def test_classes_whose_accents_are_composed_differently_are_told(tmp_path: Path)
         path = tmp_path / "Annotations" / f"{name}.xml"
         path.write_text(path.read_text().replace("disc", letters))
     assert any("differ only in their spelling" in note for note in opened(tmp_path).notes)
+
+
+@pytest.mark.parametrize("file", ["JPEGImages/img_0.png", "Annotations/img_0.xml"])
+def test_a_file_of_one_image_is_no_data_set(tmp_path: Path, file: str) -> None:
+    voc(tmp_path)
+    with pytest.raises(DataError, match="no data set of a known format") as error:
+        open_dataset(str(tmp_path / file))
+    assert error.value.hint == "name the folder that holds the images and their annotations"
 
 
 def test_the_results_of_coco_are_named(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ _LOOKED_AT = 20  # files of each ending
 _ANNOTATIONS = (".json", ".xml", ".csv", ".tsv", ".txt")  # endings of files of annotations
 _TRIED = 1000  # of these
 _EXPORT = "export it as COCO, VOC or YOLO with the tool that made it"
+_WHOLE = "name the folder that holds the images and their annotations"
 _UNPACK = "unpack it, and name the folder"
 _CONVERT = "convert it to COCO, VOC, or CSV with filename, class, xmin, ymin, xmax, ymax"
 _OBJECTS = has("annotations|images|bbox|boxes")  # the mark of what may be annotations
@@ -78,13 +79,15 @@ def describe_foreign(path: Path) -> str:
     other = next((each for each in lists if _OBJECTS(read_beginning(each, BEGINNING))), None)
     if other is not None:
         return f"{other} is in no format that is read: {_EXPORT}"
-    return _describe_images(path, files) if path.is_dir() else ""
+    return _describe_images(path, files) if path.is_dir() else _WHOLE
 
 
 def _describe_images(folder: Path, files: Sequence[Path]) -> str:
-    """What a folder without annotations holds; empty where it holds other things than images."""
+    """What a folder without annotations holds; empty where it holds other things beside images."""
     if not files:
         return "it holds no files: name the folder with the images and their annotations"
+    if not any(file.suffix.lower() in SUFFIXES for file in files):
+        return f"it holds no images: {_WHOLE}"
     if any(file.suffix.lower() not in SUFFIXES for file in files):
         return ""
     classes = sorted({file.parent.name for file in files if file.parent != folder})
