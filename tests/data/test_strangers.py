@@ -181,6 +181,7 @@ WHOLE: dict[str, Write] = {
         ).replace("R&D;", "R&D")),
     "YOLO, settings in capitals": lambda f: (
         yolo(f, settings=""), (f / "DATA.YML").write_text("names: [disc, square]")),
+    "YOLO, makesense.ai": lambda f: named(f, "labels.txt", "disc\nsquare\n"),
     "YOLO, names with numbers": lambda f: named(f, "classes.txt", "0 disc\n1: square\n"),
     "YOLO, decimal commas": decimal_commas,
     "YOLO, commas": lambda f: yolo(f, row="{c}, {x}, {y}, {w}, {h}"),
@@ -621,6 +622,15 @@ def test_a_listed_image_with_two_xml_files_is_not_background(tmp_path: Path) -> 
 def test_another_number_of_classes_is_told(tmp_path: Path) -> None:
     yolo(tmp_path, settings="nc: 3\nnames: [disc, square]")
     assert any("say 3 classes, but name 2: these" in note for note in opened(tmp_path, "all").notes)
+
+
+def test_names_in_another_order_are_told(tmp_path: Path) -> None:
+    named(tmp_path, "labels/classes.txt", "square\ndisc\n")
+    (tmp_path / "data.yaml").write_text("names: [disc, square]")
+    found = opened(tmp_path, "all")
+    assert_read(found)
+    note = "labels/classes.txt names the classes in another order: those of data.yaml count"
+    assert any(each.endswith(note) for each in found.notes)
 
 
 def test_a_long_list_of_names_is_no_path(tmp_path: Path) -> None:

@@ -719,7 +719,12 @@ def test_images_without_objects(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("key", "text"),
-    [("dota", "imagesource:" + " " * 10_000 + "x"), ("cvat", "<?xml " + "?><!---->" * 7_000)],
+    [
+        ("dota", "imagesource:" + " " * 10_000 + "x"),
+        ("cvat", "<?xml " + "?><!---->" * 7_000),
+        ("labelstudio", "annotation_id" * 5_000),
+        ("kitti", "a" + " \t" * 30_000 + "x"),
+    ],
 )
 def test_long_texts_of_another_kind_take_no_time(key: str, text: str) -> None:
     start = time.process_time()

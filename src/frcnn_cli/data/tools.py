@@ -64,7 +64,7 @@ TOOLS = {
         either(
             has('"from_name"|"rectanglelabels"|"polygonlabels"|"total_annotations"', start="["),
             has('""rectanglelabels""|""polygonlabels""|""ellipselabels""|""labels""'),
-            fits(r'["\w][^\r\n{\[]*annotation_id[^\r\n{\[]*lead_time'),
+            fits(r'["\w][^\r\n{\[]{0,2000}annotation_id[^\r\n{\[]{0,2000}lead_time'),
         ),
         read_label_studio,
     ),

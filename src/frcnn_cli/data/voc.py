@@ -230,7 +230,8 @@ def _resolve(line: str, files: _Files, path: Path) -> str | None:
         others = {_find([word], files) for word in words[1:]} - {found, None}
         if others and _find([line, unflagged], files) is None:
             raise DataError(
-                f"{path}: {line!r:.80} names several images", "write each into a line of its own"
+                f"{path}: {line!r:.80} names several images or annotations",
+                "write each image into a line of its own",
             )
         return found
     if line.startswith("#"):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -22,7 +23,7 @@ HINT = "expected a YOLO folder: data.yaml with names, images/, labels/"
 # files with a class name a line, below the folder
 NAME_FILES = (
     "classes.txt", "labels/classes.txt", "images/classes.txt", "predefined_classes.txt",
-    "obj.names", "_darknet.labels", "classes.names",
+    "obj.names", "_darknet.labels", "classes.names", "labels.txt",
 )  # fmt: skip
 _MORE_NAME_FILES = tuple(f"{key}/_darknet.labels" for key in ("train", "valid", "test"))
 _MAX_YAML_BYTES = 2**17  # thousands of class names; the parser may take 40 s for 2**20
@@ -94,6 +95,9 @@ def read_settings(root: Path) -> Settings:
     bases, note = _bases(folder, str(content.get("path") or "."))
     count = content.get("nc", content.get("classes"))
     notes = [note] if note else []
+    if (other := _other_names(folder, classes)) is not None:
+        source = file.name if file is not None else "another list"
+        notes.append(f"{other} names the classes in another order: those of {source} count")
     if count is not None and str(count) != str(len(classes)):
         notes.append(
             f"the settings say {count!r:.20} classes, but name {len(classes)}: these count"
@@ -236,6 +240,16 @@ def _class_names(folder: Path, content: Mapping[str, Any]) -> tuple[str, ...]:
     if len(set(classes)) < len(classes):
         raise DataError(f"{folder}: a class is named twice", HINT)
     return classes
+
+
+def _other_names(folder: Path, classes: Sequence[str]) -> Path | None:
+    """A list of names that has the same classes in another order; None where there is none."""
+    for file in filter(Path.is_file, (folder / name for name in NAME_FILES)):
+        with contextlib.suppress(DataError):  # it is not the one that is read
+            names = _read_names(file)
+            if names != list(classes) and sorted(names) == sorted(classes):
+                return file
+    return None
 
 
 def _read_names(file: Path) -> list[str]:
