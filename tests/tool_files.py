@@ -6,12 +6,14 @@ images are in IMAGES, or in images/.
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from strangers import HEIGHT, OBJECTS, WIDTH, Object, Objects, write_images
+from strangers import CLASSES, HEIGHT, OBJECTS, WIDTH, Object, Objects, write_images
 
 Contents = dict[str, str]
 
@@ -59,6 +61,39 @@ def via_project(objects: Objects = OBJECTS) -> Contents:
     return {"via_project.json": json.dumps(content)}
 
 
+def via_3(objects: Objects = OBJECTS) -> Contents:
+    """A project of version 3, as its editor saves it."""
+    names = dict(enumerate(objects, start=1))
+    regions = [
+        (number, [2, x1, y1, x2 - x1, y2 - y1], {"1": str(CLASSES.index(c)), "2": "clear"})
+        for number, name in names.items()
+        for c, x1, y1, x2, y2 in objects[name]
+    ]
+    options = {"0": CLASSES[0], "1": CLASSES[1]}
+    content = {
+        "project": {
+            "pid": "__VIA_PROJECT_ID__", "rev": "__VIA_PROJECT_REV_ID__", "pname": "discs",
+            "data_format_version": "3.1.1", "vid_list": [str(number) for number in names],
+        },
+        "config": {"file": {"loc_prefix": {"1": "", "2": "", "3": "", "4": ""}}},
+        "attribute": {
+            "1": {"aname": "Class", "anchor_id": "FILE1_Z0_XY1", "type": 4, "options": options},
+            "2": {"aname": "view", "anchor_id": "FILE1_Z0_XY1", "type": 1, "options": {}},
+            "3": {"aname": "caption", "anchor_id": "FILE1_Z0_XY0", "type": 1, "options": {}},
+        },
+        "file": {
+            str(number): {"fid": number, "fname": f"{name}.png", "type": 2, "loc": 1, "src": ""}
+            for number, name in names.items()
+        },
+        "metadata": {
+            f"{number}_xYz{index}": {"vid": str(number), "flg": 0, "z": [], "xy": xy, "av": av}
+            for index, (number, xy, av) in enumerate([(1, [], {"3": "first"}), *regions])
+        },
+        "view": {str(number): {"fid_list": [number]} for number in names},
+    }  # fmt: skip
+    return {"via_project_27Nov2026.json": json.dumps(content)}
+
+
 def _in_percent(box: Object) -> dict[str, Any]:
     c, x1, y1, x2, y2 = box
     return {
@@ -95,6 +130,19 @@ def label_studio_min(objects: Objects = OBJECTS) -> Contents:
         for name, own in objects.items()
     ]
     return {"project.json": json.dumps(rows)}
+
+
+def label_studio_csv(objects: Objects = OBJECTS) -> Contents:
+    """Its columns are in the order of their names; texts are in quotes, numbers are not."""
+    text = StringIO()
+    rows = csv.writer(text, quoting=csv.QUOTE_NONNUMERIC)
+    rows.writerow(["annotation_id", "annotator", "created_at", "id", "image", "label", "lead_time",
+                   "updated_at"])  # fmt: skip
+    for number, (name, own) in enumerate(objects.items(), start=1):
+        cell = json.dumps([_in_percent(o) | SIDES for o in own]) if own else ""
+        image, time = f"/data/upload/1/0a1b2c3d-{name}.png", "2026-11-27T10:00:00.123456Z"
+        rows.writerow([number, 1, time, number, image, cell, 8.125, time])
+    return {"project-1-at-2026-11-27-10-00-1a2b3c4d.csv": text.getvalue()}
 
 
 def supervisely(objects: Objects = OBJECTS) -> Contents:
@@ -172,8 +220,9 @@ def wider(objects: Objects = OBJECTS) -> Contents:
 
 
 FILES: dict[str, Callable[[], Contents]] = {
-    "labelme": labelme, "via": via, "via project": via_project, "labelstudio": label_studio,
-    "labelstudio min": label_studio_min, "supervisely": supervisely, "createml": createml,
+    "labelme": labelme, "via": via, "via project": via_project, "via 3": via_3,
+    "labelstudio": label_studio, "labelstudio min": label_studio_min,
+    "labelstudio csv": label_studio_csv, "supervisely": supervisely, "createml": createml,
     "bdd": bdd, "cvat": cvat, "kitti": kitti, "dota": dota, "wider": wider,
 }  # fmt: skip
 IMAGES = {"supervisely": "ds/img", "kitti": "image_2", "wider": "WIDER/images/0--Parade"}

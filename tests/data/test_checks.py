@@ -239,3 +239,31 @@ def test_damaged_images_are_left_out_where_that_is_asked_for(tmp_path: Path) -> 
     assert "3.img is damaged" in dataset.notes[0]
     with pytest.raises(DataError, match="2 of 2 images cannot be read"):
         check_dataset(make(tmp_path, [b"", b"<html>"]), skip_damaged=True)
+
+
+@pytest.mark.parametrize(
+    ("scale", "side", "far", "told"),
+    [
+        (100, 160, 95, "the first 100 pixels of larger images, as per cent"),
+        (1000, 1600, 990, "the first 1000 pixels of larger images, as thousandths"),
+        (100, 140, 95, None),  # the images are hardly larger
+        (100, 160, 110, None),
+        (100, 160, 55, None),  # objects in a corner
+    ],
+)
+def test_boxes_in_per_cent_are_told(
+    tmp_path: Path, scale: int, side: int, far: int, told: str | None
+) -> None:
+    buffer = io.BytesIO()
+    Image.new("1", (side, side)).save(buffer, "PNG")
+    boxes = [(4, 4, far, far), (10, 20, 40, 50), (50, 60, 55, 70), (5, 5, 9, 9), (7, 7, 9, 9)]
+    found = check_dataset(make(tmp_path, [buffer.getvalue()], (side, side), boxes)).notes
+    assert [told in note for note in found] == [True] if told else found == ()
+    few = make(tmp_path, [buffer.getvalue()], (side, side), boxes[:4])
+    assert check_dataset(few).notes == ()
+
+
+def test_fractions_among_pixels_are_told(tmp_path: Path) -> None:
+    found = make(tmp_path, [encoded("PNG")], boxes=[(2, 3, 20, 30), (0.1, 0.2, 0.5, 0.9)])
+    sentence = "1 of 2 boxes lie in the first pixel of their images, as fractions of the images'"
+    assert any(sentence in note for note in check_dataset(replace(found, min_side=1e-3)).notes)

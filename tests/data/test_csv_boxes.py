@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from frcnn_cli.data.csv_boxes import load_csv
-from frcnn_cli.data.csv_table import is_csv_of_boxes
+from frcnn_cli.data.csv_columns import is_csv_of_boxes
 from frcnn_cli.data.dataset import Dataset
 from frcnn_cli.data.registry import open_dataset
 from frcnn_cli.data.voc import load_voc
@@ -76,6 +76,58 @@ def test_usual_columns(voc: Dataset, header: str) -> None:
     for own, other in zip(found.ground_truths(), voc.ground_truths(), strict=True):
         np.testing.assert_allclose(own.boxes, other.boxes, atol=1e-3)
         assert own.labels.tolist() == other.labels.tolist()
+
+
+AUTOML = {
+    "two corners": "TRAIN,gs://bucket/a/{name},{label},{fx1},{fy1},,,{fx2},{fy2},,",
+    "four corners": "{set},gs://bucket/a/{name},{label},{fx1},{fy1},{fx2},{fy1},{fx2},{fy2},{fx1},{fy2}",
+    "the other diagonal": "UNASSIGNED, gs://b/{name},{label},{fx1},{fy2},,,{fx2},{fy1},,",
+    "without splits": "gs://bucket/{name},{label},{fx1},{fy1},,,{fx2},{fy2},,",
+    "splits left out": ",gs://bucket/{name},{label},{fx1},{fy1},,,{fx2},{fy2},,",
+}
+
+
+@pytest.mark.parametrize("form", AUTOML)
+@pytest.mark.parametrize("has_header", [False, True])
+def test_rows_of_automl(voc: Dataset, form: str, has_header: bool) -> None:
+    header = "ML_USE,GCS_FILE_PATH,LABEL,X_MIN,Y_MIN,X_MAX,Y_MIN,X_MAX,Y_MAX,X_MIN,Y_MAX"
+    header = header.partition(",")[2] if form == "without splits" else header
+    path = voc.paths[0].parent.parent / "boxes.csv"
+    row = AUTOML[form].replace("{set}", "validation")
+    write(path, voc, header if has_header else "", row)
+    empty = row.partition("{label}")[0].format(name="none.png") + "," * 8
+    path.write_text(path.read_text() + empty + "\n")
+    Image.new("RGB", (40, 30)).save(voc.paths[0].parent / "none.png")
+    found = load_csv(path, None, None, ("val",) if "{set}" in AUTOML[form] else ("train",))
+    assert found.split == {"two corners": "train", "four corners": "val"}.get(form, "all")
+    assert found.classes == voc.classes
+    assert found.paths == (*voc.paths, voc.paths[0].parent / "none.png")
+    for own, other in zip(found.ground_truths(), voc.ground_truths(), strict=False):
+        np.testing.assert_allclose(own.boxes, other.boxes, atol=1e-3)
+        assert own.labels.tolist() == other.labels.tolist()
+    assert len(found.ground_truth(len(voc)).labels) == 0
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "a.jpg,b,c,0.1,0.1,,,0.3,0.3,,", "TRAIN,gs://b/a,c,0.1,0.1,,,0.3,0.3,,",
+        "TRAIN,gs://b/a.jpg,,0.1,0.1,,,0.3,0.3,,", "TRAIN,gs://b/a.jpg,c,,,,,0.3,0.3,,",
+        "TRAIN,gs://b/a.jpg,c,0.1,x,,,0.3,0.3,,",
+    ],
+)  # fmt: skip
+def test_rows_that_are_not_of_automl(tmp_path: Path, row: str) -> None:
+    (tmp_path / "a.csv").write_text(row)
+    assert not is_csv_of_boxes(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize("cells", ["0.1,,,0.1,0.3,0.3,,", "0.1,0.1,,,,,,", "0.1,0.1,,,x,0.3,,"])
+def test_a_later_row_of_automl_without_a_box_is_refused(voc: Dataset, cells: str) -> None:
+    path = voc.paths[0].parent.parent / "boxes.csv"
+    first = f"TRAIN,gs://b/{voc.paths[0].name},ball"
+    path.write_text(f"{first},0.1,0.1,,,0.3,0.3,,\n{first},{cells}\n")
+    with pytest.raises(DataError, match=r"boxes\.csv:2: expected four numbers of a box"):
+        load_csv(path, None, None, ("train",))
 
 
 def test_a_folder_of_splits_has_the_classes_of_all(voc: Dataset) -> None:

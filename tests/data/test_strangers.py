@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -105,6 +106,21 @@ def darknet(settings: Path, names: Path) -> None:
     names.write_text("disc\nsquare\n")
 
 
+def listed(folder: Path, file: str, text: str) -> None:
+    """VOC with a list."""
+    voc(folder)
+    (folder / file).parent.mkdir(parents=True, exist_ok=True)
+    (folder / file).write_text(text)
+
+
+def named(
+    folder: Path, file: str, text: str, images: str = "images", labels: str = "labels"
+) -> None:
+    """YOLO with a list of the classes."""
+    yolo(folder, images, labels, settings="")
+    (folder / file).write_text(text)
+
+
 LONG = {"licenses": [{"id": index, "name": "x" * 90} for index in range(1500)]}
 FRACTIONS = (
     "<object><name>{name}</name><bndbox><xmin>{fx1}</xmin><ymin>{fy1}</ymin><xmax>{fx2}</xmax>"
@@ -154,6 +170,19 @@ WHOLE: dict[str, Write] = {
             "images", lambda r: r.update(file_name=r["file_name"].replace("img_", "", 1))))),
     "COCO, filename": lambda f: coco(f, change=each_row(
         "images", lambda r: r.update(filename=r.pop("file_name")))),
+    "COCO, names between blanks": lambda f: coco(f, file_name=" {}.png "),
+    "COCO, outlines of points alone": lambda f: coco(f, change=each_row(
+        "annotations", lambda r: r.update(bbox=None, segmentation=[
+            [[r["bbox"][0], r["bbox"][1]], [r["bbox"][0] + r["bbox"][2], r["bbox"][1]],
+             [r["bbox"][0], r["bbox"][1] + r["bbox"][3]]]]))),
+    "VOC, zeros at the end": lambda f: voc(f, change=lambda s: f"{s}\n\0\0"),
+    "VOC, letters of HTML": lambda f: voc(f, change=lambda s: s.replace(
+        "<annotation>", "<annotation><owner>Jos&eacute;&nbsp;&LT;b&gt; &amp; R&D;</owner>"
+        ).replace("R&D;", "R&D")),
+    "YOLO, settings in capitals": lambda f: (
+        yolo(f, settings=""), (f / "DATA.YML").write_text("names: [disc, square]")),
+    "YOLO, makesense.ai": lambda f: named(f, "labels.txt", "disc\nsquare\n"),
+    "YOLO, names with numbers": lambda f: named(f, "classes.txt", "0 disc\n1: square\n"),
     "YOLO, decimal commas": decimal_commas,
     "YOLO, commas": lambda f: yolo(f, row="{c}, {x}, {y}, {w}, {h}"),
     "YOLO, commas alone": lambda f: yolo(f, row="{c},{x},{y},{w},{h}"),
@@ -241,6 +270,20 @@ WHOLE: dict[str, Write] = {
             bbox=lying(row["bbox"]), attributes={"occluded": False, "rotation": 90.0}))),
     "COCO, decimal commas": lambda f: coco(
         f, change=each_box(lambda b: [f"{each},0" for each in b])),
+    "CSV, corners of LISA": lambda f: table(
+        f, "Filename;Annotation tag;Upper left corner X;Upper left corner Y;"
+        "Lower right corner X;Lower right corner Y;Origin file",
+        "{n}.png;{name};{X1};{Y1};{X2};{Y2};a/b.avi"),
+    "CSV, corners of CVAT": lambda f: table(f, "image,label,xtl,ytl,xbr,ybr", CSV),
+    "CSV, start and end": lambda f: table(f, "image,label,x_start,y_start,x_end,y_end", CSV),
+    "CSV, class before the corners, no header": lambda f: table(f, "", CSV),
+    "CSV, TensorFlow's columns, no header": lambda f: table(
+        f, "", "{n}.png,96,64,{name},{X1},{Y1},{X2},{Y2}"),
+    "CSV, SKU-110K's columns": lambda f: table(f, "", "{n}.png,{X1},{Y1},{X2},{Y2},{name},96,64"),
+    "CSV, makesense.ai, no header": lambda f: table(
+        f, "", "{name},{X1},{Y1},{W},{H},{n}.png,96,64"),
+    "CSV, cells of several lines": lambda f: table(
+        f, f"{HEADER},note", f'{CSV},"one\n""two"" lines"'),
     "CSV, the header again": lambda f: table(
         f, "filename,class,xmin,ymin,xmax,ymax\nfilename,class,xmin,ymin,xmax,ymax", CSV),
 }  # fmt: skip
@@ -262,6 +305,7 @@ NOTED = {
     "CSV, a list of corners": "two corners",
     "COCO, folders of any name": "and the others likewise",
     "COCO, boxes of CVAT that are turned": "took the box around 12 boxes that are turned",
+    "CSV, class before the corners, no header": "no header: taken as image, label, x1, y1, x2, y2",
 }
 
 
@@ -285,6 +329,17 @@ SPLIT: dict[str, Write] = {
     "VOC, a folder each": lambda f: voc(f, "flowers-{}/a", "flowers-{}/b"),
     "VOC, images together": lambda f: voc(f, "Annotations/{}", "JPEGImages"),
     "VOC, one folder above": lambda f: voc(f, "data/{}", "data/{}"),
+    "VOC, lists in capitals": lambda f: (
+        listed(f, "ImageSets/Main/TRAIN.TXT", "\n".join(TRAIN)),
+        (f / "ImageSets/Main/Val.txt").write_text("\n".join(VAL))),
+    "VOC, comments in lists": lambda f: (
+        listed(f, "train.txt", "# mine\n" + "\n".join(TRAIN)),
+        (f / "val.txt").write_text("#\n" + "\n".join(VAL) + "\n,\n")),
+    "YOLO, names above the splits": lambda f: named(
+        f, "classes.txt", "disc\nsquare\n", "{}/images", "{}/labels"),
+    "YOLO, comments in lists": lambda f: (
+        yolo(f), (f / "train.txt").write_text("# mine\n" + "\n".join(TRAIN)),
+        (f / "val.txt").write_text("\n".join([*VAL, "#"]))),
     "COCO, folders of both": lambda f: coco(f, "annotations/{}_annotations.json", "{}_images"),
     "COCO, one folder above": lambda f: coco(f, "data/{}/_annotations.coco.json", "data/{}"),
     "COCO, one name in the folders of both": lambda f: (
@@ -345,20 +400,16 @@ REFUSED: dict[str, tuple[Write, str, str]] = {
         "the texts of CrowdHuman"),
     "KITTI's results": (
         lambda f: foreign(f, "label_2/img_0.txt", f"car{' 1' * 15}\n"), "no data set",
-        "so these are detections: kitti:PATH"),
+        "so these are detections: without it"),
     "VoTT": (
         lambda f: foreign(f, "a.json", '{"assets": {"1": {"regions": []}}}'), "no data set",
         "the JSON of VoTT, which is not read"),
-    "VIA 3": (
-        lambda f: foreign(f, "a.json", '{"project": {}, "metadata": {}, "view": {}}'),
-        "no data set", "version 3 of the VGG Image Annotator"),
     "Scalabel's frames": (
         lambda f: foreign(f, "a.json", '{"frames": [{"labels": [{"box2d": {}}]}]}'),
         "no data set", "name the list of frames in it"),
-    "Label Studio's CSV": (
-        lambda f: foreign(f, "a.csv", 'image,id,label,annotator,annotation_id\n'
-                          'a.png,1,"[{""rectanglelabels"":[""disc""]}]",1,1\n'),
-        "no data set", "a table of Label Studio, which is not read: export it as JSON-MIN"),
+    "Vertex AI": (
+        lambda f: foreign(f, "a.jsonl", '{"imageGcsUri": "gs://b/img_0.png"}'), "no data set",
+        "rows of Vertex AI, which is not read: convert it to COCO"),
     "Ultralytics' platform": (
         lambda f: foreign(f, "a.ndjson", '{"type": "dataset", "class_names": {"0": "disc"}}\n'),
         "no data set", "of Ultralytics' platform, which is not read: export it as YOLO"),
@@ -380,6 +431,9 @@ REFUSED: dict[str, tuple[Write, str, str]] = {
     "images by class": (
         lambda f: (write_images(f / "cats"), write_images(f / "dogs")), "no data set",
         r"it holds 16 images in folders (cats, dogs …) but no annotations"),
+    "annotations alone": (
+        lambda f: (voc(f), shutil.rmtree(f / "JPEGImages")), "no data set",
+        "it holds no images: name the folder that holds the images and their annotations"),
     "an empty folder": (lambda f: None, "no data set", "it holds no files"),
     "other columns": (
         lambda f: table(f, "image,label,polygon", "{n},{name},1"), "no data set",
@@ -387,6 +441,27 @@ REFUSED: dict[str, tuple[Write, str, str]] = {
     "detections": (
         lambda f: table(f, "image,label,conf,xmin,ymin,xmax,ymax", "{n},{name},1,1,2,30,40"),
         "no data set", "boxes.csv has scores, as detections have: csv:"),
+    "tabs in settings": (
+        lambda f: yolo(f, settings="names:\n\t- disc\n"), "is not YAML", "blanks in the place of"),
+    "keypoints of a detector": (
+        lambda f: yolo(f, row="{c} {x} {y} {w} {h} {x} {y} 0.8 {x1} {y} 0.7"),
+        "the rows of 11 numbers can be outlines or boxes with 2 keypoints", "kpt_shape: [2, 3]"),
+    "CSV, a quote in a class that is not closed": (
+        lambda f: table(f, HEADER, CSV, change=lambda text: text.replace(",disc", ',"disc', 1)),
+        "boxes.csv:2: a quote is not closed", "mend the row"),
+    "CSV, a quote in a note that ends in another": (
+        lambda f: table(f, f"{HEADER},note", f"{CSV},a", change=lambda text: text.replace(
+            ",a", ',"a', 1) + '\nimg_0.png,disc,1,1,9,9,"b"'),
+        "boxes.csv:2: a quote is not closed", "mend the row"),
+    "a table in a text": (
+        lambda f: table(f, HEADER, CSV, "boxes.txt"), "no data set",
+        "boxes.txt has columns of boxes: csv:"),
+    "JSON with a comment": (
+        lambda f: foreign(f, "a.json", '// mine\n{"images": []}'), "no data set",
+        "a.json is in no format that is read: export it as COCO"),
+    "CSV, a list of decimal commas": (
+        lambda f: table(f, "image;class;bbox", '{n}.png;{name};"{X1},0 {Y1},0 {W},0 {H},0"'),
+        "boxes.csv:2: expected four numbers", "mend the row"),
     "CSV, thousands": (
         lambda f: table(f, HEADER, '{n}.png,{name},{X1},{Y1},"1,028",{Y2}'),
         "boxes.csv:2: 1,028 may be 1.028 or 1028", "without marks of thousands"),
@@ -427,6 +502,22 @@ def test_refused_by_name(tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError, match=message) as error:
         opened(tmp_path, "all")
     assert hint in (error.value.hint or "")
+
+
+@pytest.mark.parametrize(("lines", "message"), [
+    (" ".join(TRAIN), r"train.txt: 'img_0 img_1 .*' names several images"),
+    ("img_0 img_9", "img_0"), ("img_99", "img_99 is listed, but .* has no img_99.xml"),
+    ("# none\n", "train.txt lists no images"),
+])  # fmt: skip
+def test_lines_of_lists_that_name_several_images_or_none(
+    tmp_path: Path, lines: str, message: str
+) -> None:
+    listed(tmp_path, "train.txt", lines)
+    if message == "img_0":  # the second word may be anything else
+        assert open_dataset(str(tmp_path), split="train").ids == ("img_0",)
+        return
+    with pytest.raises(DataError, match=message):
+        open_dataset(str(tmp_path), split="train")
 
 
 @pytest.mark.parametrize("write", [
@@ -531,6 +622,15 @@ def test_a_listed_image_with_two_xml_files_is_not_background(tmp_path: Path) -> 
 def test_another_number_of_classes_is_told(tmp_path: Path) -> None:
     yolo(tmp_path, settings="nc: 3\nnames: [disc, square]")
     assert any("say 3 classes, but name 2: these" in note for note in opened(tmp_path, "all").notes)
+
+
+def test_names_in_another_order_are_told(tmp_path: Path) -> None:
+    named(tmp_path, "labels/classes.txt", "square\ndisc\n")
+    (tmp_path / "data.yaml").write_text("names: [disc, square]")
+    found = opened(tmp_path, "all")
+    assert_read(found)
+    note = "labels/classes.txt names the classes in another order: those of data.yaml count"
+    assert any(each.endswith(note) for each in found.notes)
 
 
 def test_a_long_list_of_names_is_no_path(tmp_path: Path) -> None:
@@ -735,6 +835,14 @@ def test_classes_whose_accents_are_composed_differently_are_told(tmp_path: Path)
         path = tmp_path / "Annotations" / f"{name}.xml"
         path.write_text(path.read_text().replace("disc", letters))
     assert any("differ only in their spelling" in note for note in opened(tmp_path).notes)
+
+
+@pytest.mark.parametrize("file", ["JPEGImages/img_0.png", "Annotations/img_0.xml"])
+def test_a_file_of_one_image_is_no_data_set(tmp_path: Path, file: str) -> None:
+    voc(tmp_path)
+    with pytest.raises(DataError, match="no data set of a known format") as error:
+        open_dataset(str(tmp_path / file))
+    assert error.value.hint == "name the folder that holds the images and their annotations"
 
 
 def test_the_results_of_coco_are_named(tmp_path: Path) -> None:

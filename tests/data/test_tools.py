@@ -8,7 +8,7 @@ import json
 import shutil
 import time
 import zlib
-from io import BytesIO
+from io import BytesIO, StringIO
 from math import cos, pi, sin
 from pathlib import Path
 
@@ -214,6 +214,9 @@ SHAPES = {
     "via": [
         ({"name": "polygon", "all_points_x": [9, 1, 3], "all_points_y": [5, 2, 8]}, (1, 2, 9, 8)),
         ({"name": "circle", "cx": 20, "cy": 20, "r": 5}, (15, 15, 25, 25)),
+        ({"name": "ellipse", "cx": 20, "cy": 20, "rx": 5, "ry": 2}, (15, 18, 25, 22)),
+        ({"name": "ellipse", "cx": 20, "cy": 20, "rx": 5, "ry": 2, "theta": pi / 2},
+         (18, 15, 22, 25)),
         ({"name": "polyline", "all_points_x": [9, 1], "all_points_y": [5, 2]}, None),
     ],
     "labelstudio": [
@@ -236,11 +239,21 @@ SHAPES = {
         ({"geometryType": "oriented_bbox", "points": {"exterior": [[50, 25], [30, 35]]},
           "angle": None}, (30, 25, 50, 35)),
     ],
+    "via 3": [
+        ([7, 9, 5, 1, 2, 3, 8], (1, 2, 9, 8)),
+        ([3, 20, 20, 5], (15, 15, 25, 25)),
+        ([4, 20, 20, 5, 2], (15, 18, 25, 22)),
+        ([8, 1, 5, 4, 2, 9, 6, 5, 8], (1, 2, 9, 8)),  # four points on the sides of a rectangle
+        ([9, 15, 20, 20, 15, 23, 24], (15, 15, 25, 25)),  # three points on a circle
+        ([1, 20, 20], None),
+        ([5, 1, 2, 9, 8], None),
+    ],
     "cvat": [
         ('<polygon label="x" points="9.00,5.00;1,2;3,8"/>', (1, 2, 9, 8)),
         ('<box label="x" xtl="30" ytl="25" xbr="50" ybr="35" rotation="30"/>', 
          (40 - ACROSS, 30 - DOWN, 40 + ACROSS, 30 + DOWN)),
         ('<ellipse label="x" cx="20" cy="20" rx="5" ry="2"/>', (15, 18, 25, 22)),
+        ('<ellipse label="x" cx="20" cy="20" rx="5" ry="2" rotation="90.0"/>', (18, 15, 22, 25)),
         ('<mask label="x" left="3" top="4" width="10" height="20" rle="1"/>', (3, 4, 13, 24)),
         ('<points label="x" points="1,2"/>', None),
         ('<box label="x" xtl="50" ytl="25" xbr="30" ybr="35"/>', (30, 25, 50, 35)),
@@ -262,6 +275,9 @@ def with_shape(key: str, shape: object) -> tool_files.Contents:
     if isinstance(shape, str):
         return {**contents, name: f"{text}{shape}\n"}
     content = json.loads(text)
+    if key == "via 3":
+        content["metadata"]["new"] = {"vid": "1", "z": [], "xy": shape, "av": {"1": "x"}}
+        return {**contents, name: json.dumps(content)}
     assert isinstance(shape, dict)
     if key == "labelme":
         content["shapes"].append({"label": "x", **shape})
@@ -329,6 +345,71 @@ def test_label_studios_shapes_with_their_labels_apart(tmp_path: Path) -> None:
     found = open_dataset(str(tmp_path))
     assert found.annotations[0].names.count("x") == 1
     assert not any("left out" in note for note in found.notes)
+
+
+def test_a_project_of_via_for_videos_is_refused(tmp_path: Path) -> None:
+    tool_files.write(
+        tmp_path, tool_files.via_3(), change=lambda s: s.replace('"type": 2', '"type": 4')
+    )
+    with pytest.raises(DataError, match="it annotates videos, sounds or several images together"):
+        open_dataset(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("value", "label"), [("K", "sky"), ("K,", "sky"), ("K,C", None), ("", None), ("cow", "cow")]
+)
+def test_options_of_via(tmp_path: Path, value: str, label: str | None) -> None:
+    content = json.loads(*tool_files.via_3().values())
+    content["attribute"]["1"] |= {"type": 2, "options": {"K": "sky", "C": "car"}}
+    content["file"]["1"] |= {"fname": "a title", "loc": 2, "src": "http://a.b/c/img_0.png"}
+    for row in content["metadata"].values():
+        row["av"] = {"1": value}
+    tool_files.write(tmp_path, {"via.json": json.dumps(content)})
+    if label is None:
+        with pytest.raises(DataError, match=r"img_0\.png has no class"):
+            open_dataset(str(tmp_path))
+    else:
+        found = open_dataset(str(tmp_path))
+        assert (found.classes, boxes(found).keys()) == ((label,), OBJECTS.keys())
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "min"])
+def test_rows_of_label_studio_that_are_no_annotation(tmp_path: Path, kind: str) -> None:
+    """A task that nobody has annotated has a row without a number, and one that two people have
+    annotated two rows."""
+    ((_, text),) = tool_files.label_studio_csv().items()
+    rows = list(csv.DictReader(StringIO(text)))
+    rows[0] |= {"annotation_id": "", "label": ""}
+    rows[2] |= {"label": ""}
+    rows.append(rows[4] | {"annotation_id": 9, "label": rows[5]["label"]})
+    rows[5] |= {"history": '[{"rectanglelabels": ["cow"]}]'}
+    out = StringIO()
+    if kind == "min":
+        for row in rows:
+            row.pop("history", None)
+            row["label"] = json.loads(row["label"]) if row["label"] else ""
+            row["annotation_id"] = row["annotation_id"] or None
+        json.dump(rows, out)
+    else:
+        table = csv.DictWriter(out, rows[5].keys(), delimiter="," if kind == "csv" else "\t")
+        table.writeheader()
+        table.writerows(rows)
+    name = f"export.{'json' if kind == 'min' else kind}"
+    tool_files.write(tmp_path, {name: out.getvalue()})
+    found = open_dataset(str(tmp_path))
+    assert boxes(found) == {
+        name: [] if name == "img_2" else [(c, *map(pytest.approx, box)) for c, *box in own]
+        for name, own in OBJECTS.items()
+        if name != "img_0"
+    }
+    assert any("left out 1 image that is in" in each for each in found.notes)
+    assert any("left out 1 annotation of images that have several" in each for each in found.notes)
+
+
+def test_a_cell_of_label_studio_may_be_long(tmp_path: Path) -> None:
+    many = {"img_0": OBJECTS["img_0"] * 1000}
+    tool_files.write(tmp_path, tool_files.label_studio_csv(many))
+    assert len(open_dataset(str(tmp_path)).annotations[0].names) == 1000
 
 
 def test_difficult_objects(tmp_path: Path) -> None:
@@ -414,6 +495,30 @@ def test_uploads_to_label_studio_have_letters_before_their_names(tmp_path: Path)
         change=lambda s: s.replace("/upload/1/", "/upload/1/0a1b2c3d-"),
     )
     assert boxes(open_dataset(str(tmp_path))).keys() == OBJECTS.keys()
+
+
+@pytest.mark.parametrize(("old", "new"), [(" ", "\t"), (" ", "  "), (" 1.6 ", " 1.6e+00 ")])
+def test_rows_of_kitti(tmp_path: Path, old: str, new: str) -> None:
+    tool_files.write(tmp_path, tool_files.kitti(), "image_2", lambda s: s.replace(old, new))
+    assert boxes(open_dataset(str(tmp_path))) == OBJECTS
+
+
+def test_a_class_of_kitti_with_a_blank_is_refused(tmp_path: Path) -> None:
+    """The columns behind it were taken for others."""
+    contents = tool_files.kitti()
+    contents["label_2/img_2.txt"] = "round " + contents["label_2/img_2.txt"]
+    tool_files.write(tmp_path, contents, "image_2")
+    with pytest.raises(DataError, match=r"img_2\.txt looks like .*expected numbers, got"):
+        open_dataset(str(tmp_path))
+
+
+def test_crowds_of_bdd_are_difficult(tmp_path: Path) -> None:
+    content = json.loads(*tool_files.bdd().values())
+    for row in content[:2]:
+        row["labels"][0]["attributes"] = {"crowd": row is content[0], "occluded": True}
+    tool_files.write(tmp_path, {"det.json": json.dumps(content)})
+    found = open_dataset(str(tmp_path))
+    assert [each.difficult.any() for each in found.annotations[:2]] == [True, False]
 
 
 @pytest.mark.parametrize("first", ["img_0", "img_2"])
@@ -522,6 +627,7 @@ def test_files_whose_first_object_is_very_long_are_of_their_tools(tmp_path: Path
 
 DAMAGES = {
     "labelme": ('"points"', '"p"'), "via": ('"rect"', '"rct"'), "via project": ('"x"', '"X"'),
+    "via 3": ('"xy": [2', '"xy": [10'), "labelstudio csv": ('""disc""', '""disc"", ""x""'),
     "labelstudio": ('"rotation": 0', '"rotation": "a"'), "labelstudio min": ('["disc"]', "[]"),
     "supervisely": ('"disc"', '""'), "createml": ('"width"', '"w"'), 
     "bdd": ('"y2": 26', '"y2": "a"'),
@@ -548,8 +654,9 @@ def test_damaged_files_are_refused_by_name(tmp_path: Path, name: str) -> None:
         ("labelme", '"points": [[', '"points": [["x"], [', "a point is not two numbers, but ['x']"),
         ("labelme", '"shapes": [', '"shapes": [7, ', "a part of it is something else"),
         ("via", '"regions": [', '"regions": [null, ', "a part of it is something else"),
-        ("kitti", " -1.57 4.00", "\n", "a part of it is something else"),
+        ("kitti", " -1.57 4.00", "\n", "a row has not 15 values, but 3"),
         ("createml", '"x": 16.0', '"x": null', "a coordinate is no number"),
+        ("labelstudio", '"original_width": 96', '"original_width": null', "is no number"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_not_said_in_pythons_words(
@@ -563,6 +670,14 @@ def test_what_is_wrong_with_a_file_is_not_said_in_pythons_words(
     with pytest.raises(DataError) as error:
         open_dataset(f"{name}:{tmp_path}")
     assert message in error.value.message
+
+
+@pytest.mark.parametrize("side", ["imageWidth", "imageHeight"])
+def test_a_size_of_one_side_is_none(tmp_path: Path, side: str) -> None:
+    (text, *_) = tool_files.labelme().values()
+    content = json.loads(text) | {side: None, "imagePath": "img_0.png"}
+    tool_files.write(tmp_path, {"img_0.json": json.dumps(content)}, "")
+    assert open_dataset(str(tmp_path)).annotations[0].size is None
 
 
 def test_classes_that_are_numbers(tmp_path: Path) -> None:
@@ -604,7 +719,12 @@ def test_images_without_objects(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("key", "text"),
-    [("dota", "imagesource:" + " " * 10_000 + "x"), ("cvat", "<?xml " + "?><!---->" * 7_000)],
+    [
+        ("dota", "imagesource:" + " " * 10_000 + "x"),
+        ("cvat", "<?xml " + "?><!---->" * 7_000),
+        ("labelstudio", "annotation_id" * 5_000),
+        ("kitti", "a" + " \t" * 30_000 + "x"),
+    ],
 )
 def test_long_texts_of_another_kind_take_no_time(key: str, text: str) -> None:
     start = time.process_time()

@@ -209,11 +209,11 @@ READERS = {
     "CSV": Reader("a.csv", lambda path: load_csv(path, path.parent, None, ()), lambda: [CSV]),
     **{
         name: Reader(
-            f"a{TOOLS[name].suffix}",
-            lambda path, name=name: load_tool(path, path.parent, None, (), name),
+            f"a{Path(next(iter(FILES[name]()))).suffix}",
+            lambda path, name=name: load_tool(path, path.parent, None, (), name.partition(" ")[0]),
             lambda name=name: [next(iter(FILES[name]().values())).encode()],
         )
-        for name in TOOLS
+        for name in (*TOOLS, "via 3", "labelstudio csv")
     },
     "VOC": Reader("a.xml", parse_annotation, lambda: [XML]),
     "YAML": Reader("data.yaml", yolo_settings.read_settings, lambda: [YAML]),

@@ -15,7 +15,7 @@ HARNESS = Path(__file__).with_name("harness.py")
 READERS = {
     "mat", "pickle", "npz", "proposals in JSON", "picture", "weights", "pth", "training state",
     "caffemodel", "COCO", "CSV", "VOC", "YAML", "TOML", "cache", "detections", "npy", "metrics",
-    *TOOL_KEYS,
+    "via 3", "labelstudio csv", *TOOL_KEYS,
 }  # fmt: skip
 NO_ERRORS = {"cache", "npy", "metrics"}  # what is damaged there is made again, or left out
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the limits are those of Linux")

@@ -20,6 +20,9 @@ from .dataset import Dataset, spelled_alike
 _NAMED = 5  # files that a message names
 _TAIL_BYTES = 4096
 _MANY_BEYOND = 0.2  # of all objects
+# Per cent, and thousandths, of the sides of images that are larger; how far some boxes must reach
+# towards them, and how many there must be, so that it is no chance.
+_SCALES, _LARGER, _REACH, _SOME = (100, 1000), 1.5, 0.6, 5
 _SAMPLED = 16  # files of 16 bits that are read for the note on them
 
 
@@ -95,6 +98,7 @@ def check_dataset(
         *_turn_notes(dataset, layouts, sentence),
         *_size_notes(dataset, checks),
         *_content_notes(dataset, checks),
+        *_scale_notes(dataset, layouts),
         *_depth_notes(dataset.paths, checks),
         *_page_notes(dataset.paths, checks),
         *spelled_alike(dataset.classes),
@@ -185,6 +189,33 @@ def _content_notes(dataset: Dataset, checks: Sequence[FileCheck]) -> list[str]:
             f"{_name_some(cut)}"
         )
     return notes
+
+
+def _scale_notes(dataset: Dataset, layouts: Sequence[images.Layout | None]) -> list[str]:
+    """A note where all boxes lie in a corner of the images that per cent or thousandths fill, or
+    some in the first pixel, as fractions among pixels do."""
+    pairs = zip(dataset.annotations, layouts, strict=True)
+    found = [(each.boxes, layout) for each, layout in pairs if len(each.boxes) and layout]
+    total = sum(len(boxes) for boxes, _ in found)
+    first = sum(int((boxes[:, 2:] <= 1).all(axis=1).sum()) for boxes, _ in found)
+    if first:
+        return [
+            f"{first} of {total} boxes lie in the first pixel of their images, as fractions of the "
+            "images' sides among pixels do"
+        ]
+    if total < _SOME:
+        return []
+    farthest = np.max([boxes[:, 2:].max(axis=0) for boxes, _ in found], axis=0)  # x, y
+    smallest = min(min(layout.stored_size) for _, layout in found)
+    for scale in _SCALES:
+        is_filled = _REACH * scale <= farthest.min() and farthest.max() <= scale + 1
+        if is_filled and smallest >= _LARGER * scale:
+            kind = "per cent" if scale == _SCALES[0] else "thousandths"
+            return [
+                f"all boxes lie in the first {scale} pixels of larger images, as {kind} of the "
+                "images' sides do: frcnn data check draws some"
+            ]
+    return []
 
 
 def _count_beyond(dataset: Dataset, index: int, layout: images.Layout) -> int:

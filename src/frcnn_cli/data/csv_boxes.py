@@ -7,7 +7,8 @@ from itertools import chain
 from pathlib import Path
 
 from ..errors import DataError
-from .csv_table import HINT, is_csv_of_boxes, read_table
+from .csv_columns import HINT, is_csv_of_boxes
+from .csv_table import read_table
 from .dataset import Dataset
 from .splits import ALL, SPLITS, choose_file, choose_split, find_split_files, own_split
 from .table import table_dataset

@@ -1,9 +1,8 @@
 """One CSV file of boxes: a row for each, with the image, the class and the corners.
 
-Columns are found by their usual names (TensorFlow's tutorials, Roboflow, OpenImages, Kaggle, the
-VGG Image Annotator); a file without a header has keras-retinanet's columns. Where no column has
-classes, all objects are of one. Coordinates are taken as they are, continuous from 0; where all are
-fractions of 1, they are multiplied by the sides of the image.
+csv_columns.py finds the columns. Where none has classes, all objects are of one. Coordinates are
+taken as they are, continuous from 0; where all are fractions of 1, they are multiplied by the sides
+of the image.
 """
 
 from __future__ import annotations
@@ -13,135 +12,23 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from math import isnan
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import DataError, counted, reason, short_list
 from ..runtime.csv_cells import plain_text
-from ..runtime.safe_read import read_beginning, read_text
-from .json_tools import via_class_key, via_corners, via_label
-from .number_text import has_decimal_comma, may_be_thousands, parse_number
+from ..runtime.safe_read import read_text
+from .csv_columns import FORMS, HINT, KNOWN, Columns, columns_of, first_row, floats
+from .number_text import has_decimal_comma, may_be_thousands
 from .shapes import enclose
 from .splits import SPLITS, canonical_split
 from .table import Box, Table
+from .via import via_class_key, via_corners, via_label
 
-HINT = "expected the columns filename, class, xmin, ymin, xmax, ymax"
-# column -> its spellings, without capitals, blanks and _
-_SPELLINGS = {
-    "image": "filename image path imagepath imagename imgpath imgname file filepath img frame "
-    "imagefile imagefilename imageurl datei dateiname bild fichier imagen archivo imagem arquivo "
-    "immagine 文件名 图片",
-    "id": "imageid",
-    "class name": "classname labelname categoryname",
-    "label": "class cls label name category klasse kategorie classe "
-    "catégorie clase categoría categoria etiqueta 类别 标签",
-    "number": "classid labelid categoryid classno classindex",
-    "x1": "xmin x1 left bboxx1 boxxmin minx bboxxmin x0 xtopleft roix1 bndboxxmin",
-    "y1": "ymin y1 top bboxy1 boxymin miny bboxymin y0 ytopleft roiy1 bndboxymin",
-    "x2": "xmax x2 right bboxx2 boxxmax maxx bboxxmax xbottomright roix2 bndboxxmax",
-    "y2": "ymax y2 bottom bboxy2 boxymax maxy bboxymax ybottomright roiy2 bndboxymax",
-    **{f"{axis}{number}": f"{axis}{number}" for number in (3, 4) for axis in "xy"},
-    "box": "bbox",
-    "cx": "xcenter xcentre centerx centrex cx xc",
-    "cy": "ycenter ycentre centery centrey cy yc",
-    "shape": "regionshapeattributes",
-    "attributes": "regionattributes",
-    "x": "x bboxx boxx",
-    "y": "y bboxy boxy",
-    "w": "w bboxw bboxwidth boxwidth boxw",
-    "h": "h bboxh bboxheight boxheight boxh",
-    "width": "imagewidth imgwidth",
-    "height": "imageheight imgheight",
-    "any width": "width",  # of the box, or of the image
-    "any height": "height",
-    "difficult": "difficult isgroupof iscrowd",
-    "score": "score confidence conf probability",
-    "split": "split set subset partition",
-}
-_COLUMNS = {each: key for key, names in _SPELLINGS.items() for each in names.split()}
-_FORMS = (
-    ("x1", "y1", "x2", "y2", "x3", "y3", "x4", "y4"), ("x1", "y1", "x2", "y2"),
-    ("x", "y", "w", "h"), ("cx", "cy", "w", "h"), ("box",), ("shape",),
-)  # fmt: skip
 _ONE_CLASS = "object"  # the class where a file has no column of classes
-_HEADERLESS = ("image", "x1", "y1", "x2", "y2", "label")
 _EMPTY = frozenset({"", "nan", "none", "null", "na"})  # cells without a value
-_BEGINNING = 2**16  # bytes that hold the header
-_MAX_NUMBER = 1e6  # of a coordinate
 _OPEN_IMAGES_CLASS = re.compile(r"/[mg]/\w+")
 _UTF8 = "save it as CSV in UTF-8"
-
-
-def is_csv_of_boxes(path: Path) -> bool:
-    """Whether the first line of a file names the columns of boxes, or is a row of keras-retinanet's
-    form; False for files with scores, which may be a detector's, unless they say which objects are
-    difficult: OpenImages has the confidence of its annotators."""
-    lines = re.split(r"[\r\n]+", read_beginning(path, _BEGINNING))
-    columns = _columns(lines[_first_row(lines)])
-    return columns is not None and ("score" not in columns[1] or "difficult" in columns[1])
-
-
-def describe_columns(path: Path) -> str:
-    """Why a file is not taken for annotations."""
-    lines = re.split(r"[\r\n]+", read_beginning(path, _BEGINNING))
-    first = lines[_first_row(lines)]
-    columns = _columns(first)
-    if columns is not None and "score" in columns[1]:
-        return f"{path} has scores, as detections have: csv:{path} takes them for annotations"
-    return f"{path} begins with {first[:120]!r}: {HINT}"
-
-
-def _first_row(lines: Sequence[str]) -> int:
-    """The index of the first line that is no comment, nor the line for Excel that names the
-    separator; where it is no header, that of a comment before it that is one."""
-    rows = (i for i, line in enumerate(lines) if not line.lower().startswith(("#", "sep=")))
-    first = next(rows, 0)
-    named = (i for i in (first, *range(first)) if _is_header(lines[i]))
-    return next(named, first)
-
-
-def _is_header(line: str) -> bool:
-    columns = _columns(line)
-    return columns is not None and columns[2]
-
-
-def _columns(first: str) -> tuple[str, tuple[str | None, ...], bool] | None:
-    """The separator of the first row, its columns, and whether it is a header.
-
-    Returns:
-        None if the line is neither a header with all columns nor a row of the form without one.
-    """
-    first = first.strip()
-    separator = max(",;\t|", key=first.count)
-    try:
-        cells = next(csv.reader([first], delimiter=separator), [])
-    except csv.Error:
-        return None
-    keys = [_COLUMNS.get("".join(c for c in each.lower() if c.isalnum())) for each in cells]
-    renamed = {"any width": "width", "any height": "height"}
-    if not {"x2", "box", "shape"} & set(keys):  # then left and top go with the sides of the box
-        sides = renamed if "w" in keys else {"any width": "w", "any height": "h"}
-        renamed = {"x1": "x", "y1": "y"} | sides
-    keys = [renamed.get(key or "", key) for key in keys]
-    if "class name" in keys:  # a column `class` beside it has the numbers
-        keys = ["label" if key == "class name" else None if key == "label" else key for key in keys]
-    for other, usual in (("number", "label"), ("id", "image")):
-        if usual not in keys:
-            keys = [usual if key == other else key for key in keys]
-    keys = [key if keys.index(key) == i else None for i, key in enumerate(keys)]
-    if "image" in keys and any(set(keys).issuperset(form) for form in _FORMS):
-        return separator, tuple(keys), True
-    empty = len(cells) == 6 and not any(cells[1:]) and cells[0]
-    if len(cells) == 6 and (empty or (_floats(cells[1:5]) and not _floats(cells[5:]))):
-        return separator, _HEADERLESS, False
-    return None
-
-
-def _floats(cells: Iterable[str], comma_is_point: bool = False) -> list[float] | None:
-    """The numbers in some cells; None if one has none, or one that is too large."""
-    values = [parse_number(cell, comma_is_point) for cell in cells]
-    return None if any(isnan(each) or abs(each) >= _MAX_NUMBER for each in values) else values
 
 
 class _Row(NamedTuple):
@@ -162,13 +49,13 @@ def read_table(path: Path) -> Table:
         DataError: the file cannot be read, has no columns of boxes, or a row that is no box.
     """
     lines = read_text(path, _UTF8).split("\n")
-    begin = _first_row(lines)
-    columns = _columns(lines[begin])
+    begin = first_row(lines)
+    columns = columns_of(lines[begin])
     if columns is None:
         raise DataError(f"{path} has no columns of boxes: {lines[begin]!r:.120}", HINT)
-    separator, keys, has_header = columns
-    form = next(form for form in _FORMS if set(keys).issuperset(form))
-    rows = _rows(path, lines, begin, separator, keys, has_header)
+    keys = columns.keys
+    form = next(form for form in FORMS if set(keys).issuperset(form))
+    rows = _rows(path, lines, begin, columns)
     texts = (row.cells.get(key, "") for row in rows for key in form)
     comma_is_point = form[0] not in ("box", "shape") and has_decimal_comma(texts)
     class_key = _via_class_key(path, rows) if form == ("shape",) else ""
@@ -184,7 +71,7 @@ def read_table(path: Path) -> Table:
         )
         own += [] if box is None else [box]
         left_out += box is None and row.cells.get("shape", "{}") != "{}"
-        size = _floats([row.cells.get("height", ""), row.cells.get("width", "")], comma_is_point)
+        size = floats([row.cells.get("height", ""), row.cells.get("width", "")], comma_is_point)
         if size is not None and min(size) >= 1:
             sizes[row.image] = (int(size[0]), int(size[1]))
             are_of_boxes = are_of_boxes and box is not None and _are_sides(size, box)
@@ -198,6 +85,8 @@ def read_table(path: Path) -> Table:
     if empty := sum(not each for each in boxes.values()):
         of = counted(empty, "image", "images")
         notes.append(f"{path.name}: took {of} without a box for background")
+    if not columns.is_header and keys not in KNOWN:
+        notes.append(f"{path.name} has no header: taken as {', '.join(map(str, keys))}")
     if "label" not in keys and form != ("shape",):
         notes.append(f"{path.name} has no column of classes: all objects are of {_ONE_CLASS!r}")
     if "score" in keys:
@@ -216,37 +105,33 @@ def read_table(path: Path) -> Table:
     )
 
 
-def _rows(
-    path: Path,
-    lines: Sequence[str],
-    begin: int,
-    separator: str,
-    keys: Sequence[str | None],
-    has_header: bool,
-) -> list[_Row]:
+def _rows(path: Path, lines: Sequence[str], begin: int, columns: Columns) -> list[_Row]:
     """The rows of a file that are not blank, from the line `begin` on.
 
-    Args:
-        keys: the columns.
     Raises:
-        DataError: a row names no image or has too many cells, or the file is not CSV.
+        DataError: a row names no image, has too many cells or a quote that is not closed, or the
+            file is not CSV.
     """
-    columns = [(index, key) for index, key in enumerate(keys) if key]
+    separator, width = columns.separator, len(columns.keys)
+    named = [(index, key) for index, key in enumerate(columns.keys) if key]
     reader = csv.reader(lines[begin:], delimiter=separator)
     header = next(csv.reader(lines[begin : begin + 1], delimiter=separator), [])
-    rows = []
+    rows, end = [], begin
     try:
         for cells in reader:
-            if not any(cells) or (has_header and cells == header):
+            start, end = end, begin + reader.line_num
+            where = f"{path}:{start + 1}"
+            if end - start > 1 and "".join(lines[start:end]).count('"') % 2:
+                raise DataError(f"{where}: a quote is not closed", "mend the row")
+            if not any(cells) or (columns.is_header and cells == header):
                 continue
-            where = f"{path}:{begin + reader.line_num}"
-            if any(map(str.strip, cells[len(keys) :])):
+            if any(map(str.strip, cells[width:])):
                 raise DataError(
-                    f"{where}: expected {len(keys)} cells, got {len(cells)}",
+                    f"{where}: expected {width} cells, got {len(cells)}",
                     f"mend the row; put cells that hold a {separator!r} in quotes",
                 )
             row = {}
-            for index, key in columns:
+            for index, key in named:
                 cell = cells[index].strip() if index < len(cells) else ""
                 is_name = key in ("image", "label")
                 row[key] = "" if cell.lower() in _EMPTY and not is_name else cell
@@ -288,7 +173,7 @@ def _class_descriptions(path: Path, boxes: Mapping[str, Sequence[Box]]) -> dict[
 def _parse_box(
     row: dict[str, str], form: tuple[str, ...], where: str, comma_is_point: bool
 ) -> Box | None:
-    """The box of a row in one of _FORMS; None for a row that only names an image."""
+    """The box of a row in one of FORMS; None for a row that only names an image."""
     cells = [row.get(key, "") for key in form]
     if not any(cells):
         return None
@@ -296,13 +181,16 @@ def _parse_box(
         cells = cells[0].strip("[]() ").replace(",", " ").split()
     if not any(cells):
         return None
-    values = _floats(cells, comma_is_point)
+    if "x4" in form:  # some of the four corners may be blank
+        pairs = zip(cells[::2], cells[1::2], strict=True)
+        cells = [each for pair in pairs if any(pair) for each in pair]
+    values = floats(cells, comma_is_point)
     if values is None and (unclear := next(filter(may_be_thousands, cells), None)):
         raise DataError(
             f"{where}: {unclear} may be {unclear.replace(',', '.')} or {unclear.replace(',', '')}",
             "write the numbers of the file without marks of thousands, and with a decimal point",
         )
-    if values is not None and len(values) == 8:  # the corners of a box that may be turned
+    if values is not None and "x4" in form and len(values) >= 4:  # of a box that may be turned
         values = list(enclose(zip(values[::2], values[1::2], strict=True)))
     if values is None or len(values) != 4:
         raise DataError(f"{where}: expected four numbers of a box, got {cells}", "mend the row")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..errors import counted
 from ..runtime.safe_read import LFS_POINTER, read_beginning
-from .csv_table import describe_columns
+from .csv_columns import describe_columns, is_csv_of_boxes
 from .file_types import SUFFIXES
 from .folders import walk_files
 from .marks import BEGINNING, NUMBER, Mark, fits, has
@@ -18,8 +18,10 @@ _LOOKED_AT = 20  # files of each ending
 _ANNOTATIONS = (".json", ".xml", ".csv", ".tsv", ".txt")  # endings of files of annotations
 _TRIED = 1000  # of these
 _EXPORT = "export it as COCO, VOC or YOLO with the tool that made it"
+_WHOLE = "name the folder that holds the images and their annotations"
 _UNPACK = "unpack it, and name the folder"
 _CONVERT = "convert it to COCO, VOC, or CSV with filename, class, xmin, ymin, xmax, ymax"
+_OBJECTS = has("annotations|images|bbox|boxes")  # the mark of what may be annotations
 
 
 # name of a format, endings of its files, their mark, and what to do with them
@@ -30,20 +32,17 @@ _FORMATS: tuple[tuple[str, tuple[str, ...], Mark, str], ...] = (
     ("Datumaro's JSON", (".json",), has('"categories"', '"items"'), _EXPORT),
     ("the JSON of VoTT", (".json",), has('"assets"', '"securityToken"|"regions"', start="{"),
      _EXPORT),
-    ("the JSON of version 3 of the VGG Image Annotator", (".json",),
-     has('"project"', '"metadata"', '"view"', start="{"), _EXPORT),
     ("Scalabel's JSON of frames", (".json",), has('"frames"', '"box2d"', start="{"),
      "name the list of frames in it, in a file of its own"),
     ("KITTI's results", (".txt",), fits(rf"[a-z][\w-]*( {NUMBER}){{15}}\s"),
-     "the last number is a score, so these are detections: kitti:PATH takes them for annotations"),
+     "the last number is a score, so these are detections: without it they are taken for objects"),
     ("the XML of dlib", (".xml",), has("<dataset>", "<image"), _EXPORT),
     ("VisDrone's texts", (".txt",), fits(rf"{NUMBER}(,{NUMBER}){{7}},?\s"), _CONVERT),
     ("a track of MOT", (".txt",), fits(rf"\d+,-?\d+(,{NUMBER}){{5,8}}\s"), _CONVERT),
     ("the list of YOLO for Keras", (".txt",), fits(rf"\S[^\n]*\.\w+( {NUMBER}(,{NUMBER}){{4}})+\s"),
      _CONVERT),
     ("the texts of CrowdHuman", (".odgt",), has('"gtboxes"'), _CONVERT),
-    ("a table of Label Studio", (".csv", ".tsv"), has("annotation_id", "labels"),
-     "export it as JSON-MIN or JSON"),
+    ("rows of Vertex AI", (".jsonl",), has('"imageGcsUri"'), _CONVERT),
     ("the rows of Ultralytics' platform", (".ndjson",), has('"class_names"|"annotations"'),
      "export it as YOLO"),
     ("objects of Hugging Face", (".jsonl",), has('"file_name"'), _CONVERT),
@@ -73,13 +72,22 @@ def describe_foreign(path: Path) -> str:
     table = next((file for file in files if file.suffix.lower() in (".csv", ".tsv")), None)
     if table is not None:
         return describe_columns(table)
-    return _describe_images(path, files) if path.is_dir() else ""
+    lists = [file for file in files if file.suffix.lower() == ".txt"][:_LOOKED_AT]
+    if (table := next(filter(is_csv_of_boxes, lists), None)) is not None:
+        return f"{table} has columns of boxes: csv:{table} reads it"
+    lists = [file for file in files if file.suffix.lower() == ".json"][:_LOOKED_AT]
+    other = next((each for each in lists if _OBJECTS(read_beginning(each, BEGINNING))), None)
+    if other is not None:
+        return f"{other} is in no format that is read: {_EXPORT}"
+    return _describe_images(path, files) if path.is_dir() else _WHOLE
 
 
 def _describe_images(folder: Path, files: Sequence[Path]) -> str:
-    """What a folder without annotations holds; empty where it holds other things than images."""
+    """What a folder without annotations holds; empty where it holds other things beside images."""
     if not files:
         return "it holds no files: name the folder with the images and their annotations"
+    if not any(file.suffix.lower() in SUFFIXES for file in files):
+        return f"it holds no images: {_WHOLE}"
     if any(file.suffix.lower() not in SUFFIXES for file in files):
         return ""
     classes = sorted({file.parent.name for file in files if file.parent != folder})

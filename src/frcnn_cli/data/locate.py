@@ -110,9 +110,9 @@ class ImageLocator:
 
 def _keys(name: str) -> tuple[str, ...]:
     """The keys of a listing under which a file may be: with its name, with any ending, and, if it
-    has the ending of an image, with another one; and so without Label Studio's letters, and with
-    the letters that are written as in addresses, such as %20."""
-    written = [normalized(each) for each in dict.fromkeys((name, unquote(name)))]
+    has the ending of an image, with another one; and so without Label Studio's letters, without
+    blanks around it, and with the letters that are written as in addresses, such as %20."""
+    written = [normalized(each) for each in dict.fromkeys((name, unquote(name), name.strip()))]
     names = dict.fromkeys((*written, *(_UPLOAD.sub("", each) for each in written)))
     return tuple(
         dict.fromkeys(key for each in names for key in (each, f"{each}/*", f"{_stem(each)}/*"))

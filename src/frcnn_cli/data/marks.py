@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 BEGINNING = 2**16  # bytes of a file that are looked at
-NUMBER = r"-?\d+(?:\.\d+)?"  # for patterns
+NUMBER = r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?"  # for patterns
 
 Mark = Callable[[str], bool]
 
@@ -27,3 +27,8 @@ def fits(pattern: str) -> Mark:
     """Whether a file begins with a pattern, after blanks; capitals are as small letters."""
     compiled = re.compile(pattern, re.IGNORECASE)
     return lambda beginning: compiled.match(beginning.lstrip("\ufeff \t\r\n")) is not None
+
+
+def either(*marks: Mark) -> Mark:
+    """Whether a file has one of several marks."""
+    return lambda beginning: any(mark(beginning) for mark in marks)

@@ -14,7 +14,7 @@ from ..runtime.safe_read import read_beginning
 from .coco import find_coco_files, is_coco
 from .csv_boxes import SUFFIXES as CSV_SUFFIXES
 from .csv_boxes import find_csv_files
-from .csv_table import is_csv_of_boxes
+from .csv_columns import is_csv_of_boxes
 from .file_types import SUFFIXES
 from .folders import FolderError, is_hidden, list_folder
 from .foreign import describe_foreign
@@ -222,12 +222,13 @@ def _has_no_data_yaml(folder: Path) -> bool:
 
 
 def _has_label_texts(folder: Path) -> bool:
-    """Whether a text of boxes is in labels/, or beside an image in the folder or one below it."""
+    """Whether there is labels/, or a text of boxes beside an image, in the folder or one below."""
     if not folder.is_dir():
         return False
-    if os.path.isdir(folder / "labels"):
+    below = [each for each in list_folder(folder) if os.path.isdir(each)]
+    if any(os.path.isdir(each / "labels") for each in (folder, *below)):
         return True
-    for each in (folder, *filter(os.path.isdir, list_folder(folder))):
+    for each in (folder, *below):
         names = {entry.name for entry in list_folder(each) if not is_hidden(entry.name)}
         stems = {Path(name).stem for name in names if Path(name).suffix.lower() in SUFFIXES}
         if any(f"{stem}.txt" in names for stem in stems):

@@ -46,15 +46,16 @@ def enclosing_box(segmentation: object) -> list[float] | None:
     """The box [x, y, width, height] of an outline; None where it is none, or is empty.
 
     Args:
-        segmentation: a list of polygons [x1, y1, x2, y2, …], or {"counts", "size"} as pycocotools
-            writes it: runs of pixels outside and inside in turn, column by column, as a list or
-            packed in a text.
+        segmentation: a list of polygons [x1, y1, x2, y2, …] or [[x1, y1], [x2, y2], …], or
+            {"counts", "size"} as pycocotools writes it: runs of pixels outside and inside in turn,
+            column by column, as a list or packed in a text.
     """
     if isinstance(segmentation, dict):
         return _mask_box(segmentation)
     if not isinstance(segmentation, list) or not segmentation:
         return None
     polygons = segmentation if isinstance(segmentation[0], list) else [segmentation]
+    polygons = [_flat(each) for each in polygons]
     checked = [numbers(each, len(each)) for each in polygons if isinstance(each, list)]
     if not all(each and len(each) % 2 == 0 for each in checked):
         return None
@@ -63,6 +64,12 @@ def enclosing_box(segmentation: object) -> list[float] | None:
     if not xs:
         return None
     return [min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)]
+
+
+def _flat(polygon: Any) -> Any:
+    """A polygon whose points may be lists [x, y], as numbers in a row."""
+    is_points = isinstance(polygon, list) and all(isinstance(each, list) for each in polygon)
+    return list(chain.from_iterable(polygon)) if is_points else polygon
 
 
 def _mask_box(mask: dict[str, Any]) -> list[float] | None:

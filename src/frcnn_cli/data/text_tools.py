@@ -20,6 +20,7 @@ from .voc_xml import parse_xml
 _HINT = "export the annotations again"
 _MAX_XML_BYTES = 2**26
 _MAX_NUMBER = 1e6  # of a coordinate
+_KITTI_FIELDS = (15, 16)  # the last may be a score
 _DOTA_HEADER = ("imagesource", "gsd")
 
 
@@ -86,18 +87,19 @@ def _cvat_corners(shape: Element) -> Corners | None:
     def of(*keys: str) -> list[float]:
         return _numbers([shape.attrib[key] for key in keys])
 
-    angle = math.radians(parse_number(shape.attrib.get("rotation", "0")))
+    degrees = parse_number(shape.attrib.get("rotation", "0"))
     if shape.tag == "box":
         x1, y1, x2, y2 = of("xtl", "ytl", "xbr", "ybr")
         centre, sides = ((x1 + x2) / 2, (y1 + y2) / 2), (x2 - x1, y2 - y1)
-        return enclose_rotated(*centre, *sides, angle) if angle else enclose([(x1, y1), (x2, y2)])
+        if degrees:
+            return enclose_rotated(*centre, *sides, math.radians(degrees))
+        return enclose([(x1, y1), (x2, y2)])
     if shape.tag == "polygon":
         points = (pair.split(",") for pair in shape.attrib["points"].split(";"))
         return enclose(_numbers(pair) for pair in points)
     if shape.tag == "ellipse":
         x, y, x_radius, y_radius = of("cx", "cy", "rx", "ry")
-        longer = max(x_radius, y_radius)
-        return enclose_ellipse(x, y, *((longer, longer) if angle else (x_radius, y_radius)))
+        return enclose_ellipse(x, y, x_radius, y_radius, degrees)
     if shape.tag == "cuboid":
         corners = [f"{side}{end}" for side in ("tl", "bl", "tr", "br") for end in (1, 2)]
         return enclose(of(f"x{corner}", f"y{corner}") for corner in corners)
@@ -113,7 +115,9 @@ def read_kitti(path: Path) -> Iterator[Annotated]:
     for line in read_text(path, _HINT).split("\n"):
         fields = line.split()
         if fields:
-            x1, y1, x2, y2 = _numbers(fields[4:8])
+            if len(fields) not in _KITTI_FIELDS:
+                raise ValueError(f"a row has not 15 values, but {len(fields)}")
+            x1, y1, x2, y2 = _numbers(fields[1:])[3:7]
             boxes.append(Box(label=fields[0], corners=enclose([(x1, y1), (x2, y2)])))
     kept = [box for box in boxes if box.label != "DontCare"]
     yield Annotated(path.stem, None, kept, len(boxes) - len(kept))

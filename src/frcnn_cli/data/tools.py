@@ -14,20 +14,15 @@ from ..runtime.safe_read import read_beginning
 from .dataset import Dataset
 from .file_types import SUFFIXES
 from .folders import bare_name, walk_files
-from .json_tools import (
-    read_bdd,
-    read_createml,
-    read_label_studio,
-    read_labelme,
-    read_supervisely,
-    read_via,
-)
+from .json_tools import read_bdd, read_createml, read_labelme, read_supervisely
+from .label_studio import read_label_studio
 from .locate import ImageLocator, local_name
-from .marks import BEGINNING, NUMBER, Mark, fits, has
+from .marks import BEGINNING, NUMBER, Mark, either, fits, has
 from .shapes import Annotated
 from .splits import ALL, SPLITS, canonical_split, choose_split, split_in_name
 from .table import Box, Table, near_folders, table_dataset
 from .text_tools import read_cvat, read_dota, read_kitti, read_wider
+from .via import read_via
 
 _LOOKED_AT = 20  # files of each ending, in a folder that is to be recognised
 _LINE = r"[^\r\n]*[\r\n]\s*"  # the rest of one, and blank ones; for patterns
@@ -39,7 +34,7 @@ class Tool:
     """The format of a tool."""
 
     title: str
-    suffix: str
+    suffixes: tuple[str, ...]  # of its files
     is_own: Mark  # of its files
     read: Callable[[Path], Iterator[Annotated]]
     is_per_image: bool = False  # each image has a file
@@ -48,54 +43,61 @@ class Tool:
 
 TOOLS = {
     "labelme": Tool(
-        "LabelMe's JSON", ".json",  # in which the image itself may come before all else
+        "LabelMe's JSON", (".json",),  # in which the image itself may come before all else
         has('"shapes"|"imageData"', '"imagePath"|"imageData"|"points"', start="{"),
         read_labelme, is_per_image=True, is_beside_image=True,
     ),
     "via": Tool(
-        "the VGG Image Annotator's JSON", ".json",
-        has(
-            '"regions"|"_via_img_metadata"',
-            '"file_attributes"|"_via_settings"|"shape_attributes"',
-            start="{",
+        "the VGG Image Annotator's JSON", (".json",),
+        either(
+            has(
+                '"regions"|"_via_img_metadata"',
+                '"file_attributes"|"_via_settings"|"shape_attributes"',
+                start="{",
+            ),
+            has('"project"', '"vid_list"|"fid_list"', start="{"),  # of version 3
         ),
         read_via,
     ),
     "labelstudio": Tool(
-        "Label Studio's JSON", ".json",
-        has('"from_name"|"rectanglelabels"|"polygonlabels"|"total_annotations"', start="["),
+        "Label Studio's JSON or CSV", (".json", ".csv", ".tsv"),
+        either(
+            has('"from_name"|"rectanglelabels"|"polygonlabels"|"total_annotations"', start="["),
+            has('""rectanglelabels""|""polygonlabels""|""ellipselabels""|""labels""'),
+            fits(r'["\w][^\r\n{\[]{0,2000}annotation_id[^\r\n{\[]{0,2000}lead_time'),
+        ),
         read_label_studio,
     ),
     "supervisely": Tool(
-        "Supervisely's JSON", ".json",
+        "Supervisely's JSON", (".json",),
         has('"objects"', '"size"|"classTitle"', '"tags"|"geometryType"', start="{"),
         read_supervisely, is_per_image=True,
     ),
     "createml": Tool(
-        "CreateML's JSON", ".json", has('"annotations"|"annotation"', '"coordinates"', start="["),
-        read_createml,
+        "CreateML's JSON", (".json",),
+        has('"annotations"|"annotation"', '"coordinates"', start="["), read_createml,
     ),
     "bdd": Tool(
-        "BDD100K's JSON", ".json", has('"labels"', '"box2d"', '"category"', start="["), read_bdd
+        "BDD100K's JSON", (".json",), has('"labels"', '"box2d"', '"category"', start="["), read_bdd
     ),
     "cvat": Tool(
-        "CVAT's XML", ".xml",
+        "CVAT's XML", (".xml",),
         fits(r"(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)?<annotations>\s*<(version|meta|image)[\s>/]"),
         read_cvat,
     ),
     "kitti": Tool(
-        "KITTI's texts", ".txt", fits(rf"[a-z][\w-]*( {NUMBER}){{14}}\s*(\n|$)"),
+        "KITTI's texts", (".txt",), fits(rf"[a-z][\w-]*([ \t]+{NUMBER}){{14}}\s*(\n|$)"),
         read_kitti, is_per_image=True,
     ),
     "dota": Tool(
-        "DOTA's texts", ".txt",
+        "DOTA's texts", (".txt",),
         fits(
             rf"(imagesource:{_LINE}(gsd:{_LINE})?)?({NUMBER}\s+){{8}}[a-z][\w-]*( [012])?\s*(\n|$)"
         ),
         read_dota, is_per_image=True,
     ),
     "wider": Tool(
-        "WIDER FACE's list", ".txt",
+        "WIDER FACE's list", (".txt",),
         fits(
             rf"([^\n]+\.({_IMAGE})[ \r]*\n0[ \r]*\n)*[^\n]+\.({_IMAGE})[ \r]*\n\d+[ \r]*\n"
             rf"{NUMBER}( {NUMBER}){{3,9}}\s*(\n|$)"
@@ -110,14 +112,15 @@ def find_tool(path: Path) -> str:
 
     Only the beginnings of some files are read.
     """
-    left = dict.fromkeys((tool.suffix for tool in TOOLS.values()), _LOOKED_AT)
+    suffixes = chain.from_iterable(tool.suffixes for tool in TOOLS.values())
+    left = dict.fromkeys(suffixes, _LOOKED_AT)
     for file in walk_files(path)[0] if path.is_dir() else [path]:
         suffix = file.suffix.lower()
         if left.get(suffix, 0) > 0:
             left[suffix] -= 1
             beginning = read_beginning(file, BEGINNING)
             for key, tool in TOOLS.items():
-                if tool.suffix == suffix and tool.is_own(beginning):
+                if suffix in tool.suffixes and tool.is_own(beginning):
                     return key
     return ""
 
@@ -193,9 +196,9 @@ def _files_of(path: Path, tool: Tool) -> list[Path]:
     """
     if not path.is_dir():
         return [path]
-    files = [file for file in walk_files(path)[0] if file.suffix.lower() == tool.suffix]
+    files = [file for file in walk_files(path)[0] if file.suffix.lower() in tool.suffixes]
     own = [file for file in files if tool.is_own(read_beginning(file, BEGINNING))]
-    if not tool.is_per_image or tool.suffix != ".txt":
+    if not tool.is_per_image or ".txt" not in tool.suffixes:
         return own
     folders = {file.parent for file in own}
     return [file for file in files if file.parent in folders]

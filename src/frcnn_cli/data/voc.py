@@ -134,7 +134,13 @@ def _annotation(files: _Files, image_id: str) -> Annotation:
             boxes=np.zeros((0, 4), np.float32),
             difficult=np.zeros(0, np.bool_),
         )
-    return parse_annotation(path or files.annotations.folder / f"{image_id}.xml")
+    if path is None:
+        raise DataError(
+            f"{image_id} is listed, but {files.annotations.folder} has no {image_id}.xml, and "
+            f"{files.images.folder} no such image",
+            "mend the list, or add the files",
+        )
+    return parse_annotation(path)
 
 
 def _file_notes(files: _Files, ids: Sequence[str], paths: Sequence[Path]) -> list[str]:
@@ -192,42 +198,60 @@ def _choose_split(
             f"there are: {', '.join(lists) or 'none at all'}",
             lists,
         )
-    lines = read_text(lists[split], "expected a list of image ids").splitlines()
-    ids = [_resolve(line.strip(), files, lists[split]) for line in lines if line.strip()]
+    lines = map(str.strip, read_text(lists[split], "expected a list of image ids").splitlines())
+    found = [_resolve(line, files, lists[split]) for line in lines if line]
+    ids = [each for each in found if each is not None]
+    if not ids:
+        raise DataError(f"{name} {split}: {lists[split]} lists no images", "fill the list")
     unique = list(dict.fromkeys(ids))
     repeated = len(ids) - len(unique)
     notes = [f"{repeated} repeated lines in {lists[split]} count once"] if repeated else []
     return split, unique, notes
 
 
-def _resolve(line: str, files: _Files, path: Path) -> str:
-    """The id that a line of a split list stands for.
+def _resolve(line: str, files: _Files, path: Path) -> str | None:
+    """The id that a line of a split list stands for; None for a comment.
 
     A line is a name, which may have blanks, an ending or a folder, and may be followed by a flag or
     by the name of the XML file. Of the parts that may be the name, the first one counts that is the
     name of an annotation, else of an annotation in some folder, else of an image.
 
     Raises:
-        DataError: the line leads out of the folder.
+        DataError: the line leads out of the folder, names nothing, or several images.
     """
     line = line.strip("\"' ,;")
     words = line.split()
+    if not words:
+        return None
     unflagged = line[: -len(words[-1])].rstrip() if words[-1] in _FLAGS and words[1:] else line
     written = list(dict.fromkeys([line, unflagged, words[0]]))
+    found = _find(written, files)
+    if found is not None:
+        others = {_find([word], files) for word in words[1:]} - {found, None}
+        if others and _find([line, unflagged], files) is None:
+            raise DataError(
+                f"{path}: {line!r:.80} names several images or annotations",
+                "write each image into a line of its own",
+            )
+        return found
+    if line.startswith("#"):
+        return None
+    if not is_inside(unflagged):
+        raise DataError(f"{path}: {line!r:.80} is not inside the data set", "mend the list")
+    return _without_ending(unflagged)
+
+
+def _find(written: Sequence[str], files: _Files) -> str | None:
+    """The name of the annotation or image that the first possible one of some texts means."""
     forms = [form for each in written for form in (each, _without_ending(each))]
     forms += [form.replace("\\", "/").rpartition("/")[2] for form in forms]
     forms = list(dict.fromkeys(form.removeprefix("./") for form in forms))
     bare = [form for form in written if "/" not in form]
-    found = (
+    return (
         _first(files.annotations.find_name, forms)
         or _first(lambda form: files.annotations.find_alike(form, is_unique=True), bare)
         or _first(files.images.find_name, forms)
     )
-    if found is not None:
-        return found
-    if not is_inside(unflagged):
-        raise DataError(f"{path}: {line!r:.80} is not inside the data set", "mend the list")
-    return _without_ending(unflagged)
 
 
 def _first(find: Callable[[str], str | None], forms: Iterable[str]) -> str | None:

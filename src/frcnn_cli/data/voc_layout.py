@@ -156,11 +156,11 @@ def split_lists(root: Path) -> dict[str, Path]:
     names = [name for spellings in SPLITS.values() for name in spellings]
     usual = {f"{name}{ending}.txt" for name in names for ending in ("", _LIST)}
     for folder in _LIST_FOLDERS:
-        lists = [path for path in _entries(root / folder) if path.suffix == ".txt"]
-        if any(path.name in usual for path in lists):
+        lists = [path for path in _entries(root / folder) if path.suffix.lower() == ".txt"]
+        if any(path.name.lower() in usual for path in lists):
             return _by_split(lists)
     for folder in _OTHER_LIST_FOLDERS:
-        if found := [path for path in _entries(root / folder) if path.name in usual]:
+        if found := [path for path in _entries(root / folder) if path.name.lower() in usual]:
             return _by_split(found)
     return {}
 

@@ -11,6 +11,8 @@ import math
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
+from html import escape
+from html.entities import html5
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +29,7 @@ _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _ROTATED = ("cx", "cy", "w", "h", "angle")
 _HINT = "mend or remove the file"
 _BARE_AMPERSAND = re.compile(r"&(?!#?\w+;)")
+_NAMED = re.compile(r"&(?!(?:amp|lt|gt|quot|apos);)(\w+;)")  # as in HTML; XML knows these alone
 # a document type that declares nothing itself
 _PLAIN_DOCTYPE = re.compile(r"\A(<\?xml[^<>]*>\s*)?<!DOCTYPE[^<>\[\]]*>")
 _LONGEST_DECLARATION = 1000  # letters
@@ -115,6 +118,9 @@ def parse_xml(path: Path, limit: int | None = None) -> ElementTree.Element:
         text = _PLAIN_DOCTYPE.sub("", text, count=1)
         if "<!DOCTYPE" in text or "<!ENTITY" in text:
             raise DataError(f"{path} declares entities, as no annotation does", _HINT)
+        text = _NAMED.sub(
+            lambda found: escape(html5[found[1]]) if found[1] in html5 else found[0], text
+        )
         root = ElementTree.fromstring(_BARE_AMPERSAND.sub("&amp;", text))
     except (ElementTree.ParseError, ValueError, LookupError) as error:
         raise DataError(f"{path} is not XML: {reason(error)}", _HINT) from None
@@ -142,7 +148,7 @@ def _decode(content: bytes) -> str:
 
 
 def _without_declaration(text: str) -> str:
-    text = text.lstrip("\ufeff").lstrip()
+    text = text.lstrip("\ufeff").strip().rstrip("\0")  # a system that fails may append zeros
     declared = _DECLARATION.match(text[:_LONGEST_DECLARATION])
     return text[declared.end() :].lstrip() if declared else text
 

@@ -233,7 +233,10 @@ class _ImageLists:
                 self._settings.root,
             ]
             locator = ImageLocator([*bases, *(base.parent for base in bases)])
-            return [self._listed(line, place, locator) for line in read_lines(place)]
+            listed = [(line, self._listed(line, place, locator)) for line in read_lines(place)]
+            return [
+                path for line, path in listed if not line.startswith("#") or os.path.isfile(path)
+            ]
         return []
 
     def _listed(self, line: str, place: Path, locator: ImageLocator) -> Path:

@@ -164,10 +164,11 @@ def check_keypoints(rows: Sequence[Row], name: str) -> None:
     outlines = [row.outline for row in rows if row.outline]
     if not outlines or len({len(each) for each in outlines}) > 1:
         return
-    count = (len(outlines[0]) - 4) // 2
-    if all(may_have_keypoints(each, 2) for each in outlines):
-        raise DataError(
-            f"{name}: the rows of {len(outlines[0]) + 1} numbers can be outlines or boxes with "
-            f"{count} keypoints",
-            f"write kpt_shape: [{count}, 2] in data.yaml, or kpt_shape: [] for outlines",
-        )
+    for size in (2, 3):  # a third value that is no visibility is how sure a detector is
+        count, rest = divmod(len(outlines[0]) - 4, size)
+        if not rest and all(may_have_keypoints(each, size) for each in outlines):
+            raise DataError(
+                f"{name}: the rows of {len(outlines[0]) + 1} numbers can be outlines or boxes with "
+                f"{count} keypoints",
+                f"write kpt_shape: [{count}, {size}] in data.yaml, or kpt_shape: [] for outlines",
+            )

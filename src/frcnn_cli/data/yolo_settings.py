@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -14,14 +16,14 @@ import yaml
 from ..errors import DataError, reason, short_list
 from ..runtime.safe_read import read_text
 from ..structures import MAX_CLASSES
-from .folders import is_hidden
+from .folders import is_hidden, list_folder
 from .splits import SPLITS
 
 HINT = "expected a YOLO folder: data.yaml with names, images/, labels/"
 # files with a class name a line, below the folder
 NAME_FILES = (
     "classes.txt", "labels/classes.txt", "images/classes.txt", "predefined_classes.txt",
-    "obj.names", "_darknet.labels", "classes.names",
+    "obj.names", "_darknet.labels", "classes.names", "labels.txt",
 )  # fmt: skip
 _MORE_NAME_FILES = tuple(f"{key}/_darknet.labels" for key in ("train", "valid", "test"))
 _MAX_YAML_BYTES = 2**17  # thousands of class names; the parser may take 40 s for 2**20
@@ -29,6 +31,7 @@ _MAX_ENTRIES = 2 * MAX_CLASSES  # which take the parser some seconds
 _MAX_PARTS = 30  # of a path, of which each end is looked for
 _MAX_BRACKETS = 500  # the parser takes the square of their number where they are nested
 _MAX_NUMBER = 100  # letters
+_NUMBERED = re.compile(r"([0-9]{1,6})(?:\s*[:,;.]\s*|\s+)(\S.*)")
 # what the parser raises for damaged files, and for values that are not what their tag says
 _YAML_ERRORS = (
     yaml.YAMLError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError,
@@ -59,9 +62,9 @@ def find_settings(folder: Path) -> Path | None:
     Raises:
         DataError: several files name classes.
     """
-    found = sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")])
+    found = [path for path in list_folder(folder) if path.suffix.lower() in (".yaml", ".yml")]
     files = [path for path in found if not is_hidden(path.name)]
-    usual = next((path for path in files if path.stem == "data"), None)
+    usual = next((path for path in files if path.stem.lower() == "data"), None)
     if usual is not None or len(files) < 2:
         return usual or next(iter(files), None)
     naming = [path for path in files if "names" in _read_yaml(path)]
@@ -92,6 +95,9 @@ def read_settings(root: Path) -> Settings:
     bases, note = _bases(folder, str(content.get("path") or "."))
     count = content.get("nc", content.get("classes"))
     notes = [note] if note else []
+    if (other := _other_names(folder, classes)) is not None:
+        source = file.name if file is not None else "another list"
+        notes.append(f"{other} names the classes in another order: those of {source} count")
     if count is not None and str(count) != str(len(classes)):
         notes.append(
             f"the settings say {count!r:.20} classes, but name {len(classes)}: these count"
@@ -154,7 +160,9 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         content = yaml.load(text, _Loader)
         texts = yaml.load(text, _TextLoader)
     except _YAML_ERRORS as error:
-        hint = HINT if "\\" not in text else 'write / for \\, which has a meaning between " and "'
+        hint = HINT if "\t" not in text else "write blanks in the place of tabs"
+        if "\\" in text:
+            hint = 'write / for \\, which has a meaning between " and "'
         raise DataError(f"{path} is not YAML: {reason(error)}", hint) from None
     if not isinstance(content, dict):
         raise DataError(f"{path} holds no settings", HINT)
@@ -234,8 +242,19 @@ def _class_names(folder: Path, content: Mapping[str, Any]) -> tuple[str, ...]:
     return classes
 
 
+def _other_names(folder: Path, classes: Sequence[str]) -> Path | None:
+    """A list of names that has the same classes in another order; None where there is none."""
+    for file in filter(Path.is_file, (folder / name for name in NAME_FILES)):
+        with contextlib.suppress(DataError):  # it is not the one that is read
+            names = _read_names(file)
+            if names != list(classes) and sorted(names) == sorted(classes):
+                return file
+    return None
+
+
 def _read_names(file: Path) -> list[str]:
-    """The names in a file with a class a line; the number of a class is that of its line."""
+    """The names in a file with a class a line; the number of a class is that of its line, which may
+    be before the name."""
     lines = [line.strip() for line in read_text(file, HINT).rstrip().split("\n")]
     if "" in lines and lines != [""]:
         raise DataError(
@@ -243,6 +262,9 @@ def _read_names(file: Path) -> list[str]:
             "are not certain",
             "remove the line, or write a name into it",
         )
+    numbered = list(map(_NUMBERED.fullmatch, lines))
+    if len(lines) > 1 and all(each and int(each[1]) == i for i, each in enumerate(numbered)):
+        return [each[2] for each in numbered if each]
     return lines if lines != [""] else []
 
 

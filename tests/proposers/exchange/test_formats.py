@@ -123,6 +123,10 @@ def content(name, data):
         (npz(boxes=BOXES[0], counts=[2], image_ids=["a", "b"]), "2 names of images, 1 sets"),
         (npz(boxes=np.array([{}], dtype=object)), "cannot read the proposals"),
         (content("x.json", b"{"), "is cut off"),
+        (
+            content("x.json", b'{"images": [{"image": "a", "boxes": [[1, 2, 3, 4], [1, 2]]}]}'),
+            "a: expected four numbers in each box, got other rows too",
+        ),
         (content("x.json", b"[" * 100_000), "nested too deeply"),
         (content("x.json", b'{"images": []}'), "holds no images"),
         (content("x.json", b'{"images": [{"image": [], "boxes": []}]}'), "is no text"),

@@ -37,7 +37,12 @@ def as_boxes(boxes: Any, where: str) -> Boxes:
     Args:
         where: the place in the file, for messages.
     """
-    array = np.asarray(boxes)
+    try:
+        array = np.asarray(boxes)
+    except ValueError:  # rows of different lengths
+        raise DataError(
+            f"{where}: expected four numbers in each box, got other rows too", "check the file"
+        ) from None
     if array.size == 0:
         return np.zeros((0, 4), np.float32)
     if array.dtype.kind not in "iuf" or array.ndim != 2 or array.shape[1] not in (4, 5):
