@@ -16,7 +16,7 @@ from typing import Any
 from ..runtime.safe_read import read_json
 from .json_values import HINT, class_name, numbers_of, size_of, xy
 from .number_text import number_or_text
-from .shapes import Annotated, Corners, enclose, enclose_ellipse, enclose_rotated
+from .shapes import Annotated, Corners, FormError, enclose, enclose_ellipse, enclose_rotated
 from .table import Box
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -81,7 +81,7 @@ def _around_bitmap(bitmap: Mapping[str, Any]) -> Corners:
     """The box around a mask of Supervisely: a PNG that is cropped to it, and its upper left corner.
 
     Raises:
-        ValueError: it is no such mask.
+        FormError: it is no such mask.
     """
     packed = base64.b64decode(bitmap["data"][:_PACKED_HEADER])
     try:
@@ -90,7 +90,7 @@ def _around_bitmap(bitmap: Mapping[str, Any]) -> Corners:
     except (zlib.error, struct.error):
         signature, width, height = b"", 0, 0
     if signature != _PNG or min(width, height) < 1:
-        raise ValueError("a bitmap is no PNG")
+        raise FormError("a bitmap is no PNG")
     x, y = xy(bitmap["origin"])
     return enclose([(x, y), (x + width, y + height)])
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .number_text import number_or_text
+from .shapes import FormError
 
 HINT = "export the annotations again"
 
@@ -14,10 +15,10 @@ def xy(point: Any) -> tuple[float, float]:
     """The coordinates of a point, NaN for those that are no numbers.
 
     Raises:
-        ValueError: it is not a list of two values.
+        FormError: it is not a list of two values.
     """
     if not isinstance(point, list | tuple) or len(point) != 2:
-        raise ValueError(f"a point is not two numbers, but {point!r:.40}")
+        raise FormError(f"a point is not two numbers, but {point!r:.40}")
     x, y = point
     return number_or_text(x), number_or_text(y)
 
@@ -41,10 +42,10 @@ def class_name(label: Any) -> str:
     """The name of a class, which may be a whole number.
 
     Raises:
-        ValueError: it is something else, or empty.
+        FormError: it is something else, or empty.
     """
     if isinstance(label, int) and not isinstance(label, bool):
         label = str(label)
     if not isinstance(label, str) or not label.strip():
-        raise ValueError(f"an object has no class: {label!r:.40}")
+        raise FormError(f"an object has no class: {label!r:.40}")
     return label.strip()

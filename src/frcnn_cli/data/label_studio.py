@@ -17,7 +17,7 @@ from ..runtime.safe_read import number, parse_json, read_json, read_text
 from .file_types import SUFFIXES
 from .json_values import HINT, class_name, numbers_of, size_of, xy
 from .locate import local_name
-from .shapes import Annotated, Corners, enclose, enclose_ellipse, enclose_turned
+from .shapes import Annotated, Corners, FormError, enclose, enclose_ellipse, enclose_turned
 from .table import Box
 
 _TABLES = (".csv", ".tsv")
@@ -64,7 +64,7 @@ def _rows_of_table(path: Path) -> list[dict[str, Any]]:
     """The rows of a CSV file by column, with the values of cells that hold a list.
 
     Raises:
-        ValueError: it is not CSV.
+        FormError: it is not CSV.
     """
     text = read_text(path, HINT)
     header = text.partition("\n")[0]
@@ -73,11 +73,11 @@ def _rows_of_table(path: Path) -> list[dict[str, Any]]:
         reader = csv.DictReader(StringIO(text), delimiter=max(",;\t", key=header.count))
         rows = list(reader)
     except csv.Error as error:
-        raise ValueError(reason(error)) from None
+        raise FormError(reason(error)) from None
     finally:
         csv.field_size_limit(limit)
     if any(None in row for row in rows):
-        raise ValueError("a row has more cells than columns")
+        raise FormError("a row has more cells than columns")
     return [
         {
             key: parse_json(path, cell.encode(), HINT) if (cell or "").startswith("[{") else cell
@@ -92,7 +92,7 @@ def _image_of(row: Mapping[str, Any]) -> str:
     """The image of a task: its text that is most likely one, by the key and the ending.
 
     Raises:
-        ValueError: it has no text.
+        FormError: it has no text.
     """
 
     def likelihood(item: tuple[str, str]) -> tuple[bool, ...]:
@@ -102,7 +102,7 @@ def _image_of(row: Mapping[str, Any]) -> str:
 
     texts = [(key, value) for key, value in row.items() if isinstance(value, str)]
     if not texts:
-        raise ValueError("a task has no image")
+        raise FormError("a task has no image")
     return max(texts, key=likelihood)[1]
 
 
@@ -121,7 +121,7 @@ def _with_regions(name: str, regions: list[dict[str, Any]]) -> Annotated:
             left_out += 1
             continue
         if len(region[kind]) != 1:
-            raise ValueError(f"a region of {name} has {len(region[kind])} classes")
+            raise FormError(f"a region of {name} has {len(region[kind])} classes")
         boxes.append(Box(label=class_name(region[kind][0]), corners=corners))
     return Annotated(name, size, boxes, left_out)
 
@@ -137,7 +137,7 @@ def _corners(region: Mapping[str, Any], kind: str, across: float, down: float) -
         kind: the key of its class; "labels" is that of any shape.
         across, down: pixels in one per cent of the image's width and height.
     Raises:
-        ValueError, KeyError: it is none of the tool's regions, or the mask of a brush.
+        FormError, KeyError: it is none of the tool's regions, or the mask of a brush.
     """
     turn = number(region.get("rotation") or 0)
     if kind == "rectanglelabels" or (kind == "labels" and "height" in region):
@@ -149,5 +149,5 @@ def _corners(region: Mapping[str, Any], kind: str, across: float, down: float) -
     if kind == "polygonlabels" or (kind == "labels" and "points" in region):
         return enclose((x * across, y * down) for x, y in map(xy, region["points"]))
     if "rle" in region:
-        raise ValueError("it has the mask of a brush, which is not read")
+        raise FormError("it has the mask of a brush, which is not read")
     return None

@@ -23,18 +23,22 @@ class Annotated(NamedTuple):
     is_unseen: bool = False  # it is not annotated yet, so it is no background
 
 
+class FormError(ValueError):
+    """A file is not as its program writes it; the message says what it is instead."""
+
+
 def enclose(points: Iterable[Sequence[float]]) -> Corners:
     """The box around points (x, y).
 
     Raises:
-        ValueError: there are none, or one has a coordinate that is no number.
+        FormError: there are none, or one has a coordinate that is no number.
     """
     pairs = [(x, y) for x, y in points]
     if not pairs:
-        raise ValueError("a shape has no points")
+        raise FormError("a shape has no points")
     xs, ys = zip(*pairs, strict=True)
     if any(map(math.isnan, (*xs, *ys))):
-        raise ValueError("a coordinate is no number")
+        raise FormError("a coordinate is no number")
     return min(xs), min(ys), max(xs), max(ys)
 
 
@@ -44,10 +48,10 @@ def enclose_rotated(x: float, y: float, width: float, height: float, angle: floa
     Args:
         angle: radians.
     Raises:
-        ValueError: see `enclose`; or a side is negative.
+        FormError: see `enclose`; or a side is negative.
     """
     if min(width, height) < 0:
-        raise ValueError("a side is negative")
+        raise FormError("a side is negative")
     cosine, sine = abs(math.cos(angle)), abs(math.sin(angle))
     across = (width * cosine + height * sine) / 2
     down = (width * sine + height * cosine) / 2
@@ -60,7 +64,7 @@ def enclose_turned(corner: Sequence[float], size: Sequence[float], degrees: floa
     Args:
         corner: x, y. size: width, height.
     Raises:
-        ValueError: see `enclose`.
+        FormError: see `enclose`.
     """
     cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     (x, y), (width, height) = corner, size
@@ -74,7 +78,7 @@ def enclose_ellipse(
     """The box around an ellipse with axes along x and y, or turned from there around its centre.
 
     Raises:
-        ValueError: see `enclose`.
+        FormError: see `enclose`.
     """
     if degrees:
         cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))

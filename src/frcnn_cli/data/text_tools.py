@@ -13,7 +13,7 @@ from xml.etree.ElementTree import Element
 
 from ..runtime.safe_read import read_text
 from .number_text import parse_number
-from .shapes import Annotated, Corners, enclose, enclose_ellipse, enclose_rotated
+from .shapes import Annotated, Corners, FormError, enclose, enclose_ellipse, enclose_rotated
 from .table import Box
 from .voc_xml import parse_xml
 
@@ -28,11 +28,11 @@ def _numbers(texts: list[str]) -> list[float]:
     """The numbers in some texts.
 
     Raises:
-        ValueError: one is no number.
+        FormError: one is no number.
     """
     values = list(map(parse_number, texts))
     if not all(abs(value) < _MAX_NUMBER for value in values):  # nor NaN
-        raise ValueError(f"expected numbers, got {texts!r:.120}")
+        raise FormError(f"expected numbers, got {texts!r:.120}")
     return values
 
 
@@ -61,7 +61,7 @@ def _frames_of_video(root: Element) -> Iterator[Annotated]:
     lack it, rather than being taken for the frames before them.
     """
     if len({track.attrib.get("task_id") for track in root.iter("track")}) > 1:
-        raise ValueError("it has several tasks, whose frames have the same numbers: export each")
+        raise FormError("it has several tasks, whose frames have the same numbers: export each")
     sizes = [root.findtext(f"meta/task/original_size/{side}") for side in ("height", "width")]
     height, width = map(int, _numbers([each or "0" for each in sizes]))
     first = root.findtext("meta/task/start_frame") or "0"
@@ -116,7 +116,7 @@ def read_kitti(path: Path) -> Iterator[Annotated]:
         fields = line.split()
         if fields:
             if len(fields) not in _KITTI_FIELDS:
-                raise ValueError(f"a row has not 15 values, but {len(fields)}")
+                raise FormError(f"a row has not 15 values, but {len(fields)}")
             x1, y1, x2, y2 = _numbers(fields[1:])[3:7]
             boxes.append(Box(label=fields[0], corners=enclose([(x1, y1), (x2, y2)])))
     kept = [box for box in boxes if box.label != "DontCare"]
@@ -148,7 +148,7 @@ def read_wider(path: Path) -> Iterator[Annotated]:
         if not count and not (rows and all(map(_is_number, rows[0]))):
             rows = []  # programs that copy the format leave out the row of zeros
         if len(rows) < count:
-            raise ValueError("it is cut off")
+            raise FormError("it is cut off")
         at += 2 + len(rows)
         boxes = []
         for row in rows:

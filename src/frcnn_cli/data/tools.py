@@ -18,7 +18,7 @@ from .json_tools import read_bdd, read_createml, read_labelme, read_supervisely
 from .label_studio import read_label_studio
 from .locate import ImageLocator, local_name
 from .marks import BEGINNING, NUMBER, Mark, either, fits, has
-from .shapes import Annotated
+from .shapes import Annotated, FormError
 from .splits import ALL, SPLITS, canonical_split, choose_split, split_in_name
 from .table import Box, Table, near_folders, table_dataset
 from .text_tools import read_cvat, read_dota, read_kitti, read_wider
@@ -332,14 +332,13 @@ def _read_file(file: Path, tool: Tool) -> list[Annotated]:
     try:
         found = list(tool.read(file))
         if not all(isinstance(each.name, str) and each.name.strip() for each in found):
-            raise ValueError("an image has no name")
+            raise FormError("an image has no name")
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        what = reason(error)
-        if isinstance(error, KeyError):
+        what = "a part of it is something else than the tool writes there"
+        if isinstance(error, FormError):
+            what = reason(error)
+        elif isinstance(error, KeyError):
             what = f"it lacks {error}"
-        elif not isinstance(error, ValueError | RuntimeError) or "unpack" in what:
-            # Python's words say nothing of the file
-            what = "a part of it is something else than the tool writes there"
         raise DataError(
             f"{file} looks like {tool.title}, but {what}", "export it again, or mend it"
         ) from None

@@ -14,7 +14,7 @@ from ..errors import short_list
 from ..runtime.safe_read import read_json
 from .json_values import HINT, class_name, numbers_of, xy
 from .number_text import number_or_text
-from .shapes import Annotated, Corners, enclose, enclose_ellipse
+from .shapes import Annotated, Corners, FormError, enclose, enclose_ellipse
 from .table import Box
 
 _CLASS_KEYS = ("class", "label", "category", "type", "object", "name")
@@ -43,7 +43,7 @@ def read_via(path: Path) -> Iterator[Annotated]:
                 continue
             label = via_label(region["region_attributes"], key)
             if label is None:
-                raise ValueError(f"a region of {row['filename']} has no class")
+                raise FormError(f"a region of {row['filename']} has no class")
             boxes.append(Box(label=class_name(label), corners=corners))
         yield Annotated(row["filename"], None, boxes, left_out)
 
@@ -52,7 +52,7 @@ def via_corners(shape: Mapping[str, Any]) -> Corners | None:
     """The box around a shape of the VGG Image Annotator; None for a point or a line.
 
     Raises:
-        ValueError, KeyError: it is none of its shapes.
+        FormError, KeyError: it is none of its shapes.
     """
     kind = shape["name"]
     if kind == "rect":
@@ -67,7 +67,7 @@ def via_corners(shape: Mapping[str, Any]) -> Corners | None:
         return enclose(map(xy, zip(shape["all_points_x"], shape["all_points_y"], strict=True)))
     if kind in ("point", "polyline"):
         return None
-    raise ValueError(f"{kind!r:.40} is no shape")
+    raise FormError(f"{kind!r:.40} is no shape")
 
 
 def via_class_key(regions: Iterable[Mapping[str, Any]]) -> str:
@@ -77,12 +77,12 @@ def via_class_key(regions: Iterable[Mapping[str, Any]]) -> str:
     Args:
         regions: the attributes of each.
     Raises:
-        ValueError: several could be meant.
+        FormError: several could be meant.
     """
     keys = {key.lower(): key for each in regions for key in each if _marked(each[key])}
     named = [key for key in _CLASS_KEYS if key in keys] or list(keys)
     if len(keys) > 1 and named[0] not in _CLASS_KEYS:
-        raise ValueError(
+        raise FormError(
             f"it does not say which attribute is the class: {short_list(keys.values())}"
         )
     return next(iter(named), "")
@@ -121,7 +121,7 @@ def _rows_of_version_3(content: Mapping[str, Any]) -> list[dict[str, Any]]:
     for key, view in content["view"].items():
         files = [content["file"][str(each)] for each in view["fid_list"]]
         if len(files) != 1 or files[0].get("type", _IMAGE) != _IMAGE:
-            raise ValueError("it annotates videos, sounds or several images together")
+            raise FormError("it annotates videos, sounds or several images together")
         rows[key] = {"filename": _image_of(files[0]), "regions": []}
     for row in content["metadata"].values():
         if row["xy"]:  # else it describes the whole image
@@ -170,7 +170,7 @@ def _shape(kind: Any, *values: Any) -> dict[str, Any]:
         _ELLIPSE: ("ellipse", ("cx", "cy", "rx", "ry")),
     }.get(kind, ("", ()))
     if not keys or len(values) != len(keys):
-        raise ValueError(f"{[kind, *values]!r:.60} is no shape")
+        raise FormError(f"{[kind, *values]!r:.60} is no shape")
     return {"name": name, **dict(zip(keys, values, strict=True))}
 
 
@@ -181,7 +181,7 @@ def _circle_through(
     a, b, c, d = x2 - x1, y2 - y1, x3 - x1, y3 - y1
     twice_area = 2 * (a * d - b * c)
     if not twice_area:
-        raise ValueError("the three points of a circle lie on a line")
+        raise FormError("the three points of a circle lie on a line")
     u = (d * (a * a + b * b) - b * (c * c + d * d)) / twice_area
     v = (a * (c * c + d * d) - c * (a * a + b * b)) / twice_area
     return {"cx": x1 + u, "cy": y1 + v, "r": math.hypot(u, v)}
