@@ -118,9 +118,10 @@ def test_something_else_than_tensors_by_name(tmp_path: Path, value: object) -> N
 def test_state_dict_from_other_bytes(tmp_path: Path, name: str, content: bytes) -> None:
     path = tmp_path / name
     path.write_bytes(content)
-    with pytest.raises(WeightsError, match="cannot be read") as error:
+    with pytest.raises(WeightsError, match=r"cannot be read|it is no file of torch\.save") as error:
         pretrained.load_state_dict(path)
     assert "\n" not in error.value.message
+    assert "opcode" not in error.value.message
 
 
 @pytest.mark.parametrize("name", ["a.pth", "a.safetensors"])

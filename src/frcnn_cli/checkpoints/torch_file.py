@@ -153,7 +153,13 @@ def _persistent(storage: Callable[[str, torch.dtype, int], Tensor]) -> Callable[
 
 
 def _read_legacy(file: BinaryIO, size: int) -> Any:
-    if pickles.load(file, size, {}) != _LEGACY_MAGIC:
+    try:
+        magic = pickles.load(file, size, {})
+    except PickleError:
+        raise
+    except Exception:  # of nearly any type, and their words say nothing of the file
+        magic = None
+    if magic != _LEGACY_MAGIC:
         raise PickleError("it is no file of torch.save")
     pickles.load(file, size, {})  # the version of the protocol, 1001
     system = pickles.load(file, size, {})

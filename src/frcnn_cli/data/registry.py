@@ -311,7 +311,10 @@ def open_dataset(
     folder = data_dir(data)
     if folder is None:
         if year is None:
-            raise DataError("no data set given", "name one (voc2007), or give a folder with --data")
+            raise DataError(
+                "no data set given",
+                "name one (a folder, a file of annotations, voc2007), or give a folder with --data",
+            )
         from .download import fetch_split
 
         folder, split = fetch_split(year, split, default_splits, on_message)
