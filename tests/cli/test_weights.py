@@ -79,7 +79,7 @@ def test_list(here, frcnn_home) -> None:
         },
     ]  # fmt: skip
     text = run("list").stdout
-    assert "a: tiny, 3 classes, trained on drawn" in text
+    assert "a: tiny, 3 classes, rank fc6 4, trained on drawn" in text
     assert "other: not a detector" in text
 
 
