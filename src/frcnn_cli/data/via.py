@@ -113,7 +113,7 @@ def _rows_of_version_3(content: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The images of a project of version 3, with their regions as earlier versions write them.
 
     Raises:
-        ValueError, KeyError, TypeError: it annotates something else than images, one in a view; or
+        FormError, KeyError, TypeError: it annotates something else than images, one in a view; or
             a region is none of the tool's.
     """
     attributes = content.get("attribute") or {}

@@ -225,15 +225,15 @@ def describe_run(learner: Learner) -> list[str]:
     precision = "" if learner.precision == torch.float32 else " in bfloat16"
     processes = "" if learner.world.size == 1 else f", {learner.world.size} processes"
     epochs = config.iterations * config.images_per_batch / len(statistics.usable)
-    left_out = len(dataset) - len(statistics.usable)
-    empty = (
+    left_out = len(dataset) - len(statistics.usable) if config.bg_low > 0 else 0
+    note = (
         f"images without an object that a box overlaps: {left_out:,}, left out; --bg-low 0 trains "
         "on their background too"
     )
     return [
         f"{dataset.name} {dataset.split}: {len(statistics.usable)} of {len(dataset)} images "
         f"usable, {statistics.object_counts.sum()} objects: {objects}",
-        *([empty] if left_out and config.bg_low > 0 else []),
+        *([note] if left_out else []),
         f"proposals cover {recall}; {statistics.foreground_per_image:.0f} foreground RoIs an image",
         f"{config.backbone}: {learner.header.provenance['init']}; {counts[True] / 1e6:.1f} M "
         f"parameters trained, {counts[False] / 1e6:.2f} M frozen; on {learner.device}{precision}"
