@@ -41,7 +41,6 @@ def batch(**changes):
         "rois": torch.zeros(5, 5),
         "roi_counts": (3, 2),
         "scales": (1.0, 1.0),
-        "image_sizes": (SIZE, SIZE),
         "targets": RoiTargets.of(torch.zeros(5, dtype=torch.int64), torch.zeros(5, 4)),
     }
     return Batch(**(fields | changes))

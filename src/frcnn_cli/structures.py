@@ -169,7 +169,6 @@ class Batch:
     rois: Tensor  # R×5: index of the image, then x1, y1, x2, y2 in pixels of the resized image
     roi_counts: tuple[int, ...]  # B: RoIs of each image, which follow each other in `rois`
     scales: tuple[float, ...]  # B: resized size / original size
-    image_sizes: tuple[tuple[int, int], ...]  # B: original sizes
     targets: RoiTargets | None  # None when detecting
 
     def __post_init__(self) -> None:

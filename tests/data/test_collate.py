@@ -61,7 +61,6 @@ def test_collate_scales_rois_and_names_their_image() -> None:
     assert batch.rois.dtype == torch.float32
     assert batch.rois.tolist() == [[0, 2, 4, 6, 8], [0, 0, 0, 8, 8], [1, 1, 1, 4.5, 5]]
     assert batch.scales == (2.0, 0.5)
-    assert batch.image_sizes == ((4, 4), (12, 18))
     assert batch.targets is None
 
 

@@ -149,6 +149,5 @@ def collate(images: Sequence[PreprocessedImage], size: tuple[int, int] = (1, 1))
         roi_counts=tuple(len(item.rois) for item in images),
         rois=torch.from_numpy(np.concatenate(rois)),
         scales=tuple(item.scale for item in images),
-        image_sizes=tuple(item.original_size for item in images),
         targets=targets,
     )
