@@ -8,6 +8,7 @@ import strangers
 from formats import write_coco
 from frcnn_cli.data import download
 from frcnn_cli.data import registry as datasets
+from frcnn_cli.data.recognise import recognise
 from frcnn_cli.errors import ConfigError, DataError, SplitError
 from synthetic import write_voc
 
@@ -23,7 +24,7 @@ def test_every_format_is_divided_by_the_share(tmp_path: Path) -> None:
     places = [tmp_path / name for name in (*writers, "csv")]
     places += [tmp_path / "csv" / "boxes.csv", tmp_path / "coco/annotations/instances.json"]
     for place in places:
-        for name in (str(place), f"{datasets.dataset_format(str(place))}:{place}"):
+        for name in (str(place), f"{recognise(place).format}:{place}"):
             parts = {
                 split: datasets.open_dataset(name, split=split, val_share=0.5)
                 for split in ("train", "val")

@@ -208,20 +208,6 @@ def names_dataset(text: str) -> bool:
     return path is not None and fits_any_format(path)
 
 
-def dataset_format(name: str) -> str:
-    """The format of a data set: in its name (coco:FILE), or recognised in the files at its path.
-
-    Returns:
-        A key of FORMATS; the name as it is where it names neither.
-    """
-    parsed, path = _parse_spec(name), _bare_path(name)
-    if parsed is None and path is not None:
-        from .recognise import recognise
-
-        return recognise(path).format
-    return name if parsed is None else parsed[0]
-
-
 def is_voc_challenge(name: str) -> bool:
     """Whether a name, or every one of several joined by +, is a VOC challenge of some year.
 
