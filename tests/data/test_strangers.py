@@ -121,6 +121,13 @@ def named(
     (folder / file).write_text(text)
 
 
+def named_by_split(folder: Path, labels: str, images: str = "", val: str = "disc\n") -> None:
+    """YOLO with a list of the classes for each split, of which one may lack the last class."""
+    yolo(folder, images or labels.replace("labels", "images"), labels, settings="")
+    (folder / labels.format("train") / "classes.txt").write_text("disc\nsquare\n")
+    (folder / labels.format("val") / "classes.txt").write_text(val)
+
+
 LONG = {"licenses": [{"id": index, "name": "x" * 90} for index in range(1500)]}
 FRACTIONS = (
     "<object><name>{name}</name><bndbox><xmin>{fx1}</xmin><ymin>{fy1}</ymin><xmax>{fx2}</xmax>"
@@ -183,6 +190,9 @@ WHOLE: dict[str, Write] = {
         yolo(f, settings=""), (f / "DATA.YML").write_text("names: [disc, square]")),
     "YOLO, makesense.ai": lambda f: named(f, "labels.txt", "disc\nsquare\n"),
     "YOLO, names with numbers": lambda f: named(f, "classes.txt", "0 disc\n1: square\n"),
+    "YOLO, names as in a program": lambda f: named(f, "names.txt", "'disc',\n'square'\n"),
+    "YOLO, names of Darknet by any name": lambda f: named(f, "shapes.names", "disc\nsquare\n"),
+    "YOLO, comments": lambda f: yolo(f, row="# by hand\n{c} {x} {y} {w} {h}"),
     "YOLO, decimal commas": decimal_commas,
     "YOLO, commas": lambda f: yolo(f, row="{c}, {x}, {y}, {w}, {h}"),
     "YOLO, commas alone": lambda f: yolo(f, row="{c},{x},{y},{w},{h}"),
@@ -337,6 +347,9 @@ SPLIT: dict[str, Write] = {
         (f / "val.txt").write_text("#\n" + "\n".join(VAL) + "\n,\n")),
     "YOLO, names above the splits": lambda f: named(
         f, "classes.txt", "disc\nsquare\n", "{}/images", "{}/labels"),
+    "YOLO, names beside the texts of splits": lambda f: named_by_split(f, "labels/{}"),
+    "YOLO, names in the folders of splits": lambda f: named_by_split(f, "{}/labels"),
+    "YOLO, names beside images": lambda f: named_by_split(f, "{}", "{}"),
     "YOLO, comments in lists": lambda f: (
         yolo(f), (f / "train.txt").write_text("# mine\n" + "\n".join(TRAIN)),
         (f / "val.txt").write_text("\n".join([*VAL, "#"]))),
@@ -367,6 +380,10 @@ REFUSED: dict[str, tuple[Write, str, str]] = {
     "an empty line in the names": (
         lambda f: (yolo(f, settings=""), (f / "classes.txt").write_text("disc\n\nsquare\n")),
         "line 2 is empty", "remove the line"),
+    "other numbers in each split": (
+        lambda f: named_by_split(f, "{}/labels", val="square\ndisc"),
+        "train/labels/classes.txt and .*val/labels/classes.txt give the classes different",
+        "each split needs the same ones"),
     "numbers with gaps": (
         lambda f: yolo(f, settings="names: {1: disc, 2: square}"), "the numbers 1, 2", "0 to 1"),
     "LabelMe without its images": (

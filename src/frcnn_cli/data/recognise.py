@@ -21,7 +21,7 @@ from .foreign import describe_foreign
 from .splits import find_split_files, split_in_name
 from .tools import TOOLS, find_tool
 from .voc_layout import find_layout, find_root, split_layouts
-from .yolo_settings import NAME_FILES, find_darknet, find_settings, read_settings
+from .yolo_settings import find_darknet, find_names, find_settings, read_settings
 
 _LOOKED_FOR = (
     "looked for VOC (Annotations/*.xml with JPEGImages/), COCO (a .json file with images, "
@@ -199,21 +199,22 @@ def _yolo(folder: Path) -> str:
         file = find_settings(folder)
     except DataError:  # it is raised again when the folder is read
         return "several .yaml files"
-    named = next((each for each in NAME_FILES if os.path.isfile(folder / each)), None)
     try:
-        darknet = next(folder.glob("*/_darknet.labels"), None)
-        settings = find_darknet(folder)
-        source = file.name if file is not None else named or (darknet and str(darknet.name))
-        source = source or (settings and settings.name)
+        named = find_names(folder)
+    except DataError:  # as before
+        return "lists of classes" if _has_label_texts(folder) else ""
+    settings = find_darknet(folder)
+    try:
+        source = file or named or settings
         if source is None:
             return ""
         classes = len(read_settings(folder).classes)
     except DataError:
         is_yolo = not _has_no_data_yaml(folder) or (named and _has_label_texts(folder))
-        return (named or "data.yaml") if is_yolo else ""
+        return (named.name if named else "data.yaml") if is_yolo else ""
     if file is None and settings is None and not _has_label_texts(folder):
         return ""
-    return f"{source} with {classes} classes"
+    return f"{source.name} with {classes} classes"
 
 
 def _has_no_data_yaml(folder: Path) -> bool:

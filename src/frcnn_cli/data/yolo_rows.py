@@ -43,7 +43,7 @@ def parse_rows(
         DataError: a row is no object of a known class inside the image.
     """
     for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
+        if line.strip() and not line.lstrip().startswith("#"):
             yield _parse_row(_fields(line), f"{file}:{number}", class_count, keypoints)
 
 

@@ -21,11 +21,14 @@ from .splits import SPLITS
 
 HINT = "expected a YOLO folder: data.yaml with names, images/, labels/"
 # files with a class name a line, below the folder
-NAME_FILES = (
+_NAME_FILES = (
     "classes.txt", "labels/classes.txt", "images/classes.txt", "predefined_classes.txt",
-    "obj.names", "_darknet.labels", "classes.names", "labels.txt",
+    "obj.names", "_darknet.labels", "classes.names", "labels.txt", "names.txt", "class_names.txt",
 )  # fmt: skip
-_MORE_NAME_FILES = tuple(f"{key}/_darknet.labels" for key in ("train", "valid", "test"))
+# files of each split KEY, as labelImg writes them beside the texts
+_NAME_FILES_OF_SPLITS = (
+    "{}/_darknet.labels", "{}/classes.txt", "{}/labels/classes.txt", "labels/{}/classes.txt",
+)  # fmt: skip
 _MAX_YAML_BYTES = 2**17  # thousands of class names; the parser may take 40 s for 2**20
 _MAX_ENTRIES = 2 * MAX_CLASSES  # which take the parser some seconds
 _MAX_PARTS = 30  # of a path, of which each end is looked for
@@ -116,6 +119,36 @@ def find_darknet(folder: Path) -> Path | None:
     """Darknet's file of settings, such as obj.data; None where there is none."""
     files = sorted(folder.glob("*.data"))
     return next((each for each in files if not is_hidden(each.name) and each.is_file()), None)
+
+
+def find_names(folder: Path) -> Path | None:
+    """The list of class names in a folder; None where there is none.
+
+    Of those that splits have, it is the longest.
+
+    Raises:
+        DataError: the classes of the splits have different numbers.
+    """
+    if (usual := next(iter(_name_files(folder)), None)) is not None:
+        return usual
+    keys = chain.from_iterable(SPLITS.values())
+    places = [folder / each.format(key) for key in keys for each in _NAME_FILES_OF_SPLITS]
+    lists = {file: _read_names(file) for file in places if os.path.isfile(file)}
+    longest = max(lists, key=lambda file: len(lists[file]), default=None)
+    for file, names in lists.items():
+        if longest is not None and names != lists[longest][: len(names)]:
+            raise DataError(
+                f"{longest} and {file} give the classes different numbers",
+                "each split needs the same ones: renumber the texts of one, and mend its list",
+            )
+    return longest
+
+
+def _name_files(folder: Path) -> list[Path]:
+    """The lists of class names that are in no folder of a split, the likeliest first."""
+    usual = [path for name in _NAME_FILES if os.path.isfile(path := folder / name)]
+    others = [each for each in sorted(folder.glob("*.names")) if not is_hidden(each.name)]
+    return usual or (others if len(others) == 1 else [])
 
 
 def read_lines(path: Path) -> list[str]:
@@ -221,8 +254,7 @@ def _class_names(folder: Path, content: Mapping[str, Any]) -> tuple[str, ...]:
     """The names in data.yaml, a list or a mapping from numbers; else those in a list of names."""
     names = content.get("names")
     if names is None:
-        candidates = (folder / name for name in (*NAME_FILES, *_MORE_NAME_FILES))
-        file = next((path for path in candidates if path.is_file()), None)
+        file = find_names(folder)
         names = None if file is None else _read_names(file)
     elif isinstance(names, Path):
         names = _read_names(names)
@@ -244,7 +276,7 @@ def _class_names(folder: Path, content: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _other_names(folder: Path, classes: Sequence[str]) -> Path | None:
     """A list of names that has the same classes in another order; None where there is none."""
-    for file in filter(Path.is_file, (folder / name for name in NAME_FILES)):
+    for file in _name_files(folder):
         with contextlib.suppress(DataError):  # it is not the one that is read
             names = _read_names(file)
             if names != list(classes) and sorted(names) == sorted(classes):
@@ -255,7 +287,7 @@ def _other_names(folder: Path, classes: Sequence[str]) -> Path | None:
 def _read_names(file: Path) -> list[str]:
     """The names in a file with a class a line; the number of a class is that of its line, which may
     be before the name."""
-    lines = [line.strip() for line in read_text(file, HINT).rstrip().split("\n")]
+    lines = _unquoted([line.strip() for line in read_text(file, HINT).rstrip().split("\n")])
     if "" in lines and lines != [""]:
         raise DataError(
             f"{file}: line {lines.index('') + 1} is empty, so the numbers of the classes after it "
@@ -266,6 +298,16 @@ def _read_names(file: Path) -> list[str]:
     if len(lines) > 1 and all(each and int(each[1]) == i for i, each in enumerate(numbered)):
         return [each[2] for each in numbered if each]
     return lines if lines != [""] else []
+
+
+def _unquoted(lines: list[str]) -> list[str]:
+    """Lines without commas behind them and quotes around them, where all are written so, as the
+    items of a list in a program are."""
+    if len(lines) > 1 and all(line.endswith(",") for line in lines[:-1]):
+        lines = [line.removesuffix(",").rstrip() for line in lines]
+    if all(len(line) > 1 and line[0] == line[-1] and line[0] in "\"'" for line in lines):
+        lines = [line[1:-1].strip() for line in lines]
+    return lines
 
 
 def _in_order(folder: Path, names: Mapping[Any, Any]) -> list[Any]:
