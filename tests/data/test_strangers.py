@@ -617,6 +617,27 @@ def test_folders_that_may_not_be_looked_into_are_named(
     assert str(error.value) == f"cannot look into the folder {tmp_path / locked}: Permission denied"
 
 
+@pytest.mark.parametrize(("write", "note"), [
+    (lambda f: voc(f, "{}/a", "{}/b"), "2 XML files that are in no folder of a split"),
+    (lambda f: yolo(f, "images/{}", "labels/{}"), "2 images that are in no split, though annot"),
+    (lambda f: coco(f, "annotations/{}.json", "{}"), "1 file of annotations that is of no split"),
+])  # fmt: skip
+def test_what_is_in_no_split_is_told(tmp_path: Path, write: Write, note: str) -> None:
+    write(tmp_path)
+    assert not any("split" in each for each in opened(tmp_path, "train").notes)
+    for path in sorted(tmp_path.rglob("val*"), reverse=True):
+        path.rename(path.with_name(path.name.replace("val", "holdout")))
+    found = opened(tmp_path, "train")
+    assert_read(found, TRAIN)
+    assert any(f"left out {note}" in each for each in found.notes)
+
+
+def test_other_words_for_val(tmp_path: Path) -> None:
+    voc(tmp_path, "{}/a", "{}/b")
+    (tmp_path / "val").rename(tmp_path / "eval")
+    assert_read(opened(tmp_path, "val"), VAL)
+
+
 @pytest.mark.parametrize("place", ["images/more", "images"])
 def test_folders_behind_links(tmp_path: Path, place: str) -> None:
     yolo(tmp_path / "real")

@@ -25,7 +25,14 @@ from .foreign import describe_foreign
 from .locate import local_name, locate_images, searchable
 from .number_text import number_or_text
 from .rle import box_numbers, enclosing_box, is_turned
-from .splits import choose_file, find_split_files, own_split, split_in_name, split_of_file
+from .splits import (
+    choose_file,
+    find_split_files,
+    own_split,
+    split_in_name,
+    split_of_file,
+    unsplit_notes,
+)
 
 HINT = "expected COCO's images, categories and annotations"
 _MIN_SIDE = 1e-3  # pixels; COCO counts the smallest objects too
@@ -103,8 +110,10 @@ def load_coco_folder(
         DataError: there is no file of that split; see `load_coco` for others.
     """
     name = f"coco:{folder.resolve().name}"
-    path = choose_file(name, find_coco_files(folder), split, default_splits)
-    return replace(load_coco(path, image_folder, folder), name=name, split=own_split(path))
+    files = find_coco_files(folder)
+    path = choose_file(name, files, split, default_splits)
+    dataset = replace(load_coco(path, image_folder, folder), name=name, split=own_split(path))
+    return dataset.with_notes(*unsplit_notes(files, dataset.split))
 
 
 def load_coco(path: Path, image_folder: Path | None, root: Path | None = None) -> Dataset:

@@ -10,7 +10,15 @@ from ..errors import DataError
 from .csv_columns import HINT, is_csv_of_boxes
 from .csv_table import read_table
 from .dataset import Dataset
-from .splits import ALL, SPLITS, choose_file, choose_split, find_split_files, own_split
+from .splits import (
+    ALL,
+    SPLITS,
+    choose_file,
+    choose_split,
+    find_split_files,
+    own_split,
+    unsplit_notes,
+)
 from .table import table_dataset
 
 SUFFIXES = (".csv", ".tsv")
@@ -56,7 +64,7 @@ def load_csv(
         classes = own.classes.union(*(read_table(each).classes for each in others))
     if not classes:
         raise DataError(f"{path} has no boxes", HINT)
-    return table_dataset(
+    dataset = table_dataset(
         own,
         name=name,
         split=chosen,
@@ -65,3 +73,4 @@ def load_csv(
         image_folder=image_folder,
         root=image_folder or (file_or_folder if is_folder else path.parent),
     )
+    return dataset.with_notes(*unsplit_notes(files, chosen))

@@ -15,6 +15,7 @@ from .file_types import SUFFIXES
 
 MAX_FILES, MAX_DEPTH = 3_000_000, 50  # below a folder; OpenImages has 1.9 million images
 _PSEUDO_FOLDERS = frozenset({"/proc", "/sys", "/dev"})  # what is in them are no files on a disk
+_MAX_AROUND = 500_000  # files, which take some seconds to list
 _TOLD = 250_000  # files, after each of which a user is told that there are more to look at
 _SYSTEM_NAMES = frozenset(
     {
@@ -97,6 +98,16 @@ def walk_files(
         hidden += sum(map(is_hidden, names))
         files += [Path(parent, name) for name in names if not is_hidden(name)]
     return sorted(files), hidden
+
+
+def files_around(folder: Path, suffixes: Set[str]) -> list[Path]:
+    """The files below a folder with these endings, for notes on those that are left out; none where
+    it holds very many, or a folder that may not be looked into."""
+    try:
+        files, _ = walk_files(folder, limit=_MAX_AROUND)
+    except FolderError:
+        return []
+    return [path for path in files if path.suffix.lower() in suffixes]
 
 
 class _Links:

@@ -6,12 +6,12 @@ import hashlib
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from ..config import VAL_SHARE
-from ..errors import ConfigError, DataError, SplitError, short_list
+from ..errors import ConfigError, DataError, SplitError, counted, short_list
 from ..runtime.safe_read import open_regular
 from .dataset import Dataset
 from .folders import is_hidden, list_folder
@@ -19,7 +19,7 @@ from .folders import is_hidden, list_folder
 # split -> its spellings
 SPLITS = {
     "train": ("train", "training"),
-    "val": ("val", "valid", "validation"),
+    "val": ("val", "valid", "validation", "validate", "eval", "evaluation"),
     "test": ("test", "testing"),
     "trainval": ("trainval",),
 }
@@ -130,6 +130,19 @@ def choose_file(
             f"{name} {chosen}: {len(paths)} files of annotations: {listed}", "name one of them"
         )
     return paths[0]
+
+
+def unsplit_notes(files: Mapping[str, Sequence[Path]], chosen: str) -> list[str]:
+    """A note on files of annotations that are left out, since they are of no split and others are.
+
+    Args:
+        files: from `find_split_files`. chosen: the split that is read.
+    """
+    others = [path for split, paths in files.items() if split not in SPLITS for path in paths]
+    if chosen not in SPLITS or not others:
+        return []
+    of = counted(len(others), "file of annotations that is", "files of annotations that are")
+    return [f"left out {of} of no split, first {others[0]}"]
 
 
 def choose_split(

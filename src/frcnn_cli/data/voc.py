@@ -14,13 +14,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..errors import DataError, SplitError, short_list
+from ..errors import DataError, SplitError, counted, short_list
 from ..runtime.safe_read import is_inside, read_text
 from . import images
 from .annotation import Annotation
 from .box_forms import FRACTIONS, are_fractions, scale_fractions
 from .dataset import Dataset
-from .folders import FileIndex, called, hidden_note
+from .folders import FileIndex, called, files_around, hidden_note
 from .splits import ALL, canonical_split, choose_split
 from .voc_layout import (
     Layout,
@@ -75,7 +75,18 @@ def _load_split_folders(
     chosen = choose_split(layouts, name, split, default_splits)
     files = _index(layouts[chosen])
     others = [_index(each).annotations for key, each in layouts.items() if key != chosen]
-    return _load(files, files.annotations.names, name, chosen, [], others)
+    notes = _unsplit_notes(root, layouts.values())
+    return _load(files, files.annotations.names, name, chosen, notes, others)
+
+
+def _unsplit_notes(root: Path, layouts: Iterable[Layout]) -> list[str]:
+    """A note on XML files that are in no folder of a split."""
+    folders = {each.annotations for each in layouts}
+    alone = [path for path in files_around(root, _XML) if folders.isdisjoint(path.parents)]
+    if not alone:
+        return []
+    of = counted(len(alone), "XML file that is", "XML files that are")
+    return [f"left out {of} in no folder of a split, first {alone[0]}"]
 
 
 def _index(layout: Layout) -> _Files:

@@ -28,6 +28,7 @@ from .folders import (
     FileIndex,
     bare_name,
     count_endings,
+    files_around,
     hidden_note,
     is_hidden,
     list_folder,
@@ -92,6 +93,8 @@ def load_yolo(root: Path, name: str, split: str | None, default_splits: Sequence
         of = counted(len(outside), "image", "images")
         notes.append(f"the settings name {of} in other folders, such as {outside[0]}")
     notes += _unpaired(paths, labels)
+    if chosen != ALL:
+        notes += _unsplit(settings.root, chain.from_iterable(available.values()))
     annotations, row_notes = _annotations(paths, labels, settings)
     return Dataset(
         name=name,
@@ -139,6 +142,24 @@ def _unpaired(paths: Sequence[Path], labels: Sequence[Path]) -> list[str]:
     return [
         f"{of} no image and {'is' if len(alone) == 1 else 'are'} left out, first {alone[0]}{reason}"
     ]
+
+
+def _unsplit(root: Path, every: Iterable[Path]) -> list[str]:
+    """A note on images below a folder that have a label file, but are in no split.
+
+    Args:
+        every: the images of all splits.
+    """
+    listed = set(map(os.path.abspath, every))
+    found = files_around(root, SUFFIXES)
+    others = (path for path in found if os.path.abspath(path) not in listed)
+    labelled = [path for path in others if os.path.isfile(_label_file(path))]
+    real = set(map(os.path.realpath, listed)) if labelled else set()
+    alone = [path for path in labelled if os.path.realpath(path) not in real]
+    if not alone:
+        return []
+    of = counted(len(alone), "image that is", "images that are")
+    return [f"left out {of} in no split, though annotated, first {alone[0]}"]
 
 
 def _by_split(paths: Sequence[Path], root: Path) -> dict[str, list[Path]]:
