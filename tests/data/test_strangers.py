@@ -624,7 +624,7 @@ def test_folders_that_may_not_be_looked_into_are_named(
 ])  # fmt: skip
 def test_what_is_in_no_split_is_told(tmp_path: Path, write: Write, note: str) -> None:
     write(tmp_path)
-    assert not any("split" in each for each in opened(tmp_path, "train").notes)
+    assert not any("left out" in each for each in opened(tmp_path, "train").notes)
     for path in sorted(tmp_path.rglob("val*"), reverse=True):
         path.rename(path.with_name(path.name.replace("val", "holdout")))
     found = opened(tmp_path, "train")
