@@ -294,6 +294,13 @@ WHOLE: dict[str, Write] = {
         f, "", "{name},{X1},{Y1},{W},{H},{n}.png,96,64"),
     "CSV, cells of several lines": lambda f: table(
         f, f"{HEADER},note", f'{CSV},"one\n""two"" lines"'),
+    "CSV, numbers called labels, names called classes": lambda f: table(
+        f, "filename,label,class,xmin,ymin,xmax,ymax", "{n}.png,{c},{name},{X1},{Y1},{X2},{Y2}"),
+    "CSV, names called classes, numbers called labels": lambda f: table(
+        f, "filename,class,label,xmin,ymin,xmax,ymax", "{n}.png,{name},{c}.0,{X1},{Y1},{X2},{Y2}"),
+    "CSV, labels": lambda f: table(f, "image,labels,tl_x,tl_y,br_x,br_y", CSV),
+    "CSV, types beside classes": lambda f: table(
+        f, "image,type,class,xmin,ymin,xmax,ymax", "{n}.png,photo,{name},{X1},{Y1},{X2},{Y2}"),
     "CSV, the header again": lambda f: table(
         f, "filename,class,xmin,ymin,xmax,ymax\nfilename,class,xmin,ymin,xmax,ymax", CSV),
 }  # fmt: skip
@@ -735,6 +742,11 @@ def test_quoted_names_in_a_list(tmp_path: Path) -> None:
     voc(tmp_path)
     (tmp_path / "train.txt").write_text("".join(f'"{name}",\n' for name in TRAIN))
     assert_read(opened(tmp_path, "train"), TRAIN)
+
+
+def test_numbers_of_classes_with_a_point(tmp_path: Path) -> None:
+    table(tmp_path, HEADER, CSV.replace("{name}", "{c}.0"))
+    assert opened(tmp_path).classes == ("0", "1")
 
 
 def test_a_file_without_classes_has_one(tmp_path: Path) -> None:

@@ -25,15 +25,16 @@ _SPELLINGS = {
     "class name": "classname labelname categoryname",
     "label": "class cls label name category klasse kategorie classe "
     "catégorie clase categoría categoria etiqueta 类别 标签 annotationtag objectclass objectname",
+    "kind": "labels classes classlabel tag tags type objecttype objectlabel species",
     "number": "classid labelid categoryid classno classindex",
     "x1": "xmin x1 left bboxx1 boxxmin minx bboxxmin x0 xtopleft roix1 bndboxxmin "
-    "xtl xstart startx upperleftcornerx",
+    "xtl xstart startx upperleftcornerx tlx topleftx ulx",
     "y1": "ymin y1 top bboxy1 boxymin miny bboxymin y0 ytopleft roiy1 bndboxymin "
-    "ytl ystart starty upperleftcornery",
+    "ytl ystart starty upperleftcornery tly toplefty uly",
     "x2": "xmax x2 right bboxx2 boxxmax maxx bboxxmax xbottomright roix2 bndboxxmax "
-    "xbr xend endx lowerrightcornerx",
+    "xbr xend endx lowerrightcornerx brx bottomrightx lrx",
     "y2": "ymax y2 bottom bboxy2 boxymax maxy bboxymax ybottomright roiy2 bndboxymax "
-    "ybr yend endy lowerrightcornery",
+    "ybr yend endy lowerrightcornery bry bottomrighty lry",
     **{f"{axis}{number}": f"{axis}{number}" for number in (3, 4) for axis in "xy"},
     "box": "bbox",
     "cx": "xcenter xcentre centerx centrex cx xc xmid",
@@ -52,6 +53,7 @@ _SPELLINGS = {
     "score": "score confidence conf probability",
     "split": "split set subset partition mluse",
 }
+SECOND = "second label"  # a further column of classes, which may have names where one has numbers
 _COLUMNS = {each: key for key, names in _SPELLINGS.items() for each in names.split()}
 FORMS = (
     ("x1", "y1", "x2", "y2", "x3", "y3", "x4", "y4"), ("x1", "y1", "x2", "y2"),
@@ -146,12 +148,13 @@ def _keys(cells: Sequence[str]) -> tuple[str | None, ...]:
     keys = [renamed.get(key or "", key) for key in keys]
     if "class name" in keys:  # a column `class` beside it has the numbers
         keys = ["label" if key == "class name" else None if key == "label" else key for key in keys]
-    for other, usual in (("number", "label"), ("id", "image")):
+    for other, usual in (("kind", "label"), ("number", "label"), ("id", "image")):
         if usual not in keys:
             keys = [usual if key == other else key for key in keys]
     if "x1" in keys and keys[(at := keys.index("x1")) :][: len(FORMS[0])] == _AUTOML_CORNERS:
         keys[at : at + len(FORMS[0])] = FORMS[0]
-    return tuple(key if keys.index(key) == i else None for i, key in enumerate(keys))
+    again = {"label": SECOND}
+    return tuple(key if keys.index(key) == i else again.get(key or "") for i, key in enumerate(keys))
 
 
 def _is_row(cells: Sequence[str], form: Sequence[str]) -> bool:

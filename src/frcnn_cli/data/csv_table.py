@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -18,8 +19,8 @@ from typing import Any, NamedTuple
 from ..errors import DataError, counted, reason, short_list
 from ..runtime.csv_cells import plain_text
 from ..runtime.safe_read import read_text
-from .csv_columns import FORMS, HINT, KNOWN, Columns, columns_of, first_row, floats
-from .number_text import has_decimal_comma, may_be_thousands
+from .csv_columns import FORMS, HINT, KNOWN, SECOND, Columns, columns_of, first_row, floats
+from .number_text import has_decimal_comma, may_be_thousands, parse_number
 from .shapes import enclose
 from .splits import SPLITS, canonical_split
 from .table import Box, Table
@@ -55,7 +56,7 @@ def read_table(path: Path) -> Table:
         raise DataError(f"{path} has no columns of boxes: {lines[begin]!r:.120}", HINT)
     keys = columns.keys
     form = next(form for form in FORMS if set(keys).issuperset(form))
-    rows = _rows(path, lines, begin, columns)
+    rows = _with_names(_rows(path, lines, begin, columns))
     texts = (row.cells.get(key, "") for row in rows for key in form)
     comma_is_point = form[0] not in ("box", "shape") and has_decimal_comma(texts)
     class_key = _via_class_key(path, rows) if form == ("shape",) else ""
@@ -88,7 +89,10 @@ def read_table(path: Path) -> Table:
     if not columns.is_header and keys not in KNOWN:
         notes.append(f"{path.name} has no header: taken as {', '.join(map(str, keys))}")
     if "label" not in keys and form != ("shape",):
-        notes.append(f"{path.name} has no column of classes: all objects are of {_ONE_CLASS!r}")
+        notes.append(
+            f"{path.name} has no column of classes, such as class or label: all objects are of "
+            f"{_ONE_CLASS!r}"
+        )
     if "score" in keys:
         notes.append(f"{path.name} has scores, which are ignored: every box counts as an object")
     if names := _class_descriptions(path, boxes):
@@ -133,15 +137,33 @@ def _rows(path: Path, lines: Sequence[str], begin: int, columns: Columns) -> lis
             row = {}
             for index, key in named:
                 cell = cells[index].strip() if index < len(cells) else ""
-                is_name = key in ("image", "label")
+                is_name = key in ("image", "label", SECOND)
                 row[key] = "" if cell.lower() in _EMPTY and not is_name else cell
-            row |= {key: plain_text(row[key]) for key in ("image", "label") if key in row}
+            row |= {key: plain_text(row[key]) for key in ("image", "label", SECOND) if key in row}
             if not row.get("image") or "\0" in row["image"]:
                 raise DataError(f"{where}: no image", "mend the row")
             rows.append(_Row(where, row))
     except csv.Error as error:
         raise DataError(f"{path}:{begin + reader.line_num}: {error}", HINT) from None
     return rows
+
+
+def _with_names(rows: list[_Row]) -> list[_Row]:
+    """The rows with the names of classes from a second column of them where the first has numbers,
+    and with whole numbers as such, which pandas writes as 1.0 where a row has none."""
+    labels = [row.cells.get("label", "") for row in rows]
+    numbers = [parse_number(each) for each in filter(None, labels)]
+    seconds = [row.cells.get(SECOND, "") for row in rows]
+    if not all(map(float.is_integer, numbers)):
+        return rows
+    if any(math.isnan(parse_number(each)) for each in filter(None, seconds)):
+        labels = seconds
+    elif any("." in each for each in labels):
+        labels = [each and str(int(parse_number(each))) for each in labels]
+    else:
+        return rows
+    pairs = zip(rows, labels, strict=True)
+    return [row._replace(cells={**row.cells, "label": label}) for row, label in pairs]
 
 
 def _splits(path: Path, rows: Sequence[_Row]) -> tuple[dict[str, str], list[str]]:
