@@ -342,6 +342,8 @@ def lists(folder: Path, file: str) -> None:
 
 SPLIT: dict[str, Write] = {
     "VOC, lists called so": lambda f: lists(f, "{}_list.txt"),
+    "VOC, lists of a year": lambda f: (
+        (f / "ImageSets/Main").mkdir(parents=True), lists(f, "ImageSets/Main/{}set_2020.txt")),
     "VOC, folders of both": lambda f: voc(f, "{}_annotations", "{}_images"),
     "VOC, a folder each": lambda f: voc(f, "flowers-{}/a", "flowers-{}/b"),
     "VOC, images together": lambda f: voc(f, "Annotations/{}", "JPEGImages"),
@@ -637,6 +639,15 @@ def test_what_is_in_no_split_is_told(tmp_path: Path, write: Write, note: str) ->
     found = opened(tmp_path, "train")
     assert_read(found, TRAIN)
     assert any(f"left out {note}" in each for each in found.notes)
+
+
+@pytest.mark.parametrize("line", ["{}", "C:\\x\\{}.PNG", "a/{}.png b/{}.xml", "'{}',", "{}  -1"])
+def test_annotations_in_no_list_are_told(tmp_path: Path, line: str) -> None:
+    listed(tmp_path, "train.txt", "\n".join(line.format(name, name) for name in TRAIN))
+    note = "left out 2 annotated images that are in no list, such as img_6"
+    assert note in opened(tmp_path, "train").notes
+    (tmp_path / "val.txt").write_text("img_6\nimg_7\n")
+    assert note not in opened(tmp_path, "train").notes
 
 
 def test_other_words_for_val(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from . import images
 from .annotation import Annotation
 from .box_forms import FRACTIONS, are_fractions, scale_fractions
 from .dataset import Dataset
-from .folders import FileIndex, called, files_around, hidden_note
+from .folders import FileIndex, bare_name, called, files_around, hidden_note, normalized
 from .splits import ALL, canonical_split, choose_split
 from .voc_layout import (
     Layout,
@@ -38,6 +38,7 @@ __all__ = ["find_root", "load_voc", "parse_annotation", "read_image_ids"]
 _FLAGS = frozenset({"-1", "0", "1"})  # behind the names in the lists of a class
 _FROM_ONE = np.array([1, 1, 0, 0], np.float32)  # what `parse_annotation` takes off the first corner
 _XML = frozenset({".xml"})
+_LIST_HINT = "expected a list of image ids"
 _ONE_XML = "leave one XML file for each image, and move the others out of the data set"
 
 
@@ -209,7 +210,7 @@ def _choose_split(
             f"there are: {', '.join(lists) or 'none at all'}",
             lists,
         )
-    lines = map(str.strip, read_text(lists[split], "expected a list of image ids").splitlines())
+    lines = map(str.strip, read_text(lists[split], _LIST_HINT).splitlines())
     found = [_resolve(line, files, lists[split]) for line in lines if line]
     ids = [each for each in found if each is not None]
     if not ids:
@@ -217,7 +218,20 @@ def _choose_split(
     unique = list(dict.fromkeys(ids))
     repeated = len(ids) - len(unique)
     notes = [f"{repeated} repeated lines in {lists[split]} count once"] if repeated else []
-    return split, unique, notes
+    return split, unique, [*notes, *_unlisted_notes(files.annotations, lists.values())]
+
+
+def _unlisted_notes(annotations: FileIndex, lists: Iterable[Path]) -> list[str]:
+    """A note on annotations that no list names, by the last parts of names."""
+    lines = chain.from_iterable(read_text(path, _LIST_HINT).splitlines() for path in lists)
+    forms = chain.from_iterable(map(_written, lines))
+    bare = (each.replace("\\", "/").rpartition("/")[2] for each in forms)
+    listed = {normalized(_without_ending(each)) for each in bare}
+    alone = [each for each in annotations.names if bare_name(each) not in listed]
+    if not alone:
+        return []
+    of = counted(len(alone), "annotated image that is", "annotated images that are")
+    return [f"left out {of} in no list, such as {alone[0]}"]
 
 
 def _resolve(line: str, files: _Files, path: Path) -> str | None:
@@ -230,14 +244,13 @@ def _resolve(line: str, files: _Files, path: Path) -> str | None:
     Raises:
         DataError: the line leads out of the folder, names nothing, or several images.
     """
-    line = line.strip("\"' ,;")
-    words = line.split()
-    if not words:
+    written = _written(line)
+    if not written:
         return None
-    unflagged = line[: -len(words[-1])].rstrip() if words[-1] in _FLAGS and words[1:] else line
-    written = list(dict.fromkeys([line, unflagged, words[0]]))
+    line, unflagged, _ = written
     found = _find(written, files)
     if found is not None:
+        words = line.split()
         others = {_find([word], files) for word in words[1:]} - {found, None}
         if others and _find([line, unflagged], files) is None:
             raise DataError(
@@ -250,6 +263,17 @@ def _resolve(line: str, files: _Files, path: Path) -> str | None:
     if not is_inside(unflagged):
         raise DataError(f"{path}: {line!r:.80} is not inside the data set", "mend the list")
     return _without_ending(unflagged)
+
+
+def _written(line: str) -> list[str]:
+    """The parts of a line that may be a name: the line, the same without its flag, and its first
+    word; none of a blank line."""
+    line = line.strip("\"' ,;")
+    words = line.split()
+    if not words:
+        return []
+    unflagged = line[: -len(words[-1])].rstrip() if words[-1] in _FLAGS and words[1:] else line
+    return [line, unflagged, words[0]]
 
 
 def _find(written: Sequence[str], files: _Files) -> str | None:
@@ -281,7 +305,7 @@ def read_image_ids(path: Path) -> list[str]:
     Raises:
         DataError: the list cannot be read or is not text.
     """
-    lines = read_text(path, "expected a list of image ids").splitlines()
+    lines = read_text(path, _LIST_HINT).splitlines()
     return [line.split()[0] for line in lines if line.strip()]
 
 

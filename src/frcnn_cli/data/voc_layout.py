@@ -148,7 +148,8 @@ def split_subfolders(names: Sequence[str]) -> dict[str, list[str]]:
 def split_lists(root: Path) -> dict[str, Path]:
     """The split lists by split: those in ImageSets/Main, else beside the other folders.
 
-    The lists valid.txt and val_list.txt are of split val, unless there is val.txt too.
+    The lists valid.txt and val_list.txt are of split val, unless there is val.txt too. Lists such
+    as set_train.txt count where each is of a split of its own, as those of the classes are not.
 
     Lists that are not named like a split do not count where none is: CVAT's default.txt has all
     images.
@@ -159,6 +160,9 @@ def split_lists(root: Path) -> dict[str, Path]:
         lists = [path for path in _entries(root / folder) if path.suffix.lower() == ".txt"]
         if any(path.name.lower() in usual for path in lists):
             return _by_split(lists)
+        splits = [split_in_name(path.stem) for path in lists]
+        if lists and None not in splits and len(set(splits)) == len(splits):
+            return {split: path for split, path in zip(splits, lists, strict=True) if split}
     for folder in _OTHER_LIST_FOLDERS:
         if found := [path for path in _entries(root / folder) if path.name.lower() in usual]:
             return _by_split(found)
