@@ -197,6 +197,7 @@ WHOLE: dict[str, Write] = {
     "YOLO, commas": lambda f: yolo(f, row="{c}, {x}, {y}, {w}, {h}"),
     "YOLO, commas alone": lambda f: yolo(f, row="{c},{x},{y},{w},{h}"),
     "YOLO, two corners": lambda f: yolo(f, row="{c} {x1} {y1} {x2} {y2}"),
+    "YOLO, corner and sides": lambda f: yolo(f, row="{c} {x1} {y1} {w} {h}"),
     "YOLO, numbers by name": lambda f: yolo(f, settings="names: {disc: 0, square: 1}"),
     "YOLO, names in a text": lambda f: yolo(f, settings="names: disc, square"),
     "YOLO, capitals": lambda f: yolo(f, "Images", "Labels"),
@@ -319,6 +320,7 @@ NOTED = {
     "COCO, fractions": "fractions of 1",
     "COCO, two corners": "two corners",
     "YOLO, two corners": "two corners",
+    "YOLO, corner and sides": "corner and sides, not centre and sides",
     "CSV, a list of corners": "two corners",
     "COCO, folders of any name": "and the others likewise",
     "COCO, boxes of CVAT that are turned": "took the box around 12 boxes that are turned",
@@ -342,6 +344,8 @@ def lists(folder: Path, file: str) -> None:
 
 SPLIT: dict[str, Write] = {
     "VOC, lists called so": lambda f: lists(f, "{}_list.txt"),
+    "VOC, folders of ImageNet": lambda f: voc(
+        f, "Annotations/CLS-LOC/{}/n01440764", "Data/CLS-LOC/{}/n01440764"),
     "VOC, lists of a year": lambda f: (
         (f / "ImageSets/Main").mkdir(parents=True), lists(f, "ImageSets/Main/{}set_2020.txt")),
     "VOC, folders of both": lambda f: voc(f, "{}_annotations", "{}_images"),
@@ -874,6 +878,24 @@ def test_right_boxes_of_coco_are_not_taken_for_corners(tmp_path: Path) -> None:
     rows = [{"image_id": 0, "category_id": 0, "bbox": [2, 2, 90, 60]}]
     coco(tmp_path, change=lambda content: content.update(annotations=rows))
     assert opened(tmp_path).ground_truth(0).boxes.tolist() == [[2, 2, 92, 62]]
+
+
+@pytest.mark.parametrize("row", ["{c} {x1} {y1} {w} {h}", "{c} {x1} {y1} {x2} {y2}"])
+def test_the_form_of_rows_is_that_of_all_splits(tmp_path: Path, row: str) -> None:
+    yolo(tmp_path, "images/{}", "labels/{}", row=row)
+    (tmp_path / "labels/val/img_6.txt").write_text("")
+    (tmp_path / "labels/val/img_7.txt").write_text("0 0.4 0.4 0.5 0.5")
+    right = [38.4, 25.6, 48, 32] if "x2" in row else [38.4, 25.6, 86.4, 57.6]
+    assert opened(tmp_path, "val").ground_truth(1).boxes[0].tolist() == pytest.approx(right)
+
+
+def test_some_rows_that_reach_out_do_not_begin_at_corners(tmp_path: Path) -> None:
+    yolo(tmp_path)
+    rows = ["0 0.02 0.5 0.1 0.1", "0 0.5 0.02 0.1 0.1", "1 0.01 0.4 0.1 0.1"]
+    for index, row in enumerate([*rows, "1 0.95 0.5 0.1 0.1"]):
+        (tmp_path / f"labels/img_{index}.txt").write_text(row)
+    found = opened(tmp_path, "all").ground_truth(0).boxes[0]
+    assert found.tolist() == pytest.approx([0, 28.8, 6.72, 35.2], abs=0.01)
 
 
 def test_right_rows_of_yolo_are_not_taken_for_corners(tmp_path: Path) -> None:

@@ -154,7 +154,9 @@ def _keys(cells: Sequence[str]) -> tuple[str | None, ...]:
     if "x1" in keys and keys[(at := keys.index("x1")) :][: len(FORMS[0])] == _AUTOML_CORNERS:
         keys[at : at + len(FORMS[0])] = FORMS[0]
     again = {"label": SECOND}
-    return tuple(key if keys.index(key) == i else again.get(key or "") for i, key in enumerate(keys))
+    return tuple(
+        key if keys.index(key) == i else again.get(key or "") for i, key in enumerate(keys)
+    )
 
 
 def _is_row(cells: Sequence[str], form: Sequence[str]) -> bool:

@@ -35,7 +35,7 @@ _UNNAMED = (
 _BEGINNING = 2**12  # bytes
 _OTHER_XML = re.compile(r"\s*(<[?!][^>]*>\s*)*<(annotations|dataset)[\s>]")  # of CVAT, of dlib
 # where XML files may be, below the folder
-_XML_PLACES = ("", "*/", "*/*/", "*/*/*/")
+_XML_PLACES = tuple("*/" * levels for levels in range(6))  # as deep as those of ImageNet
 _MAX_LEVELS, _MAX_FOLDERS = 3, 100  # that are searched for a data set
 _MAX_WALKED = 10_000  # folders that are searched for pictures
 

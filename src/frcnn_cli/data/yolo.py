@@ -9,9 +9,8 @@ corners of an outline, all as fractions of the sides of the displayed image.
 from __future__ import annotations
 
 import os
-from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from functools import cache
+from contextlib import suppress
 from itertools import chain
 from os.path import commonpath
 from pathlib import Path
@@ -19,37 +18,34 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DataError, ImageError, SplitError, UnlabelledError, counted
-from ..runtime.safe_read import read_beginning, read_text
+from ..runtime.safe_read import read_text
 from . import images
 from .annotation import Annotation
 from .dataset import Dataset
 from .file_types import SUFFIXES
 from .folders import (
     FileIndex,
-    bare_name,
     count_endings,
-    files_around,
     hidden_note,
     is_hidden,
-    list_folder,
-    normalized,
     walk_files,
 )
 from .locate import ImageLocator
 from .splits import ALL, SPLITS, canonical_split, split_in_name
+from .yolo_labels import TEXT, label_file, label_files, unpaired_notes, unsplit_notes
 from .yolo_rows import (
     Row,
     are_corners,
-    begins_with_row,
+    begin_at_corners,
     check_keypoints,
+    from_corner,
     from_corners,
     parse_rows,
 )
 from .yolo_settings import HINT, Settings, plain_parts, read_lines, read_settings
 
 # the folders of split KEY that are looked in where the settings name none
-_TEXT = frozenset({".txt"})
-_BEGINNING = 2**10  # bytes of a label file
+_ENOUGH = 1000  # rows of a split that tell their form
 _USUAL_FOLDERS = ("images/{}", "{}/images", "obj_{}_data", "{}")
 
 
@@ -78,7 +74,7 @@ def load_yolo(root: Path, name: str, split: str | None, default_splits: Sequence
             f"{name} has no split {chosen or ' or '.join(default_splits) or ALL}", hint, available
         )
     paths = list(dict.fromkeys(available[chosen]))
-    labels = _label_files(paths, chain.from_iterable(available.values()), settings.root)
+    labels = label_files(paths, chain.from_iterable(available.values()), settings.root)
     missing = sum(not os.path.isfile(path) for path in labels)
     if missing == len(labels):
         raise UnlabelledError(f"{name} {chosen}: no label files such as {labels[0]}", HINT)
@@ -92,10 +88,16 @@ def load_yolo(root: Path, name: str, split: str | None, default_splits: Sequence
     if outside := _outside(paths, (settings.root, *settings.bases)):
         of = counted(len(outside), "image", "images")
         notes.append(f"the settings name {of} in other folders, such as {outside[0]}")
-    notes += _unpaired(paths, labels)
+    notes += unpaired_notes(paths, labels)
     if chosen != ALL:
-        notes += _unsplit(settings.root, chain.from_iterable(available.values()))
-    annotations, row_notes = _annotations(paths, labels, settings)
+        notes += unsplit_notes(settings.root, chain.from_iterable(available.values()))
+    rows = [_read_rows(path, settings) for path in labels]
+    every = list(chain.from_iterable(rows))
+    if len(every) < _ENOUGH:
+        taken = set(paths)
+        rest = [path for path in chain.from_iterable(available.values()) if path not in taken]
+        every += _rows_of_others(rest, settings)
+    annotations, row_notes = _annotations(paths, rows, settings, every)
     return Dataset(
         name=name,
         split=chosen,
@@ -111,55 +113,6 @@ def _without_images(settings: Settings) -> str:
     """What to do about a folder in which no images are found."""
     files = walk_files(settings.root)[0]
     return f"{HINT}; it holds {count_endings(files) or 'no files'}, and images end in .jpg, .png …"
-
-
-def _unpaired(paths: Sequence[Path], labels: Sequence[Path]) -> list[str]:
-    """A note on label files without an image, in the folders of those that have one."""
-    folders: dict[Path, set[Path]] = defaultdict(set)  # of label files -> of their images
-    for path, label in zip(paths, labels, strict=True):
-        if label == _label_file(path):
-            folders[label.parent].add(path.parent)
-    alone: list[Path] = []
-    others: dict[str, Path] = {}
-    for folder, places in folders.items():
-        files = [each for place in places for each in list_folder(place)]
-        names = {bare_name(each.name) for each in files if each.suffix.lower() in SUFFIXES}
-        unread = (each for each in files if each.suffix.lower() not in SUFFIXES | _TEXT)
-        others |= {normalized(each.stem): each for each in unread}
-        texts = [each for each in list_folder(folder) if each.suffix.lower() in _TEXT]
-        alone += [
-            each
-            for each in texts
-            if bare_name(each.stem) not in names
-            and not is_hidden(each.name)
-            and begins_with_row(read_beginning(each, _BEGINNING))
-        ]
-    if not alone:
-        return []
-    other = next(filter(None, (others.get(normalized(each.stem)) for each in alone)), None)
-    of = counted(len(alone), "label file has", "label files have")
-    reason = f" ({other.name} is no picture that is read)" if other is not None else ""
-    return [
-        f"{of} no image and {'is' if len(alone) == 1 else 'are'} left out, first {alone[0]}{reason}"
-    ]
-
-
-def _unsplit(root: Path, every: Iterable[Path]) -> list[str]:
-    """A note on images below a folder that have a label file, but are in no split.
-
-    Args:
-        every: the images of all splits.
-    """
-    listed = set(map(os.path.abspath, every))
-    found = files_around(root, SUFFIXES)
-    others = (path for path in found if os.path.abspath(path) not in listed)
-    labelled = [path for path in others if os.path.isfile(_label_file(path))]
-    real = set(map(os.path.realpath, listed)) if labelled else set()
-    alone = [path for path in labelled if os.path.realpath(path) not in real]
-    if not alone:
-        return []
-    of = counted(len(alone), "image that is", "images that are")
-    return [f"left out {of} in no split, though annotated, first {alone[0]}"]
 
 
 def _by_split(paths: Sequence[Path], root: Path) -> dict[str, list[Path]]:
@@ -223,10 +176,10 @@ class _ImageLists:
             return found
         for place in (root / "obj_train_data", root):
             found = self._list(place)
-            if any(os.path.isfile(_label_file(path)) for path in found):
+            if any(os.path.isfile(label_file(path)) for path in found):
                 return found
             self._hidden.pop(place, None)
-        texts = FileIndex(root, _TEXT)
+        texts = FileIndex(root, TEXT)
         return [path for path in self._list(root) if texts.find_alike(path.name, is_unique=True)]
 
     def _bases(self, entry: str) -> list[Path]:
@@ -293,65 +246,35 @@ def _ids(paths: Sequence[Path], root: Path) -> tuple[str, ...]:
     return tuple(str(path.relative_to(root)) for path in paths)
 
 
-def _label_file(image: Path) -> Path:
-    """The label file of an image: its path with the last images/ replaced by labels/, in .txt; or
-    the .txt file beside it, if only that exists."""
-    parts = list(image.parts)
-    for index in reversed(range(len(parts) - 1)):
-        if parts[index] == "images":
-            parts[index] = "labels"
-            break
-    usual, beside = Path(*parts).with_suffix(".txt"), image.with_suffix(".txt")
-    return beside if not os.path.isfile(usual) and os.path.isfile(beside) else usual
-
-
-def _label_files(paths: Sequence[Path], every: Iterable[Path], root: Path) -> list[Path]:
-    """The label file of each image; where none of the usual ones exists, the texts of their names
-    anywhere in the folder.
+def _annotations(
+    paths: Sequence[Path], rows: list[list[Row]], settings: Settings, every: Sequence[Row]
+) -> tuple[tuple[Annotation, ...], list[str]]:
+    """The objects of each image, and notes.
 
     Args:
-        every: the images of all splits.
+        rows: of each image. every: those that tell the form of all boxes.
     """
-    usual = list(map(_label_file, paths))
-    if any(map(os.path.isfile, usual)):
-        return _with_capitals(usual, paths)
-    texts = FileIndex(root, _TEXT)
-    counts = Counter(bare_name(path.name) for path in every)
-    labels = []
-    for path, label in zip(paths, usual, strict=True):
-        name = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
-        alike = texts.find_alike(name, counts[bare_name(name)] == 1)
-        labels.append(texts.find(alike) or label if alike else label)
-    return labels
-
-
-def _with_capitals(labels: Sequence[Path], images: Sequence[Path]) -> list[Path]:
-    """The label files; for one that is missing, the one in its folder or beside the image whose
-    name differs only in capitals, such as a.TXT, if it is of no other image."""
-    index = cache(lambda folder: FileIndex(folder, _TEXT, recursive=False))
-    present = {label for label in labels if os.path.isfile(label)}
-    found = []
-    for label, image in zip(labels, images, strict=True):
-        folders = () if label in present else (label.parent, image.parent)
-        alike = (index(folder).find(label.stem) for folder in folders)
-        found.append(next((each for each in alike if each and each not in present), label))
-    return found
-
-
-def _annotations(
-    paths: Sequence[Path], labels: Sequence[Path], settings: Settings
-) -> tuple[tuple[Annotation, ...], list[str]]:
-    """The objects of each image, and notes."""
-    rows, notes = [_read_rows(path, settings) for path in labels], []
-    every = list(chain.from_iterable(rows))
+    notes = []
     if settings.keypoints is None:
         check_keypoints(every, str(settings.root))
     if are_corners(every):
         rows = [list(map(from_corners, each)) for each in rows]
         notes.append("the rows hold two corners, not centre and sides: taken as x1 y1 x2 y2")
+    elif begin_at_corners(every):
+        rows = [list(map(from_corner, each)) for each in rows]
+        notes.append("the rows hold corner and sides, not centre and sides: taken as x1 y1 w h")
     return tuple(
         _annotation(own, path, settings.classes) for own, path in zip(rows, paths, strict=True)
     ), notes
+
+
+def _rows_of_others(paths: Sequence[Path], settings: Settings) -> list[Row]:
+    """The rows of other splits, as far as they can be read; the form of boxes is that of all."""
+    rows: list[Row] = []
+    for label in label_files(paths, paths, settings.root):
+        with suppress(DataError):  # it is raised when that split is read
+            rows += _read_rows(label, settings)
+    return rows
 
 
 def _read_rows(label_file: Path, settings: Settings) -> list[Row]:

@@ -12,6 +12,7 @@ from .number_text import parse_number
 _MARGIN = 0.01  # how far outside of 0..1 a coordinate may lie, because of rounding
 _REACH = 0.1  # how far outside of its box a keypoint may lie, as a fraction of the box's sides
 _MANY = 0.2  # of the boxes
+_SOME, _SHARE = 2, 0.05  # boxes, as in `box_forms`
 _HINT = "mend the row"
 # the beginning of a label file: a class number and four numbers at least
 _ROW = re.compile(r"\s*\d+(\.0*)?([\s,]+[-+]?[\d.]+(e[-+]?\d+)?){4}", re.IGNORECASE)
@@ -137,8 +138,27 @@ def are_corners(rows: Sequence[Row]) -> bool:
     if len(boxes) < len(rows) or not boxes:
         return False
     ordered = all(w > (x1 + x2) / 2 and h > (y1 + y2) / 2 for x1, y1, x2, y2, w, h in _sized(boxes))
-    out = sum(min(box[:2]) < -_MARGIN or max(box[2:]) > 1 + _MARGIN for box in boxes)
-    return ordered and out > _MANY * len(boxes)
+    return ordered and _count_out(boxes) > _MANY * len(boxes)
+
+
+def begin_at_corners(rows: Sequence[Row]) -> bool:
+    """Whether boxes that were read as centre and sides are the upper left corner and sides instead:
+    several would reach out of their images, while none does as corner and sides."""
+    boxes = [row.box for row in rows if not row.outline]
+    moved = [from_corner(row).box for row in rows]
+    is_out = _count_out(boxes) > max(_SOME, _SHARE * len(boxes))
+    return len(boxes) == len(rows) and is_out and not _count_out(moved)
+
+
+def _count_out(boxes: Sequence[Sequence[float]]) -> int:
+    """The number of boxes that reach further out of their images than rounding explains."""
+    return sum(min(box[:2]) < -_MARGIN or max(box[2:]) > 1 + _MARGIN for box in boxes)
+
+
+def from_corner(row: Row) -> Row:
+    """The row with the box whose upper left corner was taken for its centre."""
+    x1, y1, x2, y2 = row.box
+    return row._replace(box=[(x1 + x2) / 2, (y1 + y2) / 2, x2 + (x2 - x1) / 2, y2 + (y2 - y1) / 2])
 
 
 def from_corners(row: Row) -> Row:
