@@ -419,6 +419,9 @@ REFUSED: dict[str, tuple[Write, str, str]] = {
     "VOC, two XML files of an image": (
         lambda f: (voc(f, "Annotations/upright"), voc(f, "Annotations/turned")),
         "turned/img_0 and upright/img_0 below .* both annotate .*img_0.png", "leave one"),
+    "VOC, images of one name in two folders": (
+        lambda f: (voc(f, "ann", "pictures"), write_images(f / "masks")),
+        "img_0 may be the annotation of masks/img_0, pictures/img_0", "leave one image for each"),
     "images of one name in two folders": (
         lambda f: (coco(f, images="a/images"), write_images(f / "b/images")),
         r"img_0.png may be a/images/img_0, b/images/img_0, below", "with --data"),
@@ -887,6 +890,31 @@ def test_the_form_of_rows_is_that_of_all_splits(tmp_path: Path, row: str) -> Non
     (tmp_path / "labels/val/img_7.txt").write_text("0 0.4 0.4 0.5 0.5")
     right = [38.4, 25.6, 48, 32] if "x2" in row else [38.4, 25.6, 86.4, 57.6]
     assert opened(tmp_path, "val").ground_truth(1).boxes[0].tolist() == pytest.approx(right)
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "{}.json",
+        "{}_coco.json",
+        "annotations/{}_annotations.json",
+        "annotations/{}/boxes.json",
+    ],
+)
+@pytest.mark.parametrize("images", ["{}", "data/{}", "{}_images", "images/{}2017", "{}/images"])
+def test_images_of_equal_names_in_each_split(tmp_path: Path, file: str, images: str) -> None:
+    coco(tmp_path, file, images, file_name="{}.png")
+    for split, names in (("train", TRAIN), ("val", VAL)):
+        path = tmp_path / file.format(split)
+        text = path.read_text()
+        for index, name in enumerate(names):
+            picture = tmp_path / images.format(split) / f"{name}.png"
+            picture.rename(picture.with_stem(f"{index}"))
+            text = text.replace(f"{name}.png", f"{index}.png")
+        path.write_text(text)
+    found = opened(tmp_path, "val")
+    assert {path.parent for path in found.paths} == {tmp_path / images.format("val")}
+    assert_read(found, {"0": VAL["img_6"], "1": VAL["img_7"]})
 
 
 def test_some_rows_that_reach_out_do_not_begin_at_corners(tmp_path: Path) -> None:

@@ -196,9 +196,11 @@ def locate_images(
     for name in names:
         path = locator.existing(_below(locator, folder, name, dropped)) or locator.find(name)
         if path is None and everywhere is not None:
-            alike = everywhere.find_alike("/".join(_parts(name)), counts[bare_name(name)] == 1)
-            several = everywhere.names_like(name) if len(_parts(name)) == 1 else []
-            if alike is None and len(several) > 1:
+            plain = "/".join(_parts(name))
+            several = everywhere.names_like(plain)
+            alike = everywhere.find_alike(plain, counts[bare_name(name)] == 1)
+            alike = alike or _of_split(several, _split_in_folders(name) or split)
+            if alike is None and len(several) > 1 and "/" not in plain:
                 raise DataError(
                     f"{name} may be {short_list(several, 2)}, below {everywhere.folder}",
                     "name the folder of the images with --data",
@@ -234,6 +236,12 @@ def _check_split(name: str, split: str, found: str, path: Path) -> None:
             f"{name}, of split {own}, is only in {path.parent}, of split {other}",
             "add the images, or name their folder with --data",
         )
+
+
+def _of_split(names: Sequence[str], split: str) -> str | None:
+    """The only one of some names whose folders are of a split; None where there is none."""
+    own = [name for name in names if split in SPLITS and _split_in_folders(name) == split]
+    return own[0] if len(own) == 1 else None
 
 
 def _split_in_folders(name: str) -> str | None:

@@ -332,6 +332,13 @@ def _image_paths(files: _Files, ids: Sequence[str]) -> tuple[list[Path], list[st
             if alike and files.annotations.find_alike(alike, files.images.is_unique(alike)):
                 alike = None  # tools that copy annotations leave the name of another image in them
             renamed += [f"{annotation.name} goes with {name}"] if alike else []
+        several = files.images.names_like(id_)
+        if alike is None and len(several) > 1:
+            raise DataError(
+                f"{id_} may be the annotation of {short_list(several, 2)}, below "
+                f"{files.images.folder}",
+                "leave one image for each XML file, and move the others out of the data set",
+            )
         found = files.images.find_all(alike) if alike else []
         path = next(iter(found), files.images.folder / f"{id_}.jpg")
         if len(found) > 1:
