@@ -917,6 +917,28 @@ def test_images_of_equal_names_in_each_split(tmp_path: Path, file: str, images: 
     assert_read(found, {"0": VAL["img_6"], "1": VAL["img_7"]})
 
 
+@pytest.mark.parametrize("folders", [("imgs/{}", "txts/{}"), ("{}_images", "{}_labels")])
+def test_images_of_equal_names_in_each_split_of_yolo(
+    tmp_path: Path, folders: tuple[str, str]
+) -> None:
+    yolo(tmp_path, *folders)
+    for names in (TRAIN, VAL):
+        for index, name in enumerate(names):
+            for path in list(tmp_path.rglob(f"{name}.*")):
+                path.rename(path.with_stem(str(index)))
+    assert_read(opened(tmp_path, "val"), {"0": VAL["img_6"], "1": VAL["img_7"]})
+    assert len(opened(tmp_path, "train")) == len(TRAIN)
+
+
+def test_images_without_label_files_in_folders_of_any_name_are_told(tmp_path: Path) -> None:
+    yolo(tmp_path, "pictures", "texts")
+    (tmp_path / "texts/img_3.txt").unlink()
+    found = opened(tmp_path, "all")
+    assert_read(found, {name: own for name, own in OBJECTS.items() if name != "img_3"})
+    note = f"left out 1 image without a label file, first {tmp_path}/pictures/img_3.png"
+    assert note in found.notes
+
+
 def test_some_rows_that_reach_out_do_not_begin_at_corners(tmp_path: Path) -> None:
     yolo(tmp_path)
     rows = ["0 0.02 0.5 0.1 0.1", "0 0.5 0.02 0.1 0.1", "1 0.01 0.4 0.1 0.1"]

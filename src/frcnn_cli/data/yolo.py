@@ -137,12 +137,16 @@ class _ImageLists:
         self._hidden: dict[Path, int] = {}
         self._moved: dict[str, Path] = {}
         self._absent: dict[str, str] = {}  # split -> a place that the settings name for it
+        self._unlabelled: list[Path] = []  # images that are left out
 
     @property
     def notes(self) -> list[str]:
         notes = [hidden_note(count)] if (count := sum(self._hidden.values())) else []
         for name, path in list(self._moved.items())[:3]:
             notes.append(f"{name} is not here, so {path} was read, and the others likewise")
+        if self._unlabelled:
+            of = counted(len(self._unlabelled), "image", "images")
+            notes.append(f"left out {of} without a label file, first {self._unlabelled[0]}")
         for split, entry in self._absent.items():
             notes.append(f"{entry}, which the settings name for {split}, is not here")
         return notes
@@ -180,7 +184,10 @@ class _ImageLists:
                 return found
             self._hidden.pop(place, None)
         texts = FileIndex(root, TEXT)
-        return [path for path in self._list(root) if texts.find_alike(path.name, is_unique=True)]
+        names = {path: path.relative_to(root).as_posix() for path in self._list(root)}
+        found = {path for path, name in names.items() if texts.find_alike(name, is_unique=True)}
+        self._unlabelled = [path for path in names if path not in found]
+        return sorted(found)
 
     def _bases(self, entry: str) -> list[Path]:
         """The places that an entry of the settings may mean, the likeliest first."""
