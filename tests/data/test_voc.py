@@ -12,8 +12,9 @@ from PIL import Image
 from frcnn_cli.data import images, voc
 from frcnn_cli.data.annotation_size import upright_boxes
 from frcnn_cli.data.dataset import Dataset
+from frcnn_cli.data.registry import open_splits
 from frcnn_cli.data.voc import load_voc
-from frcnn_cli.errors import DataError, ImageError
+from frcnn_cli.errors import DataError, ImageError, UnlabelledError
 from synthetic import STORED, write_annotation, write_voc
 
 
@@ -634,3 +635,13 @@ def test_images_without_xml(voc_folder: Path) -> None:
     assert "spare: left out" in dataset.notes[1]
     shutil.rmtree(voc_folder / "ImageSets")
     assert len(load_voc(voc_folder, "mine", None, ())) == 8
+
+
+def test_a_split_without_annotations_is_no_background(tmp_path: Path) -> None:
+    folder = make(tmp_path, {"a": [("dog", (1, 1, 20, 20), False)], "b": []})
+    (folder / "Annotations" / "b.xml").unlink()
+    split(folder, "train", "a")
+    split(folder, "test", "b")
+    with pytest.raises(UnlabelledError, match="mine test: none of its 1 images has an XML file"):
+        voc.load_voc(folder, "mine", "test", ())
+    assert "test" not in [each.split for each in open_splits(str(folder))]

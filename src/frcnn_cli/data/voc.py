@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..errors import DataError, SplitError, counted, short_list
+from ..errors import DataError, SplitError, UnlabelledError, counted, short_list
 from ..runtime.safe_read import is_inside, read_text
 from . import images
 from .annotation import Annotation
@@ -57,8 +57,8 @@ def load_voc(root: Path, name: str, split: str | None, default_splits: Sequence[
         split: a list in ImageSets/Main, or the folder of a split; None takes the first of
             `default_splits` that exists, or every annotated image where there are no lists.
     Raises:
-        DataError: no such split; no images or objects in it; or `split` is None and none of the
-            lists is one of `default_splits`.
+        DataError: no such split; no images, annotations or objects in it; or `split` is None and
+            none of the lists is one of `default_splits`.
     """
     layout = find_layout(root)
     if layout is None and split_layouts(root):
@@ -108,6 +108,11 @@ def _load(
         raise DataError(f"{name} {split}: no images in {folder}", "check the folder and the split")
     annotations = tuple(_annotation(files, id_) for id_ in ids)
     used = {files.annotations.find(id_) for id_ in ids}
+    if used == {None}:
+        raise UnlabelledError(
+            f"{name} {split}: none of its {len(ids)} images has an XML file in {folder}",
+            "choose another split, or add the files",
+        )
     rest = chain.from_iterable(map(index.find, index.names) for index in (files[0], *others))
     unused = (parse_annotation(path) for path in rest if path is not None and path not in used)
     classes = {class_name for each in chain(annotations, unused) for class_name in each.names}
