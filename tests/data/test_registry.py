@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from formats import write_coco
 from frcnn_cli.data import download
 from frcnn_cli.data import registry as datasets
 from frcnn_cli.data.recognise import recognise
-from frcnn_cli.errors import ConfigError, DataError, SplitError
+from frcnn_cli.errors import ConfigError, DataError, SplitError, UnlabelledError
 from synthetic import write_voc
 
 DEFAULTS = ("trainval", "train")
@@ -273,3 +274,15 @@ def test_a_place_can_be_named_from_any_folder(
     monkeypatch.chdir(tmp_path)
     assert datasets.absolute_name("yolo:here") == f"yolo:{tmp_path / 'here'}"
     assert datasets.absolute_name("voc2007") == "voc2007"
+
+
+def test_a_default_split_without_annotations_is_passed_over(tmp_path: Path) -> None:
+    strangers.yolo(tmp_path, "{}/images", "{}/labels")
+    shutil.copytree(tmp_path / "val" / "images", tmp_path / "test" / "images")
+    found = datasets.open_dataset(str(tmp_path), default_splits=("test", "val"))
+    assert found.split == "val"
+    assert found.notes[-1].startswith(f"took split val: yolo:{tmp_path.name} test: no label files")
+    with pytest.raises(UnlabelledError):
+        datasets.open_dataset(str(tmp_path), split="test")
+    with pytest.raises(UnlabelledError):
+        datasets.open_dataset(str(tmp_path), default_splits=("test",))

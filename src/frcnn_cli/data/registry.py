@@ -116,6 +116,8 @@ class _Choice:
             if whole is None or splits.split_in_name(whole.split) is not None:
                 raise
             return splits.hash_split(whole, asked, self.val_share)
+        except UnlabelledError as error:
+            return self._load_labelled(load, error)
         if self.split is not None or self.part is None:
             return dataset
         is_alone = dataset.split == splits.ALL
@@ -125,6 +127,19 @@ class _Choice:
             except SplitError as error:
                 is_alone = splits.only_training(error)
         return splits.own_part(dataset, self.part, self.val_share) if is_alone else dataset
+
+    def _load_labelled(
+        self, load: Callable[[str | None, Sequence[str]], Dataset], error: UnlabelledError
+    ) -> Dataset:
+        """The first default split that is annotated, where the first that there is is not.
+
+        Raises:
+            UnlabelledError: there is none; or a split is asked for.
+        """
+        for split in () if self.split is not None else self.default_splits:
+            with contextlib.suppress(SplitError, UnlabelledError):
+                return load(split, ()).with_notes(f"took split {split}: {error.message}")
+        raise error
 
 
 def _check_folder(format_name: str, path: Path, data: Path | None) -> str:
