@@ -334,6 +334,18 @@ def test_what_was_guessed_is_said(tmp_path: Path, name: str) -> None:
     assert any(NOTED[name] in note for note in opened(tmp_path, "all").notes)
 
 
+def move_lists(folder: Path, place: str) -> None:
+    (folder / place).mkdir(parents=True)
+    for split, part in (("train", TRAIN), ("val", VAL)):
+        (folder / place / f"{split}.txt").write_text("\n".join(part))
+
+
+def spelled(folder: Path) -> None:
+    """The folders of the splits in two spellings."""
+    for path in sorted(folder.rglob("train*"), reverse=True):
+        path.rename(path.with_name(path.name.replace("train", "Train2017")))
+
+
 def lists(folder: Path, file: str) -> None:
     """PaddleDetection's lists."""
     voc(folder)
@@ -344,6 +356,10 @@ def lists(folder: Path, file: str) -> None:
 
 SPLIT: dict[str, Write] = {
     "VOC, lists called so": lambda f: lists(f, "{}_list.txt"),
+    "VOC, lists deeper": lambda f: (
+        voc(f / "a", "", "pictures"), move_lists(f, "a/ImageSets/Main")),
+    "VOC, lists beside folders of any name": lambda f: (
+        voc(f / "a", "xmls", "pictures"), move_lists(f, "a/ImageSets/Main")),
     "VOC, folders of ImageNet": lambda f: voc(
         f, "Annotations/CLS-LOC/{}/n01440764", "Data/CLS-LOC/{}/n01440764"),
     "VOC, lists of a year": lambda f: (
@@ -363,6 +379,16 @@ SPLIT: dict[str, Write] = {
     "YOLO, names beside the texts of splits": lambda f: named_by_split(f, "labels/{}"),
     "YOLO, names in the folders of splits": lambda f: named_by_split(f, "{}/labels"),
     "YOLO, names beside images": lambda f: named_by_split(f, "{}", "{}"),
+    "YOLO, names beside texts of any name": lambda f: named(
+        f, "txt/classes.txt", "disc\nsquare", "a/{}", "txt/{}"),
+    "YOLO, folders of splits in two spellings": lambda f: (
+        yolo(f, "images/{}", "labels/{}"), spelled(f)),
+    "YOLO, splits in two spellings": lambda f: (yolo(f, "{}/images", "{}/labels"), spelled(f)),
+    "COCO, splits in two spellings": lambda f: (coco(f, "{}/a.json", "{}"), spelled(f)),
+    "COCO, splits in two spellings, deeper": lambda f: (
+        coco(f, "{}/ann/a.json", "{}/images"), spelled(f)),
+    "COCO, splits behind a point": lambda f: coco(f, "instances.{}.json", "img_{}"),
+    "COCO, deep in an archive": lambda f: coco(f / "a", "annotations_{}/a.json", "img_{}"),
     "YOLO, comments in lists": lambda f: (
         yolo(f), (f / "train.txt").write_text("# mine\n" + "\n".join(TRAIN)),
         (f / "val.txt").write_text("\n".join([*VAL, "#"]))),
@@ -930,13 +956,15 @@ def test_images_of_equal_names_in_each_split_of_yolo(
     assert len(opened(tmp_path, "train")) == len(TRAIN)
 
 
-def test_images_without_label_files_in_folders_of_any_name_are_told(tmp_path: Path) -> None:
+def test_images_without_label_files_in_folders_of_any_name(tmp_path: Path) -> None:
     yolo(tmp_path, "pictures", "texts")
     (tmp_path / "texts/img_3.txt").unlink()
+    write_images(tmp_path / "more", ["img_3"])
+    (tmp_path / "more/img_3.png").rename(tmp_path / "more/a.png")
     found = opened(tmp_path, "all")
-    assert_read(found, {name: own for name, own in OBJECTS.items() if name != "img_3"})
-    note = f"left out 1 image without a label file, first {tmp_path}/pictures/img_3.png"
-    assert note in found.notes
+    assert_read(found, {**OBJECTS, "img_3": []})
+    assert "took 1 image of 8 for background, for want of a label file" in found.notes
+    assert any("left out 1 image in folders without any label" in each for each in found.notes)
 
 
 def test_some_rows_that_reach_out_do_not_begin_at_corners(tmp_path: Path) -> None:

@@ -112,7 +112,9 @@ def load_coco_folder(
     name = f"coco:{folder.resolve().name}"
     files = find_coco_files(folder)
     path = choose_file(name, files, split, default_splits)
-    dataset = replace(load_coco(path, image_folder, folder), name=name, split=own_split(path))
+    dataset = replace(
+        load_coco(path, image_folder, folder), name=name, split=own_split(path, folder)
+    )
     return dataset.with_notes(*unsplit_notes(files, dataset.split))
 
 
@@ -134,8 +136,9 @@ def load_coco(path: Path, image_folder: Path | None, root: Path | None = None) -
     objects, object_notes = _read_objects(content, path, images, names)
     folders, usual = _image_folders(path, image_folder)
     file_names = [_file_name(row) for row in images.values()]
+    split = own_split(path, root)
     root = searchable(root or image_folder or path.parent)
-    paths, path_notes = locate_images(file_names, folders, usual, root, own_split(path))
+    paths, path_notes = locate_images(file_names, folders, usual, root, split)
     # where a file has another size than its row says, Dataset.ground_truth scales the boxes
     annotations = tuple(_annotation(row, objects[id_]) for id_, row in images.items())
     annotations, form_notes = true_form(annotations, paths, has_sides=True)

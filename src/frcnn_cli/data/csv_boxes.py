@@ -58,7 +58,7 @@ def load_csv(
     else:
         path = choose_file(name, files, split, default_splits)
         own = table or read_table(path)
-        chosen = own_split(path) if is_folder else ALL
+        chosen = own_split(path, file_or_folder) if is_folder else ALL
         # A class may be missing from this split; labels must be the same in every split.
         others = [each for each in chain.from_iterable(files.values()) if each != path]
         classes = own.classes.union(*(read_table(each).classes for each in others))

@@ -16,11 +16,13 @@ from .csv_boxes import SUFFIXES as CSV_SUFFIXES
 from .csv_boxes import find_csv_files
 from .csv_columns import is_csv_of_boxes
 from .file_types import SUFFIXES
-from .folders import FolderError, is_hidden, list_folder
+from .folders import FolderError, files_around, is_hidden, list_folder
 from .foreign import describe_foreign
 from .splits import find_split_files, split_in_name
 from .tools import TOOLS, find_tool
 from .voc_layout import find_layout, find_root, split_layouts
+from .yolo_labels import TEXT
+from .yolo_rows import begins_with_row
 from .yolo_settings import find_darknet, find_names, find_settings, read_settings
 
 _LOOKED_FOR = (
@@ -37,6 +39,7 @@ _OTHER_XML = re.compile(r"\s*(<[?!][^>]*>\s*)*<(annotations|dataset)[\s>]")  # o
 # where XML files may be, below the folder
 _XML_PLACES = tuple("*/" * levels for levels in range(6))  # as deep as those of ImageNet
 _MAX_LEVELS, _MAX_FOLDERS = 3, 100  # that are searched for a data set
+_MAX_TEXTS = 200  # that are looked at
 _MAX_WALKED = 10_000  # folders that are searched for pictures
 
 
@@ -116,6 +119,20 @@ def find_dataset(folder: Path) -> Path:
             )
         if fits:
             return fits[0]
+    return _below_sole_folders(folder)
+
+
+def _below_sole_folders(folder: Path) -> Path:
+    """The folder, or the one in it that archives are often unpacked into: while a folder holds one
+    folder alone, which is of no split, it is that one."""
+    for _ in range(_MAX_LEVELS):
+        try:
+            entries = [each for each in list_folder(folder) if not is_hidden(each.name)]
+        except FolderError:
+            break
+        if len(entries) != 1 or not os.path.isdir(entries[0]) or split_in_name(entries[0].name):
+            break
+        folder = entries[0]
     return folder
 
 
@@ -223,18 +240,14 @@ def _has_no_data_yaml(folder: Path) -> bool:
 
 
 def _has_label_texts(folder: Path) -> bool:
-    """Whether there is labels/, or a text of boxes beside an image, in the folder or one below."""
+    """Whether there is labels/ in the folder or one below, or some text has rows of boxes."""
     if not folder.is_dir():
         return False
     below = [each for each in list_folder(folder) if os.path.isdir(each)]
     if any(os.path.isdir(each / "labels") for each in (folder, *below)):
         return True
-    for each in (folder, *below):
-        names = {entry.name for entry in list_folder(each) if not is_hidden(entry.name)}
-        stems = {Path(name).stem for name in names if Path(name).suffix.lower() in SUFFIXES}
-        if any(f"{stem}.txt" in names for stem in stems):
-            return True
-    return False
+    texts = files_around(folder, TEXT)[:_MAX_TEXTS]  # some may be empty
+    return any(begins_with_row(read_beginning(each, _BEGINNING)) for each in texts)
 
 
 def _suffixed(*suffixes: str, text: str) -> Callable[[Path], str]:

@@ -45,20 +45,26 @@ def split_in_name(stem: str) -> str | None:
     return found.pop() if len(found) == 1 else None
 
 
-def split_of_file(path: Path) -> str:
-    """The split of a file of annotations: by its name or its folder, else its stem.
+def split_of_file(path: Path, root: Path | None = None) -> str:
+    """The split of a file of annotations: by its name or its folders, else its stem.
 
     Of val/annotations/a.json it is val.
+
+    Args:
+        root: the folder of the data set; the names of folders in it may have a split in them, those
+            of others must be one.
     """
-    own = split_in_name(path.name.partition(".")[0])
     place = path.parent.parent if path.parent.name in _FOLDERS[1:] else path.parent
+    is_inside = root is not None and path.is_relative_to(root)
+    folders = path.parent.relative_to(root).parts if root is not None and is_inside else ()
+    named = filter(None, map(split_in_name, (path.stem, *reversed(folders))))
     folder = canonical_split(place.name)
-    return own or (folder if folder in SPLITS else path.stem)
+    return next(named, folder if folder in SPLITS else path.stem)
 
 
-def own_split(path: Path) -> str:
-    """The split of a file of annotations in a folder; ALL where it has none."""
-    split = split_of_file(path)
+def own_split(path: Path, root: Path | None = None) -> str:
+    """The split of a file in a folder, as `split_of_file` tells it; ALL where it has none."""
+    split = split_of_file(path, root)
     return split if split in SPLITS else ALL
 
 
@@ -74,17 +80,17 @@ def find_split_files(
     """
     places = [folder / name for name in _FOLDERS]
     children = list_folder(folder)
-    places += [each for each in children if canonical_split(each.name) in SPLITS]
-    found = _files_in(places, suffixes, accepts)
+    places += [each for each in children if split_in_name(each.name)]
+    found = _files_in(places, suffixes, accepts, folder)
     if found or not is_deep:
         return found
     below = [each for each in children if os.path.isdir(each) and not is_hidden(each.name)]
     below += [each for above in below for each in list_folder(above) if os.path.isdir(each)]
-    return _files_in(below, suffixes, accepts)
+    return _files_in(below, suffixes, accepts, folder)
 
 
 def _files_in(
-    places: Sequence[Path], suffixes: Sequence[str], accepts: Callable[[Path], bool]
+    places: Sequence[Path], suffixes: Sequence[str], accepts: Callable[[Path], bool], root: Path
 ) -> dict[str, list[Path]]:
     """The files of annotations in some folders, by split."""
     files: dict[str, list[Path]] = defaultdict(list)
@@ -98,7 +104,7 @@ def _files_in(
             real = path.resolve()
             if real not in seen and accepts(path):
                 seen.add(real)
-                files[split_of_file(path)].append(path)
+                files[split_of_file(path, root)].append(path)
     return dict(files)
 
 

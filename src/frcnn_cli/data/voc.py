@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import chain
+from os.path import commonpath
 from pathlib import Path
 from typing import NamedTuple
 
@@ -192,7 +193,8 @@ def _choose_split(
     root: Path, files: _Files, name: str, split: str | None, default_splits: Sequence[str]
 ) -> tuple[str, list[str], list[str]]:
     """The name of the split to load, the ids of its images and notes; see `load_voc`."""
-    lists = split_lists(root)
+    places = (files.annotations.folder, files.images.folder)
+    lists = split_lists(root) or split_lists(Path(commonpath(places)))
     folders = {} if lists else split_subfolders(files.annotations.names)
     if folders:
         chosen = choose_split(folders, name, split, default_splits)

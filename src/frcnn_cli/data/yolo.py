@@ -63,7 +63,8 @@ def load_yolo(root: Path, name: str, split: str | None, default_splits: Sequence
     settings = read_settings(root)
     reader = _ImageLists(settings)
     available = {key: paths for key in SPLITS if (paths := reader.split_images(key))}
-    available = available or _by_split(reader.all_images(), settings.root)
+    if not any(map(settings.entries, SPLITS)):
+        available = _more_images(available, _by_split(reader.all_images(), settings.root))
     preferred = (*default_splits, ALL)
     chosen = next((each for each in preferred if each in available), None)
     if split is not None:
@@ -129,6 +130,15 @@ def _by_split(paths: Sequence[Path], root: Path) -> dict[str, list[Path]]:
     return splits
 
 
+def _more_images(
+    usual: dict[str, list[Path]], found: dict[str, list[Path]]
+) -> dict[str, list[Path]]:
+    """The splits in the usual places; those that were found in folders of other names where they
+    hold more images, as Train/ and val2017/ beside valid/ do."""
+    counts = [sum(map(len, each.values())) for each in (usual, found)]
+    return usual if usual and (ALL in found or counts[0] >= counts[1]) else found
+
+
 class _ImageLists:
     """Lists the images of a folder by its settings; counts the hidden files that are left out."""
 
@@ -146,7 +156,8 @@ class _ImageLists:
             notes.append(f"{name} is not here, so {path} was read, and the others likewise")
         if self._unlabelled:
             of = counted(len(self._unlabelled), "image", "images")
-            notes.append(f"left out {of} without a label file, first {self._unlabelled[0]}")
+            first = self._unlabelled[0]
+            notes.append(f"left out {of} in folders without any label file, first {first}")
         for split, entry in self._absent.items():
             notes.append(f"{entry}, which the settings name for {split}, is not here")
         return notes
@@ -174,7 +185,7 @@ class _ImageLists:
 
     def all_images(self) -> list[Path]:
         """The images of a folder whose splits are not known: in images/, else in the folder itself,
-        else those with a text of their name anywhere in it."""
+        else those in folders of images that have a text of their name anywhere in it."""
         root = self._settings.root
         if found := self._list(root / "images"):
             return found
@@ -185,9 +196,10 @@ class _ImageLists:
             self._hidden.pop(place, None)
         texts = FileIndex(root, TEXT)
         names = {path: path.relative_to(root).as_posix() for path in self._list(root)}
-        found = {path for path, name in names.items() if texts.find_alike(name, is_unique=True)}
-        self._unlabelled = [path for path in names if path not in found]
-        return sorted(found)
+        alike = (path for path, name in names.items() if texts.find_alike(name, is_unique=True))
+        folders = {path.parent for path in alike}
+        self._unlabelled = [path for path in names if path.parent not in folders]
+        return [path for path in names if path.parent in folders]
 
     def _bases(self, entry: str) -> list[Path]:
         """The places that an entry of the settings may mean, the likeliest first."""

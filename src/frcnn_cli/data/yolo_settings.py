@@ -14,10 +14,12 @@ from typing import Any
 import yaml
 
 from ..errors import DataError, reason, short_list
-from ..runtime.safe_read import read_text
+from ..runtime.safe_read import read_beginning, read_text
 from ..structures import MAX_CLASSES
-from .folders import is_hidden, list_folder
-from .splits import SPLITS
+from .file_types import SUFFIXES
+from .folders import files_around, is_hidden, list_folder
+from .splits import SPLITS, split_in_name
+from .yolo_rows import begins_with_row
 
 HINT = "expected a YOLO folder: data.yaml with names, images/, labels/"
 # files with a class name a line, below the folder
@@ -25,10 +27,10 @@ _NAME_FILES = (
     "classes.txt", "labels/classes.txt", "images/classes.txt", "predefined_classes.txt",
     "obj.names", "_darknet.labels", "classes.names", "labels.txt", "names.txt", "class_names.txt",
 )  # fmt: skip
-# files of each split KEY, as labelImg writes them beside the texts
-_NAME_FILES_OF_SPLITS = (
-    "{}/_darknet.labels", "{}/classes.txt", "{}/labels/classes.txt", "labels/{}/classes.txt",
-)  # fmt: skip
+# files in folders of splits or texts, as labelImg writes them
+_NAME_FILES_BELOW = ("*/_darknet.labels", "*/classes.txt", "*/*/classes.txt")
+_TEXT = frozenset({".txt"})
+_LOOKED_AT, _ROW = 20, 2**10  # texts beside a list; bytes of each
 _MAX_YAML_BYTES = 2**17  # thousands of class names; the parser may take 40 s for 2**20
 _MAX_ENTRIES = 2 * MAX_CLASSES  # which take the parser some seconds
 _MAX_PARTS = 30  # of a path, of which each end is looked for
@@ -124,16 +126,15 @@ def find_darknet(folder: Path) -> Path | None:
 def find_names(folder: Path) -> Path | None:
     """The list of class names in a folder; None where there is none.
 
-    Of those that splits have, it is the longest.
+    Of those in the folders of splits or texts, it is the longest.
 
     Raises:
-        DataError: the classes of the splits have different numbers.
+        DataError: the classes have different numbers in these.
     """
     if (usual := next(iter(_name_files(folder)), None)) is not None:
         return usual
-    keys = chain.from_iterable(SPLITS.values())
-    places = [folder / each.format(key) for key in keys for each in _NAME_FILES_OF_SPLITS]
-    lists = {file: _read_names(file) for file in places if os.path.isfile(file)}
+    below = sorted(chain.from_iterable(map(folder.glob, _NAME_FILES_BELOW)))
+    lists = {file: _read_names(file) for file in below if _is_beside_texts(file, folder)}
     longest = max(lists, key=lambda file: len(lists[file]), default=None)
     for file, names in lists.items():
         if longest is not None and names != lists[longest][: len(names)]:
@@ -142,6 +143,19 @@ def find_names(folder: Path) -> Path | None:
                 "each split needs the same ones: renumber the texts of one, and mend its list",
             )
     return longest
+
+
+def _is_beside_texts(file: Path, root: Path) -> bool:
+    """Whether a list of names is in the folder of a split, or in one of texts and no images."""
+    folders = file.parent.relative_to(root).parts
+    if not os.path.isfile(file) or any(map(is_hidden, folders)):
+        return False
+    if any(map(split_in_name, folders)):
+        return True
+    if files_around(file.parent, SUFFIXES):
+        return False
+    texts = [each for each in files_around(file.parent, _TEXT) if each != file][:_LOOKED_AT]
+    return any(begins_with_row(read_beginning(each, _ROW)) for each in texts)
 
 
 def _name_files(folder: Path) -> list[Path]:
