@@ -381,6 +381,10 @@ SPLIT: dict[str, Write] = {
     "YOLO, names beside images": lambda f: named_by_split(f, "{}", "{}"),
     "YOLO, names beside texts of any name": lambda f: named(
         f, "txt/classes.txt", "disc\nsquare", "a/{}", "txt/{}"),
+    "YOLO, lists, and names beside texts, in an archive": lambda f: (
+        named(f / "a/b", "texts/classes.txt", "disc\nsquare", "images", "texts"), [
+            (f / f"a/b/{split}.txt").write_text("\n".join(f"images/{name}.png" for name in part))
+            for split, part in (("train", TRAIN), ("val", VAL))]),
     "YOLO, folders of splits in two spellings": lambda f: (
         yolo(f, "images/{}", "labels/{}"), spelled(f)),
     "YOLO, splits in two spellings": lambda f: (yolo(f, "{}/images", "{}/labels"), spelled(f)),

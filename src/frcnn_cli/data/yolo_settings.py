@@ -150,6 +150,8 @@ def _is_beside_texts(file: Path, root: Path) -> bool:
     folders = file.parent.relative_to(root).parts
     if not os.path.isfile(file) or any(map(is_hidden, folders)):
         return False
+    if len(folders) > 1 and folders[0].lower() != "labels" and not split_in_name(folders[0]):
+        return False  # it is of a data set in this folder
     if any(map(split_in_name, folders)):
         return True
     if files_around(file.parent, SUFFIXES):
