@@ -356,6 +356,13 @@ def lists(folder: Path, file: str) -> None:
 
 SPLIT: dict[str, Write] = {
     "VOC, lists called so": lambda f: lists(f, "{}_list.txt"),
+    "VOC, beside masks": lambda f: (
+        voc(f, "marks/{}", "images/{}"), write_images(f / "masks", OBJECTS)),
+    "YOLO, beside masks": lambda f: (
+        yolo(f, "pics_{}", "texts_{}"), write_images(f / "masks", OBJECTS)),
+    "YOLO, beside masks and test images": lambda f: (
+        yolo(f, "{}2017/pics", "{}2017/labels"), write_images(f / "masks", OBJECTS),
+        write_images(f / "test", ["img_6"])),
     "VOC, lists deeper": lambda f: (
         voc(f / "a", "", "pictures"), move_lists(f, "a/ImageSets/Main")),
     "VOC, lists beside folders of any name": lambda f: (

@@ -64,7 +64,7 @@ def load_yolo(root: Path, name: str, split: str | None, default_splits: Sequence
     reader = _ImageLists(settings)
     available = {key: paths for key in SPLITS if (paths := reader.split_images(key))}
     if not any(map(settings.entries, SPLITS)):
-        available = _more_images(available, _by_split(reader.all_images(), settings.root))
+        available = _more_images(available, reader.by_split())
     preferred = (*default_splits, ALL)
     chosen = next((each for each in preferred if each in available), None)
     if split is not None:
@@ -116,20 +116,6 @@ def _without_images(settings: Settings) -> str:
     return f"{HINT}; it holds {count_endings(files) or 'no files'}, and images end in .jpg, .png …"
 
 
-def _by_split(paths: Sequence[Path], root: Path) -> dict[str, list[Path]]:
-    """Images by the split in the names of their folders; under ALL where one has no or two splits.
-
-    Empty where there are no images.
-    """
-    splits: dict[str, list[Path]] = {}
-    for path in paths:
-        found = set(filter(None, map(split_in_name, path.relative_to(root).parts[:-1])))
-        if len(found) != 1:
-            return {ALL: list(paths)}
-        splits.setdefault(found.pop(), []).append(path)
-    return splits
-
-
 def _more_images(
     usual: dict[str, list[Path]], found: dict[str, list[Path]]
 ) -> dict[str, list[Path]]:
@@ -151,7 +137,11 @@ class _ImageLists:
 
     @property
     def notes(self) -> list[str]:
-        notes = [hidden_note(count)] if (count := sum(self._hidden.values())) else []
+        places = self._hidden.items()  # some of them lie in others
+        count = sum(
+            count for place, count in places if self._hidden.keys().isdisjoint(place.parents)
+        )
+        notes = [hidden_note(count)] if count else []
         for name, path in list(self._moved.items())[:3]:
             notes.append(f"{name} is not here, so {path} was read, and the others likewise")
         if self._unlabelled:
@@ -195,11 +185,30 @@ class _ImageLists:
                 return found
             self._hidden.pop(place, None)
         texts = FileIndex(root, TEXT)
-        names = {path: path.relative_to(root).as_posix() for path in self._list(root)}
-        alike = (path for path, name in names.items() if texts.find_alike(name, is_unique=True))
-        folders = {path.parent for path in alike}
-        self._unlabelled = [path for path in names if path.parent not in folders]
-        return [path for path in names if path.parent in folders]
+        every = self._list(root)
+        names = {path: path.relative_to(root).as_posix() for path in every}
+        alike = [path for path in every if texts.find_alike(names[path], is_unique=True)]
+        labels = label_files(alike, alike, root)
+        pairs = zip(alike, labels, strict=True)
+        folders = {path.parent for path, label in pairs if os.path.isfile(label)}
+        if not folders:
+            return alike
+        self._unlabelled = [path for path in every if path.parent not in folders]
+        return [path for path in every if path.parent in folders]
+
+    def by_split(self) -> dict[str, list[Path]]:
+        """All images by the split in the names of their folders; under ALL where an image that has
+        a label file has no split, or several. Empty where there are no images."""
+        root, paths = self._settings.root, self.all_images()
+        splits: dict[str, list[Path]] = {}
+        others = []
+        for path in paths:
+            found = set(filter(None, map(split_in_name, path.relative_to(root).parts[:-1])))
+            (splits.setdefault(found.pop(), []) if len(found) == 1 else others).append(path)
+        if not splits or any(map(os.path.isfile, label_files(others, paths, root))):
+            return {ALL: paths} if paths else {}
+        self._unlabelled += others
+        return splits
 
     def _bases(self, entry: str) -> list[Path]:
         """The places that an entry of the settings may mean, the likeliest first."""
