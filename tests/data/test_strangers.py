@@ -198,6 +198,8 @@ WHOLE: dict[str, Write] = {
     "YOLO, commas alone": lambda f: yolo(f, row="{c},{x},{y},{w},{h}"),
     "YOLO, two corners": lambda f: yolo(f, row="{c} {x1} {y1} {x2} {y2}"),
     "YOLO, corner and sides": lambda f: yolo(f, row="{c} {x1} {y1} {w} {h}"),
+    "YOLO, masks below images": lambda f: (
+        named(f, "classes.txt", "disc\nsquare", "", ""), write_images(f / "masks")),
     "YOLO, numbers by name": lambda f: yolo(f, settings="names: {disc: 0, square: 1}"),
     "YOLO, names in a text": lambda f: yolo(f, settings="names: disc, square"),
     "YOLO, capitals": lambda f: yolo(f, "Images", "Labels"),

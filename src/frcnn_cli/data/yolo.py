@@ -25,6 +25,7 @@ from .dataset import Dataset
 from .file_types import SUFFIXES
 from .folders import (
     FileIndex,
+    bare_name,
     count_endings,
     hidden_note,
     is_hidden,
@@ -44,8 +45,8 @@ from .yolo_rows import (
 )
 from .yolo_settings import HINT, Settings, plain_parts, read_lines, read_settings
 
-# the folders of split KEY that are looked in where the settings name none
 _ENOUGH = 1000  # rows of a split that tell their form
+# the folders of split KEY that are looked in where the settings name none
 _USUAL_FOLDERS = ("images/{}", "{}/images", "obj_{}_data", "{}")
 
 
@@ -181,8 +182,8 @@ class _ImageLists:
             return found
         for place in (root / "obj_train_data", root):
             found = self._list(place)
-            if any(os.path.isfile(label_file(path)) for path in found):
-                return found
+            if labelled := [path for path in found if os.path.isfile(label_file(path))]:
+                return self._without_masks(found, labelled)
             self._hidden.pop(place, None)
         texts = FileIndex(root, TEXT)
         every = self._list(root)
@@ -195,6 +196,13 @@ class _ImageLists:
             return alike
         self._unlabelled = [path for path in every if path.parent not in folders]
         return [path for path in every if path.parent in folders]
+
+    def _without_masks(self, paths: list[Path], labelled: Sequence[Path]) -> list[Path]:
+        """The images without those of folders that have no label file and the names of others."""
+        folders, names = {path.parent for path in labelled}, {bare_name(p.name) for p in labelled}
+        masks = {p for p in paths if p.parent not in folders and bare_name(p.name) in names}
+        self._unlabelled = [path for path in paths if path in masks]
+        return [path for path in paths if path not in masks]
 
     def by_split(self) -> dict[str, list[Path]]:
         """All images by the split in the names of their folders; under ALL where an image that has
