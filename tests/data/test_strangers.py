@@ -362,6 +362,8 @@ SPLIT: dict[str, Write] = {
         voc(f, "marks/{}", "images/{}"), write_images(f / "masks", OBJECTS)),
     "YOLO, beside masks": lambda f: (
         yolo(f, "pics_{}", "texts_{}"), write_images(f / "masks", OBJECTS)),
+    "YOLO, beside masks, in deeper folders": lambda f: (
+        yolo(f, "pics_{}/a", "texts_{}/a"), write_images(f / "masks/a", OBJECTS)),
     "YOLO, beside masks and test images": lambda f: (
         yolo(f, "{}2017/pics", "{}2017/labels"), write_images(f / "masks", OBJECTS),
         write_images(f / "test", ["img_6"])),

@@ -180,7 +180,7 @@ def bare_name(name: str) -> str:
     return stem if suffix in SUFFIXES else last
 
 
-def _words(name: str) -> set[str]:
+def folder_words(name: str) -> set[str]:
     """The words in the folders of a name, in small letters."""
     return set(re.split(r"[^a-z0-9]+", name.rpartition("/")[0].casefold())) - {""}
 
@@ -238,7 +238,7 @@ class FileIndex:
             return None
         if is_unique and len(found) == 1:
             return found[0]
-        shared = [len(_words(each) & _words(name)) for each in found]
+        shared = [len(folder_words(each) & folder_words(name)) for each in found]
         most = max(shared, default=0)
         return found[shared.index(most)] if most and shared.count(most) == 1 else None
 

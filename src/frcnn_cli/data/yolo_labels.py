@@ -11,7 +11,15 @@ from pathlib import Path
 from ..errors import counted
 from ..runtime.safe_read import read_beginning
 from .file_types import SUFFIXES
-from .folders import FileIndex, bare_name, files_around, is_hidden, list_folder, normalized
+from .folders import (
+    FileIndex,
+    bare_name,
+    files_around,
+    folder_words,
+    is_hidden,
+    list_folder,
+    normalized,
+)
 from .yolo_rows import begins_with_row
 
 TEXT = frozenset({".txt"})
@@ -42,12 +50,18 @@ def label_files(paths: Sequence[Path], every: Iterable[Path], root: Path) -> lis
         return _with_capitals(usual, paths)
     texts = FileIndex(root, TEXT)
     counts = Counter(bare_name(path.name) for path in every)
-    labels = []
+    labels, shared = [], []
+    most: dict[Path, int] = defaultdict(int)  # words that a text's folders share with an image's
     for path, label in zip(paths, usual, strict=True):
         name = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
         alike = texts.find_alike(name, counts[bare_name(name)] == 1)
         labels.append(texts.find(alike) or label if alike else label)
-    return labels
+        shared.append(len(folder_words(alike or "") & folder_words(name)))
+        most[labels[-1]] = max(most[labels[-1]], shared[-1])
+    return [  # of an image and its mask, the one whose folders are more like the text's
+        label if count == most[label] else own
+        for label, count, own in zip(labels, shared, usual, strict=True)
+    ]
 
 
 def _with_capitals(labels: Sequence[Path], images: Sequence[Path]) -> list[Path]:
