@@ -286,3 +286,15 @@ def test_a_default_split_without_annotations_is_passed_over(tmp_path: Path) -> N
         datasets.open_dataset(str(tmp_path), split="test")
     with pytest.raises(UnlabelledError):
         datasets.open_dataset(str(tmp_path), default_splits=("test",))
+
+
+@pytest.mark.parametrize("name", ["voc", "coco", "yolo"])
+def test_a_format_and_a_folder_above_the_data_set(tmp_path: Path, name: str) -> None:
+    write = {"voc": strangers.voc, "coco": strangers.coco, "yolo": strangers.yolo}[name]
+    write(tmp_path / "a" / "b")
+    found = datasets.open_dataset(f"{name}:{tmp_path}", split="val")
+    assert len(found) == 2
+    assert name == "voc" or f"read {tmp_path}/a/b" in found.notes
+    other = "yolo" if name == "coco" else "coco"
+    with pytest.raises(DataError):
+        datasets.open_dataset(f"{other}:{tmp_path}")

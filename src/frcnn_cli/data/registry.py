@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from ..config import VAL_SHARE
 from ..errors import ConfigError, DataError, SplitError, UnlabelledError, unknown_name
 from ..runtime.paths import data_dir
+from .choice import Choice
 
 # The modules that read data sets import numpy. They are imported where they are used, so that
 # --help, which prints only the names, stays quick.
@@ -77,69 +78,6 @@ def _load_tool(
 
     images = data_dir(data) if data is not None else None
     return load_tool(path, images, split, default_splits, key)
-
-
-@dataclass(frozen=True)
-class _Choice:
-    """Which images of a data set are wanted; for the fields see `open_dataset`."""
-
-    split: str | None
-    default_splits: Sequence[str]
-    part: str | None
-    val_share: float
-
-    def load(self, load: Callable[[str | None, Sequence[str]], Dataset]) -> Dataset:
-        """Load them.
-
-        Where a data set has no splits, or only one to train on, the others are made by
-        `hash_split`.
-
-        Args:
-            load: called with the split and the default splits.
-        Raises:
-            DataError: see `load`.
-        """
-        from . import splits
-
-        try:
-            dataset = load(self.split, self.default_splits)
-        except SplitError as error:
-            asked = splits.canonical_split(self.split) if self.split is not None else self.part
-            if asked == "val" and splits.only_training(error):
-                return splits.own_part(load(None, splits.TRAINING), "val", self.val_share)
-            if self.split is None or asked not in ("train", "val"):
-                raise
-            try:
-                whole = load(None, ())
-            except DataError:
-                whole = None
-            if whole is None or splits.split_in_name(whole.split) is not None:
-                raise
-            return splits.hash_split(whole, asked, self.val_share)
-        except UnlabelledError as error:
-            return self._load_labelled(load, error)
-        if self.split is not None or self.part is None:
-            return dataset
-        is_alone = dataset.split == splits.ALL
-        if dataset.split in splits.TRAINING:
-            try:
-                load("", ())
-            except SplitError as error:
-                is_alone = splits.only_training(error)
-        return splits.own_part(dataset, self.part, self.val_share) if is_alone else dataset
-
-    def _load_labelled(
-        self, load: Callable[[str | None, Sequence[str]], Dataset], error: UnlabelledError
-    ) -> Dataset:
-        """The first default split that is annotated, where the first that there is is not.
-
-        Raises:
-            UnlabelledError: there is none; or a split is asked for.
-        """
-        for split in () if self.split is not None else self.default_splits:
-            with contextlib.suppress(SplitError, UnlabelledError):
-                return load(split, ()).with_notes(f"took split {split}: {error.message}")
-        raise error
 
 
 def _check_folder(format_name: str, path: Path, data: Path | None) -> str:
@@ -283,7 +221,7 @@ def open_dataset(
     """
     if split == "all":
         split, default_splits, part = None, (), None
-    choice = _Choice(split, default_splits, part, val_share)
+    choice = Choice(split, default_splits, part, val_share)
     names = _split_names(name)
     if len(names) > 1:
         from .dataset import concatenate_datasets
@@ -300,7 +238,7 @@ def open_dataset(
     parsed, path = _parse_spec(name), _bare_path(name)
     if parsed is not None:
         format_name, path = parsed
-        return choice.load(partial(FORMATS[format_name].load, path, data))
+        return choice.load(partial(_open_format, format_name, path, data))
     if path is not None:
         return choice.load(partial(_open_path, path, data))
     if name not in DATASETS:
@@ -368,6 +306,31 @@ def open_splits(
                               val_share=val_share)  # fmt: skip
         splits[0] = opened  # without the images of val
     return splits or [open_dataset(name, data, None, on_message=on_message)]
+
+
+def _open_format(
+    format_name: str,
+    path: Path,
+    data: Path | None,
+    split: str | None,
+    default_splits: Sequence[str],
+) -> Dataset:
+    """Open a folder or file in a format; where it is none, the only data set below the folder, with
+    a note."""
+    load = FORMATS[format_name].load
+    try:
+        return load(path, data, split, default_splits)
+    except DataError as error:
+        below = path
+        if path.is_dir() and not getattr(error, "available", ()):
+            from .recognise import recognise
+
+            with contextlib.suppress(DataError):
+                found = recognise(path)
+                below = found.path if found.format == format_name else path
+        if below == path:
+            raise
+    return load(below, data, split, default_splits).with_notes(f"read {below}")
 
 
 def _open_path(

@@ -209,7 +209,7 @@ class _ImageLists:
         a label file has no split, or several. Empty where there are no images."""
         root, paths = self._settings.root, self.all_images()
         splits: dict[str, list[Path]] = {}
-        others = []
+        others: list[Path] = []
         for path in paths:
             found = set(filter(None, map(split_in_name, path.relative_to(root).parts[:-1])))
             (splits.setdefault(found.pop(), []) if len(found) == 1 else others).append(path)
