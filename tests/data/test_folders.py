@@ -142,3 +142,14 @@ def test_accents_and_capitals_may_differ_where_one_name_is_meant(tmp_path: Path)
 
 def test_an_index_of_no_folder_is_empty(tmp_path: Path) -> None:
     assert FileIndex(tmp_path / "absent", {".jpg"}).names == []
+
+
+def test_a_mask_is_not_taken_for_the_image_of_its_name(tmp_path: Path) -> None:
+    for name in ("pics/a.png", "train_masks/a.png", "train_masks/b.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    index = FileIndex(tmp_path, {".png"})
+    assert index.names_like("a") == ["pics/a"]
+    assert index.names_like("b") == ["train_masks/b"]  # a picture of a face, perhaps
+    assert index.find_alike("mask/a", is_unique=True) is None
+    assert index.find_alike("train_masks/a", is_unique=True) == "train_masks/a"

@@ -198,6 +198,10 @@ WHOLE: dict[str, Write] = {
     "YOLO, commas alone": lambda f: yolo(f, row="{c},{x},{y},{w},{h}"),
     "YOLO, two corners": lambda f: yolo(f, row="{c} {x1} {y1} {x2} {y2}"),
     "YOLO, corner and sides": lambda f: yolo(f, row="{c} {x1} {y1} {w} {h}"),
+    "VOC, masks in another folder": lambda f: (voc(f, "ann", "pics"), write_images(f / "masks")),
+    "YOLO, masks in another folder": lambda f: (yolo(f, "pics", "txt"), write_images(f / "masks")),
+    "COCO, masks in another folder": lambda f: (
+        coco(f, "x.json", "pics/a", file_name="a/{}.png"), write_images(f / "train_masks/a")),
     "YOLO, masks below images": lambda f: (
         named(f, "classes.txt", "disc\nsquare", "", ""), write_images(f / "masks")),
     "YOLO, numbers by name": lambda f: yolo(f, settings="names: {disc: 0, square: 1}"),
@@ -461,8 +465,8 @@ REFUSED: dict[str, tuple[Write, str, str]] = {
         lambda f: (voc(f, "Annotations/upright"), voc(f, "Annotations/turned")),
         "turned/img_0 and upright/img_0 below .* both annotate .*img_0.png", "leave one"),
     "VOC, images of one name in two folders": (
-        lambda f: (voc(f, "ann", "pictures"), write_images(f / "masks")),
-        "img_0 may be the annotation of masks/img_0, pictures/img_0", "leave one image for each"),
+        lambda f: (voc(f, "ann", "pictures"), write_images(f / "small")),
+        "img_0 may be the annotation of pictures/img_0, small/img_0", "leave one image for each"),
     "images of one name in two folders": (
         lambda f: (coco(f, images="a/images"), write_images(f / "b/images")),
         r"img_0.png may be a/images/img_0, b/images/img_0, below", "with --data"),

@@ -25,6 +25,10 @@ _SYSTEM_NAMES = frozenset(
 )  # fmt: skip
 
 
+# words in the names of folders that hold pictures of the classes of all pixels
+_MASKS = frozenset({"mask", "masks", "segmentationclass", "segmentationobject", "trimaps"})
+
+
 class FolderError(DataError):
     """A folder may not be looked into, or holds more than is looked at."""
 
@@ -185,6 +189,17 @@ def folder_words(name: str) -> set[str]:
     return set(re.split(r"[^a-z0-9]+", name.rpartition("/")[0].casefold())) - {""}
 
 
+def is_mask(name: str) -> bool:
+    """Whether a name is in a folder called masks, or like VOC's folders of them."""
+    return not folder_words(name).isdisjoint(_MASKS)
+
+
+def without_masks(names: Sequence[str]) -> list[str]:
+    """Names without those of masks, where others have the same last part."""
+    others = {bare_name(name) for name in names if not is_mask(name)}
+    return [name for name in names if not is_mask(name) or bare_name(name) not in others]
+
+
 def called(paths: Sequence[Path], name: str) -> Path | None:
     """The first path whose file has the last part of a name, which is written with / or \\."""
     last = normalized(name).replace("\\", "/").rpartition("/")[2]
@@ -243,8 +258,9 @@ class FileIndex:
         return found[shared.index(most)] if most and shared.count(most) == 1 else None
 
     def names_like(self, name: str) -> list[str]:
-        """The names that have the same last part as a name."""
-        return self._alike.get(bare_name(name), [])
+        """The names that have the same last part as a name, without masks unless it is one."""
+        found = self._alike.get(bare_name(name), [])
+        return found if is_mask(name) else without_masks(found)
 
     def is_unique(self, name: str) -> bool:
         """Whether at most one file has the last part of a name."""

@@ -102,9 +102,6 @@ def scattered_layout(folder: Path) -> Layout | None:
     files, _ = walk_files(folder, limit=_MAX_SCATTERED)
     annotations = [path for path in files if path.suffix.lower() == _XML_SUFFIX]
     pictures = [path for path in files if path.suffix.lower() in SUFFIXES]
-    names = {path.name: path for path in _entries(folder) if os.path.isdir(path)}
-    usual = _first_named(names, "JPEGImages", _IMAGE_FOLDERS)  # there may be masks in another one
-    pictures = [path for path in pictures if usual in path.parents] or pictures
     if not pictures or not any(map(_is_annotation, annotations[:_LOOKED_AT])):
         return None
     return Layout(_common_folder(annotations), _common_folder(pictures))

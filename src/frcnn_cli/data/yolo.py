@@ -29,7 +29,9 @@ from .folders import (
     count_endings,
     hidden_note,
     is_hidden,
+    is_mask,
     walk_files,
+    without_masks,
 )
 from .locate import ImageLocator
 from .splits import ALL, SPLITS, canonical_split, split_in_name
@@ -187,8 +189,9 @@ class _ImageLists:
             self._hidden.pop(place, None)
         texts = FileIndex(root, TEXT)
         every = self._list(root)
-        names = {path: path.relative_to(root).as_posix() for path in every}
-        alike = [path for path in every if texts.find_alike(names[path], is_unique=True)]
+        names = [path.relative_to(root).as_posix() for path in every]
+        names = names if any(map(is_mask, texts.names)) else without_masks(names)
+        alike = [root / name for name in names if texts.find_alike(name, is_unique=True)]
         labels = label_files(alike, alike, root)
         pairs = zip(alike, labels, strict=True)
         folders = {path.parent for path, label in pairs if os.path.isfile(label)}
