@@ -789,3 +789,21 @@ def test_no_files_of_the_tool(tmp_path: Path) -> None:
     write_images(tmp_path)
     with pytest.raises(DataError, match="no file of LabelMe's JSON"):
         open_dataset(f"labelme:{tmp_path}")
+
+
+def test_uploads_to_label_studio_in_folders_of_any_name(tmp_path: Path) -> None:
+    contents = {f"labels/{name}": text for name, text in tool_files.label_studio_csv().items()}
+    tool_files.write(tmp_path, contents, "old/pictures")
+    assert boxes(check_dataset(open_dataset(str(tmp_path)))).keys() == OBJECTS.keys()
+
+
+def test_some_images_of_one_name_in_two_splits_of_any_folders(tmp_path: Path) -> None:
+    for split, names in (("train", ("img_0", "img_1", "img_2")), ("val", ("img_0",))):
+        own = {name: OBJECTS[name] for name in names}
+        tool_files.write(tmp_path / "json" / split, tool_files.via(own), "nowhere")
+        shutil.rmtree(tmp_path / "json" / split / "nowhere")
+        write_images(tmp_path / split, own)
+    found = check_dataset(open_dataset(str(tmp_path), split="train"))
+    assert [path.relative_to(tmp_path).as_posix() for path in found.paths] == [
+        "train/img_0.png", "train/img_1.png", "train/img_2.png",
+    ]  # fmt: skip

@@ -196,7 +196,7 @@ def locate_images(
     for name in names:
         path = locator.existing(_below(locator, folder, name, dropped)) or locator.find(name)
         if path is None and everywhere is not None:
-            plain = "/".join(_parts(name))
+            plain = _as_there("/".join(_parts(name)), everywhere)
             several = everywhere.names_like(plain)
             alike = everywhere.find_alike(plain, counts[bare_name(name)] == 1)
             alike = alike or _of_split(several, _split_in_folders(name) or split)
@@ -236,6 +236,14 @@ def _check_split(name: str, split: str, found: str, path: Path) -> None:
             f"{name}, of split {own}, is only in {path.parent}, of split {other}",
             "add the images, or name their folder with --data",
         )
+
+
+def _as_there(name: str, index: FileIndex) -> str:
+    """A name, or a form of it that files have: without the letters of Label Studio, or as in an
+    address."""
+    folders, slash, last = name.rpartition("/")
+    forms = (last, unquote(last), _UPLOAD.sub("", last), _UPLOAD.sub("", unquote(last)))
+    return folders + slash + next(filter(index.names_like, forms), last)
 
 
 def _of_split(names: Sequence[str], split: str) -> str | None:

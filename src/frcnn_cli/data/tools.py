@@ -283,11 +283,12 @@ def _names(
     for file, own in names.items():
         folder = file.parent.relative_to(root)
         locator = ImageLocator([base / folder, base] if image_folder else near_folders(file))
+        is_shared = any(files_with[name] > 1 for name in own)
         for index, name in enumerate(own):
             path = locator.find(local_name(name))
             if path is not None and path.is_relative_to(base):
                 own[index] = path.relative_to(base).as_posix()
-            elif files_with[name] > 1:
+            elif is_shared:
                 own[index] = (folder / local_name(name)).as_posix()
     return names
 
