@@ -6,7 +6,7 @@ give each split a folder of its own (train/, valid/); these layouts are read too
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from os.path import commonpath
@@ -22,7 +22,7 @@ from .annotation import Annotation
 from .box_forms import FRACTIONS, are_fractions, scale_fractions
 from .dataset import Dataset
 from .folders import FileIndex, bare_name, called, files_around, hidden_note, normalized
-from .splits import ALL, canonical_split, choose_split
+from .splits import ALL, SPLITS, canonical_split, choose_split
 from .voc_layout import (
     Layout,
     find_layout,
@@ -39,6 +39,7 @@ __all__ = ["find_root", "load_voc", "parse_annotation", "read_image_ids"]
 _FLAGS = frozenset({"-1", "0", "1"})  # behind the names in the lists of a class
 _FROM_ONE = np.array([1, 1, 0, 0], np.float32)  # what `parse_annotation` takes off the first corner
 _XML = frozenset({".xml"})
+_FEW_LISTS = 8  # beside those of splits
 _LIST_HINT = "expected a list of image ids"
 _ONE_XML = "leave one XML file for each image, and move the others out of the data set"
 
@@ -225,20 +226,27 @@ def _choose_split(
     unique = list(dict.fromkeys(ids))
     repeated = len(ids) - len(unique)
     notes = [f"{repeated} repeated lines in {lists[split]} count once"] if repeated else []
-    return split, unique, [*notes, *_unlisted_notes(files.annotations, lists.values())]
+    return split, unique, [*notes, *_unlisted_notes(files.annotations, lists)]
 
 
-def _unlisted_notes(annotations: FileIndex, lists: Iterable[Path]) -> list[str]:
-    """A note on annotations that no list names, by the last parts of names."""
-    lines = chain.from_iterable(read_text(path, _LIST_HINT).splitlines() for path in lists)
-    forms = chain.from_iterable(map(_written, lines))
-    bare = (each.replace("\\", "/").rpartition("/")[2] for each in forms)
-    listed = {normalized(_without_ending(each)) for each in bare}
-    alone = [each for each in annotations.names if bare_name(each) not in listed]
+def _unlisted_notes(annotations: FileIndex, lists: Mapping[str, Path]) -> list[str]:
+    """A note on annotations that no list names, by the last parts of names.
+
+    Many lists are those of VOC's classes, which have the images of the splits again.
+    """
+    ordered = [path for split, path in lists.items() if split in SPLITS]
+    others = [path for split, path in lists.items() if split not in SPLITS]
+    ordered += others if len(others) <= _FEW_LISTS else []
+    alone = {bare_name(name): name for name in annotations.names}
+    for path in ordered:
+        for line in read_text(path, _LIST_HINT).splitlines() if alone else ():
+            for form in dict.fromkeys(_written(line)):
+                last = form.replace("\\", "/").rpartition("/")[2]
+                alone.pop(normalized(_without_ending(last)), None)
     if not alone:
         return []
     of = counted(len(alone), "annotated image that is", "annotated images that are")
-    return [f"left out {of} in no list, such as {alone[0]}"]
+    return [f"left out {of} in no list, such as {min(alone.values())}"]
 
 
 def _resolve(line: str, files: _Files, path: Path) -> str | None:
