@@ -306,6 +306,11 @@ WHOLE: dict[str, Write] = {
     "CSV, names called classes, numbers called labels": lambda f: table(
         f, "filename,class,label,xmin,ymin,xmax,ymax", "{n}.png,{name},{c}.0,{X1},{Y1},{X2},{Y2}"),
     "CSV, labels": lambda f: table(f, "image,labels,tl_x,tl_y,br_x,br_y", CSV),
+    "CSV, corners from 0": lambda f: table(f, "name,class,x0,y0,x1,y1", CSV),
+    "CSV, sides of rectangles": lambda f: table(
+        f, "photo,defect_type,rect_x,rect_y,rect_width,rect_height",
+        "{n}.png,{name},{X1},{Y1},{W},{H}"),
+    "CSV, left and upper": lambda f: table(f, "photo,obj_class,left,upper,right,lower", CSV),
     "CSV, types beside classes": lambda f: table(
         f, "image,type,class,xmin,ymin,xmax,ymax", "{n}.png,photo,{name},{X1},{Y1},{X2},{Y2}"),
     "CSV, the header again": lambda f: table(
@@ -813,10 +818,11 @@ def test_numbers_of_classes_with_a_point(tmp_path: Path) -> None:
 
 
 def test_a_file_without_classes_has_one(tmp_path: Path) -> None:
-    table(tmp_path, "image,x_min,y_min,x_max,y_max", "{n}.png,{X1},{Y1},{X2},{Y2}")
+    table(tmp_path, "image,x_min,y_min,x_max,y_max,seen", "{n}.png,{X1},{Y1},{X2},{Y2},often")
     found = opened(tmp_path)
     assert_read(found, {n: [("object", *o[1:]) for o in own] for n, own in OBJECTS.items()})
-    assert any("no column of classes" in note for note in found.notes)
+    assert any("no column of classes" in note and "not read are seen" in note
+               for note in found.notes)  # fmt: skip
 
 
 def test_a_column_of_splits(tmp_path: Path) -> None:

@@ -20,31 +20,37 @@ _SPELLINGS = {
     "image": "filename image path imagepath imagename imgpath imgname file filepath img frame "
     "gcsfilepath imageuri "
     "imagefile imagefilename imageurl datei dateiname bild fichier imagen archivo imagem arquivo "
-    "immagine 文件名 图片",
+    "immagine 文件名 图片 photo picture fname filenames imagelink sourceimage externalid",
     "id": "imageid",
-    "class name": "classname labelname categoryname",
+    "class name": "classname labelname categoryname clsname objclass gtclass annotationlabel "
+    "regionlabel labeltext",
     "label": "class cls label name category klasse kategorie classe "
     "catégorie clase categoría categoria etiqueta 类别 标签 annotationtag objectclass objectname",
-    "kind": "labels classes classlabel tag tags type objecttype objectlabel species",
+    "kind": "labels classes classlabel tag tags type objecttype objectlabel species defect "
+    "defecttype target object annotation regionname",
     "number": "classid labelid categoryid classno classindex",
     "x1": "xmin x1 left bboxx1 boxxmin minx bboxxmin x0 xtopleft roix1 bndboxxmin "
-    "xtl xstart startx upperleftcornerx tlx topleftx ulx",
+    "xtl xstart startx upperleftcornerx tlx topleftx ulx "
+    "xleft leftx bbx1 bboxleft bbleft",
     "y1": "ymin y1 top bboxy1 boxymin miny bboxymin y0 ytopleft roiy1 bndboxymin "
-    "ytl ystart starty upperleftcornery tly toplefty uly",
+    "ytl ystart starty upperleftcornery tly toplefty uly "
+    "ytop topy bby1 bboxtop bbtop upper",
     "x2": "xmax x2 right bboxx2 boxxmax maxx bboxxmax xbottomright roix2 bndboxxmax "
-    "xbr xend endx lowerrightcornerx brx bottomrightx lrx",
+    "xbr xend endx lowerrightcornerx brx bottomrightx lrx "
+    "xright rightx bbx2 bboxright bbright",
     "y2": "ymax y2 bottom bboxy2 boxymax maxy bboxymax ybottomright roiy2 bndboxymax "
-    "ybr yend endy lowerrightcornery bry bottomrighty lry",
+    "ybr yend endy lowerrightcornery bry bottomrighty lry "
+    "ybottom bottomy bby2 bboxbottom bbbottom lower",
     **{f"{axis}{number}": f"{axis}{number}" for number in (3, 4) for axis in "xy"},
     "box": "bbox",
     "cx": "xcenter xcentre centerx centrex cx xc xmid",
     "cy": "ycenter ycentre centery centrey cy yc ymid",
     "shape": "regionshapeattributes",
     "attributes": "regionattributes",
-    "x": "x bboxx boxx",
-    "y": "y bboxy boxy",
-    "w": "w bboxw bboxwidth boxwidth boxw",
-    "h": "h bboxh bboxheight boxheight boxh",
+    "x": "x bboxx boxx rectx roix",
+    "y": "y bboxy boxy recty roiy",
+    "w": "w bboxw bboxwidth boxwidth boxw bbwidth rectwidth roiw roiwidth",
+    "h": "h bboxh bboxheight boxheight boxh bbheight rectheight roih roiheight",
     "width": "imagewidth imgwidth",
     "height": "imageheight imgheight",
     "any width": "width",  # of the box, or of the image
@@ -140,7 +146,13 @@ def columns_of(first: str) -> Columns | None:
 
 def _keys(cells: Sequence[str]) -> tuple[str | None, ...]:
     """The columns that a header names."""
-    keys = [_COLUMNS.get("".join(c for c in each.lower() if c.isalnum())) for each in cells]
+    names = ["".join(c for c in each.lower() if c.isalnum()) for each in cells]
+    if {"x0", "y0", "x1", "y1"} <= set(names) and not {"x2", "y2"} & set(names):
+        from_zero = {"x0": "x1", "y0": "y1", "x1": "x2", "y1": "y2"}
+        names = [from_zero.get(each, each) for each in names]
+    keys = [_COLUMNS.get(each) for each in names]
+    if not {"image", "id"} & set(keys) and keys.count("label") > 1 and "name" in names:
+        keys[names.index("name")] = "image"
     renamed = {"any width": "width", "any height": "height"}
     if not {"x2", "box", "shape"} & set(keys):  # then left and top go with the sides of the box
         sides = renamed if "w" in keys else {"any width": "w", "any height": "h"}

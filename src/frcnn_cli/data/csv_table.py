@@ -91,7 +91,7 @@ def read_table(path: Path) -> Table:
     if "label" not in keys and form != ("shape",):
         notes.append(
             f"{path.name} has no column of classes, such as class or label: all objects are of "
-            f"{_ONE_CLASS!r}"
+            f"{_ONE_CLASS!r}{_unread(lines[begin], columns)}"
         )
     if "score" in keys:
         notes.append(f"{path.name} has scores, which are ignored: every box counts as an object")
@@ -146,6 +146,14 @@ def _rows(path: Path, lines: Sequence[str], begin: int, columns: Columns) -> lis
     except csv.Error as error:
         raise DataError(f"{path}:{begin + reader.line_num}: {error}", HINT) from None
     return rows
+
+
+def _unread(header: str, columns: Columns) -> str:
+    """The columns that are not read, for the end of a sentence; empty where there are none."""
+    cells = next(csv.reader([header], delimiter=columns.separator), [])
+    pairs = zip(cells, columns.keys, strict=False)
+    others = [cell.strip() for cell, key in pairs if key is None and columns.is_header]
+    return f"; not read are {short_list(filter(None, others), 6)}" if any(others) else ""
 
 
 def _with_names(rows: list[_Row]) -> list[_Row]:
