@@ -703,6 +703,8 @@ def test_annotations_in_no_list_are_told(tmp_path: Path, line: str) -> None:
     listed(tmp_path, "train.txt", "\n".join(line.format(name, name) for name in TRAIN))
     note = "left out 2 annotated images that are in no list, such as img_6"
     assert note in opened(tmp_path, "train").notes
+    (tmp_path / "test.txt").write_bytes(b"\xff\0")
+    assert note in opened(tmp_path, "train").notes
     (tmp_path / "val.txt").write_text("img_6\nimg_7\n")
     assert note not in opened(tmp_path, "train").notes
 
@@ -831,7 +833,8 @@ def test_a_column_of_splits(tmp_path: Path) -> None:
     for name in VAL:
         path.write_text(path.read_text().replace(f"TRAIN,{name}", f"VALIDATION,{name}"))
     assert_read(opened(tmp_path, "train"), TRAIN)
-    assert_read(opened(tmp_path, "val"), VAL)
+    assert_read(found := opened(tmp_path, "val"), VAL)
+    assert not any("left out" in note for note in found.notes)
     assert opened(path, "val").split == "val"
     path.write_text(path.read_text().replace("TRAIN,img_0", "UNASSIGNED,img_0"))
     found = opened(tmp_path)

@@ -112,10 +112,9 @@ def load_coco_folder(
     name = f"coco:{folder.resolve().name}"
     files = find_coco_files(folder)
     path = choose_file(name, files, split, default_splits)
-    dataset = replace(
-        load_coco(path, image_folder, folder), name=name, split=own_split(path, folder)
-    )
-    return dataset.with_notes(*unsplit_notes(files, dataset.split))
+    dataset, chosen = load_coco(path, image_folder, folder), own_split(path, folder)
+    notes = (*dataset.notes, *unsplit_notes(files, chosen, path))
+    return replace(dataset, name=name, split=chosen, notes=notes)
 
 
 def load_coco(path: Path, image_folder: Path | None, root: Path | None = None) -> Dataset:

@@ -73,4 +73,4 @@ def load_csv(
         image_folder=image_folder,
         root=image_folder or (file_or_folder if is_folder else path.parent),
     )
-    return dataset.with_notes(*unsplit_notes(files, chosen))
+    return dataset.with_notes(*unsplit_notes(files, chosen, path))

@@ -240,12 +240,18 @@ def _has_no_data_yaml(folder: Path) -> bool:
 
 
 def _has_label_texts(folder: Path) -> bool:
-    """Whether there is labels/ in the folder or one below, or some text has rows of boxes."""
+    """Whether there is labels/, or a text beside an image, in the folder or one below, or any text
+    below it has rows of boxes."""
     if not folder.is_dir():
         return False
     below = [each for each in list_folder(folder) if os.path.isdir(each)]
     if any(os.path.isdir(each / "labels") for each in (folder, *below)):
         return True
+    for each in (folder, *below):
+        names = {entry.name for entry in list_folder(each) if not is_hidden(entry.name)}
+        stems = {Path(name).stem for name in names if Path(name).suffix.lower() in SUFFIXES}
+        if any(f"{stem}.txt" in names for stem in stems):
+            return True
     texts = files_around(folder, TEXT)[:_MAX_TEXTS]  # some may be empty
     return any(begins_with_row(read_beginning(each, _BEGINNING)) for each in texts)
 

@@ -138,13 +138,14 @@ def choose_file(
     return paths[0]
 
 
-def unsplit_notes(files: Mapping[str, Sequence[Path]], chosen: str) -> list[str]:
+def unsplit_notes(files: Mapping[str, Sequence[Path]], chosen: str, own: Path) -> list[str]:
     """A note on files of annotations that are left out, since they are of no split and others are.
 
     Args:
-        files: from `find_split_files`. chosen: the split that is read.
+        files: from `find_split_files`. chosen: the split that is read. own: its file.
     """
-    others = [path for split, paths in files.items() if split not in SPLITS for path in paths]
+    unsplit = (paths for split, paths in files.items() if split not in SPLITS)
+    others = [path for paths in unsplit for path in paths if path != own]
     if chosen not in SPLITS or not others:
         return []
     of = counted(len(others), "file of annotations that is", "files of annotations that are")

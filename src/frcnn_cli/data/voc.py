@@ -7,6 +7,7 @@ give each split a folder of its own (train/, valid/); these layouts are read too
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import chain
 from os.path import commonpath
@@ -238,11 +239,13 @@ def _unlisted_notes(annotations: FileIndex, lists: Mapping[str, Path]) -> list[s
     others = [path for split, path in lists.items() if split not in SPLITS]
     ordered += others if len(others) <= _FEW_LISTS else []
     alone = {bare_name(name): name for name in annotations.names}
+    lines: list[str] = []
     for path in ordered:
-        for line in read_text(path, _LIST_HINT).splitlines() if alone else ():
-            for form in dict.fromkeys(_written(line)):
-                last = form.replace("\\", "/").rpartition("/")[2]
-                alone.pop(normalized(_without_ending(last)), None)
+        with suppress(DataError):  # it is raised when that list is chosen
+            lines += read_text(path, _LIST_HINT).splitlines()
+    for form in chain.from_iterable(map(_written, lines)):
+        last = form.replace("\\", "/").rpartition("/")[2]
+        alone.pop(normalized(_without_ending(last)), None)
     if not alone:
         return []
     of = counted(len(alone), "annotated image that is", "annotated images that are")
