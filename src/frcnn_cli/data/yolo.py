@@ -216,7 +216,7 @@ class _ImageLists:
         for path in paths:
             found = set(filter(None, map(split_in_name, path.relative_to(root).parts[:-1])))
             (splits.setdefault(found.pop(), []) if len(found) == 1 else others).append(path)
-        if not splits or any(map(os.path.isfile, label_files(others, paths, root))):
+        if not splits or (others and any(map(os.path.isfile, label_files(others, paths, root)))):
             return {ALL: paths} if paths else {}
         self._unlabelled += others
         return splits
