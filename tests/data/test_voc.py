@@ -65,7 +65,7 @@ def test_lists_of_splits_below_a_folder_count(voc_folder: Path) -> None:
     with pytest.raises(DataError, match="which has lists of splits, and other XML files"):
         voc.find_root(above)
     shutil.copytree(voc_folder, above / "more" / "copy")
-    with pytest.raises(DataError, match="holds 2 data sets: .*more/copy"):
+    with pytest.raises(DataError, match=r"holds 2 data sets: .*more/copy"):
         voc.find_root(above)
 
 

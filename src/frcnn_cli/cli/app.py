@@ -30,7 +30,6 @@ from .resume import TrainCommand
 from .train import train
 from .weights import weights
 
-
 _MAY_BE_EMPTY = ("--views", "--calibration")  # of frcnn weights export
 
 
