@@ -282,7 +282,7 @@ def truncated_jpeg() -> None:
         (None, "compress --weights W --out c.txt", "c.txt is no name for weights"),
         (None, "compress -w W --rank 8 --calibrate nofolder", "no such file or folder: nofolder"),
         (None, "compress --weights W --rank fc6=8,fc6=4", "--rank fc6=8,fc6=4 is not understood"),
-        (None, "compress --weights W --rank ''", "--rank  is not understood"),
+        (None, "compress --weights W --rank ,", "--rank , is not understood"),
         (None, "compress -w W --rank 0 --calibrate nofolder", "rank 0 is out of range"),
         (None, f"compress --weights W --rank {'9' * 5000}", "is not understood"),
         (None, "compress --weights W --split val", "--split is for the data set of --curve"),
