@@ -211,8 +211,8 @@ def import_proposals(
         stderr.print(f"  boxes for {result.unused} other images are left out")
     if result.most_boxes > used and not quiet:
         stderr.print(
-            f"  images have up to {result.most_boxes:,} boxes; the first {used:,} are used, and "
-            "more with --max-proposals"
+            f"  images have up to {result.most_boxes:,} boxes; the first {used:,} are used "
+            "(--max-proposals of frcnn detect, eval and train)"
         )
     return {"format": result.format, "layout": str(result.layout)}
 
