@@ -39,7 +39,9 @@ def test_every_cell_runs(
     assert after._repr_png_().startswith(b"\x89PNG")
     small, full = Path("small.safetensors").stat().st_size, Path("full.safetensors").stat().st_size
     assert small < full / 4
-    assert "boxes, the first one" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "boxes, the first one" in shown
+    assert "<chelsea.jpg: 1 cat> <chelsea.jpg: 1 cat>" in shown
 
 
 def test_no_outputs_are_stored() -> None:

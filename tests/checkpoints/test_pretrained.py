@@ -100,7 +100,6 @@ def test_pickled_code_is_refused_and_does_not_run(tmp_path: Path, writer: str) -
         [1, 2],
         torch.zeros(2),
         {"epoch": 3},
-        {"state_dict": {"a": torch.zeros(1)}},
         {"a": torch.zeros(2, device="meta")},
     ],
     ids=str,
@@ -109,6 +108,24 @@ def test_something_else_than_tensors_by_name(tmp_path: Path, value: object) -> N
     torch.save(value, tmp_path / "a.pth")
     with pytest.raises(WeightsError, match="something other than plain tensors"):
         pretrained.load_state_dict(tmp_path / "a.pth")
+
+
+def test_a_checkpoint_of_training_is_told_by_its_parts(tmp_path: Path) -> None:
+    state = {"a": torch.zeros(1)}
+    torch.save({"epoch": 3, "model": state, "optimizer": {}}, tmp_path / "a.pth")
+    with pytest.raises(WeightsError, match="a state dict: epoch, model, optimizer") as error:
+        pretrained.load_state_dict(tmp_path / "a.pth")
+    assert error.value.hint == "save one part alone: torch.save(torch.load('a.pth')['model'], …)"
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers(tmp_path: Path, value: float) -> None:
+    state = {"a": torch.tensor([1.0, value]), "count": torch.tensor(3)}
+    torch.save(state, tmp_path / "a.pth")
+    save_file(state, tmp_path / "a.safetensors")
+    for name in ("a.pth", "a.safetensors"):
+        with pytest.raises(WeightsError, match=f"{name} holds NaN or infinite weights"):
+            pretrained.load_state_dict(tmp_path / name)
 
 
 @pytest.mark.parametrize("name", ["a.pth", "a.safetensors"])

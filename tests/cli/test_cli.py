@@ -58,6 +58,22 @@ def test_every_command_has_help_with_an_example(name: str) -> None:
         assert not word.startswith("-") or word in flags, word
 
 
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("detect ''", "an argument is empty: is a variable of the shell not set?"),
+        ("detect a.jpg --out ''", "nothing follows --out: "),
+        ("eval --weights=", "nothing follows --weights: "),
+        ("weights show ''", "an argument is empty: "),
+        ("weights export lost --views '' --calibration=", "unknown weights 'lost'"),
+    ],
+)
+def test_empty_arguments_are_no_paths(command: str, told: str) -> None:
+    result = run(command)
+    assert result.exit_code == (1 if "lost" in command else 2)
+    assert told in result.output
+
+
 def test_help_is_quick_to_import() -> None:
     code = (
         "import sys, frcnn_cli.cli.app\n"
@@ -266,7 +282,7 @@ def truncated_jpeg() -> None:
         (None, "compress --weights W --out c.txt", "c.txt is no name for weights"),
         (None, "compress -w W --rank 8 --calibrate nofolder", "no such file or folder: nofolder"),
         (None, "compress --weights W --rank fc6=8,fc6=4", "--rank fc6=8,fc6=4 is not understood"),
-        (None, "compress --weights W --rank ''", "--rank  is not understood"),
+        (None, "compress --weights W --rank ,", "--rank , is not understood"),
         (None, "compress -w W --rank 0 --calibrate nofolder", "rank 0 is out of range"),
         (None, f"compress --weights W --rank {'9' * 5000}", "is not understood"),
         (None, "compress --weights W --split val", "--split is for the data set of --curve"),

@@ -253,7 +253,8 @@ def test_boxes_of_a_file() -> None:
     boxes = {"a": [[0, 0, 30, 30], [10, 5, 60, 40]], "bb": [[0, 0, 60, 40]]}
     rows = [{"image": name, "boxes": own} for name, own in boxes.items()]
     Path("boxes.json").write_text(json.dumps({"images": rows}))
-    answer = json.loads(run("a.png bb.png --proposals boxes.json --json --score 0").stdout)
+    answered = run("a.png bb.png --proposals boxes.json --json --score 0")
+    answer = json.loads(answered.stdout)
     assert [each["proposals"] for each in answer] == [2, 1]
     first = run("a.png --proposals boxes.json --json")
     assert "boxes.json" not in first.stderr  # it has been taken in
@@ -261,6 +262,11 @@ def test_boxes_of_a_file() -> None:
         s["name"]
         for s in json.loads(run("a.png --proposals boxes.json --profile --json").stdout)["stages"]
     ][1] == "propose"
+    rows[1]["boxes"] *= 2
+    Path("more.json").write_text(json.dumps({"images": rows}))
+    told = run("a.png bb.png --proposals more.json --max-proposals 1").stderr
+    assert "images have up to 2 boxes; the first 1 are used" in told
+    assert "images have up to" not in answered.stderr
     picture("ccc.png")
     assert (
         "has no boxes for one of the images"

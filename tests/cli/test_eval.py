@@ -243,13 +243,20 @@ def test_classes_that_one_side_lacks_are_named(weights, voc_folder) -> None:
     assert "zebra" in row
 
 
-@pytest.mark.parametrize(("limit", "status"), [("0", 0), ("1.01", 1)])
+@pytest.mark.parametrize(("limit", "status"), [("0", 0), ("1", 1)])
 def test_fail_under(saved, limit, status) -> None:
     result = run(f"eval --from {saved} --json --fail-under {limit}")
     assert result.exit_code == status
     assert 0 < json.loads(result.stdout)["map"] < 1
     if status:
-        assert "is below --fail-under 1.01" in failure(result)
+        assert "is below --fail-under 1" in failure(result)
+
+
+def test_fail_under_is_no_per_cent(saved) -> None:
+    for value in ("65", "nan"):
+        result = run(f"eval --from {saved} --fail-under {value}")
+        assert f"--fail-under {value} is out of range" in failure(result)
+        assert result.stdout == ""
 
 
 def test_fail_under_fails_without_objects(saved, voc_folder) -> None:

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from detection_sets import make_detections, make_truth
-from frcnn_cli.cli.eval_tables import evaluation_json, show_evaluation
+from frcnn_cli.cli.eval_tables import evaluation_json, show_comparison, show_evaluation
+from frcnn_cli.evaluation.compare import Comparison
 from frcnn_cli.evaluation.metrics import evaluate_detections
 from frcnn_cli.models.score_calibration import ScoreCalibration
 
@@ -91,3 +92,14 @@ def test_where_nothing_is_wrong_there_is_nothing_to_tell(told) -> None:
     assert "calibration" not in answer
     assert answer["calibration_error"] == pytest.approx(0.1)
     assert "calibration" not in text
+
+
+def test_a_comparison_judges_no_class_without_objects(capsys) -> None:
+    a, b = np.array([0.5, 0.5, np.nan, 0.5]), np.array([0.9, 0.5, np.nan, 0.7])
+    low, high = np.array([0.3, -0.1, np.nan, 0.1]), np.array([0.5, 0.1, np.nan, 0.3])
+    show_comparison(["cat", "dog", "cow"], Comparison(a=a, b=b, low=low, high=high), "")
+    lines = capsys.readouterr().out.splitlines()
+    verdicts = {line.split()[1]: line.split("│")[-2].strip() for line in lines if "│" in line}
+    assert verdicts == {
+        "cat": "B is better", "dog": "may be chance", "cow": "no objects", "mean": "B is better"
+    }  # fmt: skip

@@ -50,6 +50,8 @@ def test_resume_alone_takes_the_last_run(init, voc_folder) -> None:
         assert result.exit_code == 0, result.output
         answer = json.loads(result.stdout)
         assert (answer["run"], answer["iterations"]) == (folder, iterations)
+    named = run(f"train --resume {Path(runs[0]).name} --iterations 7 --json")  # as --weights
+    assert json.loads(named.stdout)["run"] == runs[0], named.output
 
 
 def test_resume_without_a_run(init) -> None:

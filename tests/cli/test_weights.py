@@ -242,6 +242,7 @@ def test_bad_input_is_one_line_and_writes_nothing(arguments, message, frcnn_home
     lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1
     assert message in lines[0]
+    assert "wrong ending" not in message or ".safetensors" in result.stderr
     assert set(Path().rglob("*")) | set(frcnn_home.rglob("*")) == before
 
 

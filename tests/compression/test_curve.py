@@ -101,8 +101,14 @@ def test_the_smallest_within_a_loss(drop: float, expected: Point) -> None:
 
 
 def test_no_candidate_within_a_loss() -> None:
-    with pytest.raises(FrcnnError, match=r"no candidate loses at most 0\.1 points"):
+    with pytest.raises(
+        FrcnnError, match=r"at most 0\.1 points of mAP; the best one loses"
+    ) as error:
         smallest_within(POINTS[:2], 0.1)
+    assert "one loses 10" in error.value.message
+    assert error.value.hint.endswith("--rank fc6=4")
+    with pytest.raises(FrcnnError, match=r"at most 0\.1 points of mAP$"):
+        smallest_within(POINTS[:1], 0.1)
 
 
 def test_table() -> None:

@@ -319,6 +319,9 @@ def test_more_pixels_than_are_decoded(tmp_path: Path, monkeypatch: pytest.Monkey
     for read in (images.read_layout, images.read_depth):
         with pytest.raises(ImageError, match="too large"):
             read(path)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # Pillow refuses twice as many
+    with pytest.raises(ImageError, match="too large: it has more than 2,999 pixels"):
+        images.decode(content, "bomb.png")
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -79,11 +79,15 @@ def test_arguments_that_stand_for_nothing(argument, error, message) -> None:
         listed(argument)
 
 
-def test_a_folder_of_folders_offers_recursive(folder) -> None:
-    (folder / "outer" / "inner").mkdir(parents=True)
+def test_a_folder_of_folders_offers_a_pattern(folder) -> None:
+    """Which every command takes; --recursive is an option of `frcnn detect` alone."""
+    inner = folder / "outer" / "inner"
+    inner.mkdir(parents=True)
     with pytest.raises(DataError) as error:
         listed("outer")
-    assert "--recursive" in error.value.hint
+    (inner / "a.jpg").touch()
+    pattern = error.value.hint.split("'")[1]
+    assert listed(pattern) == ["outer/inner/a.jpg"]
 
 
 def test_a_folder_for_pictures_alone_has_no_videos() -> None:

@@ -58,6 +58,18 @@ def test_find_root_tells_years_apart(tmp_path: Path) -> None:
     assert voc.find_root(tmp_path / "VOCdevkit", "2007").name == "VOC2007"
 
 
+def test_lists_of_splits_below_a_folder_count(voc_folder: Path) -> None:
+    above = voc_folder.parent
+    assert voc.find_root(above) == voc_folder
+    (above / "more").mkdir()
+    write_annotation(above / "more" / "alone.xml", (10, 10), [("a", (5, 5, 50, 35), False)])
+    with pytest.raises(DataError, match="which has lists of splits, and other XML files"):
+        voc.find_root(above)
+    shutil.copytree(voc_folder, above / "more" / "copy")
+    with pytest.raises(DataError, match=r"holds 2 data sets: .*more/copy"):
+        voc.find_root(above)
+
+
 @pytest.mark.parametrize("missing", ["Annotations", "JPEGImages"])
 def test_find_root_wants_both_folders(tmp_path: Path, missing: str) -> None:
     make(tmp_path, {})

@@ -25,6 +25,10 @@ def test_a_file_of_the_first_images_serves_with_a_limit(tmp_path: Path, dataset)
     with pytest.raises(DataError, match="is not complete: 2 of 4"):
         load_detections(path, dataset)
     assert all(map(equal, load_detections(path, dataset, 2), written[:2]))
+    path.write_text(path.read_text().splitlines(keepends=True)[0])
+    with pytest.raises(DataError, match="4 of 4 images are missing") as error:
+        load_detections(path, dataset)
+    assert error.value.hint == "resume its frcnn eval"
 
 
 def test_classes_of_a_log_are_paired_by_name(tmp_path: Path, dataset) -> None:

@@ -10,14 +10,14 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from ..errors import ConfigError, WeightsError, reason
+from ..errors import ConfigError, WeightsError, reason, short_list
 from ..models.backbones import CAFFE_PIXELS, TORCHVISION_PIXELS
 from ..models.region_network import RegionNetwork
 from ..models.timm_models import imagenet_state, is_timm_name
 from ..runtime.pickles import PickleError
 from ..structures import PixelStatistics
 from .torch_file import read_torch_file
-from .weights import is_weights_file
+from .weights import is_finite, is_weights_file
 
 PIXELS = {
     "caffe": CAFFE_PIXELS,
@@ -129,9 +129,9 @@ def load_state_dict(path: Path) -> dict[str, Tensor]:
             with safe_open(path, framework="pt") as file:
                 if is_weights_file(file.metadata()):
                     raise WeightsError(f"{path} is a trained detector, not ImageNet weights", hint)
-                keys = file.keys()
-                return {key: file.get_tensor(key) for key in keys}
-        state = read_torch_file(path)
+                state: object = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        else:
+            state = read_torch_file(path)
     except WeightsError:
         raise
     except PickleError as error:
@@ -140,9 +140,17 @@ def load_state_dict(path: Path) -> dict[str, Tensor]:
         ) from None
     except Exception as error:  # of a dozen types for a damaged or hostile file
         raise WeightsError(f"{path} cannot be read: {reason(error)}", hint) from None
-    is_named = isinstance(state, dict) and all(isinstance(key, str) for key in state)
-    if not is_named or not all(map(_is_plain, state.values())):
+    if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
         raise WeightsError(f"{path} holds something other than plain tensors by name", hint)
+    if within := [key for key, value in state.items() if isinstance(value, dict)]:
+        raise WeightsError(
+            f"{path} holds more than a state dict: {short_list(list(state), 5)}",
+            f"save one part alone: torch.save(torch.load({path.name!r})[{within[0]!r}], …)",
+        )
+    if not all(map(_is_plain, state.values())):
+        raise WeightsError(f"{path} holds something other than plain tensors by name", hint)
+    if not all(map(is_finite, state.values())):
+        raise WeightsError(f"{path} holds NaN or infinite weights", "take another file")
     return state
 
 

@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from .. import __version__
 from ..config import MAX_SIDE, VAL_SHARE, DetectConfig, Geometry
 from ..errors import WeightsError, reason
 from ..models.backbones import BACKBONES
@@ -135,7 +136,7 @@ def load_weights(path: Path) -> tuple[RegionNetwork, WeightsHeader]:
             key: file.get_tensor(name).to(torch.float32, copy=True) for key, name in names.items()
         }
     network.load_state_dict(tensors, assign=True)
-    if not all(map(_is_finite, tensors.values())):
+    if not all(map(is_finite, tensors.values())):
         raise WeightsError(f"{path} holds NaN or infinite weights", "train again")
     return network.eval(), header
 
@@ -207,7 +208,7 @@ def _network_key(key: str) -> str:
     return f"prefilter.{key.removeprefix('screen.')}" if key.startswith("screen.") else key
 
 
-def _is_finite(tensor: Tensor) -> bool:
+def is_finite(tensor: Tensor) -> bool:
     """Whether all elements are finite.
 
     If the sum is finite, so are the elements, and the sum is ten times quicker to compute.
@@ -250,8 +251,13 @@ def _parse_header(path: Path, metadata: Mapping[str, str] | None) -> WeightsHead
         valid = _is_valid(header)
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         valid = False
-    if not valid:
+    if not valid and not is_weights_file(metadata):
         raise WeightsError(f"{path} has no header of frcnn: weights of another program?", _HINT)
+    if not valid:
+        raise WeightsError(
+            f"{path} has a header that is damaged, or of a newer version than {__version__}",
+            "install the version that wrote the file, or take another file",
+        )
     timm = [header.backbone] if is_timm_name(header.backbone) else []  # timm says if it has it
     for part, name, known in (
         ("backbone", header.backbone, [*BACKBONES, *timm]),

@@ -30,6 +30,8 @@ from .resume import TrainCommand
 from .train import train
 from .weights import weights
 
+_MAY_BE_EMPTY = ("--views", "--calibration")  # of frcnn weights export
+
 
 def _hide_variables(command: Any) -> None:
     """Leave the variable of every option, which follows from its name, out of the help."""
@@ -46,6 +48,18 @@ class Group(TyperGroup):
         """Begin with the command line that `args` hold."""
         _hide_variables(self)
         return super().make_context(*args, **extra)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Refuse empty arguments; as a path they would be the working folder."""
+        for before, argument in zip(["", *args], args, strict=False):
+            option, equals, value = argument.partition("=")
+            is_option = option.startswith("--") and equals
+            if not is_option:
+                option, value = before if before.startswith("-") else "", argument
+            if not value and option not in _MAY_BE_EMPTY:
+                what = f"nothing follows {option}" if option else "an argument is empty"
+                ctx.fail(f"{what}: is a variable of the shell not set?")
+        return super().parse_args(ctx, args)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find a command; the names that other tools have for it get a hint."""

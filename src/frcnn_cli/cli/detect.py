@@ -128,7 +128,8 @@ def detect(
     source = proposal_source(quiet, proposals, threads)
     settings = replace(settings, classes=class_names(classes, read_header(file).classes))
     detector = _load(file, source, settings, device)
-    _import_proposals(Path(os.path.expanduser(proposals)), image_names, source, quiet)
+    file_of_boxes = Path(os.path.expanduser(proposals))
+    _import_proposals(file_of_boxes, image_names, source, settings.max_proposals, quiet)
     opened = open_sources(image_names, stride)
     if profile:
         from ..inference.profile import profile as measure
@@ -228,7 +229,9 @@ def _raise_failures(failures: list[Failure], done: int) -> None:
         raise DataError(f"{len(failures)} of {count} images failed", "they are named above")
 
 
-def _import_proposals(file: Path, names: list[str], source: ProposalSource, quiet: bool) -> None:
+def _import_proposals(
+    file: Path, names: list[str], source: ProposalSource, used: int, quiet: bool
+) -> None:
     """If --proposals is a file of boxes, import the boxes of images that have no proposals yet."""
     from ..data.images import read_bytes, read_layout
     from ..data.sources import is_video
@@ -245,4 +248,4 @@ def _import_proposals(file: Path, names: list[str], source: ProposalSource, quie
                 read_layout(path)
                 paths.append(path)
     if any(not source.path(read_bytes(path)).exists() for path in paths):
-        import_proposals(file, paths, source, None, quiet)
+        import_proposals(file, paths, source, None, quiet, used=used)

@@ -159,7 +159,7 @@ def evaluate(
     files = list(compare) if compare is not None else [detections] if detections else []
     check_options(
         ctx, files, metric=metric, weights=weights, save=save, tile=tile, protocol=protocol,
-        settings=settings,
+        settings=settings, fail_under=fail_under,
     )  # fmt: skip
     if report is not None:
         from ..evaluation.report.report import REPORT_FILES

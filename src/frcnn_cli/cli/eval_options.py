@@ -35,6 +35,7 @@ def check_options(
     tile: int | None,
     protocol: str,
     settings: DetectConfig,
+    fail_under: float | None,
 ) -> None:
     """Raise a ConfigError where options exclude each other, or would change nothing.
 
@@ -42,6 +43,8 @@ def check_options(
         ctx: of the command. files: of detections, which take the place of a detector; two are
             compared.
     """
+    if fail_under is not None and not fail_under <= 1:
+        raise ConfigError(f"--fail-under {fail_under:g} is out of range", "65 % is 0.65")
     if len(files) > 1 and metric == "coco":
         raise ConfigError("--compare does not support --metric coco", "take voc07 or voc")
     if len(files) > 1:

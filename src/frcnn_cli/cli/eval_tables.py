@@ -192,9 +192,11 @@ def show_comparison(names: Sequence[str], result: Comparison, rules: str) -> Non
     for name, a, b, difference, low, high, certain in rows:
         if name == "mean":
             table.add_section()
-        verdict = (
-            ("B is better" if difference > 0 else "A is better") if certain else "may be chance"
-        )
+        verdict = "may be chance"
+        if certain:
+            verdict = "B is better" if difference > 0 else "A is better"
+        elif math.isnan(difference):
+            verdict = "no objects"
         signed = ("–" if math.isnan(v) else f"{v:+.3f}" for v in (difference, low, high))
         middle, *ends = signed
         table.add_row(name, _fraction(a), _fraction(b), middle, " … ".join(ends), verdict)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from ..config import VAL_SHARE
+from ..config import VAL_SHARE, DetectConfig
 from ..data.registry import open_dataset
 from ..errors import ConfigError, reason
 from ..runtime.paths import DEFAULT_WEIGHTS, RUNS, find_weights, last_run, run_weights
@@ -189,12 +189,13 @@ def import_proposals(
     layout: Layout | None,
     quiet: bool,
     ids: Sequence[str] | None = None,
+    used: int = DetectConfig.max_proposals,
 ) -> dict[str, Any]:
     """Import a file of boxes into the cache, and print its format and the layout of the boxes.
 
     Args:
         paths: the images that the boxes are for. layout: of the boxes; None to detect it.
-        ids: of the images in their data set.
+        ids: of the images in their data set. used: boxes of an image that will be used at most.
     Returns:
         The format and the layout, for --json.
     Raises:
@@ -208,6 +209,11 @@ def import_proposals(
         stderr.print(f"{file}: {result.format}; {result.layout}; boxes for {result.images} images")
     if result.unused and not quiet:
         stderr.print(f"  boxes for {result.unused} other images are left out")
+    if result.most_boxes > used and not quiet:
+        stderr.print(
+            f"  images have up to {result.most_boxes:,} boxes; the first {used:,} are used "
+            "(--max-proposals of frcnn detect, eval and train)"
+        )
     return {"format": result.format, "layout": str(result.layout)}
 
 

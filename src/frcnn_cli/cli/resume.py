@@ -28,7 +28,7 @@ class TrainCommand(TyperCommand):
 
 
 def load_run(ctx: typer.Context, folder: Path | None) -> Path | None:
-    """Use the settings in the folder of the run that --resume continues.
+    """Use the settings in the folder of the run that --resume continues, by path or by name.
 
     Raises:
         ConfigError, DataError: there is no run, or see `load_config`.
@@ -39,6 +39,8 @@ def load_run(ctx: typer.Context, folder: Path | None) -> Path | None:
         from ..training.runs import latest
 
         folder = latest(RUNS)
+    elif not folder.exists() and (RUNS / folder).is_dir():
+        folder = RUNS / folder
     settings = folder / "config.toml"
     if not settings.is_file():
         raise ConfigError(f"no run in {folder}", f"expected a folder such as {RUNS}/run")

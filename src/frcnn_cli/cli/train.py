@@ -124,7 +124,7 @@ def train(
         typer.Option(
             callback=load_run,
             is_eager=True,
-            help="Continue the run in this folder; without a value, the last run.",
+            help="Continue the run of this name or folder; without a value, the last run.",
         ),
     ] = None,
     stage: Annotated[

@@ -14,7 +14,7 @@ from ..errors import ConfigError, FrcnnError
 from ..runtime.paths import DEFAULT_WEIGHTS, WEIGHTS_SUFFIX, find_weights, home, weights_dirs
 from ..settings import check
 from .config_options import parse_list
-from .console import dumps, stdout
+from .console import dumps, stderr, stdout
 from .options import Json
 
 if TYPE_CHECKING:
@@ -263,15 +263,19 @@ def export(
         _check_sides(header.scale, header.max_size, header.views)
         save_weights(target, network, header, half=True)
     else:
-        _check_target(target, ".onnx", path)
+        _check_target(target, ".onnx", path, f".onnx or {WEIGHTS_SUFFIX}")
         if scale or max_size or (views, calibration) != (None, None):
             raise ConfigError(
                 "--scale, --max-size, --views and --calibration are for a copy",
                 f"name a {WEIGHTS_SUFFIX} file with --out",
             )
         from ..checkpoints.onnx import export_onnx
+        from ..checkpoints.weights import read_header
 
         export_onnx(path, target)
+        if several := read_header(path).views:
+            sides = ",".join(map(str, several))
+            stderr.print(f"the model takes one view; those of the weights are {sides}")
     size = target.stat().st_size
     if json:
         print(dumps({"path": str(target), "bytes": size}))
@@ -313,10 +317,11 @@ def _check_sides(scale: int, max_size: int, views: Sequence[int] = ()) -> None:
         )
 
 
-def _check_target(target: Path, suffix: str, source: Path) -> None:
+def _check_target(target: Path, suffix: str, source: Path, endings: str = "") -> None:
+    """Check that a file can be written; `endings` are those that the command takes, if several."""
     if target.suffix != suffix:
         raise ConfigError(
-            f"{target} has the wrong ending", f"expected a name that ends in {suffix}"
+            f"{target} has the wrong ending", f"expected a name that ends in {endings or suffix}"
         )
     if target.exists():
         problem = (

@@ -176,8 +176,15 @@ def smallest_within(points: Sequence[Point], drop: float) -> Point:
     limit = points[0].mean_ap - drop / 100
     within = [point for point in points[1:] if point.mean_ap >= limit]
     if not within:
+        # without candidates, where the layers are too small, the full network itself
+        best = max(points[1:] or points, key=lambda point: (point.mean_ap, -point.weights))
+        ranks = ",".join(f"{name}={rank}" for name, rank in best.ranks.items() if rank is not None)
+        lost = 100 * (points[0].mean_ap - best.mean_ap)
         raise FrcnnError(
-            f"no candidate loses at most {drop:g} points of mAP", "allow more with --map-drop"
+            f"no candidate loses at most {drop:g} points of mAP"
+            + (f"; the best one loses {lost:.2g}" if ranks else ""),
+            "allow more with --map-drop"
+            + (f", or take the ranks of that one: --rank {ranks}" if ranks else ""),
         )
     return min(within, key=lambda point: (point.weights, -point.mean_ap))
 

@@ -57,6 +57,15 @@ def list_folder(folder: Path) -> list[Path]:
     return []
 
 
+def folders_in(folder: Path) -> list[Path]:
+    """The folders in a folder; none where it may not be looked into, as others' folders."""
+    try:
+        entries = list_folder(folder)
+    except FolderError:
+        return []
+    return [each for each in entries if os.path.isdir(each) and not is_hidden(each.name)]
+
+
 def walk_files(
     folder: Path,
     recursive: bool = True,

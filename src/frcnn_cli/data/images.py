@@ -40,6 +40,7 @@ __all__ = [
 MAX_FILE_BYTES = 2**32  # more than any image of MAX_PIXELS has
 # A file of 20 KB may hold so many pixels of one colour; decoding takes 4 to 7 bytes for each.
 MAX_PIXELS = 2**26
+_TOO_LARGE = "scale it down, or cut it into tiles"
 # What decoding may take, in bytes: as much as 4 for each of MAX_PIXELS; and for larger files, which
 # photographs of so many pixels are, a multiple of their size.
 _FREE_BYTES, _BYTES_PER_FILE_BYTE = 4 * MAX_PIXELS, 50
@@ -93,8 +94,10 @@ def _image_errors(name: object, head: bytes) -> Iterator[None]:
     except UnidentifiedImageError:
         problem, hint = describe_other(head)
         raise ImageError(f"{name} {problem}", hint) from None
-    except Image.DecompressionBombError as error:
-        raise ImageError(f"{name} is too large: {error}", "scale it down first") from None
+    except Image.DecompressionBombError:  # Pillow's own limit is higher
+        raise ImageError(
+            f"{name} is too large: it has more than {MAX_PIXELS:,} pixels", _TOO_LARGE
+        ) from None
     except FileNotFoundError:
         raise ImageError(f"no such file: {name}", _advise_missing(Path(str(name)))) from None
     except PermissionError as error:
@@ -215,19 +218,18 @@ def from_memory(image: Image.Image | NDArray[np.uint8], name: str) -> NDArray[np
 
 def _check_size(file: Image.Image, name: object) -> None:
     """Raise an ImageError for more pixels than are decoded."""
-    hint = "scale it down, or cut it into tiles"
     if max(file.size) > MAX_SIDE:
         raise ImageError(
             f"{name} is too large: {file.width}×{file.height} has a side of more than "
             f"{MAX_SIDE:,} pixels",
-            hint,
+            _TOO_LARGE,
         )
     limit = min(MAX_PIXELS, MAX_PIXELS_OF.get(file.format or "", MAX_PIXELS))
     if file.width * file.height > limit:
         kind = "" if limit == MAX_PIXELS else f" as {file.format}"
         raise ImageError(
             f"{name} is too large: {file.width}×{file.height} are more than {limit:,} pixels{kind}",
-            hint,
+            _TOO_LARGE,
         )
 
 

@@ -16,11 +16,18 @@ from .csv_boxes import SUFFIXES as CSV_SUFFIXES
 from .csv_boxes import find_csv_files
 from .csv_columns import is_csv_of_boxes
 from .file_types import SUFFIXES
-from .folders import FolderError, files_around, is_hidden, list_folder
+from .folders import FolderError, files_around, folders_in, is_hidden, list_folder
 from .foreign import describe_foreign
 from .splits import find_split_files, split_in_name
 from .tools import TOOLS, find_tool
-from .voc_layout import find_layout, find_root, split_layouts
+from .voc_layout import (
+    MAX_FOLDERS,
+    MAX_LEVELS,
+    find_layout,
+    find_root,
+    several_data_sets,
+    split_layouts,
+)
 from .yolo_labels import TEXT
 from .yolo_rows import begins_with_row
 from .yolo_settings import find_darknet, find_names, find_settings, read_settings
@@ -38,7 +45,6 @@ _BEGINNING = 2**12  # bytes
 _OTHER_XML = re.compile(r"\s*(<[?!][^>]*>\s*)*<(annotations|dataset)[\s>]")  # of CVAT, of dlib
 # where XML files may be, below the folder
 _XML_PLACES = tuple("*/" * levels for levels in range(6))  # as deep as those of ImageNet
-_MAX_LEVELS, _MAX_FOLDERS = 3, 100  # that are searched for a data set
 _MAX_TEXTS = 200  # that are looked at
 _MAX_WALKED = 10_000  # folders that are searched for pictures
 
@@ -97,35 +103,31 @@ def find_dataset(folder: Path) -> Path:
     Archives are often unpacked into a folder of their own name.
 
     Raises:
-        DataError: several folders at the same depth have a known format.
+        DataError: several folders have a known format.
     """
     try:
         if _has_usual_layout(folder) or any(map(_is_picture, list_folder(folder))):
             return folder
     except FolderError:  # it is raised again when the folder is read
         return folder
-    level = [folder]
-    for _ in range(_MAX_LEVELS):
-        level = [each for one in level for each in _folders_in(one)][:_MAX_FOLDERS]
+    level, found = [folder], list[Path]()
+    for _ in range(MAX_LEVELS):
+        level = [each for one in level for each in folders_in(one)][:MAX_FOLDERS]
         fits = [each for each in level if _may_be_data_set(each)]
         above = {each.parent for each in fits}
         if len(fits) > 1 and len(above) == 1 and all(split_in_name(each.name) for each in fits):
-            return above.pop()  # they are its splits
-        if len(fits) > 1:
-            listed = ", ".join(str(each) for each in fits[:5])
-            raise DataError(
-                f"{folder} holds {len(fits)} data sets: {listed}",
-                "name one of them, or several with + between them",
-            )
-        if fits:
-            return fits[0]
-    return _below_sole_folders(folder)
+            fits = [above.pop()]  # they are its splits
+        found += fits
+        level = [each for each in level if not any(map(each.is_relative_to, fits))]
+    if len(found) > 1:
+        raise several_data_sets(folder, found)
+    return found[0] if found else _below_sole_folders(folder)
 
 
 def _below_sole_folders(folder: Path) -> Path:
     """The folder, or the one in it that archives are often unpacked into: while a folder holds one
     folder alone, which is of no split, it is that one."""
-    for _ in range(_MAX_LEVELS):
+    for _ in range(MAX_LEVELS):
         try:
             entries = [each for each in list_folder(folder) if not is_hidden(each.name)]
         except FolderError:
@@ -134,15 +136,6 @@ def _below_sole_folders(folder: Path) -> Path:
             break
         folder = entries[0]
     return folder
-
-
-def _folders_in(folder: Path) -> list[Path]:
-    """The folders in a folder; none where it may not be looked into, as others' folders."""
-    try:
-        entries = list_folder(folder)
-    except FolderError:
-        return []
-    return [each for each in entries if os.path.isdir(each) and not is_hidden(each.name)]
 
 
 def _may_be_data_set(folder: Path) -> bool:

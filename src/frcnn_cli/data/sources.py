@@ -104,8 +104,10 @@ def _list_folder(
     skipped = _skipped(others)
     if not files:
         holds = f"; it holds {skipped}" if others else ""
-        hint = "" if recursive else "; --recursive looks into its folders too"
-        raise DataError(f"no images in the folder {folder}{holds}", f"expected .jpg, .png, …{hint}")
+        below = "" if recursive else f"; '{folder / '**' / '*.jpg'}' means those in its folders too"
+        raise DataError(
+            f"no images in the folder {folder}{holds}", f"expected .jpg, .png, …{below}"
+        )
     if others:
         on_note(f"{folder}: {len(others)} of {len(everything)} files are skipped: {skipped}")
     if hidden:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from ..errors import DataError
 from ..runtime.safe_read import read_beginning
 from .file_types import SUFFIXES
-from .folders import is_hidden, list_folder, walk_files
+from .folders import folders_in, is_hidden, list_folder, walk_files
 from .splits import SPLITS, canonical_split, split_in_name
 
 _ANNOTATION_FOLDERS = ("annotations", "annotation", "annots", "xml", "xmls", "labels")
@@ -23,6 +23,7 @@ _OTHER_LIST_FOLDERS = ("", "Annotations", "annotations")
 _LIST = "_list"  # at the end of the lists of PaddleDetection
 _XML_SUFFIX = ".xml"
 _ROOT = re.compile(r"<([\w.-]+:)?annotation[\s>]", re.IGNORECASE)  # and the bytes in which it is
+MAX_LEVELS, MAX_FOLDERS = 3, 100  # that are searched for a data set
 _MAX_SCATTERED = 500_000  # files, which take some seconds to list
 _BEGINNING, _LOOKED_AT = 2**12, 20
 
@@ -38,7 +39,7 @@ def find_root(folder: Path, year: str | None = None) -> Path:
     """The folder of a data set in VOC layout: `folder`, or VOC<year> below it.
 
     Raises:
-        DataError: there is no such folder.
+        DataError: there is no such folder; or several data sets in VOC layout are below `folder`.
     """
     candidates = [folder]
     if year is not None:
@@ -46,14 +47,50 @@ def find_root(folder: Path, year: str | None = None) -> Path:
     for candidate in candidates:
         if find_layout(candidate) is not None or split_layouts(candidate):
             return candidate
-    if year is None and scattered_layout(folder) is not None:
-        return folder
+    layout = scattered_layout(folder) if year is None else None
+    if layout is not None:
+        return _with_lists(folder, layout) or folder
     content = ", ".join(sorted(path.name for path in _entries(folder))[:8]) or "nothing"
     raise DataError(
         f"{folder} is not a data set in VOC layout: expected Annotations/ and JPEGImages/ in it "
         f"(or annotations/ and images/, XML files beside the images, or these in train/ and "
         f"valid/); it holds {content}",
         "give the folder with --data",
+    )
+
+
+def _with_lists(folder: Path, layout: Layout) -> Path | None:
+    """The data set below `folder` that has lists of splits; None where there is none.
+
+    Were all files below `folder` read as one data set, its lists would not count.
+
+    Args:
+        layout: of all files below `folder`.
+    Raises:
+        DataError: there are several, or annotations beside it.
+    """
+    found: list[Path] = []
+    level = [folder]
+    for _ in range(MAX_LEVELS):
+        level = [each for one in level for each in folders_in(one)][:MAX_FOLDERS]
+        found += [each for each in level if find_layout(each) and split_lists(each)]
+        level = [each for each in level if each not in found]
+    if len(found) > 1:
+        raise several_data_sets(folder, found)
+    if found and not layout.annotations.is_relative_to(found[0]):
+        raise DataError(
+            f"{folder} holds the data set {found[0]}, which has lists of splits, and other XML "
+            "files beside it",
+            "name one of its folders",
+        )
+    return found[0] if found else None
+
+
+def several_data_sets(folder: Path, found: Sequence[Path]) -> DataError:
+    """The error about a folder that holds several data sets, and is none itself."""
+    return DataError(
+        f"{folder} holds {len(found)} data sets: {', '.join(map(str, found[:5]))}",
+        "name one of them, or several with + between them",
     )
 
 

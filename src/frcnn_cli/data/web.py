@@ -15,7 +15,7 @@ from http.client import (
 )
 from pathlib import PurePosixPath
 from typing import Any
-from urllib.error import HTTPError
+from urllib.error import HTTPError, URLError
 from urllib.parse import quote, unquote, urljoin, urlsplit
 from urllib.request import (
     HTTPHandler,
@@ -65,7 +65,10 @@ def fetch(url: str) -> bytes:
     except (OSError, HTTPException, ValueError) as error:
         if deadline.passed:
             raise _too_slow(url) from None
-        raise ImageError(f"cannot fetch {url}: {reason(error)}", "check the address") from None
+        # urllib puts the error of a connection into one of its own
+        own = error.reason if type(error) is URLError else error
+        why = reason(own) if isinstance(own, Exception) else str(own)
+        raise ImageError(f"cannot fetch {url}: {why}", "check the address") from None
     if deadline.passed:
         raise _too_slow(url)
     return content

@@ -96,9 +96,10 @@ def _load_log(
         raise DataError(f"{path} has an unknown image {min(unknown)!r}", "name its own data set")
     if missing:
         problem = "is cut off" if end < path.stat().st_size else "is not complete"
+        there = ids.index(missing[0])
         raise DataError(
             f"{path} {problem}: {len(missing)} of {len(ids)} images are missing",
-            f"resume its frcnn eval, or take --limit {ids.index(missing[0])}",
+            "resume its frcnn eval" + (f", or take --limit {there}" if there else ""),
         )
     renamed = match_classes(header.classes, dataset.classes).mapping
     labels = {name: label for label, name in enumerate(dataset.classes, start=1)}

@@ -146,6 +146,10 @@ def content(name, data):
         (content("x.pkl", pickle.dumps({"boxes": [], "bbox_mode": 1})), "bbox_mode 1"),
         (content("x.pkl", pickle.dumps({"boxes": BOXES, "scores": [[1, 2]]})), "cannot read"),
         (
+            content("x.pkl", pickle.dumps({"boxes": BOXES[:1], "scores": [[1, float("nan")]]})),
+            "a score is not a number",
+        ),
+        (
             content("x.pkl", pickle.dumps({"boxes": BOXES[:1], "scores": [[1]]})),
             "2 boxes, 1 scores",
         ),

@@ -53,7 +53,7 @@ def test_square_images_do_not_tell_the_order(name):
     pairs = [(LAYOUTS[name].encode(random_boxes((200, 200))), (200, 200))]
     with pytest.raises(DataError, match="cannot tell whether columns") as caught:
         detect(pairs, GIRSHICK)
-    assert "--layout" in caught.value.hint
+    assert "frcnn propose --layout" in caught.value.hint
     assert detect(pairs, HALF_OPEN).columns == "x1 y1 x2 y2"
 
 

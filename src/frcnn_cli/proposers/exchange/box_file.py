@@ -62,6 +62,8 @@ def ranked(boxes: Boxes, scores: Any, where: str) -> Boxes:
         values = np.asarray(scores, dtype=np.float32).ravel()
     if len(values) != len(boxes):
         raise DataError(f"{where}: {len(boxes)} boxes, {len(values)} scores", "check the file")
+    if np.isnan(values).any():  # they have no place in the order
+        raise DataError(f"{where}: a score is not a number", "check the file")
     return boxes[np.argsort(-values, kind="stable")]
 
 

@@ -26,6 +26,7 @@ class ImportResult:
     layout: Layout
     images: int  # that got boxes
     unused: int  # sets of boxes for other images
+    most_boxes: int  # of an image
 
 
 def import_boxes(
@@ -68,7 +69,13 @@ def import_boxes(
             source.store(content, Proposals(boxes, sizes[image]))
         on_image()
     unused = len(file.boxes) - len(matched)
-    return ImportResult(format=file.format, layout=layout, images=len(matched), unused=unused)
+    return ImportResult(
+        format=file.format,
+        layout=layout,
+        images=len(matched),
+        unused=unused,
+        most_boxes=max(map(len, decoded.values())),
+    )
 
 
 def _match(file: BoxFile, names: Mapping[Path, str], path: Path) -> dict[Path, Boxes]:
@@ -119,5 +126,5 @@ def _check_inside(boxes: Boxes, size: tuple[int, int], image: Path, layout: Layo
             raise DataError(
                 f"{image}: {int(wrong.sum())} of {len(boxes)} boxes {problem} "
                 f"({size[1]}×{size[0]} pixels; {layout})",
-                "check the file, or say how it writes boxes with --layout",
+                "check the file, or say how it writes boxes with frcnn propose --layout",
             )

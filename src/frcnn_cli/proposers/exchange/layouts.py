@@ -68,7 +68,7 @@ def detect(pairs: Sequence[Pair], expected: Layout) -> Layout:
     if len(fitting) == 2 and expected != HALF_OPEN:
         raise DataError(
             "cannot tell whether columns are x1 y1 x2 y2 or y1 x1 y2 x2: the boxes fit both ways",
-            f"name it with --layout: {', '.join(LAYOUTS)}",
+            f"name it with frcnn propose --layout: {', '.join(LAYOUTS)}",
         )
     if not fitting:
         outside = min(_count_outside(pairs, columns) for columns in (_XY, _YX))
