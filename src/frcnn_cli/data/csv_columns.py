@@ -165,10 +165,9 @@ def _keys(cells: Sequence[str]) -> tuple[str | None, ...]:
             keys = [usual if key == other else key for key in keys]
     if "x1" in keys and keys[(at := keys.index("x1")) :][: len(FORMS[0])] == _AUTOML_CORNERS:
         keys[at : at + len(FORMS[0])] = FORMS[0]
-    again = (SECOND if key == "label" else None for key in keys)
     return tuple(
-        key if keys.index(key) == i else other
-        for i, (key, other) in enumerate(zip(keys, again, strict=True))
+        key if keys.index(key) == i else SECOND if key == "label" else None
+        for i, key in enumerate(keys)
     )
 
 
