@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,3 +20,16 @@ def frcnn_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 @pytest.fixture
 def voc_folder(tmp_path: Path) -> Path:
     return write_voc(tmp_path / "voc", count=8, seed=7)
+
+
+@pytest.fixture
+def usual_signals() -> Iterator[None]:
+    """The usual effect of SIGINT and SIGHUP, also where the tests run in a shell's background or
+    under nohup, which ignore them. Processes that are started inherit it."""
+    before = (
+        signal.signal(signal.SIGINT, signal.default_int_handler),
+        signal.signal(signal.SIGHUP, signal.SIG_DFL),
+    )
+    yield
+    signal.signal(signal.SIGINT, before[0])
+    signal.signal(signal.SIGHUP, before[1])

@@ -173,6 +173,7 @@ def test_a_closed_stdin(photo: Path) -> None:
     assert "the list is empty" in one_line(result)
 
 
+@pytest.mark.usefixtures("usual_signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signals_end_a_command_with_one_line(tmp_path: Path, photo: Path, number: int) -> None:
     for index in range(2000):

@@ -3,11 +3,12 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
 
 import pytest
 
 from frcnn_cli.training.interruption import StopSignal
+
+pytestmark = pytest.mark.usefixtures("usual_signals")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -22,15 +23,7 @@ def test_the_first_signal_is_noted_and_the_handlers_are_restored(number) -> None
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
 
 
-@pytest.fixture
-def usual_handler() -> Iterator[None]:
-    """Python's handler of SIGINT, also where the tests run in the background of a shell."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-def test_the_second_signal_has_its_usual_effect(usual_handler: None) -> None:
+def test_the_second_signal_has_its_usual_effect() -> None:
     with StopSignal():
         os.kill(os.getpid(), signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):

@@ -46,6 +46,7 @@ def test_training_is_the_same_twice(dataset, source, init, tmp_path) -> None:
     assert_same_weights(tmp_path / "a", tmp_path / "b")
 
 
+@pytest.mark.usefixtures("usual_signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signal_ends_with_a_checkpoint(dataset, source, init, tmp_path, number) -> None:
     runtime = replace(RUNTIME, workers=1)
