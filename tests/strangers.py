@@ -2,6 +2,7 @@
 
 Eight pictures of 96×64 pixels with one or two objects each; OBJECTS says which, as (class, x1, y1,
 x2, y2). The writers fill `folder`; their arguments are what differs between programs.
+`assert_read` compares what is read of it with OBJECTS.
 """
 
 from __future__ import annotations
@@ -12,10 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
+
+from frcnn_cli.data.checks import check_dataset
+from frcnn_cli.data.dataset import Dataset
+from frcnn_cli.data.registry import open_dataset
 
 WIDTH, HEIGHT = 96, 64
 CLASSES = ("disc", "square")
+Write = Callable[[Path], object]  # fills a folder
 Object = tuple[str, float, float, float, float]
 Objects = dict[str, list[Object]]
 OBJECTS: Objects = {
@@ -50,6 +57,12 @@ def xml(name: str, objects: list[Object], form: str, file: str | None = None) ->
 
 BOX = "<bndbox><xmin>{x1}</xmin><ymin>{y1}</ymin><xmax>{x2}</xmax><ymax>{y2}</ymax></bndbox>"
 OBJECT = f"<object><name>{{name}}</name>{BOX}</object>"
+FRACTIONS = (
+    "<object><name>{name}</name><bndbox><xmin>{fx1}</xmin><ymin>{fy1}</ymin><xmax>{fx2}</xmax>"
+    "<ymax>{fy2}</ymax></bndbox></object>"
+)
+HEADER = "filename,class,xmin,ymin,xmax,ymax"
+CSV = "{n}.png,{name},{X1},{Y1},{X2},{Y2}"
 
 
 def voc(
@@ -145,3 +158,63 @@ def _fill(row: str, box: Object, name: str = "") -> str:
         x=(x1 + x2) / 2 / WIDTH, y=(y1 + y2) / 2 / HEIGHT,
         w=(x2 - x1) / WIDTH, h=(y2 - y1) / HEIGHT,
     )  # fmt: skip
+
+
+def opened(path: Path, split: str | None = None) -> Dataset:
+    """The data set with its images read, as before training."""
+    return check_dataset(open_dataset(str(path), None, split))
+
+
+def boxes(dataset: Dataset) -> Objects:
+    """The objects of each image, by its name without the ending."""
+    return {
+        path.stem: [
+            (dataset.classes[label - 1], *map(float, box))
+            for label, box in zip(truth.labels, truth.boxes, strict=True)
+        ]
+        for path, truth in zip(dataset.paths, dataset.ground_truths(), strict=True)
+    }
+
+
+def assert_read(found: Dataset, expected: Objects = OBJECTS, within: float = 0.05) -> None:
+    """The images and their objects are `expected`, the corners within so many pixels."""
+    assert sorted(path.stem for path in found.paths) == sorted(expected)
+    for name, own in boxes(found).items():
+        for each, other in zip(sorted(own), sorted(expected[name]), strict=True):
+            assert each[0] == other[0]
+            assert each[1:] == pytest.approx(other[1:], abs=within)
+
+
+def listed(folder: Path, file: str, text: str) -> None:
+    """VOC with a list."""
+    voc(folder)
+    (folder / file).parent.mkdir(parents=True, exist_ok=True)
+    (folder / file).write_text(text)
+
+
+def named(
+    folder: Path, file: str, text: str, images: str = "images", labels: str = "labels"
+) -> None:
+    """YOLO with a list of the classes."""
+    yolo(folder, images, labels, settings="")
+    (folder / file).write_text(text)
+
+
+def each_box(change: Callable[[list], object]) -> Callable[[dict], None]:
+    """Changes the box of every annotation of COCO."""
+
+    def changed(content: dict) -> None:
+        for row in content["annotations"]:
+            row["bbox"] = change(row["bbox"])
+
+    return changed
+
+
+def each_row(key: str, change: Callable[[dict], object]) -> Callable[[dict], None]:
+    """Changes every row of one of the lists of COCO."""
+
+    def changed(content: dict) -> None:
+        for row in content[key]:
+            change(row)
+
+    return changed

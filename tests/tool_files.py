@@ -228,6 +228,31 @@ FILES: dict[str, Callable[[], Contents]] = {
 IMAGES = {"supervisely": "ds/img", "kitti": "image_2", "wider": "WIDER/images/0--Parade"}
 
 
+def with_shape(key: str, shape: object) -> Contents:
+    """The first image with one shape more."""
+    contents = FILES[key]()
+    name, text = next(iter(contents.items()))
+    if key == "cvat":
+        return {name: text.replace("</image>", f"{shape}</image>", 1)}
+    if isinstance(shape, str):
+        return {**contents, name: f"{text}{shape}\n"}
+    content = json.loads(text)
+    if key == "via 3":
+        content["metadata"]["new"] = {"vid": "1", "z": [], "xy": shape, "av": {"1": "x"}}
+        return {**contents, name: json.dumps(content)}
+    assert isinstance(shape, dict)
+    if key == "labelme":
+        content["shapes"].append({"label": "x", **shape})
+    elif key == "via":
+        region = {"shape_attributes": shape, "region_attributes": {"type": "x"}}
+        next(iter(content.values()))["regions"].append(region)
+    elif key == "supervisely":
+        content["objects"].append({"classTitle": "x", "tags": [], **shape})
+    else:
+        content[0]["annotations"][1]["result"].append({**SIDES, "value": shape})
+    return {**contents, name: json.dumps(content)}
+
+
 def write(
     folder: Path,
     contents: Contents,

@@ -47,6 +47,21 @@ def weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return path
 
 
+def assert_exported_alike(path: Path, target: Path) -> None:
+    """Export weights; the outputs are the same at other image sizes and numbers of RoIs than those
+    that the export traced."""
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    from frcnn_cli.checkpoints import onnx
+
+    export_onnx(path, target)
+    network = Exported(*load_weights(path)).eval()
+    for height, width, count in ((64, 90, 0), (33, 40, 1), (160, 231, 300)):
+        difference = compare(target, network, *onnx._example(height, width, count))
+        assert difference is not None
+        assert difference <= 1e-4
+
+
 def test_levels_are_enough_for_the_largest_image(weights) -> None:
     network = Exported(*load_weights(weights))
     features = torch.randn((1, 4, 10, 10), generator=torch.Generator().manual_seed(0))  # 160 / 16
@@ -131,19 +146,8 @@ def test_scores_of_classes_are_calibrated(weights) -> None:
     ],
 )
 def test_the_shipped_files(name: str, tmp_path: Path) -> None:
-    """At other image sizes and numbers of RoIs than those that the export traced."""
-    pytest.importorskip("onnxscript")
-    pytest.importorskip("onnxruntime")
-    from frcnn_cli.checkpoints import onnx
-
     path = Path(__file__).parents[2] / "weights" / f"{name}.safetensors"
-    target = tmp_path / "a.onnx"
-    export_onnx(path, target)
-    network = Exported(*load_weights(path)).eval()
-    for height, width, count in ((64, 90, 0), (33, 40, 1), (160, 231, 300)):
-        difference = compare(target, network, *onnx._example(height, width, count))
-        assert difference is not None
-        assert difference <= 1e-4
+    assert_exported_alike(path, tmp_path / "a.onnx")
 
 
 @pytest.mark.slow  # two exports of some ten seconds
@@ -202,11 +206,7 @@ def test_without_the_exporter(weights, tmp_path, monkeypatch, name) -> None:
 @pytest.mark.slow  # an export of some seconds each
 @pytest.mark.parametrize("name", BACKBONES)
 def test_every_backbone(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Random convolutions under a small random head, at other sizes than the export traced."""
-    pytest.importorskip("onnxscript")
-    pytest.importorskip("onnxruntime")
-    from frcnn_cli.checkpoints import onnx
-
+    """Random convolutions under a small random head."""
     spec = BACKBONES[name]
     small = dict.fromkeys(spec.fc_layers, 16)
     monkeypatch.setitem(BACKBONES, name, replace(spec, fc_layers=small))
@@ -214,12 +214,7 @@ def test_every_backbone(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     network = build_network(name, 3)
     torch.nn.init.normal_(network.cls_score.weight, std=0.1)
     torch.nn.init.normal_(network.bbox_pred.weight, std=0.01)
-    path, target = tmp_path / "w.safetensors", tmp_path / "a.onnx"
+    path = tmp_path / "w.safetensors"
     header = replace(HEADER, backbone=name, pixels=spec.pixels, scale=160, max_size=256)
     save_weights(path, network, header)
-    export_onnx(path, target)
-    exported = Exported(*load_weights(path)).eval()
-    for height, width, count in ((64, 90, 0), (33, 40, 1), (160, 231, 300)):
-        difference = compare(target, exported, *onnx._example(height, width, count))
-        assert difference is not None
-        assert difference <= 1e-4
+    assert_exported_alike(path, tmp_path / "a.onnx")

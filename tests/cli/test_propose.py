@@ -244,3 +244,14 @@ def test_wrong_use_gives_one_line(voc_folder, arguments, message) -> None:
     assert message in error(
         arguments.replace("V", f"{voc_folder}/JPEGImages").replace("D", str(voc_folder))
     )
+
+
+def test_one_image_that_fails_is_told_once() -> None:
+    for name in "ab":
+        Path(f"{name}.png").write_text("not a picture")
+    result = run("propose a.png")
+    assert result.exit_code == 1
+    assert result.stderr.count("a.png is text, not an image") == 1
+    result = run("propose a.png b.png")
+    assert [result.stderr.count(f"{name}.png is text, not an image") for name in "ab"] == [1, 1]
+    assert "2 of 2 images failed" in result.stderr

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import tool_files
 from frcnn_cli.data import checks, images
 from frcnn_cli.data.annotation import Annotation
 from frcnn_cli.data.check_data import check_data
 from frcnn_cli.data.checks import check_dataset, check_file
 from frcnn_cli.data.dataset import Dataset
 from frcnn_cli.errors import DataError, ImageError
+from strangers import Write, coco, each_row, opened, voc
 
 
 def pixels(height: int = 60, width: int = 80, seed: int = 3) -> np.ndarray:
@@ -267,3 +269,27 @@ def test_fractions_among_pixels_are_told(tmp_path: Path) -> None:
     found = make(tmp_path, [encoded("PNG")], boxes=[(2, 3, 20, 30), (0.1, 0.2, 0.5, 0.9)])
     sentence = "1 of 2 boxes lie in the first pixel of their images, as fractions of the images'"
     assert any(sentence in note for note in check_dataset(replace(found, min_side=1e-3)).notes)
+
+
+@pytest.mark.parametrize("write", [
+    lambda f: coco(f, change=each_row("images", lambda row: row.pop("width"))), voc,
+    lambda f: tool_files.write(f, tool_files.via()),
+])  # fmt: skip
+def test_boxes_that_reach_out_of_resized_images_are_told(tmp_path: Path, write: Write) -> None:
+    write(tmp_path)
+    sentence = "4 of 12 objects reach beyond the edges of their images"
+    assert not any(sentence in note for note in opened(tmp_path, "all").notes)
+    for path in tmp_path.rglob("*.png"):
+        with Image.open(path) as picture:
+            picture.resize((48, 32)).save(path)
+    assert any(sentence in note for note in opened(tmp_path, "all").notes)
+
+
+def test_pages_behind_the_first_are_told(tmp_path: Path) -> None:
+    voc(tmp_path)
+    path = tmp_path / "JPEGImages" / "img_0.png"
+    with Image.open(path) as page:
+        page.save(path.with_suffix(".tif"), save_all=True, append_images=[page])
+    path.unlink()
+    note = "1 of 8 images have several pages or frames, such as img_0.tif: the first one is read"
+    assert note in opened(tmp_path).notes

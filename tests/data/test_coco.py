@@ -10,8 +10,10 @@ import pytest
 from formats import write_coco
 from frcnn_cli.data.coco import load_coco, load_coco_folder
 from frcnn_cli.data.dataset import Dataset
+from frcnn_cli.data.registry import open_dataset
 from frcnn_cli.data.voc import load_voc
 from frcnn_cli.errors import DataError
+from strangers import OBJECTS, TRAIN, VAL, assert_read, coco, each_row, opened
 
 
 @pytest.fixture
@@ -326,3 +328,49 @@ def test_images_of_train_do_not_stand_for_those_of_val(coco_file: Path) -> None:
     with pytest.raises(DataError, match=r"of split val, is only in .*train, of split train"):
         load_coco(coco_file, None, root)
     assert load_coco(coco_file, train, root).paths[0].is_file()
+
+
+def test_sizes_as_texts_tell_of_resized_images(tmp_path: Path) -> None:
+    coco(tmp_path, change=each_row("images", lambda r: r.update(width="192", height="128")))
+    half = {
+        name: [(c, *(side / 2 for side in box)) for c, *box in own] for name, own in OBJECTS.items()
+    }
+    assert_read(opened(tmp_path), half)
+
+
+def test_ignored_objects_count_as_difficult(tmp_path: Path) -> None:
+    coco(tmp_path, change=lambda content: content["annotations"][0].update(ignore=1))
+    assert [truth.difficult.sum() for truth in opened(tmp_path).ground_truths()][:2] == [1, 0]
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "{}.json",
+        "{}_coco.json",
+        "annotations/{}_annotations.json",
+        "annotations/{}/boxes.json",
+    ],
+)
+@pytest.mark.parametrize("images", ["{}", "data/{}", "{}_images", "images/{}2017", "{}/images"])
+def test_images_of_equal_names_in_each_split(tmp_path: Path, file: str, images: str) -> None:
+    coco(tmp_path, file, images, file_name="{}.png")
+    for split, names in (("train", TRAIN), ("val", VAL)):
+        path = tmp_path / file.format(split)
+        text = path.read_text()
+        for index, name in enumerate(names):
+            picture = tmp_path / images.format(split) / f"{name}.png"
+            picture.rename(picture.with_stem(f"{index}"))
+            text = text.replace(f"{name}.png", f"{index}.png")
+        path.write_text(text)
+    found = opened(tmp_path, "val")
+    assert {path.parent for path in found.paths} == {tmp_path / images.format("val")}
+    assert_read(found, {"0": VAL["img_6"], "1": VAL["img_7"]})
+
+
+def test_the_results_of_coco_are_named(tmp_path: Path) -> None:
+    rows = [{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}]
+    (tmp_path / "results.json").write_text(json.dumps(rows))
+    with pytest.raises(DataError) as error:
+        open_dataset(str(tmp_path / "results.json"))
+    assert "a list of COCO's results" in error.value.hint

@@ -14,6 +14,7 @@ from frcnn_cli.data.dataset import Dataset
 from frcnn_cli.data.registry import open_dataset
 from frcnn_cli.data.voc import load_voc
 from frcnn_cli.errors import DataError
+from strangers import CSV, HEADER, OBJECTS, TRAIN, VAL, assert_read, opened, table, write_images
 
 # one row of each form, for `format`
 FORMS = {
@@ -247,3 +248,59 @@ def test_columns_without_a_meaning_cost_nothing_in_each_row(tmp_path: Path) -> N
     start = time.process_time()
     assert len(load_csv(tmp_path / "boxes.csv", None, None, ()).annotations[0].names) == 5_000
     assert time.process_time() - start < 3
+
+
+def test_numbers_of_classes_with_a_point(tmp_path: Path) -> None:
+    table(tmp_path, HEADER, CSV.replace("{name}", "{c}.0"))
+    assert opened(tmp_path).classes == ("0", "1")
+
+
+def test_a_file_without_classes_has_one(tmp_path: Path) -> None:
+    table(tmp_path, "image,x_min,y_min,x_max,y_max,seen", "{n}.png,{X1},{Y1},{X2},{Y2},often")
+    found = opened(tmp_path)
+    assert_read(found, {n: [("object", *o[1:]) for o in own] for n, own in OBJECTS.items()})
+    assert any("no column of classes" in note and "not read are seen" in note
+               for note in found.notes)  # fmt: skip
+
+
+def test_a_column_of_splits(tmp_path: Path) -> None:
+    table(tmp_path, f"set,{HEADER}", f"TRAIN,{CSV}")
+    path = tmp_path / "boxes.csv"
+    for name in VAL:
+        path.write_text(path.read_text().replace(f"TRAIN,{name}", f"VALIDATION,{name}"))
+    assert_read(opened(tmp_path, "train"), TRAIN)
+    assert_read(found := opened(tmp_path, "val"), VAL)
+    assert not any("left out" in note for note in found.notes)
+    assert opened(path, "val").split == "val"
+    path.write_text(path.read_text().replace("TRAIN,img_0", "UNASSIGNED,img_0"))
+    found = opened(tmp_path)
+    assert (len(found), found.split) == (8, "all")
+    assert any("boxes.csv:2 says 'UNASSIGNED' of img_0.png" in note for note in found.notes)
+
+
+def test_the_names_of_open_images_classes(tmp_path: Path) -> None:
+    table(tmp_path, "ImageID,LabelName,Confidence,XMin,XMax,YMin,YMax,IsGroupOf",
+          "{n},/m/0{c},1,{x1},{x2},{y1},{y2},0", "train-annotations-bbox.csv")  # fmt: skip
+    assert opened(tmp_path).classes == ("/m/00", "/m/01")
+    (tmp_path / "class-descriptions-boxable.csv").write_text("/m/00,disc\n/m/01,square\n")
+    assert_read(opened(tmp_path))
+
+
+def test_points_of_the_vgg_image_annotator_are_left_out(tmp_path: Path) -> None:
+    table(tmp_path, "filename,region_shape_attributes,region_attributes",
+          '{n}.png,"{{""name"":""rect"",""x"":{X1},""y"":{Y1},""width"":{W},""height"":{H}}}",'
+          '"{{""type"":""{name}""}}"')  # fmt: skip
+    with (tmp_path / "boxes.csv").open("a") as file:
+        file.write('\nimg_0.png,"{""name"":""point"",""cx"":1,""cy"":2}","{""type"":""x""}"')
+    found = opened(tmp_path)
+    assert_read(found)
+    assert any("left out 1 point or line" in note for note in found.notes)
+
+
+def test_cells_that_say_nothing(tmp_path: Path) -> None:
+    table(tmp_path, "filename,class,xmin,ymin,xmax,ymax", CSV)
+    with (tmp_path / "boxes.csv").open("a") as file:
+        file.write("\nempty.png,,nan,nan,nan,nan\n")
+    (tmp_path / "images" / "img_0.png").rename(tmp_path / "images" / "empty.png")
+    write_images(tmp_path / "images", ["img_0"])
+    assert_read(opened(tmp_path), {**OBJECTS, "empty": []})

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from frcnn_cli.data import dataset
+from frcnn_cli.data.check_data import check_data
 from frcnn_cli.data.dataset import concatenate_datasets, match_classes
 from frcnn_cli.data.registry import open_dataset
 from frcnn_cli.data.voc import load_voc
 from frcnn_cli.errors import ConfigError, DataError
+from strangers import opened, voc
 
 
 @pytest.mark.parametrize(
@@ -150,3 +152,20 @@ def test_more_classes_or_objects_than_can_be_trained(
     monkeypatch.setattr(dataset, "MAX_CLASSES", 2)
     with pytest.raises(DataError, match="voc has 3 classes"):
         replace(loaded, split="x")
+
+
+def test_classes_that_differ_in_spelling_are_told(tmp_path: Path) -> None:
+    voc(tmp_path)
+    path = tmp_path / "Annotations" / "img_0.xml"
+    path.write_text(path.read_text().replace("disc", "Disc"))
+    sentence = "the classes 'Disc' and 'disc' differ only in their spelling"
+    assert any(sentence in note for note in opened(tmp_path).notes)
+    assert any(sentence in each for each in check_data([opened(tmp_path)]).remarks)
+
+
+def test_classes_whose_accents_are_composed_differently_are_told(tmp_path: Path) -> None:
+    voc(tmp_path)
+    for name, letters in (("img_0", "caf\u00e9"), ("img_2", "cafe\u0301")):
+        path = tmp_path / "Annotations" / f"{name}.xml"
+        path.write_text(path.read_text().replace("disc", letters))
+    assert any("differ only in their spelling" in note for note in opened(tmp_path).notes)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import tool_files
 from frcnn_cli.data import folders
 from frcnn_cli.data.folders import (
     FileIndex,
@@ -17,6 +18,7 @@ from frcnn_cli.data.folders import (
 )
 from frcnn_cli.errors import DataError
 from locked import lock
+from strangers import Write, assert_read, coco, opened, voc, yolo
 
 
 def touch(folder: Path, *names: str) -> Path:
@@ -153,3 +155,38 @@ def test_a_mask_is_not_taken_for_the_image_of_its_name(tmp_path: Path) -> None:
     assert index.names_like("b") == ["train_masks/b"]  # a picture of a face, perhaps
     assert index.find_alike("mask/a", is_unique=True) is None
     assert index.find_alike("train_masks/a", is_unique=True) == "train_masks/a"
+
+
+@pytest.mark.parametrize("place", ["images/more", "images"])
+def test_folders_behind_links(tmp_path: Path, place: str) -> None:
+    yolo(tmp_path / "real")
+    for name in ("images", "labels"):
+        link = tmp_path / "set" / place.replace("images", name)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(tmp_path / "real" / name)
+    (tmp_path / "real" / "data.yaml").rename(tmp_path / "set" / "data.yaml")
+    assert_read(opened(tmp_path / "set"))
+
+
+def test_others_folders_do_not_keep_a_data_set_from_being_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "private").mkdir()
+    lock(monkeypatch, tmp_path / "private")
+    yolo(tmp_path / "set")
+    assert_read(opened(tmp_path))
+
+
+@pytest.mark.parametrize(("write", "locked"), [
+    (voc, "Annotations"), (voc, "JPEGImages"), (coco, "annotations"),
+    (yolo, "images"), (lambda f: voc(f / "set"), "set"),
+    (lambda f: tool_files.write(f, tool_files.labelme()), "json"),
+])  # fmt: skip
+def test_folders_that_may_not_be_looked_into_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Write, locked: str
+) -> None:
+    write(tmp_path)
+    lock(monkeypatch, tmp_path / locked)
+    with pytest.raises(DataError) as error:
+        opened(tmp_path)
+    assert str(error.value) == f"cannot look into the folder {tmp_path / locked}: Permission denied"

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+import tool_files
 from frcnn_cli.data.locate import ImageLocator, local_name, locate_images, searchable
 from frcnn_cli.errors import DataError
+from strangers import CSV, HEADER, Write, coco, opened, table, yolo
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -167,3 +169,19 @@ def test_where_images_are_not_looked_for(tmp_path: Path, monkeypatch) -> None:
 def test_names_that_no_path_can_have_are_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError, match=f"of {len(name):,} letters, can be the name of no file"):
         locate_images([name], [tmp_path], tmp_path)
+
+
+LONG_NAME = "x" * 300
+
+
+@pytest.mark.parametrize("write", [
+    lambda f: coco(f, change=lambda content: content["images"][0].update(file_name=LONG_NAME)),
+    lambda f: table(f, HEADER, CSV.replace("{n}", LONG_NAME)),
+    lambda f: tool_files.write(f, tool_files.via(), change=lambda s: s.replace("img_0", LONG_NAME)),
+    lambda f: (yolo(f, settings="names: [disc, square]\ntrain: train.txt"),
+               (f / "train.txt").write_text(f"images/img_1.png\nimages/{LONG_NAME}.png")),
+])  # fmt: skip
+def test_names_that_are_too_long_for_a_file(tmp_path: Path, write: Write) -> None:
+    write(tmp_path)
+    with pytest.raises(DataError, match="cannot be read"):
+        opened(tmp_path)

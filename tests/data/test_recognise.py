@@ -15,6 +15,7 @@ from frcnn_cli.data.recognise import fits_any_format, recognise
 from frcnn_cli.data.registry import names_dataset, open_dataset
 from frcnn_cli.data.sources import find_files
 from frcnn_cli.errors import ConfigError, DataError, SplitError
+from strangers import voc
 
 DEFAULTS = ("trainval", "train")
 CASES = Path(__file__).parents[3] / "shared" / "cases"
@@ -250,3 +251,11 @@ def test_a_folder_of_too_many_files_is_not_crawled(
     (folders["coco"] / "more").mkdir()
     (tmp_path / "heap").rename(folders["coco"] / "more" / "heap")
     assert recognise(folders["coco"]).format == "coco"
+
+
+@pytest.mark.parametrize("file", ["JPEGImages/img_0.png", "Annotations/img_0.xml"])
+def test_a_file_of_one_image_is_no_data_set(tmp_path: Path, file: str) -> None:
+    voc(tmp_path)
+    with pytest.raises(DataError, match="no data set of a known format") as error:
+        open_dataset(str(tmp_path / file))
+    assert error.value.hint == "name the folder that holds the images and their annotations"

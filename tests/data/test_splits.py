@@ -17,6 +17,7 @@ from frcnn_cli.data.splits import (
 )
 from frcnn_cli.data.voc import load_voc
 from frcnn_cli.errors import ConfigError, DataError
+from strangers import TRAIN, VAL, Write, assert_read, coco, opened, voc, yolo
 
 
 @pytest.fixture
@@ -115,3 +116,24 @@ def test_names_with_a_nul_are_split_too(dataset: Dataset) -> None:
     paths = (Path("a\0b.jpg"), *dataset.paths[1:])
     parts = [hash_split(replace(dataset, paths=paths), name) for name in ("train", "val")]
     assert sum(map(len, parts)) == len(dataset)
+
+
+@pytest.mark.parametrize(("write", "note"), [
+    (lambda f: voc(f, "{}/a", "{}/b"), "2 XML files that are in no folder of a split"),
+    (lambda f: yolo(f, "images/{}", "labels/{}"), "2 images that are in no split, though annot"),
+    (lambda f: coco(f, "annotations/{}.json", "{}"), "1 file of annotations that is of no split"),
+])  # fmt: skip
+def test_what_is_in_no_split_is_told(tmp_path: Path, write: Write, note: str) -> None:
+    write(tmp_path)
+    assert not any("left out" in each for each in opened(tmp_path, "train").notes)
+    for path in sorted(tmp_path.rglob("val*"), reverse=True):
+        path.rename(path.with_name(path.name.replace("val", "holdout")))
+    found = opened(tmp_path, "train")
+    assert_read(found, TRAIN)
+    assert any(f"left out {note}" in each for each in found.notes)
+
+
+def test_other_words_for_val(tmp_path: Path) -> None:
+    voc(tmp_path, "{}/a", "{}/b")
+    (tmp_path / "val").rename(tmp_path / "eval")
+    assert_read(opened(tmp_path, "val"), VAL)

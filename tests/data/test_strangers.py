@@ -2,81 +2,41 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
-import tool_files
-from frcnn_cli.data.check_data import check_data
-from frcnn_cli.data.checks import check_dataset
-from frcnn_cli.data.dataset import Dataset
-from frcnn_cli.data.registry import names_dataset, open_dataset
+from frcnn_cli.data.registry import names_dataset
 from frcnn_cli.errors import DataError
-from locked import lock
 from strangers import (
     BOX,
+    CSV,
+    FRACTIONS,
+    HEADER,
     OBJECT,
     OBJECTS,
     TRAIN,
     VAL,
-    Objects,
+    Write,
+    assert_read,
     coco,
+    each_box,
+    each_row,
+    listed,
+    named,
+    opened,
     table,
     voc,
     write_images,
-    xml,
     yolo,
 )
-
-Write = Callable[[Path], object]
-
-
-def opened(path: Path, split: str | None = None) -> Dataset:
-    return check_dataset(open_dataset(str(path), None, split))
-
-
-def assert_read(found: Dataset, expected: Objects = OBJECTS) -> None:
-    assert sorted(path.stem for path in found.paths) == sorted(expected)
-    for index, path in enumerate(found.paths):
-        truth = found.ground_truth(index)
-        names = [found.classes[label - 1] for label in truth.labels]
-        objects = sorted(zip(names, truth.boxes.tolist(), strict=True))
-        wanted = sorted((name, list(box)) for name, *box in expected[path.stem])
-        assert [name for name, _ in objects] == [name for name, _ in wanted]
-        for (_, box), (_, other) in zip(objects, wanted, strict=True):
-            assert box == pytest.approx(other, abs=0.05)
-
-
-def each_box(change: Callable[[list], object]) -> Callable[[dict], None]:
-    """Changes the box of every annotation of COCO."""
-
-    def changed(content: dict) -> None:
-        for row in content["annotations"]:
-            row["bbox"] = change(row["bbox"])
-
-    return changed
 
 
 def foreign(folder: Path, file: str, text: str) -> None:
     write_images(folder / "images")
     (folder / file).parent.mkdir(parents=True, exist_ok=True)
     (folder / file).write_text(text)
-
-
-def each_row(key: str, change: Callable[[dict], object]) -> Callable[[dict], None]:
-    def changed(content: dict) -> None:
-        for row in content[key]:
-            change(row)
-
-    return changed
-
-
-def centre(box: list) -> list:
-    return [box[0] + box[2] / 2, box[1] + box[3] / 2, *box[2:]]
 
 
 def corners(box: list) -> list:
@@ -106,21 +66,6 @@ def darknet(settings: Path, names: Path) -> None:
     names.write_text("disc\nsquare\n")
 
 
-def listed(folder: Path, file: str, text: str) -> None:
-    """VOC with a list."""
-    voc(folder)
-    (folder / file).parent.mkdir(parents=True, exist_ok=True)
-    (folder / file).write_text(text)
-
-
-def named(
-    folder: Path, file: str, text: str, images: str = "images", labels: str = "labels"
-) -> None:
-    """YOLO with a list of the classes."""
-    yolo(folder, images, labels, settings="")
-    (folder / file).write_text(text)
-
-
 def named_by_split(folder: Path, labels: str, images: str = "", val: str = "disc\n") -> None:
     """YOLO with a list of the classes for each split, of which one may lack the last class."""
     yolo(folder, images or labels.replace("labels", "images"), labels, settings="")
@@ -129,12 +74,6 @@ def named_by_split(folder: Path, labels: str, images: str = "", val: str = "disc
 
 
 LONG = {"licenses": [{"id": index, "name": "x" * 90} for index in range(1500)]}
-FRACTIONS = (
-    "<object><name>{name}</name><bndbox><xmin>{fx1}</xmin><ymin>{fy1}</ymin><xmax>{fx2}</xmax>"
-    "<ymax>{fy2}</ymax></bndbox></object>"
-)
-HEADER = "filename,class,xmin,ymin,xmax,ymax"
-CSV = "{n}.png,{name},{X1},{Y1},{X2},{Y2}"
 CSV_OF_THIRDS = "{n}.png;{name};{x1:.3f};{y1:.3f};{x2:.3f};{y2:.3f}"
 WHOLE: dict[str, Write] = {
     "VOC, capital tags": lambda f: voc(f, change=capitals),
@@ -585,458 +524,3 @@ def test_refused_by_name(tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError, match=message) as error:
         opened(tmp_path, "all")
     assert hint in (error.value.hint or "")
-
-
-@pytest.mark.parametrize(("lines", "message"), [
-    (" ".join(TRAIN), r"train.txt: 'img_0 img_1 .*' names several images"),
-    ("img_0 img_9", "img_0"), ("img_99", "img_99 is listed, but .* has no img_99.xml"),
-    ("# none\n", "train.txt lists no images"),
-])  # fmt: skip
-def test_lines_of_lists_that_name_several_images_or_none(
-    tmp_path: Path, lines: str, message: str
-) -> None:
-    listed(tmp_path, "train.txt", lines)
-    if message == "img_0":  # the second word may be anything else
-        assert open_dataset(str(tmp_path), split="train").ids == ("img_0",)
-        return
-    with pytest.raises(DataError, match=message):
-        open_dataset(str(tmp_path), split="train")
-
-
-@pytest.mark.parametrize("write", [
-    lambda f: coco(f, change=each_box(lambda b: [b[0] / 96, b[1] / 64, b[2] / 96, b[3] / 64])),
-    lambda f: table(f, HEADER, "{n}.png,{name},{x1},{y1},{x2},{y2}"),
-    lambda f: voc(f, form=FRACTIONS),
-])  # fmt: skip
-def test_fractions_that_reach_out_of_an_image(tmp_path: Path, write: Write) -> None:
-    write(tmp_path)
-    for path in tmp_path.rglob("*.*"):
-        if path.suffix in (".json", ".csv", ".xml"):  # the left edge of img_0's object
-            old, new = (
-                ("0.041666666666666664, ", "-0.2, ")
-                if path.suffix == ".json"
-                else ("0.041666666666666664", "-0.2")
-            )
-            path.write_text(path.read_text().replace(old, new, 1))
-    found = opened(tmp_path).ground_truth(0).boxes[0]
-    right = -0.2 * 96 + 24 if any(tmp_path.rglob("*.json")) else 28
-    assert found.tolist() == pytest.approx([0, 6, right, 26], abs=1e-3)
-
-
-def test_fractions_of_photos_that_are_turned(tmp_path: Path) -> None:
-    coco(tmp_path, change=each_box(lambda b: [b[0] / 96, b[1] / 64, b[2] / 96, b[3] / 64]))
-    exif = Image.Exif()
-    exif[0x0112] = 6  # a quarter clockwise; the sizes are those before that
-    for path in (tmp_path / "images").iterdir():
-        with Image.open(path) as picture:
-            picture.save(path, exif=exif)
-    turned = {
-        name: [(c, 64 - y2, x1, 64 - y1, x2) for c, x1, y1, x2, y2 in own]
-        for name, own in OBJECTS.items()
-    }
-    assert_read(opened(tmp_path), turned)
-
-
-@pytest.mark.parametrize("write", [
-    lambda f: coco(f, change=each_row("images", lambda row: row.pop("width"))), voc,
-    lambda f: tool_files.write(f, tool_files.via()),
-])  # fmt: skip
-def test_boxes_that_reach_out_of_resized_images_are_told(tmp_path: Path, write: Write) -> None:
-    write(tmp_path)
-    sentence = "4 of 12 objects reach beyond the edges of their images"
-    assert not any(sentence in note for note in opened(tmp_path, "all").notes)
-    for path in tmp_path.rglob("*.png"):
-        with Image.open(path) as picture:
-            picture.resize((48, 32)).save(path)
-    assert any(sentence in note for note in opened(tmp_path, "all").notes)
-
-
-def test_sizes_as_texts_tell_of_resized_images(tmp_path: Path) -> None:
-    coco(tmp_path, change=each_row("images", lambda r: r.update(width="192", height="128")))
-    half = {
-        name: [(c, *(side / 2 for side in box)) for c, *box in own] for name, own in OBJECTS.items()
-    }
-    assert_read(opened(tmp_path), half)
-
-
-def test_others_folders_do_not_keep_a_data_set_from_being_found(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "private").mkdir()
-    lock(monkeypatch, tmp_path / "private")
-    yolo(tmp_path / "set")
-    assert_read(opened(tmp_path))
-
-
-@pytest.mark.parametrize(("write", "locked"), [
-    (voc, "Annotations"), (voc, "JPEGImages"), (coco, "annotations"),
-    (yolo, "images"), (lambda f: voc(f / "set"), "set"),
-    (lambda f: tool_files.write(f, tool_files.labelme()), "json"),
-])  # fmt: skip
-def test_folders_that_may_not_be_looked_into_are_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Write, locked: str
-) -> None:
-    write(tmp_path)
-    lock(monkeypatch, tmp_path / locked)
-    with pytest.raises(DataError) as error:
-        opened(tmp_path)
-    assert str(error.value) == f"cannot look into the folder {tmp_path / locked}: Permission denied"
-
-
-@pytest.mark.parametrize(("write", "note"), [
-    (lambda f: voc(f, "{}/a", "{}/b"), "2 XML files that are in no folder of a split"),
-    (lambda f: yolo(f, "images/{}", "labels/{}"), "2 images that are in no split, though annot"),
-    (lambda f: coco(f, "annotations/{}.json", "{}"), "1 file of annotations that is of no split"),
-])  # fmt: skip
-def test_what_is_in_no_split_is_told(tmp_path: Path, write: Write, note: str) -> None:
-    write(tmp_path)
-    assert not any("left out" in each for each in opened(tmp_path, "train").notes)
-    for path in sorted(tmp_path.rglob("val*"), reverse=True):
-        path.rename(path.with_name(path.name.replace("val", "holdout")))
-    found = opened(tmp_path, "train")
-    assert_read(found, TRAIN)
-    assert any(f"left out {note}" in each for each in found.notes)
-
-
-@pytest.mark.parametrize("line", ["{}", "C:\\x\\{}.PNG", "a/{}.png b/{}.xml", "'{}',", "{}  -1"])
-def test_annotations_in_no_list_are_told(tmp_path: Path, line: str) -> None:
-    listed(tmp_path, "train.txt", "\n".join(line.format(name, name) for name in TRAIN))
-    note = "left out 2 annotated images that are in no list, such as img_6"
-    assert note in opened(tmp_path, "train").notes
-    (tmp_path / "test.txt").write_bytes(b"\xff\0")
-    assert note in opened(tmp_path, "train").notes
-    (tmp_path / "val.txt").write_text("img_6\nimg_7\n")
-    assert note not in opened(tmp_path, "train").notes
-
-
-def test_other_words_for_val(tmp_path: Path) -> None:
-    voc(tmp_path, "{}/a", "{}/b")
-    (tmp_path / "val").rename(tmp_path / "eval")
-    assert_read(opened(tmp_path, "val"), VAL)
-
-
-@pytest.mark.parametrize("place", ["images/more", "images"])
-def test_folders_behind_links(tmp_path: Path, place: str) -> None:
-    yolo(tmp_path / "real")
-    for name in ("images", "labels"):
-        link = tmp_path / "set" / place.replace("images", name)
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(tmp_path / "real" / name)
-    (tmp_path / "real" / "data.yaml").rename(tmp_path / "set" / "data.yaml")
-    assert_read(opened(tmp_path / "set"))
-
-
-def test_a_listed_image_with_two_xml_files_is_not_background(tmp_path: Path) -> None:
-    voc(tmp_path, "Annotations/upright")
-    voc(tmp_path, "Annotations/turned")
-    (tmp_path / "train.txt").write_text("img_0\nimg_1\n")
-    with pytest.raises(DataError, match="img_0 may be annotated in turned/img_0, upright/img_0"):
-        open_dataset(str(tmp_path), split="train")
-
-
-def test_another_number_of_classes_is_told(tmp_path: Path) -> None:
-    yolo(tmp_path, settings="nc: 3\nnames: [disc, square]")
-    assert any("say 3 classes, but name 2: these" in note for note in opened(tmp_path, "all").notes)
-
-
-def test_names_in_another_order_are_told(tmp_path: Path) -> None:
-    named(tmp_path, "labels/classes.txt", "square\ndisc\n")
-    (tmp_path / "data.yaml").write_text("names: [disc, square]")
-    found = opened(tmp_path, "all")
-    assert_read(found)
-    note = "labels/classes.txt names the classes in another order: those of data.yaml count"
-    assert any(each.endswith(note) for each in found.notes)
-
-
-def test_a_long_list_of_names_is_no_path(tmp_path: Path) -> None:
-    yolo(tmp_path, settings=f"names: disc, square, {'x' * 250}, {'y' * 250}")
-    assert len(opened(tmp_path, "all").classes) == 4
-
-
-def test_names_of_classes_stay_as_they_are_written(tmp_path: Path) -> None:
-    yolo(tmp_path, settings="names: [no, 010]")
-    assert opened(tmp_path).classes == ("no", "010")
-
-
-def test_an_object_with_two_boxes_is_two(tmp_path: Path) -> None:
-    other = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox>"
-    voc(tmp_path, form=OBJECT.replace("</object>", f"{other}</object>"))
-    expected = {
-        name: [*own, *((each[0], 0, 0, 9, 9) for each in own)] for name, own in OBJECTS.items()
-    }
-    assert_read(opened(tmp_path), expected)
-
-
-def test_an_annotation_goes_with_the_image_that_it_names(tmp_path: Path) -> None:
-    voc(tmp_path)
-    for path in (tmp_path / "Annotations").iterdir():
-        path.rename(path.with_stem(path.stem.replace("img", "ann")))
-    found = opened(tmp_path)
-    assert_read(found)
-    assert any("not named like their images" in note for note in found.notes)
-
-
-def test_the_image_of_another_annotation_is_not_taken(tmp_path: Path) -> None:
-    voc(tmp_path, file="img_1.png")
-    (tmp_path / "JPEGImages" / "img_5.png").unlink()
-    with pytest.raises(DataError, match=r"1 of 8 images cannot be read: no such file: .*img_5"):
-        opened(tmp_path)
-
-
-def test_frames_of_another_sequence_are_not_taken(tmp_path: Path) -> None:
-    for sequence in ("seq1", "seq2"):
-        folder = tmp_path / "Annotations" / sequence
-        folder.mkdir(parents=True)
-        (folder / "img_0.xml").write_text(xml("img_0", OBJECTS["img_0"], OBJECT, ""))
-    write_images(tmp_path / "JPEGImages" / "seq2", ["img_0"])
-    with pytest.raises(DataError, match=r"1 of 2 images cannot be read: no such file: .*seq1"):
-        opened(tmp_path)
-
-
-def test_a_list_of_names_of_deeper_annotations(tmp_path: Path) -> None:
-    voc(tmp_path, "annotations/xmls", "images")
-    lines = "".join(f"{name} 1 1 2\n" for name in TRAIN)
-    (tmp_path / "annotations" / "trainval.txt").write_text(lines)
-    assert_read(opened(tmp_path, "trainval"), TRAIN)
-
-
-def test_lists_that_are_no_splits(tmp_path: Path) -> None:
-    voc(tmp_path)
-    (tmp_path / "ImageSets" / "Main").mkdir(parents=True)
-    (tmp_path / "ImageSets" / "Main" / "default.txt").write_text("\n".join(OBJECTS))
-    assert len(opened(tmp_path, "train")) == 6
-    assert len(opened(tmp_path, "val")) == 2
-
-
-def test_quoted_names_in_a_list(tmp_path: Path) -> None:
-    voc(tmp_path)
-    (tmp_path / "train.txt").write_text("".join(f'"{name}",\n' for name in TRAIN))
-    assert_read(opened(tmp_path, "train"), TRAIN)
-
-
-def test_numbers_of_classes_with_a_point(tmp_path: Path) -> None:
-    table(tmp_path, HEADER, CSV.replace("{name}", "{c}.0"))
-    assert opened(tmp_path).classes == ("0", "1")
-
-
-def test_a_file_without_classes_has_one(tmp_path: Path) -> None:
-    table(tmp_path, "image,x_min,y_min,x_max,y_max,seen", "{n}.png,{X1},{Y1},{X2},{Y2},often")
-    found = opened(tmp_path)
-    assert_read(found, {n: [("object", *o[1:]) for o in own] for n, own in OBJECTS.items()})
-    assert any("no column of classes" in note and "not read are seen" in note
-               for note in found.notes)  # fmt: skip
-
-
-def test_a_column_of_splits(tmp_path: Path) -> None:
-    table(tmp_path, f"set,{HEADER}", f"TRAIN,{CSV}")
-    path = tmp_path / "boxes.csv"
-    for name in VAL:
-        path.write_text(path.read_text().replace(f"TRAIN,{name}", f"VALIDATION,{name}"))
-    assert_read(opened(tmp_path, "train"), TRAIN)
-    assert_read(found := opened(tmp_path, "val"), VAL)
-    assert not any("left out" in note for note in found.notes)
-    assert opened(path, "val").split == "val"
-    path.write_text(path.read_text().replace("TRAIN,img_0", "UNASSIGNED,img_0"))
-    found = opened(tmp_path)
-    assert (len(found), found.split) == (8, "all")
-    assert any("boxes.csv:2 says 'UNASSIGNED' of img_0.png" in note for note in found.notes)
-
-
-def test_the_names_of_open_images_classes(tmp_path: Path) -> None:
-    table(tmp_path, "ImageID,LabelName,Confidence,XMin,XMax,YMin,YMax,IsGroupOf",
-          "{n},/m/0{c},1,{x1},{x2},{y1},{y2},0", "train-annotations-bbox.csv")  # fmt: skip
-    assert opened(tmp_path).classes == ("/m/00", "/m/01")
-    (tmp_path / "class-descriptions-boxable.csv").write_text("/m/00,disc\n/m/01,square\n")
-    assert_read(opened(tmp_path))
-
-
-def test_points_of_the_vgg_image_annotator_are_left_out(tmp_path: Path) -> None:
-    table(tmp_path, "filename,region_shape_attributes,region_attributes",
-          '{n}.png,"{{""name"":""rect"",""x"":{X1},""y"":{Y1},""width"":{W},""height"":{H}}}",'
-          '"{{""type"":""{name}""}}"')  # fmt: skip
-    with (tmp_path / "boxes.csv").open("a") as file:
-        file.write('\nimg_0.png,"{""name"":""point"",""cx"":1,""cy"":2}","{""type"":""x""}"')
-    found = opened(tmp_path)
-    assert_read(found)
-    assert any("left out 1 point or line" in note for note in found.notes)
-
-
-def test_pages_behind_the_first_are_told(tmp_path: Path) -> None:
-    voc(tmp_path)
-    path = tmp_path / "JPEGImages" / "img_0.png"
-    with Image.open(path) as page:
-        page.save(path.with_suffix(".tif"), save_all=True, append_images=[page])
-    path.unlink()
-    note = "1 of 8 images have several pages or frames, such as img_0.tif: the first one is read"
-    assert note in opened(tmp_path).notes
-
-
-LONG_NAME = "x" * 300
-
-
-@pytest.mark.parametrize("write", [
-    lambda f: coco(f, change=lambda content: content["images"][0].update(file_name=LONG_NAME)),
-    lambda f: table(f, HEADER, CSV.replace("{n}", LONG_NAME)),
-    lambda f: tool_files.write(f, tool_files.via(), change=lambda s: s.replace("img_0", LONG_NAME)),
-    lambda f: (yolo(f, settings="names: [disc, square]\ntrain: train.txt"),
-               (f / "train.txt").write_text(f"images/img_1.png\nimages/{LONG_NAME}.png")),
-])  # fmt: skip
-def test_names_that_are_too_long_for_a_file(tmp_path: Path, write: Write) -> None:
-    write(tmp_path)
-    with pytest.raises(DataError, match="cannot be read"):
-        opened(tmp_path)
-
-
-def test_cells_that_say_nothing(tmp_path: Path) -> None:
-    table(tmp_path, "filename,class,xmin,ymin,xmax,ymax", CSV)
-    with (tmp_path / "boxes.csv").open("a") as file:
-        file.write("\nempty.png,,nan,nan,nan,nan\n")
-    (tmp_path / "images" / "img_0.png").rename(tmp_path / "images" / "empty.png")
-    write_images(tmp_path / "images", ["img_0"])
-    assert_read(opened(tmp_path), {**OBJECTS, "empty": []})
-
-
-def test_ignored_objects_count_as_difficult(tmp_path: Path) -> None:
-    coco(tmp_path, change=lambda content: content["annotations"][0].update(ignore=1))
-    assert [truth.difficult.sum() for truth in opened(tmp_path).ground_truths()][:2] == [1, 0]
-
-
-AT_THE_EDGES = {
-    f"img_{i}": [("disc", 60, 30, 92, 60), ("square", 4, 4, 20, 10)] for i in range(len(OBJECTS))
-}
-
-
-@pytest.mark.parametrize("write", [
-    lambda f: coco(f, change=lambda content: content.update(annotations=[
-        {"image_id": i, "category_id": c, "bbox": centre([x1, y1, x2 - x1, y2 - y1])}
-        for i, own in enumerate(AT_THE_EDGES.values()) for c, (_, x1, y1, x2, y2) in enumerate(own)
-    ])),
-    lambda f: table(f, "filename,class,x,y,w,h", "", change=lambda text: text.strip() + "".join(
-        f"\n{name}.png,{c},{(x1 + x2) / 192},{(y1 + y2) / 128},{(x2 - x1) / 96},{(y2 - y1) / 64}"
-        for name, own in AT_THE_EDGES.items() for c, x1, y1, x2, y2 in own)),
-])  # fmt: skip
-def test_centres_in_the_place_of_corners(tmp_path: Path, write: Write) -> None:
-    write(tmp_path)
-    found = opened(tmp_path)
-    assert_read(found, AT_THE_EDGES)
-    assert any("the boxes are centre and sides" in note for note in found.notes)
-
-
-def test_some_boxes_that_reach_out_are_no_centres(tmp_path: Path) -> None:
-    rows = [{"image_id": i, "category_id": 0, "bbox": [50, 30, 40, 30]} for i in range(8)]
-    rows[0]["bbox"] = rows[1]["bbox"] = [60, 30, 50, 30]
-    coco(tmp_path, change=lambda content: content.update(annotations=rows))
-    found = opened(tmp_path)
-    assert found.ground_truth(0).boxes.tolist() == [[60, 30, 96, 60]]
-    assert found.ground_truth(7).boxes.tolist() == [[50, 30, 90, 60]]
-
-
-def test_right_boxes_of_coco_are_not_taken_for_corners(tmp_path: Path) -> None:
-    rows = [{"image_id": 0, "category_id": 0, "bbox": [2, 2, 90, 60]}]
-    coco(tmp_path, change=lambda content: content.update(annotations=rows))
-    assert opened(tmp_path).ground_truth(0).boxes.tolist() == [[2, 2, 92, 62]]
-
-
-@pytest.mark.parametrize("row", ["{c} {x1} {y1} {w} {h}", "{c} {x1} {y1} {x2} {y2}"])
-def test_the_form_of_rows_is_that_of_all_splits(tmp_path: Path, row: str) -> None:
-    yolo(tmp_path, "images/{}", "labels/{}", row=row)
-    (tmp_path / "labels/val/img_6.txt").write_text("")
-    (tmp_path / "labels/val/img_7.txt").write_text("0 0.4 0.4 0.5 0.5")
-    right = [38.4, 25.6, 48, 32] if "x2" in row else [38.4, 25.6, 86.4, 57.6]
-    assert opened(tmp_path, "val").ground_truth(1).boxes[0].tolist() == pytest.approx(right)
-
-
-@pytest.mark.parametrize(
-    "file",
-    [
-        "{}.json",
-        "{}_coco.json",
-        "annotations/{}_annotations.json",
-        "annotations/{}/boxes.json",
-    ],
-)
-@pytest.mark.parametrize("images", ["{}", "data/{}", "{}_images", "images/{}2017", "{}/images"])
-def test_images_of_equal_names_in_each_split(tmp_path: Path, file: str, images: str) -> None:
-    coco(tmp_path, file, images, file_name="{}.png")
-    for split, names in (("train", TRAIN), ("val", VAL)):
-        path = tmp_path / file.format(split)
-        text = path.read_text()
-        for index, name in enumerate(names):
-            picture = tmp_path / images.format(split) / f"{name}.png"
-            picture.rename(picture.with_stem(f"{index}"))
-            text = text.replace(f"{name}.png", f"{index}.png")
-        path.write_text(text)
-    found = opened(tmp_path, "val")
-    assert {path.parent for path in found.paths} == {tmp_path / images.format("val")}
-    assert_read(found, {"0": VAL["img_6"], "1": VAL["img_7"]})
-
-
-@pytest.mark.parametrize("folders", [("imgs/{}", "txts/{}"), ("{}_images", "{}_labels")])
-def test_images_of_equal_names_in_each_split_of_yolo(
-    tmp_path: Path, folders: tuple[str, str]
-) -> None:
-    yolo(tmp_path, *folders)
-    for names in (TRAIN, VAL):
-        for index, name in enumerate(names):
-            for path in list(tmp_path.rglob(f"{name}.*")):
-                path.rename(path.with_stem(str(index)))
-    assert_read(opened(tmp_path, "val"), {"0": VAL["img_6"], "1": VAL["img_7"]})
-    assert len(opened(tmp_path, "train")) == len(TRAIN)
-
-
-def test_images_without_label_files_in_folders_of_any_name(tmp_path: Path) -> None:
-    yolo(tmp_path, "pictures", "texts")
-    (tmp_path / "texts/img_3.txt").unlink()
-    write_images(tmp_path / "more", ["img_3"])
-    (tmp_path / "more/img_3.png").rename(tmp_path / "more/a.png")
-    found = opened(tmp_path, "all")
-    assert_read(found, {**OBJECTS, "img_3": []})
-    assert "took 1 image of 8 for background, for want of a label file" in found.notes
-    assert any("left out 1 image in folders without any label" in each for each in found.notes)
-
-
-def test_some_rows_that_reach_out_do_not_begin_at_corners(tmp_path: Path) -> None:
-    yolo(tmp_path)
-    rows = ["0 0.02 0.5 0.1 0.1", "0 0.5 0.02 0.1 0.1", "1 0.01 0.4 0.1 0.1"]
-    for index, row in enumerate([*rows, "1 0.95 0.5 0.1 0.1"]):
-        (tmp_path / f"labels/img_{index}.txt").write_text(row)
-    found = opened(tmp_path, "all").ground_truth(0).boxes[0]
-    assert found.tolist() == pytest.approx([0, 28.8, 6.72, 35.2], abs=0.01)
-
-
-def test_right_rows_of_yolo_are_not_taken_for_corners(tmp_path: Path) -> None:
-    yolo(tmp_path, row="{c} 0.4 0.4 0.7 0.7")
-    assert opened(tmp_path).ground_truth(0).boxes[0].tolist() == pytest.approx([4.8, 3.2, 72, 48])
-
-
-def test_classes_that_differ_in_spelling_are_told(tmp_path: Path) -> None:
-    voc(tmp_path)
-    path = tmp_path / "Annotations" / "img_0.xml"
-    path.write_text(path.read_text().replace("disc", "Disc"))
-    sentence = "the classes 'Disc' and 'disc' differ only in their spelling"
-    assert any(sentence in note for note in opened(tmp_path).notes)
-    assert any(sentence in each for each in check_data([opened(tmp_path)]).remarks)
-
-
-def test_classes_whose_accents_are_composed_differently_are_told(tmp_path: Path) -> None:
-    voc(tmp_path)
-    for name, letters in (("img_0", "caf\u00e9"), ("img_2", "cafe\u0301")):
-        path = tmp_path / "Annotations" / f"{name}.xml"
-        path.write_text(path.read_text().replace("disc", letters))
-    assert any("differ only in their spelling" in note for note in opened(tmp_path).notes)
-
-
-@pytest.mark.parametrize("file", ["JPEGImages/img_0.png", "Annotations/img_0.xml"])
-def test_a_file_of_one_image_is_no_data_set(tmp_path: Path, file: str) -> None:
-    voc(tmp_path)
-    with pytest.raises(DataError, match="no data set of a known format") as error:
-        open_dataset(str(tmp_path / file))
-    assert error.value.hint == "name the folder that holds the images and their annotations"
-
-
-def test_the_results_of_coco_are_named(tmp_path: Path) -> None:
-    rows = [{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}]
-    (tmp_path / "results.json").write_text(json.dumps(rows))
-    with pytest.raises(DataError) as error:
-        open_dataset(str(tmp_path / "results.json"))
-    assert "a list of COCO's results" in error.value.hint

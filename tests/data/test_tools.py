@@ -2,39 +2,23 @@
 
 from __future__ import annotations
 
-import base64
 import csv
 import json
 import shutil
 import time
-import zlib
-from io import BytesIO, StringIO
-from math import cos, pi, sin
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 import tool_files
 from frcnn_cli.data.checks import check_dataset
-from frcnn_cli.data.dataset import Dataset
 from frcnn_cli.data.recognise import recognise
 from frcnn_cli.data.registry import TOOL_KEYS, names_dataset, open_dataset
 from frcnn_cli.data.tools import TOOLS
 from frcnn_cli.errors import DataError
-from strangers import HEIGHT, OBJECTS, WIDTH, Objects, write_images
+from strangers import HEIGHT, OBJECTS, WIDTH, Objects, assert_read, boxes, write_images
 
 FACES = {name: [("face", *each[1:]) for each in own] for name, own in OBJECTS.items()}
-
-
-def boxes(dataset: Dataset) -> Objects:
-    return {
-        path.stem: [
-            (dataset.classes[label - 1], *map(float, box))
-            for label, box in zip(truth.labels, truth.boxes, strict=True)
-        ]
-        for path, truth in zip(dataset.paths, dataset.ground_truths(), strict=True)
-    }
 
 
 def test_every_tool_has_a_name() -> None:
@@ -52,12 +36,7 @@ def test_the_files_of_a_tool_are_read(tmp_path: Path, name: str) -> None:
     for place in (str(tmp_path), f"{key}:{tmp_path}"):
         found = check_dataset(open_dataset(place))
         assert found.split == "all"
-        read = boxes(found)
-        assert read.keys() == expected.keys()
-        for image, own in expected.items():
-            for each, other in zip(sorted(read[image]), sorted(own), strict=True):
-                assert each[0] == other[0]
-                assert each[1:] == pytest.approx(other[1:], abs=1e-3)
+        assert_read(found, expected, within=1e-3)
     parts = [open_dataset(str(tmp_path), split=split) for split in ("train", "val")]
     assert [len(part) for part in parts] == [6, 2]
 
@@ -193,160 +172,6 @@ def test_two_files_that_have_the_same_image_are_named(tmp_path: Path) -> None:
         open_dataset(str(tmp_path))
 
 
-def mask(width: int, height: int) -> str:
-    """A mask as Supervisely packs it."""
-    png = BytesIO()
-    Image.new("1", (width, height), 1).save(png, format="PNG")
-    return base64.b64encode(zlib.compress(png.getvalue())).decode()
-
-
-MASK = mask(30, 20)
-ACROSS, DOWN = 10 * cos(pi / 6) + 5 * sin(pi / 6), 10 * sin(pi / 6) + 5 * cos(pi / 6)
-SHAPES = {
-    "labelme": [
-        ({"shape_type": "polygon", "points": [[9, 5], [1, 2], [3, 8]]}, (1, 2, 9, 8)),
-        ({"shape_type": "circle", "points": [[20, 20], [23, 24]]}, (15, 15, 25, 25)),
-        ({"shape_type": "point", "points": [[9, 5]]}, None),
-        ({"shape_type": "linestrip", "points": [[9, 5], [1, 2], [3, 4]]}, None),
-        ({"shape_type": "quadrilateral", "points": [[9, 5], [1, 2], [3, 8], [8, 8]]}, (1, 2, 9, 8)),
-        ({"shape_type": "rectangle", "points": [["1", "2.5"], ["9", "8"]]}, (1, 2.5, 9, 8)),
-    ],
-    "via": [
-        ({"name": "polygon", "all_points_x": [9, 1, 3], "all_points_y": [5, 2, 8]}, (1, 2, 9, 8)),
-        ({"name": "circle", "cx": 20, "cy": 20, "r": 5}, (15, 15, 25, 25)),
-        ({"name": "ellipse", "cx": 20, "cy": 20, "rx": 5, "ry": 2}, (15, 18, 25, 22)),
-        ({"name": "ellipse", "cx": 20, "cy": 20, "rx": 5, "ry": 2, "theta": pi / 2},
-         (18, 15, 22, 25)),
-        ({"name": "polyline", "all_points_x": [9, 1], "all_points_y": [5, 2]}, None),
-    ],
-    "labelstudio": [
-        ({"polygonlabels": ["x"], "points": [[50, 50], [25, 75], [50, 100]]}, (24, 32, 48, 64)),
-        ({"rectanglelabels": ["x"], "x": 50, "y": 50, "width": 12.5, "height": 25, "rotation": 90},
-         (32, 32, 48, 44)),
-        ({"ellipselabels": ["x"], "x": 50, "y": 50, "radiusX": 12.5, "radiusY": 25},
-         (36, 16, 60, 48)),
-        ({"labels": ["x"], "x": 50, "y": 50, "radiusX": 12.5, "radiusY": 25, "rotation": 90},
-         (32, 20, 64, 44)),
-        ({"labels": ["x"], "x": 50, "y": 50, "width": 12.5, "height": 25}, (48, 32, 60, 48)),
-        ({"labels": ["x"], "points": [[50, 50], [25, 75], [50, 100]]}, (24, 32, 48, 64)),
-        ({"keypointlabels": ["x"], "x": 50, "y": 50, "width": 1}, None),
-    ],
-    "supervisely": [
-        ({"geometryType": "bitmap", "bitmap": {"data": MASK, "origin": [5, 7]}}, (5, 7, 35, 27)),
-        ({"geometryType": "line", "points": {"exterior": [[1, 2], [3, 4]]}}, None),
-        ({"geometryType": "oriented_bbox", "points": [[30, 25], [50, 35]], "angle": pi / 6},
-         (40 - ACROSS, 30 - DOWN, 40 + ACROSS, 30 + DOWN)),
-        ({"geometryType": "oriented_bbox", "points": {"exterior": [[50, 25], [30, 35]]},
-          "angle": None}, (30, 25, 50, 35)),
-    ],
-    "via 3": [
-        ([7, 9, 5, 1, 2, 3, 8], (1, 2, 9, 8)),
-        ([3, 20, 20, 5], (15, 15, 25, 25)),
-        ([4, 20, 20, 5, 2], (15, 18, 25, 22)),
-        ([8, 1, 5, 4, 2, 9, 6, 5, 8], (1, 2, 9, 8)),  # four points on the sides of a rectangle
-        ([9, 15, 20, 20, 15, 23, 24], (15, 15, 25, 25)),  # three points on a circle
-        ([1, 20, 20], None),
-        ([5, 1, 2, 9, 8], None),
-    ],
-    "cvat": [
-        ('<polygon label="x" points="9.00,5.00;1,2;3,8"/>', (1, 2, 9, 8)),
-        ('<box label="x" xtl="30" ytl="25" xbr="50" ybr="35" rotation="30"/>', 
-         (40 - ACROSS, 30 - DOWN, 40 + ACROSS, 30 + DOWN)),
-        ('<ellipse label="x" cx="20" cy="20" rx="5" ry="2"/>', (15, 18, 25, 22)),
-        ('<ellipse label="x" cx="20" cy="20" rx="5" ry="2" rotation="90.0"/>', (18, 15, 22, 25)),
-        ('<mask label="x" left="3" top="4" width="10" height="20" rle="1"/>', (3, 4, 13, 24)),
-        ('<points label="x" points="1,2"/>', None),
-        ('<box label="x" xtl="50" ytl="25" xbr="30" ybr="35"/>', (30, 25, 50, 35)),
-    ],
-    "kitti": [
-        ("x 0 0 0 30 20 10 5 1 1 1 1 1 1 1", (10, 5, 30, 20)),
-        ("DontCare -1 -1 -10 5 5 9 9 -1 -1 -1 -1000 -1000 -1000 -10", None),
-    ],
-    "dota": [("10 20 20 10 30 20 20 30 x 1", (10, 10, 30, 30))],
-}  # fmt: skip
-
-
-def with_shape(key: str, shape: object) -> tool_files.Contents:
-    """The first image with one shape more."""
-    contents = tool_files.FILES[key]()
-    name, text = next(iter(contents.items()))
-    if key == "cvat":
-        return {name: text.replace("</image>", f"{shape}</image>", 1)}
-    if isinstance(shape, str):
-        return {**contents, name: f"{text}{shape}\n"}
-    content = json.loads(text)
-    if key == "via 3":
-        content["metadata"]["new"] = {"vid": "1", "z": [], "xy": shape, "av": {"1": "x"}}
-        return {**contents, name: json.dumps(content)}
-    assert isinstance(shape, dict)
-    if key == "labelme":
-        content["shapes"].append({"label": "x", **shape})
-    elif key == "via":
-        region = {"shape_attributes": shape, "region_attributes": {"type": "x"}}
-        next(iter(content.values()))["regions"].append(region)
-    elif key == "supervisely":
-        content["objects"].append({"classTitle": "x", "tags": [], **shape})
-    else:
-        content[0]["annotations"][1]["result"].append({**tool_files.SIDES, "value": shape})
-    return {**contents, name: json.dumps(content)}
-
-
-@pytest.mark.parametrize(
-    ("key", "shape", "box"), [(key, *each) for key, own in SHAPES.items() for each in own]
-)
-def test_the_box_around_a_shape(tmp_path: Path, key: str, shape: object, box: object) -> None:
-    tool_files.write(tmp_path, with_shape(key, shape), tool_files.IMAGES.get(key, "images"))
-    found = open_dataset(str(tmp_path))
-    (first,) = [own for name, own in boxes(found).items() if name == "img_0"]
-    added = [each[1:] for each in first if each[0] == "x"]
-    if box is None:
-        assert added == []
-        assert any("left out 1 shape that encloses no object" in note for note in found.notes)
-    else:
-        assert added == [pytest.approx(box, abs=1e-3)]
-
-
-@pytest.mark.parametrize(
-    ("key", "shape", "message"),
-    [
-        ("labelstudio", {"brushlabels": ["x"], "format": "rle", "rle": [0, 1]}, "mask of a brush"),
-        ("supervisely", {"geometryType": "bitmap", "bitmap": {"data": "eJwBAAD//wAAAAE=",
-                         "origin": [1, 1]}}, "a bitmap is no PNG"),
-        ("supervisely", {"geometryType": "bitmap", "bitmap": {"data": "QUJD", "origin": [1, 1]}},
-         "a bitmap is no PNG"),
-    ],
-)  # fmt: skip
-def test_objects_that_cannot_be_read_are_refused(
-    tmp_path: Path, key: str, shape: object, message: str
-) -> None:
-    tool_files.write(tmp_path, with_shape(key, shape), tool_files.IMAGES.get(key, "images"))
-    with pytest.raises(DataError, match=message):
-        open_dataset(str(tmp_path))
-
-
-@pytest.mark.parametrize("first", ["timestamp", "image_id", "img_note", "note"])
-def test_label_studios_image_among_other_texts(tmp_path: Path, first: str) -> None:
-    for key in ("image", "photo"):
-        contents = {
-            name: text.replace('"text": "a note", "image"', f'"{first}": "10:00 1", "{key}"')
-            for name, text in tool_files.label_studio().items()
-        }
-        tool_files.write(tmp_path, contents)
-        assert all(path.is_file() for path in open_dataset(str(tmp_path)).paths)
-
-
-def test_label_studios_shapes_with_their_labels_apart(tmp_path: Path) -> None:
-    place = {"x": 50, "y": 50, "width": 12.5, "height": 25}
-    contents = with_shape("labelstudio", place | {"labels": ["x"]})
-    ((name, text),) = contents.items()
-    content = json.loads(text)
-    content[0]["annotations"][1]["result"].append({**tool_files.SIDES, "value": place})
-    tool_files.write(tmp_path, {name: json.dumps(content)})
-    found = open_dataset(str(tmp_path))
-    assert found.annotations[0].names.count("x") == 1
-    assert not any("left out" in note for note in found.notes)
-
-
 def test_a_project_of_via_for_videos_is_refused(tmp_path: Path) -> None:
     tool_files.write(
         tmp_path, tool_files.via_3(), change=lambda s: s.replace('"type": 2', '"type": 4')
@@ -373,47 +198,10 @@ def test_options_of_via(tmp_path: Path, value: str, label: str | None) -> None:
         assert (found.classes, boxes(found).keys()) == ((label,), OBJECTS.keys())
 
 
-@pytest.mark.parametrize("kind", ["csv", "tsv", "min"])
-def test_rows_of_label_studio_that_are_no_annotation(tmp_path: Path, kind: str) -> None:
-    """A task that nobody has annotated has a row without a number, and one that two people have
-    annotated two rows."""
-    ((_, text),) = tool_files.label_studio_csv().items()
-    rows = list(csv.DictReader(StringIO(text)))
-    rows[0] |= {"annotation_id": "", "label": ""}
-    rows[2] |= {"label": ""}
-    rows.append(rows[4] | {"annotation_id": 9, "label": rows[5]["label"]})
-    rows[5] |= {"history": '[{"rectanglelabels": ["cow"]}]'}
-    out = StringIO()
-    if kind == "min":
-        for row in rows:
-            row.pop("history", None)
-            row["label"] = json.loads(row["label"]) if row["label"] else ""
-            row["annotation_id"] = row["annotation_id"] or None
-        json.dump(rows, out)
-    else:
-        table = csv.DictWriter(out, rows[5].keys(), delimiter="," if kind == "csv" else "\t")
-        table.writeheader()
-        table.writerows(rows)
-    name = f"export.{'json' if kind == 'min' else kind}"
-    tool_files.write(tmp_path, {name: out.getvalue()})
-    found = open_dataset(str(tmp_path))
-    assert boxes(found) == {
-        name: [] if name == "img_2" else [(c, *map(pytest.approx, box)) for c, *box in own]
-        for name, own in OBJECTS.items()
-        if name != "img_0"
-    }
-    assert any("left out 1 image that is in" in each for each in found.notes)
-    assert any("left out 1 annotation of images that have several" in each for each in found.notes)
-
-
-def test_a_cell_of_label_studio_may_be_long(tmp_path: Path) -> None:
-    many = {"img_0": OBJECTS["img_0"] * 1000}
-    tool_files.write(tmp_path, tool_files.label_studio_csv(many))
-    assert len(open_dataset(str(tmp_path)).annotations[0].names) == 1000
-
-
 def test_difficult_objects(tmp_path: Path) -> None:
-    tool_files.write(tmp_path / "dota", with_shape("dota", "10 20 20 10 30 20 20 30 x 1"))
+    tool_files.write(
+        tmp_path / "dota", tool_files.with_shape("dota", "10 20 20 10 30 20 20 30 x 1")
+    )
     text = "0--Parade/img_0.png\n2\n1 2 9 9 0 0 0 1 0 0\n1 2 20 20 2 0 0 0 0 0\n"
     tool_files.write(tmp_path / "wider", {"x_bbx_gt.txt": text})
     for folder in ("dota", "wider"):
@@ -488,15 +276,6 @@ def test_the_image_in_a_file_of_labelme_may_come_first(tmp_path: Path) -> None:
     assert boxes(open_dataset(str(tmp_path))) == OBJECTS
 
 
-def test_uploads_to_label_studio_have_letters_before_their_names(tmp_path: Path) -> None:
-    tool_files.write(
-        tmp_path,
-        tool_files.label_studio(),
-        change=lambda s: s.replace("/upload/1/", "/upload/1/0a1b2c3d-"),
-    )
-    assert boxes(open_dataset(str(tmp_path))).keys() == OBJECTS.keys()
-
-
 @pytest.mark.parametrize(("old", "new"), [(" ", "\t"), (" ", "  "), (" 1.6 ", " 1.6e+00 ")])
 def test_rows_of_kitti(tmp_path: Path, old: str, new: str) -> None:
     tool_files.write(tmp_path, tool_files.kitti(), "image_2", lambda s: s.replace(old, new))
@@ -533,55 +312,6 @@ def test_wider_without_rows_of_zeros_and_with_fractions(tmp_path: Path, first: s
     }
 
 
-def test_cuboids_count_as_the_boxes_around_them(tmp_path: Path) -> None:
-    points = "".join(
-        f'{axis}{corner}{end}="{value + end}" '
-        for end in (1, 2)
-        for corner, x, y in (("tl", 4, 6), ("bl", 4, 26), ("tr", 27, 6), ("br", 27, 26))
-        for axis, value in (("x", x), ("y", y))
-    )
-    cuboid = f'<cuboid label="disc" {points}/>'
-    text = f'<annotations><image name="img_0.png" width="96" height="64">{cuboid}</image>'
-    tool_files.write(tmp_path, {"annotations.xml": f"{text}</annotations>"})
-    assert boxes(open_dataset(str(tmp_path))) == {"img_0": [("disc", 5, 7, 29, 28)]}
-
-
-def test_the_parts_of_an_object_of_labelme_are_one_box(tmp_path: Path) -> None:
-    def part(x: int, group: int | None, label: str = "disc", kind: str = "polygon") -> object:
-        points = [[x, 5], [x + 4, 5], [x + 4, 9]]
-        return {"label": label, "points": points, "shape_type": kind, "group_id": group}
-
-    shapes = [
-        part(1, 1),
-        part(11, 2),
-        part(21, 1),
-        part(31, None),
-        part(41, None),
-        part(51, 1, "cow"),
-        part(61, 3, kind="rectangle"),
-        part(71, 3, kind="rectangle"),
-    ]
-    content = {"shapes": shapes, "imagePath": "../images/img_0.png"}
-    tool_files.write(tmp_path, {"json/img_0.json": json.dumps(content)})
-    read = boxes(open_dataset(str(tmp_path)))["img_0"]
-    assert sorted((name, x1, x2) for name, x1, _, x2, _ in read) == [
-        ("cow", 51, 55), ("disc", 1, 25), ("disc", 11, 15), ("disc", 31, 35), ("disc", 41, 45),
-        ("disc", 61, 65), ("disc", 71, 75),
-    ]  # fmt: skip
-
-
-def test_images_that_nobody_annotated_in_label_studio_are_no_background(tmp_path: Path) -> None:
-    content = json.loads(*tool_files.label_studio().values())
-    content[0]["annotations"] = []
-    content[1]["annotations"][1]["was_cancelled"] = True
-    content[2]["annotations"][1]["result"] = []
-    tool_files.write(tmp_path, {"project.json": json.dumps(content)})
-    found = open_dataset(str(tmp_path))
-    assert boxes(found).keys() == OBJECTS.keys() - {"img_0", "img_1"}
-    assert not boxes(found)["img_2"]
-    assert any(note.startswith("left out 2 images that are in ") for note in found.notes)
-
-
 @pytest.mark.parametrize(
     ("image", "rows"), [("imagefilename", "annotation"), ("image", "annotation")]
 )
@@ -590,15 +320,6 @@ def test_other_keys_of_createml(tmp_path: Path, image: str, rows: str) -> None:
     text = text.replace('"image"', f'"{image}"').replace('"annotations"', f'"{rows}"')
     tool_files.write(tmp_path, {"createml.json": text})
     assert boxes(open_dataset(str(tmp_path))) == OBJECTS
-
-
-def test_what_several_people_drew_in_an_image_is_told(tmp_path: Path) -> None:
-    content = json.loads(*tool_files.label_studio().values())
-    content[0]["annotations"].append(content[1]["annotations"][1])
-    tool_files.write(tmp_path, {"project.json": json.dumps(content)})
-    found = open_dataset(str(tmp_path))
-    assert boxes(found).keys() == OBJECTS.keys()
-    assert any("left out 1 annotation of images that have several" in note for note in found.notes)
 
 
 def test_splits_of_some_images_alone_are_told(tmp_path: Path) -> None:
@@ -789,12 +510,6 @@ def test_no_files_of_the_tool(tmp_path: Path) -> None:
     write_images(tmp_path)
     with pytest.raises(DataError, match="no file of LabelMe's JSON"):
         open_dataset(f"labelme:{tmp_path}")
-
-
-def test_uploads_to_label_studio_in_folders_of_any_name(tmp_path: Path) -> None:
-    contents = {f"labels/{name}": text for name, text in tool_files.label_studio_csv().items()}
-    tool_files.write(tmp_path, contents, "old/pictures")
-    assert boxes(check_dataset(open_dataset(str(tmp_path)))).keys() == OBJECTS.keys()
 
 
 def test_some_images_of_one_name_in_two_splits_of_any_folders(tmp_path: Path) -> None:

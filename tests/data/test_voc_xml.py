@@ -13,6 +13,7 @@ from frcnn_cli.data import voc_xml
 from frcnn_cli.data.annotation import Annotation
 from frcnn_cli.data.voc_xml import parse_annotation
 from frcnn_cli.errors import DataError
+from strangers import OBJECT, OBJECTS, assert_read, opened, voc
 
 LAUGHS = (
     "<!DOCTYPE lolz [<!ENTITY a '" + "ha" * 50 + "'>"
@@ -429,3 +430,12 @@ def test_objects_in_objects_take_no_square_of_their_number(tmp_path: Path) -> No
     with contextlib.suppress(DataError):
         parse_annotation(path)
     assert time.process_time() - start < 3
+
+
+def test_an_object_with_two_boxes_is_two(tmp_path: Path) -> None:
+    other = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox>"
+    voc(tmp_path, form=OBJECT.replace("</object>", f"{other}</object>"))
+    expected = {
+        name: [*own, *((each[0], 0, 0, 9, 9) for each in own)] for name, own in OBJECTS.items()
+    }
+    assert_read(opened(tmp_path), expected)

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import strangers
 from formats import write_yolo
 from frcnn_cli.data.checks import check_dataset
 from frcnn_cli.data.dataset import Dataset
@@ -21,6 +20,7 @@ from frcnn_cli.data.registry import open_dataset
 from frcnn_cli.data.voc import load_voc
 from frcnn_cli.data.yolo import load_yolo
 from frcnn_cli.errors import DataError, ImageError
+from strangers import OBJECTS, TRAIN, VAL, assert_read, named, opened, write_images, yolo
 
 
 @pytest.fixture
@@ -348,16 +348,16 @@ def test_cvats_folder(folder: Path, voc_folder: Path, has_list: bool) -> None:
 
 def test_cvats_folders_of_tasks_are_recognised(tmp_path: Path) -> None:
     place = "obj_train_data/task_1/a"
-    strangers.yolo(tmp_path, place, place, "")
+    yolo(tmp_path, place, place, "")
     (tmp_path / "obj.names").write_text("disc\nsquare\n")
     (tmp_path / "obj.data").write_text(
         "classes = 2\ntrain = data/train.txt\nnames = data/obj.names"
     )
-    names = "".join(f"data/{place}/{name}.png\n" for name in strangers.OBJECTS)
+    names = "".join(f"data/{place}/{name}.png\n" for name in OBJECTS)
     (tmp_path / "train.txt").write_text(names)
     found = open_dataset(str(tmp_path), split="train")
     assert [each.names for each in found.annotations] == [
-        tuple(each[0] for each in own) for own in strangers.OBJECTS.values()
+        tuple(each[0] for each in own) for own in OBJECTS.values()
     ]
 
 
@@ -496,3 +496,74 @@ def test_paths_of_thousands_of_folders(folder: Path, key: str) -> None:
     with contextlib.suppress(DataError):
         load_yolo(folder, "x", "val", ())
     assert time.process_time() - start < 3
+
+
+def test_another_number_of_classes_is_told(tmp_path: Path) -> None:
+    yolo(tmp_path, settings="nc: 3\nnames: [disc, square]")
+    assert any("say 3 classes, but name 2: these" in note for note in opened(tmp_path, "all").notes)
+
+
+def test_names_in_another_order_are_told(tmp_path: Path) -> None:
+    named(tmp_path, "labels/classes.txt", "square\ndisc\n")
+    (tmp_path / "data.yaml").write_text("names: [disc, square]")
+    found = opened(tmp_path, "all")
+    assert_read(found)
+    note = "labels/classes.txt names the classes in another order: those of data.yaml count"
+    assert any(each.endswith(note) for each in found.notes)
+
+
+def test_a_long_list_of_names_is_no_path(tmp_path: Path) -> None:
+    yolo(tmp_path, settings=f"names: disc, square, {'x' * 250}, {'y' * 250}")
+    assert len(opened(tmp_path, "all").classes) == 4
+
+
+def test_names_of_classes_stay_as_they_are_written(tmp_path: Path) -> None:
+    yolo(tmp_path, settings="names: [no, 010]")
+    assert opened(tmp_path).classes == ("no", "010")
+
+
+@pytest.mark.parametrize("row", ["{c} {x1} {y1} {w} {h}", "{c} {x1} {y1} {x2} {y2}"])
+def test_the_form_of_rows_is_that_of_all_splits(tmp_path: Path, row: str) -> None:
+    yolo(tmp_path, "images/{}", "labels/{}", row=row)
+    (tmp_path / "labels/val/img_6.txt").write_text("")
+    (tmp_path / "labels/val/img_7.txt").write_text("0 0.4 0.4 0.5 0.5")
+    right = [38.4, 25.6, 48, 32] if "x2" in row else [38.4, 25.6, 86.4, 57.6]
+    assert opened(tmp_path, "val").ground_truth(1).boxes[0].tolist() == pytest.approx(right)
+
+
+def test_some_rows_that_reach_out_do_not_begin_at_corners(tmp_path: Path) -> None:
+    yolo(tmp_path)
+    rows = ["0 0.02 0.5 0.1 0.1", "0 0.5 0.02 0.1 0.1", "1 0.01 0.4 0.1 0.1"]
+    for index, row in enumerate([*rows, "1 0.95 0.5 0.1 0.1"]):
+        (tmp_path / f"labels/img_{index}.txt").write_text(row)
+    found = opened(tmp_path, "all").ground_truth(0).boxes[0]
+    assert found.tolist() == pytest.approx([0, 28.8, 6.72, 35.2], abs=0.01)
+
+
+def test_right_rows_of_yolo_are_not_taken_for_corners(tmp_path: Path) -> None:
+    yolo(tmp_path, row="{c} 0.4 0.4 0.7 0.7")
+    assert opened(tmp_path).ground_truth(0).boxes[0].tolist() == pytest.approx([4.8, 3.2, 72, 48])
+
+
+@pytest.mark.parametrize("folders", [("imgs/{}", "txts/{}"), ("{}_images", "{}_labels")])
+def test_images_of_equal_names_in_each_split_of_yolo(
+    tmp_path: Path, folders: tuple[str, str]
+) -> None:
+    yolo(tmp_path, *folders)
+    for names in (TRAIN, VAL):
+        for index, name in enumerate(names):
+            for path in list(tmp_path.rglob(f"{name}.*")):
+                path.rename(path.with_stem(str(index)))
+    assert_read(opened(tmp_path, "val"), {"0": VAL["img_6"], "1": VAL["img_7"]})
+    assert len(opened(tmp_path, "train")) == len(TRAIN)
+
+
+def test_images_without_label_files_in_folders_of_any_name(tmp_path: Path) -> None:
+    yolo(tmp_path, "pictures", "texts")
+    (tmp_path / "texts/img_3.txt").unlink()
+    write_images(tmp_path / "more", ["img_3"])
+    (tmp_path / "more/img_3.png").rename(tmp_path / "more/a.png")
+    found = opened(tmp_path, "all")
+    assert_read(found, {**OBJECTS, "img_3": []})
+    assert "took 1 image of 8 for background, for want of a label file" in found.notes
+    assert any("left out 1 image in folders without any label" in each for each in found.notes)

@@ -95,20 +95,24 @@ def test_every_detector_maps_images_and_rois_to_outputs(detector: str) -> None:
     assert ((scores >= 0) & (scores <= 1)).all()
 
 
-@pytest.mark.parametrize("detector", [*DETECTORS, SPP])
-def test_every_detector_is_read_from_its_file(tmp_path: Path, detector: str) -> None:
+def header_of(detector: str) -> WeightsHeader:
     spec = DETECTORS[detector]
-    header = WeightsHeader(
+    return WeightsHeader(
         backbone=NAME,
         classes=CLASSES,
         pixels=CAFFE_PIXELS,
-        scale=100,
+        scale=96,
         max_size=160,
         detector=detector,
         region_operator=spec.region_operator,
         score_function=spec.score_function,
         warp=spec.warp,
     )
+
+
+@pytest.mark.parametrize("detector", [*DETECTORS, SPP])
+def test_every_detector_is_read_from_its_file(tmp_path: Path, detector: str) -> None:
+    header = header_of(detector)
     network = build_network(NAME, 3, detector).eval()
     save_weights(tmp_path / "a.safetensors", network, header)
     loaded, read = load_weights(tmp_path / "a.safetensors")
@@ -118,7 +122,7 @@ def test_every_detector_is_read_from_its_file(tmp_path: Path, detector: str) -> 
         ours, theirs = network(images, rois), loaded(images, rois)
     assert torch.equal(ours.class_logits, theirs.class_logits)
     assert torch.equal(
-        network.scores(ours.class_logits), SCORE_FUNCTIONS[spec.score_function](ours.class_logits)
+        network.scores(ours.class_logits), SCORE_FUNCTIONS[header.score_function](ours.class_logits)
     )
 
 
@@ -332,20 +336,9 @@ def test_every_detector_is_exported(tmp_path: Path, detector: str) -> None:
     pytest.importorskip("onnxscript")
     pytest.importorskip("onnxruntime")
     torch.manual_seed(0)
-    network, spec = build_network(NAME, 3, detector), DETECTORS[detector]
+    network = build_network(NAME, 3, detector)
     nn.init.normal_(network.cls_score.weight, std=0.5)
-    header = WeightsHeader(
-        backbone=NAME,
-        classes=CLASSES,
-        pixels=CAFFE_PIXELS,
-        scale=96,
-        max_size=160,
-        detector=detector,
-        region_operator=spec.region_operator,
-        score_function=spec.score_function,
-        warp=spec.warp,
-    )
-    save_weights(tmp_path / "a.safetensors", network, header)
+    save_weights(tmp_path / "a.safetensors", network, header_of(detector))
     difference = export_onnx(tmp_path / "a.safetensors", tmp_path / "a.onnx")
     assert difference is not None
     assert difference < 1e-4

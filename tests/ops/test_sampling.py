@@ -49,6 +49,16 @@ def test_foreground_is_right_on_average_where_it_is_not_whole(rois_per_image, fr
     assert np.mean(counts) == pytest.approx(expected, abs=0.04)  # five standard errors
 
 
+@pytest.mark.parametrize(("rois_per_image", "fraction", "count"), [(100, 0.29, 29), (30, 0.1, 3)])
+def test_nothing_is_drawn_where_the_foreground_is_whole(rois_per_image, fraction, count):
+    """In floating point these products are a little below and above the whole numbers."""
+    overlaps = np.linspace(0.1, 1, 500)
+    chosen, fg_count = sample(overlaps, np.random.default_rng(4), rois_per_image, fraction)
+    foreground = np.flatnonzero(overlaps.astype(np.float32) >= 0.5)
+    first = np.random.default_rng(4).choice(foreground, count, replace=False)
+    assert chosen[:fg_count].tolist() == first.tolist()
+
+
 @pytest.mark.parametrize(
     ("overlap", "foreground", "background"),
     [

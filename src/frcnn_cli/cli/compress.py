@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -38,6 +38,9 @@ from .options import (
     proposal_source,
     refuse,
 )
+
+if TYPE_CHECKING:
+    from ..compression.compress import CompressResult
 
 
 @options_of(size=FromConfig(CompressConfig, only_given=True))
@@ -167,10 +170,7 @@ def compress(
         calibrate, data = _calibration_of_run(of_run, quiet)
     names: dict[str, str] = {}
     if finetune and calibrate is not None:
-        folder = folder_of(calibrate, measured_on, data)
-        texts = renamed or _renamed_in(of_run, calibrate, folder)
-        if texts:
-            names = parse_map(texts, open_dataset(calibrate, folder, part="train").classes)
+        names = _new_names(renamed, of_run, calibrate, folder_of(calibrate, measured_on, data))
     result = run(
         source,
         settings,
@@ -189,15 +189,7 @@ def compress(
         on_message=lambda message: stderr.print(message, soft_wrap=True),
     )
     if json:
-        answer = {
-            "out": None if target is None else str(target),
-            **asdict(result.report),
-            "finetuned": finetune or 0,
-            "before": asdict(result.before),
-            "after": asdict(result.after),
-            "curve": [asdict(point) for point in result.curve],
-        }
-        print(dumps(answer))
+        print(dumps(_as_json(result, finetune)))
         return
     if not quiet:
         if result.curve:
@@ -207,6 +199,18 @@ def compress(
     stdout.print("nothing written (--dry-run)" if target is None else str(target), soft_wrap=True)
     if target is not None and not quiet:
         stderr.print(f"next: frcnn detect PHOTO --weights {target}")
+
+
+def _as_json(result: CompressResult, finetune: int | None) -> dict[str, Any]:
+    """The object that --json prints."""
+    return {
+        "out": None if result.path is None else str(result.path),
+        **asdict(result.report),
+        "finetuned": finetune or 0,
+        "before": asdict(result.before),
+        "after": asdict(result.after),
+        "curve": [asdict(point) for point in result.curve],
+    }
 
 
 def _compress_config(rank: str | None, size: Mapping[str, float]) -> CompressConfig:
@@ -248,6 +252,14 @@ def _renamed_in(of_run: RunData, name: str, folder: Path | None) -> tuple[str, .
     """The values of --map of the run, if this data set is the one that it was trained on."""
     same = (absolute_name(name), folder and folder.resolve()) == (of_run.name, of_run.folder)
     return of_run.renamed if same else ()
+
+
+def _new_names(
+    given: Sequence[str] | None, of_run: RunData, name: str, folder: Path | None
+) -> dict[str, str]:
+    """The new names of classes for a data set to train further on: of --map, else of the run."""
+    texts = given or _renamed_in(of_run, name, folder)
+    return parse_map(texts, open_dataset(name, folder, part="train").classes) if texts else {}
 
 
 def _calibration_of_run(of_run: RunData, quiet: bool) -> tuple[str | None, Path | None]:

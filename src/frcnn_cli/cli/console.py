@@ -6,14 +6,14 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from ..errors import printable, shortened
+from ..errors import DataError, printable, shortened
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -128,6 +128,18 @@ def progress_lines(quiet: bool) -> Progress:
             yield line.advance
 
     return show
+
+
+def raise_failures(messages: Sequence[str], count: int) -> None:
+    """List what is wrong with the images that failed, and raise an error if there are any.
+
+    Args:
+        messages: one for each of these. count: of all images.
+    """
+    for message in messages:
+        stderr.print(f"  {message}")
+    if messages:
+        raise DataError(f"{len(messages)} of {count} images failed", "they are named above")
 
 
 def say_error(message: str, hint: str = "") -> None:

@@ -6,19 +6,19 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..config import SHOWN_SCORE, DetectConfig
-from ..errors import ConfigError, DataError, FrcnnError, ImageError
+from ..errors import ConfigError, FrcnnError, ImageError
 from ..runtime.files import check_writable
 from ..settings import check
 from .config_options import FromConfig, options_of, parse_list
-from .console import ProgressLine, stderr
+from .console import ProgressLine, raise_failures, stderr
 from .detect_output import JsonLines, Table, show_profile
 from .options import (
     Classes,
@@ -110,27 +110,21 @@ def detect(
     check(settings)
     stride = parse_frame_stride(every)
     on_note = no_notes if quiet else stderr.print
-    image_names = list_sources(sources, sys.stdin or (), recursive, on_note)
+    names = list_sources(sources, sys.stdin or (), recursive, on_note)
     format_names = list(parse_list(formats, "format", tuple[str, ...]))
-    given = on_command_line(ctx, "formats", "overwrite")
-    if out is None and (given or format_names != ["picture"]):
-        needing = " and ".join(f"--{name}" for name in given or ("format",))
-        raise ConfigError(f"{needing} without a folder for the files", "give one with --out")
-    if out is not None:
-        check_writable(out / "…")
+    _check_out(out, format_names, on_command_line(ctx, "formats", "overwrite"))
     if profile and (out is not None or batch > 1 or tile is not None):
         raise ConfigError(
             "--profile writes nothing and takes whole images one by one",
             "leave out --out, --batch and --tile",
         )
     file = choose_weights(weights, quiet)
-    threads = os.cpu_count() or 1 if len(image_names) == 1 else 1
+    threads = os.cpu_count() or 1 if len(names) == 1 else 1
     source = proposal_source(quiet, proposals, threads)
     settings = replace(settings, classes=class_names(classes, read_header(file).classes))
     detector = _load(file, source, settings, device)
-    file_of_boxes = Path(os.path.expanduser(proposals))
-    _import_proposals(file_of_boxes, image_names, source, settings.max_proposals, quiet)
-    opened = open_sources(image_names, stride)
+    _import_proposals(proposals, names, source, settings.max_proposals, quiet)
+    opened = open_sources(names, stride)
     if profile:
         from ..inference.profile import profile as measure
 
@@ -140,27 +134,31 @@ def detect(
 
     output = None
     if out is not None:
-        output = Output(out, format_names, detector.classes, image_names, overwrite)
+        output = Output(out, format_names, detector.classes, names, overwrite)
     begun = time.perf_counter()
-    done, full, found, failures = _detect_all(
-        detector, opened, image_names, output, batch=batch, tile=tile, json=json, quiet=quiet
+    totals = _detect_all(
+        detector, opened, names, output, batch=batch, tile=tile, json=json, quiet=quiet
     )
     if not quiet:
-        seconds = time.perf_counter() - begun
-        where = f"; wrote {', '.join(format_names)} to {out}" if output and done else ""
-        stderr.print(
-            f"{done} of {done + len(failures)} images in {seconds:.2f} s "
-            f"with {file.stem} on {detector.device}{where}"
-        )
-        if full:
-            most = settings.max_detections
-            stderr.print(f"{full} of {done} images have {most} detections, the most of --top")
-        if done and not found and (settings.score_threshold or 0) > _LOW_SCORE:
-            stderr.print(
-                f"nothing has a score above {settings.score_threshold:g}: --score {_LOW_SCORE:g} "
-                "shows what is less certain"
-            )
-    _raise_failures(failures, done)
+        how = f"in {time.perf_counter() - begun:.2f} s with {file.stem} on {detector.device}"
+        where = f"; wrote {', '.join(format_names)} to {out}" if output and totals.done else ""
+        _show_totals(totals, f"{how}{where}", settings)
+    if totals.count == len(totals.failures) == 1:
+        raise totals.failures[0].error
+    raise_failures([each.error.message for each in totals.failures], totals.count)
+
+
+def _check_out(out: Path | None, formats: list[str], given: Mapping[str, Any]) -> None:
+    """Check that the files can be written, and that no option asks for files without --out.
+
+    Args:
+        given: the options for files that are on the command line, by name.
+    """
+    if out is not None:
+        check_writable(out / "…")
+    elif given or formats != ["picture"]:
+        needing = " and ".join(f"--{name}" for name in given or ("format",))
+        raise ConfigError(f"{needing} without a folder for the files", "give one with --out")
 
 
 def _load(file: Path, source: ProposalSource, settings: DetectConfig, device: str) -> Detector:
@@ -169,6 +167,21 @@ def _load(file: Path, source: ProposalSource, settings: DetectConfig, device: st
 
     keep_freed_memory()
     return Detector.load(file, source, settings, device)
+
+
+@dataclass
+class _Totals:
+    """Counts over all images."""
+
+    done: int = 0
+    full: int = 0  # of the images that are done, those with as many detections as is allowed
+    found: int = 0  # detections
+    failures: list[Failure] = field(default_factory=list)
+
+    @property
+    def count(self) -> int:
+        """The number of all images."""
+        return self.done + len(self.failures)
 
 
 def _detect_all(
@@ -181,19 +194,13 @@ def _detect_all(
     tile: int | None,
     json: bool,
     quiet: bool,
-) -> tuple[int, int, int, list[Failure]]:
-    """Detect in every source, show the results and write them to `output`.
-
-    Returns:
-        The number of images that were done, the number of these that have as many detections as
-        is allowed, the number of all detections, and the failures of the others.
-    """
+) -> _Totals:
+    """Detect in every source, show the results and write them to `output`."""
     from ..data.sources import is_video
     from ..inference.result import Failure
     from ..inference.tiling import detect_tiled
 
-    done, full, found = 0, 0, 0
-    failures: list[Failure] = []
+    totals = _Totals()
     shown: JsonLines | Table = JsonLines() if json else Table(names, detector.classes)
     total = None if any(map(is_video, names)) else len(names)
     progress = ProgressLine("detecting", total, "images", quiet)
@@ -203,34 +210,38 @@ def _detect_all(
     with output or contextlib.nullcontext(), progress, shown:
         for result in results:
             if isinstance(result, Failure):
-                failures.append(result)
+                totals.failures.append(result)
             else:
                 shown.add(result, progress)
-                full += len(result) == detector.config.max_detections
-                found += len(result)
+                totals.full += len(result) == detector.config.max_detections
+                totals.found += len(result)
                 try:
                     if output is not None:
                         output.add(result)
-                    done += 1
+                    totals.done += 1
                 except ImageError as error:
-                    failures.append(Failure(result.name, error))
+                    totals.failures.append(Failure(result.name, error))
             progress.advance()
-    return done, full, found, failures
+    return totals
 
 
-def _raise_failures(failures: list[Failure], done: int) -> None:
-    """List the images that failed, and raise an error if there are any."""
-    if len(failures) == 1 and not done:
-        raise failures[0].error
-    for failure in failures:
-        stderr.print(f"  {failure.error.message}")
-    if failures:
-        count = done + len(failures)
-        raise DataError(f"{len(failures)} of {count} images failed", "they are named above")
+def _show_totals(totals: _Totals, how: str, settings: DetectConfig) -> None:
+    """Print how many images were done and `how`, and what may be done for more detections."""
+    stderr.print(f"{totals.done} of {totals.count} images {how}")
+    if totals.full:
+        most = settings.max_detections
+        stderr.print(
+            f"{totals.full} of {totals.done} images have {most} detections, the most of --top"
+        )
+    if totals.done and not totals.found and (settings.score_threshold or 0) > _LOW_SCORE:
+        stderr.print(
+            f"nothing has a score above {settings.score_threshold:g}: --score {_LOW_SCORE:g} "
+            "shows what is less certain"
+        )
 
 
 def _import_proposals(
-    file: Path, names: list[str], source: ProposalSource, used: int, quiet: bool
+    proposals: str, names: list[str], source: ProposalSource, used: int, quiet: bool
 ) -> None:
     """If --proposals is a file of boxes, import the boxes of images that have no proposals yet."""
     from ..data.images import read_bytes, read_layout
@@ -248,4 +259,5 @@ def _import_proposals(
                 read_layout(path)
                 paths.append(path)
     if any(not source.path(read_bytes(path)).exists() for path in paths):
+        file = Path(os.path.expanduser(proposals))
         import_proposals(file, paths, source, None, quiet, used=used)

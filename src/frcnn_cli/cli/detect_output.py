@@ -6,8 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import DataError
-from .console import ProgressLine, dumps, stderr
+from .console import ProgressLine, dumps, raise_failures
 
 if TYPE_CHECKING:
     from ..inference.profile import Profile
@@ -85,11 +84,7 @@ def show_profile(profile: Profile, device: str, json: bool) -> None:
         print(dumps(asdict(profile)))
     else:
         _print_profile(profile, device)
-    for message in profile.failures:
-        stderr.print(f"  {message}", soft_wrap=True)
-    if profile.failures:
-        count = profile.pictures + len(profile.failures)
-        raise DataError(f"{len(profile.failures)} of {count} images failed", "they are named above")
+    raise_failures(profile.failures, profile.pictures + len(profile.failures))
 
 
 def _print_profile(profile: Profile, device: str) -> None:

@@ -10,7 +10,7 @@ import typer
 
 from ..config import DetectConfig
 from ..data.registry import HELP
-from ..errors import ConfigError, FrcnnError
+from ..errors import FrcnnError
 from ..runtime.files import check_absent, check_writable
 from ..settings import check
 from .config_options import FromConfig, options_of
@@ -151,34 +151,20 @@ def evaluate(
     from ..evaluation.protocol import candidates_only
 
     check(settings)
-    if compare is not None and (detections, save, report, fail_under) != (None,) * 4:
-        raise ConfigError(
-            "--compare excludes --from, --save, --report and --fail-under",
-            "evaluate each file by itself for these",
-        )
     files = list(compare) if compare is not None else [detections] if detections else []
     check_options(
-        ctx, files, metric=metric, weights=weights, save=save, tile=tile, protocol=protocol,
-        settings=settings, fail_under=fail_under,
+        ctx, files, detections=detections, metric=metric, weights=weights, save=save, report=report,
+        tile=tile, protocol=protocol, settings=settings, fail_under=fail_under,
     )  # fmt: skip
     if report is not None:
-        from ..evaluation.report.report import REPORT_FILES
-
-        for name in REPORT_FILES:
-            check_absent(report / name, overwrite, "--report")
-            check_writable(report / name)
+        _check_report(report, overwrite)
     weights_file = None if files else choose_weights(weights, quiet)
     of_run = RunData()
     if weights_file is not None and dataset is None and data is None:
-        of_run = data_of_run(weights_file)
+        of_run = _data_of_run(weights_file, quiet)
         dataset, data = of_run.name, of_run.folder
-        if dataset is not None and not quiet:
-            names = "".join(f" --map {each}" for each in of_run.renamed)
-            stderr.print(f"data: {dataset}{f' in {data}' if data else ''}{names}, of that run")
-    share = val_share
     header = None if weights_file is None else read_weights_header(weights_file)
-    if share is None and header is not None:
-        share = header.val_share
+    share = header.val_share if val_share is None and header is not None else val_share
     reference = find_reference(files, dataset, data, split, share, of_run.renamed)
     whole = reference.open(stderr.print)
     if not quiet:
@@ -229,11 +215,35 @@ def evaluate(
         show_evaluation(result, answer)
         if report is None and weights_file is not None and not quiet:
             stderr.print("next: --report FOLDER shows what is found wrongly, and where")
-    if fail_under is not None and not result.mean_ap >= fail_under:
-        mean_ap = "–, without objects," if isnan(result.mean_ap) else f"{result.mean_ap:.4f}"
+    if fail_under is not None:
+        _check_mean_ap(result.mean_ap, fail_under)
+
+
+def _check_report(folder: Path, overwrite: bool) -> None:
+    """Check that the files of --report can be written, before the work whose result they show."""
+    from ..evaluation.report.report import REPORT_FILES
+
+    for name in REPORT_FILES:
+        check_absent(folder / name, overwrite, "--report")
+        check_writable(folder / name)
+
+
+def _data_of_run(weights: Path, quiet: bool) -> RunData:
+    """The data set that the run of these weights was trained on, which is told."""
+    of_run = data_of_run(weights)
+    if of_run.name is not None and not quiet:
+        where = f" in {of_run.folder}" if of_run.folder else ""
+        names = "".join(f" --map {each}" for each in of_run.renamed)
+        stderr.print(f"data: {of_run.name}{where}{names}, of that run")
+    return of_run
+
+
+def _check_mean_ap(mean_ap: float, least: float) -> None:
+    """Raise an error for a mean AP that is lower; without objects it is none at all."""
+    if not mean_ap >= least:
+        shown = "–, without objects," if isnan(mean_ap) else f"{mean_ap:.4f}"
         raise FrcnnError(
-            f"the mean AP {mean_ap} is below --fail-under {fail_under:g}",
-            "the results are on stdout",
+            f"the mean AP {shown} is below --fail-under {least:g}", "the results are on stdout"
         )
 
 

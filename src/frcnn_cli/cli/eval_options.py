@@ -29,9 +29,11 @@ def check_options(
     ctx: typer.Context,
     files: Sequence[Path],
     *,
+    detections: Path | None,
     metric: str | None,
     weights: str | None,
     save: Path | None,
+    report: Path | None,
     tile: int | None,
     protocol: str,
     settings: DetectConfig,
@@ -41,8 +43,13 @@ def check_options(
 
     Args:
         ctx: of the command. files: of detections, which take the place of a detector; two are
-            compared.
+            compared. detections: the value of --from.
     """
+    if len(files) > 1 and (detections, save, report, fail_under) != (None,) * 4:
+        raise ConfigError(
+            "--compare excludes --from, --save, --report and --fail-under",
+            "evaluate each file by itself for these",
+        )
     if fail_under is not None and not fail_under <= 1:
         raise ConfigError(f"--fail-under {fail_under:g} is out of range", "65 % is 0.65")
     if len(files) > 1 and metric == "coco":

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..data.registry import SPECS, names_dataset
-from ..errors import ConfigError, DataError, unknown_name
+from ..errors import ConfigError, FrcnnError, unknown_name
 from ..runtime.files import check_absent, write_text
 from .cache_admin import administer_cache
-from .console import ProgressLine, dumps, stderr, stdout
+from .console import ProgressLine, dumps, raise_failures, stderr, stdout
 from .options import (
     Config,
     Data,
@@ -110,7 +110,8 @@ def propose(
     dataset, paths = _images(sources or [], data, split, val_share, limit, quiet, skip_damaged)
     if dataset is not None and not quiet:
         tell_unused_share(val_share, [dataset])
-    if not sources and not (status or verify or clean):
+    is_for_cache = status or verify or clean
+    if not sources and not is_for_cache:
         raise ConfigError("no images given", "name images, folders or a data set")
     if dataset is None and (recall or plot):
         raise ConfigError("recall needs annotations", f"name a data set: {', '.join(SPECS)}")
@@ -126,7 +127,7 @@ def propose(
         )
     if export is None:
         refuse("for the file that --export writes", format=format_)
-    if status or verify or clean:
+    if is_for_cache:
         refuse(
             "not for the cache's --status, --verify and --clean",
             recall=recall or None,
@@ -139,9 +140,7 @@ def propose(
     file_format = None if export is None else export_format(export, format_)
     for option, file in (("--export", export), ("--plot", plot)):
         if file is not None:
-            if file.exists() and any(file.samefile(path) for path in paths):
-                raise ConfigError(f"{file} is one of the images", f"choose another {option}")
-            check_absent(file, overwrite, option)
+            _check_file(file, option, paths, overwrite)
     workers = jobs or os.cpu_count() or 1
     source = proposal_source(quiet, proposals, workers if len(paths) < workers else 1)
     imported: dict[str, Any] = {}
@@ -181,7 +180,9 @@ def propose(
         print(dumps(summary))
     else:
         _print(summary)
-    _raise_failures(totals.failures, len(paths))
+    if len(paths) == len(totals.errors) == 1:
+        raise totals.errors[0]
+    raise_failures(totals.messages, len(paths))
 
 
 def _images(
@@ -210,6 +211,17 @@ def _images(
     return None, image_files(sources, quiet)[:limit] if sources else []
 
 
+def _check_file(file: Path, option: str, images: list[Path], overwrite: bool) -> None:
+    """Check that a file to write is no file that is there, least of all one of the images.
+
+    Args:
+        option: that named the file.
+    """
+    if file.exists() and any(file.samefile(path) for path in images):
+        raise ConfigError(f"{file} is one of the images", f"choose another {option}")
+    check_absent(file, overwrite, option)
+
+
 def _layout(name: str | None) -> Any:
     """The layout of that name; None for None.
 
@@ -229,12 +241,17 @@ class _Totals:
 
     box_counts: list[int] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)  # of images that were not in the cache
-    failures: list[ProposeResult] = field(default_factory=list)
+    errors: list[FrcnnError] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)  # of these, with the names of their images
 
     def add(self, result: ProposeResult) -> None:
-        if result.proposals is None:
-            self.failures.append(result)
+        if result.error is not None:
+            message = result.error.message
+            named = message if str(result.path) in message else f"{result.path}: {message}"
+            self.errors.append(result.error)
+            self.messages.append(named)
             return
+        assert result.proposals is not None
         self.box_counts.append(len(result.proposals.boxes))
         if not result.cached:
             self.seconds.append(result.seconds)
@@ -251,7 +268,7 @@ class _Totals:
         return {
             "images": len(self.box_counts),
             "cached": len(self.box_counts) - len(self.seconds),
-            "failed": len(self.failures),
+            "failed": len(self.errors),
             "damaged": len(set(source.damaged)),
             "boxes_per_image": round(fmean(self.box_counts or [0]), 1),
             "seconds": round(seconds, 2),
@@ -304,20 +321,6 @@ def _default_recall(dataset: Dataset, workers: int, quiet: bool) -> dict[str, di
     source = proposal_source(quiet)
     _propose_all("selective search", list(dataset.paths), source, workers, add, quiet)
     return _recall(meter)
-
-
-def _raise_failures(failures: list[ProposeResult], count: int) -> None:
-    """List the images that failed, and raise an error if there are any."""
-    for result in failures:
-        assert result.error is not None
-        message = result.error.message
-        stderr.print(
-            f"  {message}" if str(result.path) in message else f"  {result.path}: {message}"
-        )
-    if failures and count == 1 and failures[0].error is not None:
-        raise failures[0].error
-    if failures:
-        raise DataError(f"{len(failures)} of {count} images failed", "they are named above")
 
 
 def _print(summary: dict[str, Any]) -> None:

@@ -152,17 +152,14 @@ def train(
     """
     if not runtime.eval_every:
         refuse("for --eval-every", **on_command_line(ctx, "eval_split", "eval_limit"))
-    further = weights is not None and resume is None
-    detector = chosen.get("detector") or _detector_of(weights if further else None)
-    settings = replace(recipe_settings(recipe, dataset, detector), **chosen)
-    if not further:
-        check(settings)
-    elif init is not None or pixels is not None:
+    start = weights if resume is None else None  # a detector to train further
+    if start is not None and (init, pixels) != (None, None):
         raise ConfigError("--weights excludes --init and --pixels", "leave out one of them")
-    if Path(name).name != name or name in ("", ".."):  # --resume would not find it
-        raise ConfigError(
-            f"--name {name} is not the name of a folder", f"give the name of a folder in {RUNS}"
-        )
+    detector = chosen.get("detector") or _detector_of(start)
+    settings = replace(recipe_settings(recipe, dataset, detector), **chosen)
+    if start is None:  # those of a detector are checked together with it
+        check(settings)
+    _check_name(name)
     shown = is_first_process() and not quiet
     opened = partial(
         open_named,
@@ -195,11 +192,8 @@ def train(
         runtime = replace(runtime, precision="fp32")  # as the paper's code
     may_differ = recipe != "paper" and not is_voc_challenge(dataset)  # from the paper's start
     if (weights, init, pixels, resume) == (None,) * 4 and may_differ:
-        weights = _included_start(settings, shown)
-        further = weights is not None
-    initialisation, settings = _initialisation(
-        weights if further else None, init, pixels, settings, chosen
-    )
+        start = _included_start(settings, shown)
+    initialisation, settings = _initialisation(start, init, pixels, settings, chosen)
 
     def on_ready(learner: Learner) -> None:
         if quiet and not dry_run:
@@ -230,7 +224,7 @@ def train(
             "renamed": renamed or None,
             "init": init if init == Path("random") else init and init.resolve(),
             "pixels": pixels,
-            "weights": find_weights(weights).resolve() if weights and further else weights,
+            "weights": weights if start is None else find_weights(start).resolve(),
             "recipe": recipe,
             "proposals": _absolute_method(proposals),
             "eval_split": eval_split,
@@ -246,6 +240,14 @@ def train(
     )
     if result is not None and is_first_process():
         _show_result(result, eval_split, json, quiet)
+
+
+def _check_name(name: str) -> None:
+    """Refuse a --name of which --resume would not find the run."""
+    if Path(name).name != name or name in ("", ".."):
+        raise ConfigError(
+            f"--name {name} is not the name of a folder", f"give the name of a folder in {RUNS}"
+        )
 
 
 def _held_back(

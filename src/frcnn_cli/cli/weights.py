@@ -40,6 +40,25 @@ def list_weights(json: Json = False) -> None:
 
     Example: frcnn weights list
     """
+    rows = _known()
+    if json:
+        print(dumps(rows))
+        return
+    for row in rows:
+        about = "not a detector; weights for --init, or of another program"
+        if row["backbone"] is not None:
+            about = f"{row['backbone']}, {row['classes']} classes"
+            about += f", rank {_ranks(row['ranks'])}" if row["ranks"] else ""
+            about += f", trained on {row['data']}" if row["data"] else ""
+        name = row["name"] + (" (the default)" if row["name"] == DEFAULT_WEIGHTS else "")
+        stdout.print(f"{name}: {about}, {row['bytes'] / 1e6:.1f} MB", soft_wrap=True)
+        stdout.print(f"  {row['path']}", soft_wrap=True)
+    if not rows:
+        stdout.print(f"no weights in {', '.join(map(str, weights_dirs()))}", soft_wrap=True)
+
+
+def _known() -> list[dict[str, Any]]:
+    """What --json lists of each file that can be given by name; None as `backbone`: no detector."""
     from ..checkpoints.weights import read_header
     from ..errors import WeightsError
 
@@ -57,20 +76,7 @@ def list_weights(json: Json = False) -> None:
             except WeightsError:
                 row["backbone"] = None
             rows.setdefault(path.stem, row)
-    if json:
-        print(dumps(list(rows.values())))
-        return
-    for row in rows.values():
-        about = "not a detector; weights for --init, or of another program"
-        if row["backbone"] is not None:
-            about = f"{row['backbone']}, {row['classes']} classes"
-            about += f", rank {_ranks(row['ranks'])}" if row["ranks"] else ""
-            about += f", trained on {row['data']}" if row["data"] else ""
-        name = row["name"] + (" (the default)" if row["name"] == DEFAULT_WEIGHTS else "")
-        stdout.print(f"{name}: {about}, {row['bytes'] / 1e6:.1f} MB", soft_wrap=True)
-        stdout.print(f"  {row['path']}", soft_wrap=True)
-    if not rows:
-        stdout.print(f"no weights in {', '.join(map(str, weights_dirs()))}", soft_wrap=True)
+    return list(rows.values())
 
 
 def _ranks(ranks: dict[str, int]) -> str:
@@ -90,10 +96,18 @@ def show(name: Name, json: Json = False) -> None:
     if json:
         print(dumps(about))
         return
+    lines = _described(path, about)
+    width = max(map(len, lines))
+    for key, value in lines.items():
+        stdout.print(f"{key:<{width}}  {value}", soft_wrap=True)
+
+
+def _described(path: Path, about: dict[str, Any]) -> dict[str, str]:
+    """The texts that are shown of a summary, by their labels."""
     parameters, flops = about["parameters"], about["flops"]
     low, high = about["input"]["short_side"], about["input"]["long_side"]
     slope_and_offset = ",".join(map(str, (about["calibration"] or {}).values()))
-    lines = {
+    return {
         "file": f"{path}, {about['bytes'] / 1e6:.1f} MB, {about['dtype']}",
         "sha256": about["sha256"],
         "detector": f"{about['detector']}, scores: {about['score_function']}"
@@ -113,9 +127,6 @@ def show(name: Name, json: Json = False) -> None:
         f"{2000 * flops['roi'] / 1e9:.1f} G for 2,000 RoIs",
         **_origin(about["provenance"]),
     }
-    width = max(map(len, lines))
-    for key, value in lines.items():
-        stdout.print(f"{key:<{width}}  {value}", soft_wrap=True)
 
 
 def _origin(provenance: dict[str, Any]) -> dict[str, str]:
@@ -244,24 +255,7 @@ def export(
     target = out or Path(f"{path.stem}.onnx")
     if target.suffix == WEIGHTS_SUFFIX:
         _check_target(target, WEIGHTS_SUFFIX, path)
-        from ..checkpoints.weights import load_weights, save_weights
-
-        network, header = load_weights(path)
-        if scale and header.views and views is None:
-            raise ConfigError(
-                f"--scale {scale} would change nothing: {path.stem} detects in the views "
-                f"{','.join(map(str, header.views))}",
-                'add --views "" for one view at --scale',
-            )
-        header = replace(header, scale=scale or header.scale, max_size=max_size or header.max_size)
-        if views is not None:
-            chosen = DetectConfig(views=parse_list(views, "views", tuple[int, ...]))
-            check(chosen)
-            header = replace(header, views=chosen.views)
-        if calibration is not None:
-            header = replace(header, calibration=_parse_calibration(calibration))
-        _check_sides(header.scale, header.max_size, header.views)
-        save_weights(target, network, header, half=True)
+        _save_copy(path, target, scale, max_size, views, calibration)
     else:
         _check_target(target, ".onnx", path, f".onnx or {WEIGHTS_SUFFIX}")
         if scale or max_size or (views, calibration) != (None, None):
@@ -281,6 +275,35 @@ def export(
         print(dumps({"path": str(target), "bytes": size}))
     else:
         stdout.print(f"wrote {target}, {size / 1e6:.1f} MB", soft_wrap=True)
+
+
+def _save_copy(
+    path: Path,
+    target: Path,
+    scale: int | None,
+    max_size: int | None,
+    views: str | None,
+    calibration: str | None,
+) -> None:
+    """Write weights in half precision, with what the options of `frcnn weights export` change."""
+    from ..checkpoints.weights import load_weights, save_weights
+
+    network, header = load_weights(path)
+    if scale and header.views and views is None:
+        raise ConfigError(
+            f"--scale {scale} would change nothing: {path.stem} detects in the views "
+            f"{','.join(map(str, header.views))}",
+            'add --views "" for one view at --scale',
+        )
+    header = replace(header, scale=scale or header.scale, max_size=max_size or header.max_size)
+    if views is not None:
+        chosen = DetectConfig(views=parse_list(views, "views", tuple[int, ...]))
+        check(chosen)
+        header = replace(header, views=chosen.views)
+    if calibration is not None:
+        header = replace(header, calibration=_parse_calibration(calibration))
+    _check_sides(header.scale, header.max_size, header.views)
+    save_weights(target, network, header, half=True)
 
 
 def _parse_calibration(text: str) -> ScoreCalibration | None:

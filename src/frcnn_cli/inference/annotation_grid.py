@@ -16,17 +16,14 @@ _CELL = (400, 300)  # (width, height), pixels
 _GAP = 8  # pixels around each cell
 
 
-def annotation_grid(dataset: Dataset, count: int = COLUMNS * ROWS) -> Image.Image:
+def annotation_grid(dataset: Dataset) -> Image.Image:
     """Draw the objects of some images; those that cannot be read are passed over.
 
     The images are spread evenly over those that have objects. Of each class that they lack, the
     first image that has it takes the place of another one, as far as there is room.
-
-    Args:
-        count: of images, at most.
     """
     drawings = []
-    for index in choose_samples(dataset, count):
+    for index in choose_samples(dataset, COLUMNS * ROWS):
         try:
             _, image, truth = dataset.read(index)
         except FrcnnError:
@@ -50,7 +47,7 @@ def arrange(drawings: Sequence[Image.Image]) -> Image.Image:
 
 
 def choose_samples(dataset: Dataset, count: int) -> list[int]:
-    """The images that `annotation_grid` draws, in ascending order."""
+    """The images that `annotation_grid` draws, at most `count`, in ascending order."""
     names = [set(each.names) & set(dataset.classes) for each in dataset.annotations]
     filled = [index for index, each in enumerate(names) if each] or list(range(len(names)))
     spread = np.linspace(0, len(filled) - 1, min(count, len(filled))).round().astype(int)

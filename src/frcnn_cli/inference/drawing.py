@@ -166,12 +166,13 @@ def _font(size: int, texts: Sequence[str]) -> Font:
 
 
 _OBJECT, _BEST = (40, 220, 90), (255, 210, 0)  # colours of objects and of their best proposals
+_SHOWN_PROPOSALS = 30  # more would hide the image
 
 
 def draw_proposals(
-    image: NDArray[np.uint8], proposals: Proposals, truth: GroundTruth | None, top: int = 30
+    image: NDArray[np.uint8], proposals: Proposals, truth: GroundTruth | None
 ) -> Image.Image:
-    """Draw the first `top` proposals on a copy of an image.
+    """Draw the first proposals on a copy of an image.
 
     Args:
         image: uint8 [H, W, 3], RGB.
@@ -181,7 +182,7 @@ def draw_proposals(
     first = Image.fromarray(image)
     canvas = ImageDraw.Draw(first)
     line = max(1, round(max(first.size) / 400))
-    for rank, box in reversed(list(enumerate(proposals.boxes[:top]))):
+    for rank, box in reversed(list(enumerate(proposals.boxes[:_SHOWN_PROPOSALS]))):
         _outline(canvas, box, class_colour(rank + 1), line)
     if truth is None or not len(truth.boxes) or not len(proposals.boxes):
         return first
