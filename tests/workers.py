@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from multiprocessing.synchronize import Event
 
 from frcnn_cli.runtime.locks import Locks
+
+
+def square_or_fail(number: int) -> tuple[int, int]:
+    """The square, and the process that computed it; 3 fails."""
+    if number == 3:
+        raise KeyError(number)
+    return number * number, os.getpid()
 
 
 def can_hold(locks: Locks, key: str) -> bool:

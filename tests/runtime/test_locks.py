@@ -6,12 +6,12 @@ import pickle
 import subprocess
 import sys
 import threading
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from frcnn_cli.errors import FrcnnError
+from frcnn_cli.runtime.executor import open_executor
 from frcnn_cli.runtime.locks import FILE, HAS_LOCKS, OWNER_FILE, Locks, sole_process
 from workers import can_hold, hold_until
 
@@ -21,7 +21,7 @@ needs_locks = pytest.mark.skipif(not HAS_LOCKS, reason="this system has no such 
 
 def test_a_held_lock_excludes_the_other_threads_of_the_process(tmp_path: Path) -> None:
     locks = Locks(tmp_path)
-    with ThreadPoolExecutor(1) as executor, locks.hold(KEY, wait=False) as acquired:
+    with open_executor("threads", 1) as executor, locks.hold(KEY, wait=False) as acquired:
         assert acquired
         assert not executor.submit(can_hold, locks, KEY).result()
         assert executor.submit(can_hold, locks, OTHER).result()
@@ -65,7 +65,7 @@ def test_a_pickled_copy_is_of_the_same_folder_and_holds_nothing(tmp_path: Path) 
 @needs_locks
 def test_a_pickled_copy_excludes_the_original_across_processes(tmp_path: Path) -> None:
     locks = Locks(tmp_path)
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as executor:
+    with open_executor("processes", 1) as executor:
         with locks.hold(KEY, wait=False):
             assert not executor.submit(can_hold, locks, KEY).result()
             assert executor.submit(can_hold, locks, OTHER).result()

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..config import SelectiveSearchConfig
 from ..errors import ImageError
 from ..ops import boxes as box_ops
-from ..runtime.prefetch import prefetch
+from ..runtime.executor import prefetch
 from . import images
 from .annotation_size import find_stored, is_unclear
 from .checks import check_file

@@ -29,8 +29,8 @@ from ..ops.threads import single_threaded
 from ..proposers.cache import ProposalSource
 from ..proposers.registry import selective_search
 from ..runtime.device import Download, pick_device, pick_precision, upload
+from ..runtime.executor import prefetch
 from ..runtime.paths import DEFAULT_WEIGHTS, find_weights, proposals_dir
-from ..runtime.prefetch import prefetch
 from ..runtime.timing import StageHook, Work, untimed
 from ..settings import check
 from ..structures import Detections, HeadOutput

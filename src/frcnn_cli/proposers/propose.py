@@ -13,7 +13,7 @@ import numpy as np
 
 from ..data import images as image_files
 from ..errors import FrcnnError
-from ..runtime.prefetch import prefetch
+from ..runtime.executor import prefetch
 from ..structures import Proposals
 from .cache import ProposalSource
 from .exchange.importer import import_boxes

@@ -13,7 +13,7 @@ from ..data.collate import PreprocessedImage, preprocess_scales
 from ..data.dataset import Dataset
 from ..inference.detector import Detector
 from ..ops import boxes as box_ops
-from ..runtime.prefetch import prefetch
+from ..runtime.executor import prefetch
 from .interruption import StopSignal
 from .region_store import RegionStore
 from .roi_sampling import match_proposals

@@ -14,7 +14,7 @@ from ..errors import DataError
 from ..ops import box_coder
 from ..ops import boxes as box_ops
 from ..proposers.cache import ProposalSource
-from ..runtime.prefetch import prefetch
+from ..runtime.executor import prefetch
 from ..structures import Sample
 from .roi_sampling import match_proposals
 from .target_normalization import DeltaStatistics

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 
 import pytest
 
-from frcnn_cli.runtime.prefetch import prefetch
+from frcnn_cli.errors import ConfigError
+from frcnn_cli.runtime.executor import EXECUTORS, open_executor, prefetch
+from workers import square_or_fail
 
 
 @pytest.mark.parametrize("workers", [1, 2, 5])
@@ -125,3 +129,48 @@ def test_failing_items_reach_the_consumer_and_end_the_threads() -> None:
     with pytest.raises(OSError, match="the list ends here"):
         list(prefetch(int, items(), 2))
     assert threading.active_count() <= before
+
+
+@pytest.mark.parametrize("name", EXECUTORS)
+def test_every_executor_gives_results_in_order_and_errors_in_their_future(name: str) -> None:
+    futures = [future for _, future in prefetch(square_or_fail, range(6), 2, executor=name)]
+    with pytest.raises(KeyError, match="3"):
+        futures.pop(3).result()
+    results = [future.result() for future in futures]
+    assert [square for square, _ in results] == [0, 1, 4, 16, 25]
+    assert all((process == os.getpid()) == (name == "threads") for _, process in results)
+
+
+@pytest.mark.parametrize("name", EXECUTORS)
+def test_leaving_the_block_ends_every_executor(name: str) -> None:
+    with open_executor(name, 1) as executor:
+        assert executor.submit(pow, 2, 5).result() == 32
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        executor.submit(pow, 2, 5)
+
+
+def test_an_unknown_executor_offers_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="unknown executor 'thread'") as error:
+        list(prefetch(int, [1], 1, executor="thread"))
+    assert "did you mean 'threads'?" in error.value.hint
+
+
+def test_an_executor_is_added_by_an_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    class AtOnce:
+        def __init__(self, workers: int) -> None:
+            self.open = True
+
+        def submit(self, function, /, *arguments) -> Future:
+            future: Future = Future()
+            future.set_result(function(*arguments))
+            return future
+
+        def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+            self.open = False
+
+    monkeypatch.setitem(EXECUTORS, "at once", AtOnce)
+    found = [future.result() for _, future in prefetch(str, range(9), 2, executor="at once")]
+    assert found == [str(number) for number in range(9)]
+    with open_executor("at once", 1) as executor:
+        assert executor.open
+    assert not executor.open
