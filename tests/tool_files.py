@@ -178,6 +178,21 @@ def bdd(objects: Objects = OBJECTS) -> Contents:
     return {"det.json": json.dumps(rows)}
 
 
+def bdd_image(objects: Objects = OBJECTS) -> Contents:
+    """BDD100K's first labels, a file for each image."""
+    (rows,) = map(json.loads, bdd(objects).values())
+    return {
+        f"labels/{Path(row['name']).stem}.json": json.dumps(
+            {
+                "name": Path(row["name"]).stem,
+                "frames": [{"timestamp": 10000, "objects": row["labels"]}],
+                "attributes": {"weather": "clear"},
+            }
+        )
+        for row in rows
+    }
+
+
 def cvat(objects: Objects = OBJECTS) -> Contents:
     images = [
         f'<image id="{number}" name="{name}.png" width="{WIDTH}" height="{HEIGHT}">'
@@ -223,7 +238,7 @@ FILES: dict[str, Callable[[], Contents]] = {
     "labelme": labelme, "via": via, "via project": via_project, "via 3": via_3,
     "labelstudio": label_studio, "labelstudio min": label_studio_min,
     "labelstudio csv": label_studio_csv, "supervisely": supervisely, "createml": createml,
-    "bdd": bdd, "cvat": cvat, "kitti": kitti, "dota": dota, "wider": wider,
+    "bdd": bdd, "bdd image": bdd_image, "cvat": cvat, "kitti": kitti, "dota": dota, "wider": wider,
 }  # fmt: skip
 IMAGES = {"supervisely": "ds/img", "kitti": "image_2", "wider": "WIDER/images/0--Parade"}
 

@@ -278,11 +278,13 @@ def test_a_column_of_splits(tmp_path: Path) -> None:
     assert any("boxes.csv:2 says 'UNASSIGNED' of img_0.png" in note for note in found.notes)
 
 
-def test_the_names_of_open_images_classes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("file", ["class-descriptions-boxable.csv", "metadata/classes.csv"])
+def test_the_names_of_open_images_classes(tmp_path: Path, file: str) -> None:
     table(tmp_path, "ImageID,LabelName,Confidence,XMin,XMax,YMin,YMax,IsGroupOf",
           "{n},/m/0{c},1,{x1},{x2},{y1},{y2},0", "train-annotations-bbox.csv")  # fmt: skip
     assert opened(tmp_path).classes == ("/m/00", "/m/01")
-    (tmp_path / "class-descriptions-boxable.csv").write_text("/m/00,disc\n/m/01,square\n")
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_text("/m/00,disc\n/m/01,square\n")
     assert_read(opened(tmp_path))
 
 

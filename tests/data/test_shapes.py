@@ -35,6 +35,7 @@ SHAPES = {
         ({"shape_type": "linestrip", "points": [[9, 5], [1, 2], [3, 4]]}, None),
         ({"shape_type": "quadrilateral", "points": [[9, 5], [1, 2], [3, 8], [8, 8]]}, (1, 2, 9, 8)),
         ({"shape_type": "rectangle", "points": [["1", "2.5"], ["9", "8"]]}, (1, 2.5, 9, 8)),
+        ({"shape_type": "mask", "points": [[1, 2], [9, 8]], "mask": ""}, (1, 2, 10, 9)),
     ],
     "via": [
         ({"name": "polygon", "all_points_x": [9, 1, 3], "all_points_y": [5, 2, 8]}, (1, 2, 9, 8)),

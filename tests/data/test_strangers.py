@@ -252,6 +252,10 @@ WHOLE: dict[str, Write] = {
     "CSV, left and upper": lambda f: table(f, "photo,obj_class,left,upper,right,lower", CSV),
     "CSV, types beside classes": lambda f: table(
         f, "image,type,class,xmin,ymin,xmax,ymax", "{n}.png,photo,{name},{X1},{Y1},{X2},{Y2}"),
+    "CSV, NIH's chest X-rays": lambda f: table(
+        f, "Image Index,Finding Label,Bbox [x,y,w,h],,,", "{n}.png,{name},{X1},{Y1},{W},{H},,,"),
+    "CSV, a list called bounding_box": lambda f: table(
+        f, "image_path,label,bounding_box", '{n}.png,{name},"[{X1}, {Y1}, {W}, {H}]"'),
     "CSV, the header again": lambda f: table(
         f, "filename,class,xmin,ymin,xmax,ymax\nfilename,class,xmin,ymin,xmax,ymax", CSV),
 }  # fmt: skip
@@ -414,6 +418,70 @@ REFUSED: dict[str, tuple[Write, str, str]] = {
     "images of one name in two folders": (
         lambda f: (coco(f, images="a/images"), write_images(f / "b/images")),
         r"img_0.png may be a/images/img_0, b/images/img_0, below", "with --data"),
+    "YOLO, texts of DOTA": (
+        lambda f: yolo(f, row="{X1} {Y1} {X2} {Y1} {X2} {Y2} {X1} {Y2} {name} 0"),
+        "img_0.txt:1: expected a class number and a box, got four corners and a class",
+        "as dota:DIR"),
+    "the number of boxes before them": (
+        lambda f: foreign(f, "Labels/001/img_0.txt", "1\n4 6 28 26 disc\n"), "no data set",
+        "texts that begin with the number of boxes, which is not read: convert it"),
+    "Penn-Fudan": (
+        lambda f: foreign(f, "Annotation/img_0.txt", "# Compatible with PASCAL Annotation Version"
+                          ' 1.00\nImage filename : "PNGImages/img_0.png"\n'),
+        "no data set", "the texts of Penn-Fudan"),
+    "ExDark": (
+        lambda f: foreign(f, "a/img_0.png.txt", "% bbGt version=3\nBicycle 204 28 71 9 0 0 0 0\n"),
+        "no data set", "bbGt's texts"),
+    "NWPU VHR-10": (
+        lambda f: foreign(f, "ground truth/img_0.txt", "(563,478),(630,573),1 \n"), "no data set",
+        "NWPU VHR-10's texts"),
+    "GTSDB": (
+        lambda f: foreign(f, "gt.txt", "img_0.ppm;774;411;815;446;11\n"), "no data set",
+        "GTSDB's list, which is not read: begin it with the line filename;xmin"),
+    "HRSC2016": (
+        lambda f: foreign(f, "a.xml", "<HRSC_Image><HRSC_Objects/></HRSC_Image>"), "no data set",
+        "the XML of HRSC2016"),
+    "UA-DETRAC": (
+        lambda f: foreign(f, "a.xml", '<sequence name="MVI"><frame num="1"><target_list>'),
+        "no data set", "the XML of UA-DETRAC"),
+    "Cityscapes": (
+        lambda f: foreign(f, "a.json", '{"imgHeight": 64, "objects": [{"polygon": [[1, 2]]}]}'),
+        "no data set", "Cityscapes' JSON"),
+    "FiftyOne": (
+        lambda f: foreign(f, "labels.json", '{"classes": ["a"], "labels": {"img_0": '
+                          '[{"label": 0, "bounding_box": [0, 0, 1, 1]}]}}'),
+        "no data set", "FiftyOne's JSON"),
+    "MegaDetector": (
+        lambda f: foreign(f, "a.json", '{"images": [{"file": "img_0.png", "detections": []}], '
+                          '"detection_categories": {"1": "animal"}}'),
+        "its images have neither file_name nor id", "MegaDetector's results"),
+    "Dataloop": (
+        lambda f: foreign(f, "json/a.json", '{"filename": "/img_0.png", "annotations": [{"label": '
+                          '"disc", "type": "box", "coordinates": [{"x": 4, "y": 6}]}]}'),
+        "no data set", "a.json is in no format that is read: export it as COCO"),
+    "GeoJSON": (
+        lambda f: foreign(f, "a.geojson", '{"type": "FeatureCollection"}'), "no data set",
+        "looks like GeoJSON"),
+    "Ground Truth": (
+        lambda f: foreign(f, "output.manifest", '{"source-ref": "s3://b/img_0.png"}'),
+        "no data set", "the manifest of Ground Truth"),
+    "Azure": (
+        lambda f: foreign(f, "a.jsonl", '{"image_url": "azureml://img_0.png", "label": []}'),
+        "no data set", "rows of Azure"),
+    "PaliGemma": (
+        lambda f: foreign(f, "a.jsonl", '{"image": "img_0.png", "prefix": "detect disc", '
+                          '"suffix": "<loc0100> disc"}'),
+        "no data set", "texts for a language model, which is not read: export it as COCO"),
+    "Labelbox": (
+        lambda f: foreign(f, "a.ndjson", '{"data_row": {"id": "x"}, "projects": {"p": {"labels": '
+                          '[{"annotations": {"objects": []}}]}}}'),
+        "no data set", "Labelbox's export"),
+    "an unknown format": (
+        lambda f: foreign(f, "a.yaml", "- boxes:\n  - {x_max: 3}\n"), "no data set",
+        "; it holds 8 .png, 1 .yaml"),
+    "a table in a deep folder": (
+        lambda f: table(f, HEADER, CSV, "a/b/c/d/boxes.csv"), "no data set",
+        "boxes.csv has columns of boxes: csv:"),
     "YOLO for Keras": (
         lambda f: foreign(f, "train.txt", "images/a b.png 1,2,30,40,0 5,6,30,40,1\n"),
         "no data set", "the list of YOLO for Keras"),

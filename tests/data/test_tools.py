@@ -312,6 +312,33 @@ def test_wider_without_rows_of_zeros_and_with_fractions(tmp_path: Path, first: s
     }
 
 
+@pytest.mark.parametrize("flags", ["", "- - - True - - "])
+def test_cvats_lists_of_wider_face_name_other_classes(tmp_path: Path, flags: str) -> None:
+    text = "no_label/img_0.png\n"  # an image without objects, as CVAT writes it
+    for name, own in list(OBJECTS.items())[1:]:
+        rows = (f"{x1}.0 {y1}.0 {x2 - x1}.0 {y2 - y1}.0 {flags}{c}" for c, x1, y1, x2, y2 in own)
+        text += "\n".join((f"no_label/{name}.png", str(len(own)), *rows, ""))
+    file = "wider_face_split/wider_face_default_bbx_gt.txt"
+    tool_files.write(tmp_path, {file: text}, "WIDER_default/images/no_label")
+    assert recognise(tmp_path).format == "wider"
+    assert boxes(open_dataset(str(tmp_path))) == {**OBJECTS, "img_0": []}
+
+
+def test_a_folder_is_listed_once_for_many_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """labelImg writes a file of CreateML for each image: listings for each took hours."""
+    (text,) = tool_files.createml().values()
+    files = {f"{row['image']}.json": json.dumps([row]) for row in json.loads(text)}
+    tool_files.write(tmp_path, files, "deep/er")
+    listed: list[Path] = []
+    monkeypatch.setattr(
+        "frcnn_cli.data.locate.list_folder", lambda folder: listed.append(folder) or []
+    )
+    open_dataset(f"createml:{tmp_path}")
+    assert listed.count(tmp_path) <= 2
+
+
 @pytest.mark.parametrize(
     ("image", "rows"), [("imagefilename", "annotation"), ("image", "annotation")]
 )
@@ -351,7 +378,7 @@ DAMAGES = {
     "via 3": ('"xy": [2', '"xy": [10'), "labelstudio csv": ('""disc""', '""disc"", ""x""'),
     "labelstudio": ('"rotation": 0', '"rotation": "a"'), "labelstudio min": ('["disc"]', "[]"),
     "supervisely": ('"disc"', '""'), "createml": ('"width"', '"w"'), 
-    "bdd": ('"y2": 26', '"y2": "a"'),
+    "bdd": ('"y2": 26', '"y2": "a"'), "bdd image": ('"y2": 26', '"y2": "a"'),
     "cvat": ("xtl", "x"), "kitti": (" 4.00 ", " 4,000 "), "dota": ("4.0 ", "4_0 "),
     "wider": ("\n1\n", "\n2\n"),
 }  # fmt: skip

@@ -354,7 +354,7 @@ def test_namespaces_are_ignored(tmp_path: Path, before: str, prefix: str) -> Non
     "inside",
     [
         "<polygon><x1>3</x1><y1>9</y1><x2>7</x2><y2>4</y2><x3>10</x3><y3>20</y3></polygon>",
-        "<polygon><pt><x>3</x><y>9</y></pt><pt><x>7</x><y>4</y></pt><pt><x>10</x><y>20</y></pt>"
+        "<polygon><pt><x>2</x><y>9</y></pt><pt><x>7</x><y>3</y></pt><pt><x>10</x><y>20</y></pt>"
         "</polygon>",
         "<polygon><username>me</username><point><x>3</x><y>4</y></point>"
         "<point><x>10</x><y>20</y></point></polygon>",

@@ -39,7 +39,10 @@ _MIN_SIDE = 1e-3  # pixels; COCO counts the smallest objects too
 _MAX_ID = 1000  # letters; Python makes no number of more than 4300 digits
 _BEGINNING = 2**18  # bytes in which one of COCO's lists begins
 _WITHOUT_OBJECTS = ("image_info_", "captions_")  # of COCO's own files
-_LISTS = re.compile(r'"(images|annotations)"\s*:\s*\[')
+_IMAGES = re.compile(r'"images"\s*:\s*\[')
+# its list of annotations may come first; those of other programs have none of its keys
+_ANNOTATIONS = re.compile(r'"annotations"\s*:\s*\[')
+_KEYS = re.compile(r'"(image_id|category_id|segmentation)"')
 
 _FALSE = ("0", "0.0", "false", "")
 
@@ -89,7 +92,9 @@ def is_coco(path: Path) -> bool:
     if path.name.startswith(_WITHOUT_OBJECTS):
         return False
     beginning = read_beginning(path, _BEGINNING).lstrip()
-    return beginning.startswith("{") and _LISTS.search(beginning) is not None
+    return beginning.startswith("{") and bool(
+        _IMAGES.search(beginning) or (_ANNOTATIONS.search(beginning) and _KEYS.search(beginning))
+    )
 
 
 def find_coco_files(folder: Path) -> dict[str, list[Path]]:
@@ -184,6 +189,10 @@ def _read_images(content: Any, path: Path) -> tuple[dict[str, _Row], tuple[str, 
     repeated = 0
     for row in _rows(content, "images", path):
         file_name, image_id = _file_name(row), _id(row.get("id"))
+        if not file_name and image_id is None:
+            raise DataError(
+                f"{path}: its images have neither file_name nor id", describe_foreign(path) or HINT
+            )
         if not is_inside(file_name):
             raise DataError(
                 f"{path}: image {row.get('id')!r:.80} has no file name: "

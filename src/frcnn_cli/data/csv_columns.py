@@ -18,12 +18,12 @@ HINT = "expected the columns filename, class, xmin, ymin, xmax, ymax"
 # column -> its spellings, without capitals, blanks and _
 _SPELLINGS = {
     "image": "filename image path imagepath imagename imgpath imgname file filepath img frame "
-    "gcsfilepath imageuri "
+    "gcsfilepath imageuri imageindex "
     "imagefile imagefilename imageurl datei dateiname bild fichier imagen archivo imagem arquivo "
     "immagine 文件名 图片 photo picture fname filenames imagelink sourceimage externalid",
     "id": "imageid",
     "class name": "classname labelname categoryname clsname objclass gtclass annotationlabel "
-    "regionlabel labeltext",
+    "regionlabel labeltext findinglabel",
     "label": "class cls label name category klasse kategorie classe "
     "catégorie clase categoría categoria etiqueta 类别 标签 annotationtag objectclass objectname",
     "kind": "labels classes classlabel tag tags type objecttype objectlabel species defect "
@@ -42,7 +42,7 @@ _SPELLINGS = {
     "ybr yend endy lowerrightcornery bry bottomrighty lry "
     "ybottom bottomy bby2 bboxbottom bbbottom lower",
     **{f"{axis}{number}": f"{axis}{number}" for number in (3, 4) for axis in "xy"},
-    "box": "bbox",
+    "box": "bbox boundingbox boundingboxes",
     "cx": "xcenter xcentre centerx centrex cx xc xmid",
     "cy": "ycenter ycentre centery centrey cy yc ymid",
     "shape": "regionshapeattributes",

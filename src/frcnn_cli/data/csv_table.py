@@ -189,15 +189,17 @@ def _splits(path: Path, rows: Sequence[_Row]) -> tuple[dict[str, str], list[str]
 
 
 def _class_descriptions(path: Path, boxes: Mapping[str, Sequence[Box]]) -> dict[str, str]:
-    """OpenImages' names of the classes /m/…, from the file that it has for them near `path`."""
+    """OpenImages' names of the classes /m/…, from the file that it, or FiftyOne's copy, has for
+    them near `path`."""
     labels = {box.label for own in boxes.values() for box in own}
     if not labels or not all(map(_OPEN_IMAGES_CLASS.fullmatch, labels)):
         return {}
     places = (path.parent, path.parent.parent)
-    files = [file for place in places for file in sorted(place.glob("*class-descriptions*.csv"))]
+    names = ("*class-descriptions*.csv", "metadata/classes.csv")
+    files = [file for place in places for name in names for file in sorted(place.glob(name))]
     rows = csv.reader(read_text(files[0], _UTF8).split("\n")) if files else ()
-    names = {row[0]: row[1].strip() for row in rows if len(row) == 2 and row[1].strip()}
-    return names if len(set(names.values())) == len(names) else {}
+    found = {row[0]: row[1].strip() for row in rows if len(row) == 2 and row[1].strip()}
+    return found if len(set(found.values())) == len(found) else {}
 
 
 def _parse_box(

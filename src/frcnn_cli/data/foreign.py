@@ -21,7 +21,7 @@ _EXPORT = "export it as COCO, VOC or YOLO with the tool that made it"
 _WHOLE = "name the folder that holds the images and their annotations"
 _UNPACK = "unpack it, and name the folder"
 _CONVERT = "convert it to COCO, VOC, or CSV with filename, class, xmin, ymin, xmax, ymax"
-_OBJECTS = has("annotations|images|bbox|boxes")  # the mark of what may be annotations
+_OBJECTS = has("annotations|images|bbox|boxes|objects|points")  # what may be annotations
 
 
 # name of a format, endings of its files, their mark, and what to do with them
@@ -43,9 +43,28 @@ _FORMATS: tuple[tuple[str, tuple[str, ...], Mark, str], ...] = (
      _CONVERT),
     ("the texts of CrowdHuman", (".odgt",), has('"gtboxes"'), _CONVERT),
     ("rows of Vertex AI", (".jsonl",), has('"imageGcsUri"'), _CONVERT),
+    ("Labelbox's export", (".json", ".ndjson"), has('"data_row"|"DataRow ID"'), _CONVERT),
     ("the rows of Ultralytics' platform", (".ndjson",), has('"class_names"|"annotations"'),
      "export it as YOLO"),
     ("objects of Hugging Face", (".jsonl",), has('"file_name"'), _CONVERT),
+    ("texts for a language model", (".jsonl",), has('"prefix"|"messages"'), _EXPORT),
+    ("rows of Azure", (".jsonl",), has('"image_url"'), _CONVERT),
+    ("the manifest of Ground Truth", (".manifest", ".jsonl", ".json"), has('"source-ref"'),
+     _CONVERT),
+    ("GeoJSON", (".geojson", ".json"), has('"FeatureCollection"'), _CONVERT),
+    ("MegaDetector's results", (".json",), has('"detection_categories"'), _CONVERT),
+    ("FiftyOne's JSON", (".json",), has('"bounding_box"', '"labels"|"samples"', start="{"),
+     _EXPORT),
+    ("Cityscapes' JSON", (".json",), has('"imgHeight"', '"polygon"', start="{"), _CONVERT),
+    ("the XML of HRSC2016", (".xml",), has("<HRSC_Image"), _CONVERT),
+    ("the XML of UA-DETRAC", (".xml",), has("<sequence", "<target_list"), _CONVERT),
+    ("the texts of Penn-Fudan", (".txt",), has("PASCAL Annotation Version"), _CONVERT),
+    ("texts that begin with the number of boxes", (".txt",),
+     fits(rf"\d+[ \t]*\r?\n\s*{NUMBER}([ \t,]+\S+){{3}}"), _CONVERT),
+    ("NWPU VHR-10's texts", (".txt",), fits(r"\(\s*\d+\s*,\s*\d+\s*\)\s*,\s*\("), _CONVERT),
+    ("GTSDB's list", (".txt",), fits(r"\S+\.\w+(;\d+){5}\s"),
+     "begin it with the line filename;xmin;ymin;xmax;ymax;class, and name it as csv:FILE"),
+    ("bbGt's texts", (".txt",), has("bbGt version", start="%"), _CONVERT),
     ("rows of Parquet", (".parquet",), has("PAR1"), _CONVERT),
     ("TensorFlow's records", (".tfrecord", ".record"), lambda beginning: True, _EXPORT),
     ("texts of OIDv4's toolkit", (".txt",), fits(rf"[a-z][a-z ]*( {NUMBER}){{4}}\s*(\n|$)"),
@@ -69,12 +88,13 @@ def describe_foreign(path: Path) -> str:
         found = next((each for each in own if is_own(read_beginning(each, BEGINNING))), None)
         if found is not None:
             return f"{found} looks like {name}, which is not read: {advice}"
-    table = next((file for file in files if file.suffix.lower() in (".csv", ".tsv")), None)
-    if table is not None:
-        return describe_columns(table)
+    tables = [file for file in files if file.suffix.lower() in (".csv", ".tsv")]
     lists = [file for file in files if file.suffix.lower() == ".txt"][:_LOOKED_AT]
-    if (table := next(filter(is_csv_of_boxes, lists), None)) is not None:
-        return f"{table} has columns of boxes: csv:{table} reads it"
+    found = next(filter(is_csv_of_boxes, (*tables[:_LOOKED_AT], *lists)), None)
+    if found is not None:
+        return f"{found} has columns of boxes: csv:{found} reads it"
+    if tables:
+        return describe_columns(tables[0])
     lists = [file for file in files if file.suffix.lower() == ".json"][:_LOOKED_AT]
     other = next((each for each in lists if _OBJECTS(read_beginning(each, BEGINNING))), None)
     if other is not None:

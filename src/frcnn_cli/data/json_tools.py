@@ -36,6 +36,8 @@ def read_labelme(path: Path) -> Iterator[Annotated]:
         if kind in _OPEN_SHAPES:
             left_out += 1
             continue
+        if kind == "mask":  # its first pixel and its last one
+            points.append((points[1][0] + 1, points[1][1] + 1))
         if kind == "circle":  # its centre and a point on it
             (x, y), (u, v) = points
             radius = ((x - u) ** 2 + (y - v) ** 2) ** 0.5
@@ -107,8 +109,13 @@ def read_createml(path: Path) -> Iterator[Annotated]:
 
 
 def read_bdd(path: Path) -> Iterator[Annotated]:
-    """BDD100K, and Scalabel's other lists of images with labels."""
-    for row in read_json(path, HINT):
+    """BDD100K, and Scalabel's other lists of images with labels; or a file for each image, which
+    names the image without its ending."""
+    content = read_json(path, HINT)
+    if isinstance(content, dict):
+        (frame,) = content["frames"]
+        content = [{"name": content["name"], "labels": frame["objects"]}]
+    for row in content:
         boxes, left_out = [], 0
         for each in row.get("labels") or ():
             if not each.get("box2d"):

@@ -31,10 +31,15 @@ class ImageLocator:
     listing costs no call of the system, as long lists of files that are not there would.
     """
 
-    def __init__(self, folders: Iterable[Path]) -> None:
+    def __init__(self, folders: Iterable[Path], like: ImageLocator | None = None) -> None:
+        """Look at the folders.
+
+        Args:
+            like: another locator, whose listings are used and added to.
+        """
         self.folders = tuple(dict.fromkeys(folders))
         self._present = [str(folder) for folder in self.folders if os.path.isdir(folder)]
-        self._listings: dict[str, dict[str, list[Path]]] = {}
+        self._listings: dict[str, dict[str, list[Path]]] = {} if like is None else like._listings
 
     def find(self, name: str) -> Path | None:
         """The file of that name in the first folder that has it; None if there is none.

@@ -16,7 +16,15 @@ from .csv_boxes import SUFFIXES as CSV_SUFFIXES
 from .csv_boxes import find_csv_files
 from .csv_columns import is_csv_of_boxes
 from .file_types import SUFFIXES
-from .folders import FolderError, files_around, folders_in, is_hidden, list_folder
+from .folders import (
+    FolderError,
+    count_endings,
+    files_around,
+    folders_in,
+    is_hidden,
+    list_folder,
+    walk_files,
+)
 from .foreign import describe_foreign
 from .splits import find_split_files, split_in_name
 from .tools import TOOLS, find_tool
@@ -75,13 +83,18 @@ def recognise(path: Path) -> Recognised:
     if not fits:
         raise DataError(
             f"{path} is no data set of a known format",
-            describe_foreign(path) or (_UNNAMED if _has_label_texts(path) else _LOOKED_FOR),
+            describe_foreign(path)
+            or (_UNNAMED if _has_label_texts(path) else f"{_LOOKED_FOR}; it holds {_holds(path)}"),
         )
     listed = "; ".join(f"{name}: {text}" for name, text in fits.items())
     raise DataError(
         f"{path} can be read in {len(fits)} ways: {listed}",
         f"choose one: {', '.join(f'{name}:{path}' for name in fits)}",
     )
+
+
+def _holds(folder: Path) -> str:
+    return count_endings(walk_files(folder)[0])
 
 
 def _fits(path: Path) -> tuple[dict[str, str], FolderError | None]:

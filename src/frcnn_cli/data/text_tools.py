@@ -12,6 +12,7 @@ from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from ..runtime.safe_read import read_text
+from .file_types import SUFFIXES
 from .number_text import parse_number
 from .shapes import Annotated, Corners, FormError, enclose, enclose_ellipse, enclose_rotated
 from .table import Box
@@ -22,6 +23,7 @@ _MAX_XML_BYTES = 2**26
 _MAX_NUMBER = 1e6  # of a coordinate
 _KITTI_FIELDS = (15, 16)  # the last may be a score
 _DOTA_HEADER = ("imagesource", "gsd")
+_WIDER_FIELDS = (5, 11)  # of a row whose last one may be a class
 
 
 def _numbers(texts: list[str]) -> list[float]:
@@ -139,11 +141,20 @@ def read_dota(path: Path) -> Iterator[Annotated]:
 
 def read_wider(path: Path) -> Iterator[Annotated]:
     """WIDER FACE: for each image its name, the number of faces, and a row for each; an image
-    without faces has a row of zeros."""
+    without faces has a row of zeros.
+
+    CVAT writes the class of what is no face at the end of a row, - for a flag that is not set, and
+    of an image without faces the name alone.
+    """
     lines = [line.strip() for line in read_text(path, _HINT).split("\n") if line.strip()]
     at = 0
     while at < len(lines):
-        name, (count,) = lines[at], _numbers(lines[at + 1 : at + 2] or ["a cut file"])
+        name, following = lines[at], lines[at + 1 : at + 2] or ["a cut file"]
+        if Path(following[0]).suffix.lower() in SUFFIXES:
+            at += 1
+            yield Annotated(name, None, [])
+            continue
+        (count,) = _numbers(following)
         rows = [line.split() for line in lines[at + 2 : at + 2 + max(int(count), 1)]]
         if not count and not (rows and all(map(_is_number, rows[0]))):
             rows = []  # programs that copy the format leave out the row of zeros
@@ -152,11 +163,12 @@ def read_wider(path: Path) -> Iterator[Annotated]:
         at += 2 + len(rows)
         boxes = []
         for row in rows:
-            x, y, width, height, *flags = _numbers(row)
+            x, y, width, height = _numbers(row[:4])
+            is_named = len(row) in _WIDER_FIELDS and not _is_number(row[-1])
             if width > 0 and height > 0:
-                is_invalid = flags[3:4] == [1]
                 box = (x, y, x + width, y + height)
-                boxes.append(Box(label="face", corners=box, difficult=is_invalid))
+                label, is_invalid = row[-1] if is_named else "face", row[7:8] == ["1"]
+                boxes.append(Box(label=label, corners=box, difficult=is_invalid))
         yield Annotated(name, None, boxes)
 
 

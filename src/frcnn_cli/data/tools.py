@@ -78,7 +78,12 @@ TOOLS = {
         has('"annotations"|"annotation"', '"coordinates"', start="["), read_createml,
     ),
     "bdd": Tool(
-        "BDD100K's JSON", (".json",), has('"labels"', '"box2d"', '"category"', start="["), read_bdd
+        "BDD100K's JSON", (".json",),
+        either(
+            has('"labels"', '"box2d"', '"category"', start="["),
+            has('"frames"', '"objects"', '"timestamp"', '"category"', start="{"),  # of one image
+        ),
+        read_bdd,
     ),
     "cvat": Tool(
         "CVAT's XML", (".xml",),
@@ -99,8 +104,8 @@ TOOLS = {
     "wider": Tool(
         "WIDER FACE's list", (".txt",),
         fits(
-            rf"([^\n]+\.({_IMAGE})[ \r]*\n0[ \r]*\n)*[^\n]+\.({_IMAGE})[ \r]*\n\d+[ \r]*\n"
-            rf"{NUMBER}( {NUMBER}){{3,9}}\s*(\n|$)"
+            rf"([^\n]+\.({_IMAGE})[ \r]*\n(0[ \r]*\n)?)*[^\n]+\.({_IMAGE})[ \r]*\n\d+[ \r]*\n"
+            rf"{NUMBER}( {NUMBER}){{3}}( \S+){{0,7}}\s*(\n|$)"
         ),
         read_wider,
     ),
@@ -279,10 +284,11 @@ def _names(
     if len(found) == 1 and is_plain:
         return names
     files_with = Counter(chain.from_iterable(map(set, names.values())))
-    base = image_folder or root
+    base, locator = image_folder or root, ImageLocator(())
     for file, own in names.items():
         folder = file.parent.relative_to(root)
-        locator = ImageLocator([base / folder, base] if image_folder else near_folders(file))
+        places = [base / folder, base] if image_folder else near_folders(file)
+        locator = ImageLocator(places, locator)
         is_shared = any(files_with[name] > 1 for name in own)
         for index, name in enumerate(own):
             path = locator.find(local_name(name))

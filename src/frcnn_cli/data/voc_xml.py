@@ -188,7 +188,7 @@ def _boxes(element: ElementTree.Element) -> list[_Box | None]:
     for each in element.findall("bndbox"):
         x1, y1, x2, y2 = (_number(each.findtext(key)) for key in _CORNERS)
         boxes.append(_turned(_enclose([x1, x2], [y1, y2]), _cvat_angle(element)))
-    boxes = boxes or [_enclose(*_polygon_points(each)) for each in element.findall("polygon")]
+    boxes = boxes or [_around_polygon(each) for each in element.findall("polygon")]
     rotated = element.findall("robndbox") if not boxes else []
     boxes += [_rotated(*(_number(each.findtext(key)) for key in _ROTATED)) for each in rotated]
     return boxes or [None]
@@ -216,6 +216,14 @@ def _enclose(xs: list[float], ys: list[float]) -> _Box | None:
     if not xs or len(xs) != len(ys) or any(map(math.isnan, (*xs, *ys))):
         return None
     return min(xs) - 1, min(ys) - 1, max(xs), max(ys)
+
+
+def _around_polygon(polygon: ElementTree.Element) -> _Box | None:
+    """The box around a polygon; the points <pt> of LabelMe are continuous, from 0."""
+    box = _enclose(*_polygon_points(polygon))
+    if box is None or polygon.find("pt") is None:
+        return box
+    return box[0] + 1, box[1] + 1, box[2], box[3]
 
 
 def _polygon_points(polygon: ElementTree.Element) -> tuple[list[float], list[float]]:

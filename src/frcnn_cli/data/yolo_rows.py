@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from math import isnan
 from typing import NamedTuple
 
 from ..errors import DataError
@@ -15,7 +16,7 @@ _MANY = 0.2  # of the boxes
 _SOME, _SHARE = 2, 0.05  # boxes, as in `box_forms`
 _HINT = "mend the row"
 # the beginning of a label file: a class number and four numbers at least
-_ROW = re.compile(r"\s*\d+(\.0*)?([\s,]+[-+]?[\d.]+(e[-+]?\d+)?){4}", re.IGNORECASE)
+_ROW = re.compile(r"\s*\d+(\.0*)?([ \t,]+[-+]?[\d.]+(e[-+]?\d+)?){4}", re.IGNORECASE)
 
 
 class Row(NamedTuple):
@@ -60,6 +61,11 @@ def _parse_row(
 ) -> Row:
     values = [parse_number(field) for field in fields]
     number, coordinates = values[0], values[1:]
+    if len(fields) in (9, 10) and isnan(parse_number(fields[8])):
+        raise DataError(
+            f"{where}: expected a class number and a box, got four corners and a class",
+            "name a data set of DOTA's texts as dota:DIR",
+        )
     if number not in range(class_count):
         raise DataError(
             f"{where}: expected a class number from 0 to {class_count - 1}, got {fields[0]!r:.40}",
