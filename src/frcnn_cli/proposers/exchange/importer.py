@@ -13,7 +13,7 @@ from ...data.box_forms import refuse_fractions
 from ...errors import DataError
 from ...structures import Proposals
 from ..cache import ProposalSource
-from .box_file import Boxes, BoxFile, image_name
+from .box_file import Boxes, BoxFile, image_name, image_number
 from .formats import read_boxes
 from .layouts import Layout, detect
 
@@ -43,7 +43,8 @@ def import_boxes(
 
     Args:
         images: paths of image files.
-        ids: what their data set calls them; COCO results without file names have these ids.
+        ids: what their data set calls them; pickles, and COCO results without file names, may
+            have these.
         source: cache of the method `registry.from_file(path)`.
         layout: of the boxes; None to infer it from the sizes of the images.
         on_image: called after each image.
@@ -53,7 +54,8 @@ def import_boxes(
         ConfigError: unknown format. ImageError: a matched image cannot be read.
     """
     file = read_boxes(path)
-    own = ids if ids is not None and file.has_ids else [image.stem for image in images]
+    stems = [image.stem for image in images]
+    own = _names_in(file, ids or stems, stems) if file.has_ids else stems
     matched = _match(file, dict(zip(images, own, strict=True)), path)
     refuse_fractions(matched.values(), path)
     sizes = {image: image_files.read_layout(image).displayed_size for image in matched}
@@ -75,6 +77,15 @@ def import_boxes(
         images=len(matched),
         unused=unused,
         most_boxes=max(map(len, decoded.values())),
+    )
+
+
+def _names_in(file: BoxFile, ids: Sequence[str], stems: Sequence[str]) -> Sequence[str]:
+    """What a file calls the images: the ids of their data set, unless more of the others fit."""
+    known = set(map(image_name, file.names or ()))
+    numbers = [str(image_number(stem)) for stem in stems]
+    return max(
+        ids, stems, numbers, key=lambda names: len(known.intersection(map(image_name, names)))
     )
 
 
