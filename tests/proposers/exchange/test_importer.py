@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from frcnn_cli.errors import DataError
+from frcnn_cli.errors import DataError, ImageError
 from frcnn_cli.proposers.cache import ProposalSource
 from frcnn_cli.proposers.exchange.formats import WRITERS
 from frcnn_cli.proposers.exchange.importer import import_boxes
@@ -137,6 +137,21 @@ def test_numbers_of_voc2012_in_a_pickle_of_detectron(tmp_path):
     assert kept(import_proposals(tmp_path, [image], "x.pkl", content)[1]) == [
         BOXES["000004"].tolist()
     ]
+
+
+@pytest.mark.parametrize(("name", "suffix"), [("mat", "mat"), ("mmdetection", "pkl")])
+def test_an_image_that_cannot_be_read_does_not_stop_the_others(tmp_path, images, name, suffix):
+    """A file that goes by the order of the images has a place for it."""
+    images[1].write_bytes(b"not an image")
+    boxes = [BOXES["000004"], np.zeros((0, 4), np.float32), BOXES["dog"]]
+    content = WRITERS[name](list(BOXES), boxes)
+    result, proposals = import_proposals(tmp_path, images, f"x.{suffix}", content)
+    assert (result.images, result.unused) == (2, 0)
+    assert kept(proposals) == [BOXES["000004"].tolist(), None, BOXES["dog"].tolist()]
+    for image in images:
+        image.write_bytes(b"not an image")
+    with pytest.raises(ImageError, match="not an image"):
+        import_proposals(tmp_path, images, f"y.{suffix}", content)
 
 
 def test_a_forced_layout(tmp_path, images):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from ...data import images as image_files
 from ...data.box_forms import refuse_fractions
-from ...errors import DataError
+from ...errors import DataError, ImageError
 from ...structures import Proposals
 from ..cache import ProposalSource
 from .box_file import Boxes, BoxFile, image_name, image_number
@@ -39,7 +39,8 @@ def import_boxes(
 ) -> ImportResult:
     """Store the boxes of a file as the proposals of these images.
 
-    Images are matched by file name without suffix, or by order if the file has no names.
+    Images are matched by file name without suffix, or by order if the file has no names. Those that
+    cannot be read get no boxes, unless none can be read.
 
     Args:
         images: paths of image files.
@@ -51,14 +52,16 @@ def import_boxes(
     Raises:
         DataError: the file cannot be read, no image matches, two match the same name, or boxes do
             not fit their images.
-        ConfigError: unknown format. ImageError: a matched image cannot be read.
+        ConfigError: unknown format. ImageError: no matched image can be read.
     """
     file = read_boxes(path)
     stems = [image.stem for image in images]
     own = _names_in(file, ids or stems, stems) if file.has_ids else stems
     matched = _match(file, dict(zip(images, own, strict=True)), path)
+    unused = len(file.boxes) - len(matched)
+    sizes = _sizes(matched)
+    matched = {image: matched[image] for image in sizes}
     refuse_fractions(matched.values(), path)
-    sizes = {image: image_files.read_layout(image).displayed_size for image in matched}
     if layout is None:
         pairs = [(boxes, sizes[image]) for image, boxes in matched.items()]
         layout = detect(pairs, file.expected)
@@ -70,7 +73,6 @@ def import_boxes(
         with source.lock(content, wait=True):
             source.store(content, Proposals(boxes, sizes[image]))
         on_image()
-    unused = len(file.boxes) - len(matched)
     return ImportResult(
         format=file.format,
         layout=layout,
@@ -78,6 +80,23 @@ def import_boxes(
         unused=unused,
         most_boxes=max(map(len, decoded.values())),
     )
+
+
+def _sizes(images: Iterable[Path]) -> dict[Path, tuple[int, int]]:
+    """The size (height, width) of each image that can be read.
+
+    Raises:
+        ImageError: there are none.
+    """
+    sizes, failure = {}, None
+    for image in images:
+        try:
+            sizes[image] = image_files.read_layout(image).displayed_size
+        except ImageError as error:
+            failure = error
+    if failure is not None and not sizes:
+        raise failure
+    return sizes
 
 
 def _names_in(file: BoxFile, ids: Sequence[str], stems: Sequence[str]) -> Sequence[str]:
