@@ -12,11 +12,8 @@ pixel included, as Detectron and PCL read it.
 from __future__ import annotations
 
 import argparse
-import pickle
 import sys
 from pathlib import Path
-
-import numpy as np
 
 from frcnn_cli import propose
 from frcnn_cli.proposers.exchange.exporter import export_boxes
@@ -35,18 +32,7 @@ def main(folder: Path, out: Path, mode: str, min_side: float) -> None:
         proposed = result.proposals.boxes
         large = (proposed[:, 2:] - proposed[:, :2] >= min_side).all(axis=1)
         boxes[result.index] = proposed[large]
-    if out.suffix == ".mat":
-        export_boxes(out, photographs, boxes, "mat")
-        return
-    names = [photographs[index].stem for index in sorted(boxes)]
-    in_order = [boxes[index] for index in sorted(boxes)]
-    past_end = np.array([0, 0, 1, 1], np.float32)  # from half-open boxes to their last pixels
-    content = {
-        "indexes": [int(name) if name.isdecimal() else name for name in names],
-        "boxes": [each - past_end for each in in_order],
-        "scores": [-np.arange(len(each), dtype=np.float32) for each in in_order],  # best first
-    }
-    out.write_bytes(pickle.dumps(content))
+    export_boxes(out, photographs, boxes, "mat" if out.suffix == ".mat" else "detectron")
 
 
 if __name__ == "__main__":

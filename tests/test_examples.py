@@ -71,8 +71,9 @@ def test_boxes_for_weakly_supervised_detection(photos: Path, tmp_path: Path) -> 
     assert "broken.jpg" in run_example("proposals_for_wsod.py", photos, "--out", mat).stderr
     run_example("proposals_for_wsod.py", photos, "--out", pkl)
 
-    (columns,) = read_boxes(mat).boxes  # (y1, x1, y2, x2) from 1, the last pixel included
+    columns, none = read_boxes(mat).boxes  # (y1, x1, y2, x2) from 1, the last pixel included
     assert np.array_equal(columns[:, [1, 0, 3, 2]] - [1, 1, 0, 0], expected)
+    assert len(none) == 0  # of broken.jpg, since these programs go by the order of the images
     content = pickle.loads(pkl.read_bytes())
     assert content["indexes"] == [7]
     assert np.array_equal(content["boxes"][0] + [0, 0, 1, 1], expected)

@@ -118,6 +118,13 @@ def test_a_source_gives_content_and_picture(folder) -> None:
     assert as_source(source) is source
 
 
+def test_an_array_that_is_filled_again_stays_the_picture_that_it_was() -> None:
+    frame = np.full((4, 5, 3), 7, np.uint8)
+    source = as_source(frame)
+    frame[:] = 9
+    assert (source.read()[1] == 7).all()
+
+
 def test_names_that_end_in_nul() -> None:
     with pytest.raises(DataError, match="holds a NUL"):
         listed("-", stdin=("a.png\0b.png\0",))

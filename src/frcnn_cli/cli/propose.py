@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from ..proposers.cache import ProposalSource
     from ..proposers.propose import ProposeResult
 
-FORMATS = ("mat", "detectron2", "mmdetection", "npz", "json")  # of the files that --export writes
+FORMATS = ("mat", "detectron2", "detectron", "mmdetection", "npz", "json")  # of --export
 
 
 def propose(
@@ -144,8 +144,8 @@ def propose(
     workers = jobs or os.cpu_count() or 1
     source = proposal_source(quiet, proposals, workers if len(paths) < workers else 1)
     imported: dict[str, Any] = {}
+    ids = None if dataset is None else dataset.ids
     if source.method.name == FILE:
-        ids = None if dataset is None else dataset.ids
         imported = import_proposals(Path(proposals), paths, source, _layout(layout), quiet, ids)
     elif layout is not None:
         raise ConfigError("--layout is for a file of boxes", "name one with --proposals")
@@ -173,7 +173,7 @@ def propose(
     if plot is not None and meter is not None:
         write_text(plot, meter.chart(f"{proposals} on {sources and sources[0]}, {totals} images"))
     if export is not None and file_format is not None:
-        export_boxes(export, paths, boxes, file_format)
+        export_boxes(export, paths, boxes, file_format, ids)
     written = {"export": export, "plot": plot, "show": show}
     summary |= {option: str(path) for option, path in written.items() if path is not None}
     if json:

@@ -49,7 +49,9 @@ def as_source(image: str | Path | Image.Image | Pixels | Source) -> Source:
         path = Path(os.path.expanduser(image))
         return Source(str(path), path.stem, _decoding(str(path), lambda: images.read_bytes(path)))
     name = "the picture"
-    return Source(name, "picture", lambda: (None, images.from_memory(image, name)))
+    # the owner of an array may fill it with the next picture before this one is read
+    picture = image.copy() if isinstance(image, np.ndarray) else image
+    return Source(name, "picture", lambda: (None, images.from_memory(picture, name)))
 
 
 def _decoding(name: str, load: Callable[[], bytes]) -> Read:

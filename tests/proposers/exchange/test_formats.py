@@ -1,5 +1,6 @@
 import json
 import pickle
+import pickletools
 import zipfile
 
 import numpy as np
@@ -12,6 +13,7 @@ from frcnn_cli.proposers.exchange.formats import WRITERS, read_boxes
 SUFFIX = {
     "mat": ".mat",
     "detectron2": ".pkl",
+    "detectron": ".pkl",
     "mmdetection": ".pkl",
     "npz": ".npz",
     "json": ".json",
@@ -34,7 +36,8 @@ def write(folder, name, content):
 def test_what_is_written_is_read(tmp_path, name):
     path = write(tmp_path, f"x{SUFFIX[name]}", WRITERS[name](NAMES, BOXES))
     file = read_boxes(path)
-    assert file.names == (None if name == "mmdetection" else NAMES)
+    numbers = ("4", "a b", "17")
+    assert file.names == {"mmdetection": None, "detectron": numbers}.get(name, NAMES)
     assert len(file.boxes) == 3
     for got, boxes in zip(file.boxes, BOXES, strict=True):
         assert got.dtype == np.float32
@@ -45,8 +48,55 @@ def test_girshicks_convention_is_what_a_mat_file_is_written_in(tmp_path):
     scipy_io = pytest.importorskip("scipy.io")
     path = write(tmp_path, "x.mat", WRITERS["mat"](NAMES, BOXES))
     content = scipy_io.loadmat(path)
+    assert (content["boxes"].shape, content["images"].shape) == ((1, 3), (3, 1))
+    assert content["boxes"][0, 1].shape == (0, 4)
     assert content["boxes"][0, 0].tolist() == [[1, 1, 30, 40], [3, 2, 4, 3]]
     assert [str(name.item()) for name in content["images"].ravel()] == list(NAMES)
+
+
+def test_a_pickle_of_detectron_is_as_its_code_and_that_of_pcl_expect_it():
+    names = ["000017", "2008_000002", "a b", "4"]
+    content = pickle.loads(WRITERS["detectron"](names, [*BOXES, BOXES[0]]))
+    assert content["indexes"] == [17, 2008000002, "a b", 4]
+    assert content["boxes"][0].tolist() == [[0, 0, 39, 29], [1, 2, 2, 3]]
+    assert content["boxes"][0].dtype == np.float32
+    assert content["boxes"][0].flags.writeable  # boxes are clipped in place
+    assert [scores.tolist() for scores in content["scores"]] == [[0, -1], [], [0], [0, -1]]
+
+
+@pytest.mark.parametrize("name", ["detectron", "detectron2", "mmdetection"])
+def test_pickles_are_for_python_2_and_any_numpy(name):
+    content = WRITERS[name](NAMES, BOXES)
+    assert content.startswith(b"\x80\x02")  # protocol 2
+    functions = {
+        argument for code, argument, _ in pickletools.genops(content) if code.name == "GLOBAL"
+    }
+    assert functions >= {"numpy.core.multiarray _reconstruct", "numpy ndarray", "numpy dtype"}
+    assert functions <= {
+        "numpy.core.multiarray _reconstruct", "numpy ndarray", "numpy dtype",
+        "_codecs encode", "__builtin__ bytes",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("keys", "inclusive"),
+    [
+        (["ids", "objectness_logits"], False),
+        (["indexes", "scores", "bbox_mode"], False),
+        (["indexes", "scores"], True),  # Detectron, PCL
+        (["ids", "scores", "cfg"], True),  # Detectron's RPN
+        (["indexes"], True),  # wetectron
+    ],
+)
+def test_only_detectron2_leaves_the_last_pixel_out(tmp_path, keys, inclusive):
+    values = {
+        "ids": [4], "indexes": [4], "bbox_mode": 0, "cfg": "MODEL: {}",
+        "scores": [np.ones(2, np.float32)], "objectness_logits": [np.ones(2, np.float32)],
+    }  # fmt: skip
+    content = {"boxes": [BOXES[0]], **{key: values[key] for key in keys}}
+    file = read_boxes(write(tmp_path, "x.pkl", pickle.dumps(content, 2)))
+    assert file.expected.inclusive == inclusive
+    assert file.names == ("4",)
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.float64])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from frcnn_cli.errors import DataError
+from frcnn_cli.errors import DataError, ImageError
 from frcnn_cli.proposers.cache import ProposalSource
 from frcnn_cli.proposers.exchange.formats import WRITERS
 from frcnn_cli.proposers.exchange.importer import import_boxes
@@ -56,6 +56,7 @@ def kept(proposals):
         ("npz", "npz"),
         ("json", "json"),
         ("detectron2", "pkl"),
+        ("detectron", "pkl"),
         ("mmdetection", "pkl"),
         ("mat", "mat"),
     ],
@@ -63,7 +64,7 @@ def kept(proposals):
 def test_every_format_arrives_in_the_cache(tmp_path, images, name, suffix):
     content = WRITERS[name](list(BOXES), list(BOXES.values()))
     result, proposals = import_proposals(tmp_path, images, f"x.{suffix}", content)
-    assert result.layout == LAYOUTS["yxyx1" if name == "mat" else "xyxy"]
+    assert result.layout == LAYOUTS[{"mat": "yxyx1", "detectron": "xyxy0"}.get(name, "xyxy")]
     assert kept(proposals) == [boxes.tolist() for boxes in BOXES.values()]
     assert [each.image_size for each in proposals] == list(SIZES.values())
 
@@ -110,6 +111,47 @@ def test_coco_results_go_to_their_file_or_to_the_id_of_the_data_set(tmp_path, im
     import_boxes(path, images, source, ids=None if has_files else ["17", "4", "5"])
     found = [source.cached(image.read_bytes()).boxes[0, 0] for image in images]
     assert found == [17, 4, 5]
+
+
+@pytest.mark.parametrize("name", ["detectron2", "detectron"])
+@pytest.mark.parametrize("by", ["ids", "stems"])
+def test_a_pickle_goes_by_the_ids_of_a_data_set(tmp_path, name, by):
+    """The ids count from 1 and the names from 0, as in many a COCO file."""
+    images = [tmp_path / f"{number}.png" for number in range(3)]
+    for number, image in enumerate(images):
+        Image.new("RGB", (50, 30), (number, 9, 9)).save(image)
+    boxes = [np.array([[number, 0, 50, 30]], np.float32) for number in range(3)]
+    ids = ["1", "2", "3"]
+    path = tmp_path / "x.pkl"
+    path.write_bytes(WRITERS[name](ids if by == "ids" else ["0", "1", "2"], boxes))
+    source = ProposalSource(from_file(path), tmp_path / "cache")
+    import_boxes(path, images, source, ids=ids)
+    found = [source.cached(image.read_bytes()).boxes[0, 0] for image in images]
+    assert found == [0, 1, 2]
+
+
+def test_numbers_of_voc2012_in_a_pickle_of_detectron(tmp_path):
+    image = tmp_path / "2008_000002.png"
+    Image.new("RGB", (50, 30)).save(image)
+    content = WRITERS["detectron"]([image.stem], [BOXES["000004"]])
+    assert kept(import_proposals(tmp_path, [image], "x.pkl", content)[1]) == [
+        BOXES["000004"].tolist()
+    ]
+
+
+@pytest.mark.parametrize(("name", "suffix"), [("mat", "mat"), ("mmdetection", "pkl")])
+def test_an_image_that_cannot_be_read_does_not_stop_the_others(tmp_path, images, name, suffix):
+    """A file that goes by the order of the images has a place for it."""
+    images[1].write_bytes(b"not an image")
+    boxes = [BOXES["000004"], np.zeros((0, 4), np.float32), BOXES["dog"]]
+    content = WRITERS[name](list(BOXES), boxes)
+    result, proposals = import_proposals(tmp_path, images, f"x.{suffix}", content)
+    assert (result.images, result.unused) == (2, 0)
+    assert kept(proposals) == [BOXES["000004"].tolist(), None, BOXES["dog"].tolist()]
+    for image in images:
+        image.write_bytes(b"not an image")
+    with pytest.raises(ImageError, match="not an image"):
+        import_proposals(tmp_path, images, f"y.{suffix}", content)
 
 
 def test_a_forced_layout(tmp_path, images):

@@ -6,6 +6,7 @@ from frcnn_cli.proposers.exchange.layouts import HALF_OPEN, LAYOUTS, detect
 
 SIZE = (300, 500)
 GIRSHICK = LAYOUTS["yxyx1"]
+DETECTRON = LAYOUTS["xyxy0"]
 
 
 def random_boxes(size, seed=0, count=200):
@@ -46,6 +47,15 @@ def test_every_layout_is_recognised_from_a_mat_file(name, sizes):
 def test_half_open_boxes_with_fractions_stay_half_open():
     boxes = random_boxes(SIZE) * np.float32(0.93)
     assert detect([(boxes, SIZE)], HALF_OPEN) == HALF_OPEN
+
+
+@pytest.mark.parametrize("scale", [1, 0.93])
+@pytest.mark.parametrize("size", [SIZE, (200, 200)])
+@pytest.mark.parametrize("layout", [HALF_OPEN, DETECTRON])
+def test_the_last_pixel_of_a_pickle_of_detectron(layout, size, scale):
+    boxes = random_boxes(size)
+    boxes[1:, :2] *= np.float32(scale)  # with fractions, as those of an RPN
+    assert detect([(layout.encode(boxes), size)], DETECTRON) == layout
 
 
 @pytest.mark.parametrize("name", LAYOUTS)

@@ -70,7 +70,7 @@ def test_scipy_reads_what_is_written():
     )
     loaded = scipy_io.loadmat(io.BytesIO(content))
     assert loaded["boxes"][0, 0].tolist() == [[0, 1, 2, 3], [4, 5, 6, 7]]
-    assert loaded["boxes"][1, 0].shape == (0, 4)
+    assert loaded["boxes"][0, 1].shape == (0, 4)
     assert [str(name[0].item()) for name in loaded["images"][:3]] == NAMES[:3]
 
 

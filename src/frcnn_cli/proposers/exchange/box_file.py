@@ -28,7 +28,7 @@ class BoxFile:
     names: tuple[str, ...] | None  # of the images, without suffix; None if the file has no names
     boxes: tuple[Boxes, ...]  # one N×4 array for each image
     expected: Layout  # the usual layout of the format
-    has_ids: bool = False  # the names are the numbers that a data set gives its images
+    has_ids: bool = False  # the names may be those that a data set gives its images
 
 
 def as_boxes(boxes: Any, where: str) -> Boxes:
@@ -106,6 +106,15 @@ def image_name(stem: str) -> str:
     programs drop them."""
     is_number = stem.isascii() and stem.isdigit() and len(stem) < 20
     return str(int(stem)) if is_number else unicodedata.normalize("NFC", stem)
+
+
+def image_number(stem: str) -> int | str:
+    """The number that programs of Detectron's kind give an image, where its name is one: that of
+    VOC2012's 2008_000002 is 2008000002, as Python reads it."""
+    try:
+        return int(stem)
+    except ValueError:
+        return stem
 
 
 def _stem(name: object) -> str:

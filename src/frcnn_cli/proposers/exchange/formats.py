@@ -1,7 +1,8 @@
 """Reading and writing proposals in the file formats of other programs.
 
     .mat   Girshick's: `boxes`, an M×4 array of one image, or a cell of them with a cell `images`
-    .pkl   detectron2's dict of `ids`, `boxes`, `objectness_logits`; mmdetection's list of arrays
+    .pkl   detectron2's dict of `ids`, `boxes`, `objectness_logits`; Detectron's of `indexes`,
+           `boxes`, `scores`; mmdetection's list of arrays
     .npz   `image_ids`, `counts`, and `boxes` of all images in one array
     .json  {"images": [{"image": "000004", "boxes": [[x1, y1, x2, y2], …]}, …]}; Segment Anything's
            masks; a list of COCO's results
@@ -30,7 +31,7 @@ import numpy as np
 from ...errors import ConfigError, DataError, reason, short_list
 from ...runtime.safe_read import MAX_JSON_BYTES, read_bytes
 from . import matlab, numpy_archive
-from .box_file import Boxes, BoxFile, as_boxes, box_file, ranked
+from .box_file import Boxes, BoxFile, as_boxes, box_file, image_number, ranked
 from .json_boxes import read_folder, read_json_boxes
 from .layouts import LAYOUTS
 from .unpickle import load
@@ -41,6 +42,7 @@ MAX_BYTES = 2**32  # of a file
 _FREE_BYTES, _BYTES_PER_BYTE = 2**25, 32
 _FREE_IMAGES, _BYTES_PER_IMAGE = 1000, 16
 MAT_LAYOUT = LAYOUTS["yxyx1"]  # of the files that Girshick published
+DETECTRON_LAYOUT = LAYOUTS["xyxy0"]  # of Detectron and of what is built on it: PCL, wetectron
 
 # What the parsers raise for files that are damaged or give false sizes.
 _DAMAGE = (
@@ -155,7 +157,9 @@ def _read_pickle(path: Path, content: bytes) -> BoxFile:
         boxes = _ranked_each(boxes, scores, path)
     names = value.get("ids", value.get("indexes"))
     texts = None if names is None else _texts(names, len(content), path)
-    return box_file("detectron2", texts, boxes)
+    if "objectness_logits" in value or "bbox_mode" in value:
+        return box_file("detectron2", texts, boxes, has_ids=True)
+    return box_file("Detectron", texts, boxes, DETECTRON_LAYOUT, has_ids=True)
 
 
 def _check_arrays(arrays: Sequence[Any], path: Path) -> None:
@@ -229,11 +233,27 @@ def _write_detectron2(names: Sequence[str], boxes: Sequence[Boxes]) -> bytes:
         "objectness_logits": [-np.arange(len(own), dtype=np.float32) for own in boxes],
         "bbox_mode": 0,
     }
-    return pickle.dumps(content, protocol=4)
+    return _pickled(content)
+
+
+def _write_detectron(names: Sequence[str], boxes: Sequence[Boxes]) -> bytes:
+    content = {
+        "indexes": [image_number(name) for name in names],
+        "boxes": [DETECTRON_LAYOUT.encode(own) for own in boxes],
+        "scores": [-np.arange(len(own), dtype=np.float32) for own in boxes],
+    }
+    return _pickled(content)
 
 
 def _write_mmdetection(names: Sequence[str], boxes: Sequence[Boxes]) -> bytes:
-    return pickle.dumps(list(boxes), protocol=4)
+    return _pickled(list(boxes))
+
+
+def _pickled(content: Any) -> bytes:
+    """A pickle that the programs of other years load: those of Python 2, and those with a numpy
+    below 2, which do not have the module in which numpy now looks for its arrays."""
+    new, old = (b"cnumpy.%score.multiarray\n_reconstruct\n" % mark for mark in (b"_", b""))
+    return pickle.dumps(content, protocol=2).replace(new, old, 1)
 
 
 def _write_npz(names: Sequence[str], boxes: Sequence[Boxes]) -> bytes:
@@ -261,11 +281,14 @@ def _json_number(value: float) -> float | int:
 
 
 # By name of the format. A writer makes the content of a file from the names of the images, without
-# suffix, and the boxes of each image.
+# suffix or as their data set calls them, and the boxes of each image.
 WRITERS: dict[str, Callable[[Sequence[str], Sequence[Boxes]], bytes]] = {
     "mat": _write_mat,
     "detectron2": _write_detectron2,
+    "detectron": _write_detectron,
     "mmdetection": _write_mmdetection,
     "npz": _write_npz,
     "json": _write_json,
 }
+WITH_IDS = ("detectron2", "detectron")  # whose readers look images up by the ids of a data set
+IN_ORDER = ("mat", "mmdetection")  # whose readers go by the order of the images

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +10,10 @@ import numpy as np
 
 from ...data import images as image_files
 from ...data.box_forms import refuse_fractions
-from ...errors import DataError
+from ...errors import DataError, ImageError
 from ...structures import Proposals
 from ..cache import ProposalSource
-from .box_file import Boxes, BoxFile, image_name
+from .box_file import Boxes, BoxFile, image_name, image_number
 from .formats import read_boxes
 from .layouts import Layout, detect
 
@@ -39,24 +39,29 @@ def import_boxes(
 ) -> ImportResult:
     """Store the boxes of a file as the proposals of these images.
 
-    Images are matched by file name without suffix, or by order if the file has no names.
+    Images are matched by file name without suffix, or by order if the file has no names. Those that
+    cannot be read get no boxes, unless none can be read.
 
     Args:
         images: paths of image files.
-        ids: what their data set calls them; COCO results without file names have these ids.
+        ids: what their data set calls them; pickles, and COCO results without file names, may
+            have these.
         source: cache of the method `registry.from_file(path)`.
         layout: of the boxes; None to infer it from the sizes of the images.
         on_image: called after each image.
     Raises:
         DataError: the file cannot be read, no image matches, two match the same name, or boxes do
             not fit their images.
-        ConfigError: unknown format. ImageError: a matched image cannot be read.
+        ConfigError: unknown format. ImageError: no matched image can be read.
     """
     file = read_boxes(path)
-    own = ids if ids is not None and file.has_ids else [image.stem for image in images]
+    stems = [image.stem for image in images]
+    own = _names_in(file, ids or stems, stems) if file.has_ids else stems
     matched = _match(file, dict(zip(images, own, strict=True)), path)
+    unused = len(file.boxes) - len(matched)
+    sizes = _sizes(matched)
+    matched = {image: matched[image] for image in sizes}
     refuse_fractions(matched.values(), path)
-    sizes = {image: image_files.read_layout(image).displayed_size for image in matched}
     if layout is None:
         pairs = [(boxes, sizes[image]) for image, boxes in matched.items()]
         layout = detect(pairs, file.expected)
@@ -68,13 +73,38 @@ def import_boxes(
         with source.lock(content, wait=True):
             source.store(content, Proposals(boxes, sizes[image]))
         on_image()
-    unused = len(file.boxes) - len(matched)
     return ImportResult(
         format=file.format,
         layout=layout,
         images=len(matched),
         unused=unused,
         most_boxes=max(map(len, decoded.values())),
+    )
+
+
+def _sizes(images: Iterable[Path]) -> dict[Path, tuple[int, int]]:
+    """The size (height, width) of each image that can be read.
+
+    Raises:
+        ImageError: there are none.
+    """
+    sizes, failure = {}, None
+    for image in images:
+        try:
+            sizes[image] = image_files.read_layout(image).displayed_size
+        except ImageError as error:
+            failure = error
+    if failure is not None and not sizes:
+        raise failure
+    return sizes
+
+
+def _names_in(file: BoxFile, ids: Sequence[str], stems: Sequence[str]) -> Sequence[str]:
+    """What a file calls the images: the ids of their data set, unless more of the others fit."""
+    known = set(map(image_name, file.names or ()))
+    numbers = [str(image_number(stem)) for stem in stems]
+    return max(
+        ids, stems, numbers, key=lambda names: len(known.intersection(map(image_name, names)))
     )
 
 

@@ -65,7 +65,7 @@ def detect(pairs: Sequence[Pair], expected: Layout) -> Layout:
             orders and the format has no fixed one.
     """
     fitting = [columns for columns in (_XY, _YX) if not _count_outside(pairs, columns)]
-    if len(fitting) == 2 and expected != HALF_OPEN:
+    if len(fitting) == 2 and expected.columns != _XY:
         raise DataError(
             "cannot tell whether columns are x1 y1 x2 y2 or y1 x1 y2 x2: the boxes fit both ways",
             f"name it with frcnn propose --layout: {', '.join(LAYOUTS)}",
@@ -80,10 +80,9 @@ def detect(pairs: Sequence[Pair], expected: Layout) -> Layout:
     boxes = np.concatenate([boxes for boxes, _ in pairs])
     if boxes.min(initial=1) >= 1 and expected.base == 1:
         return Layout(columns, 1, True)
-    integral = bool((boxes == np.rint(boxes)).all())
-    at_the_edge = any((_margins(boxes, size, columns) == 0).any() for boxes, size in pairs)
-    # whole numbers that never reach the size of the image name the last pixel of each box
-    return Layout(columns, 0, integral and not at_the_edge and expected.inclusive)
+    # ends that stay a pixel below the size of the image name the last pixel of each box
+    within = all((_margins(boxes, size, columns) >= 1).all() for boxes, size in pairs)
+    return Layout(columns, 0, within and expected.inclusive)
 
 
 def _margins(boxes: NDArray[np.float32], size: Size, columns: str) -> NDArray[np.float32]:

@@ -246,7 +246,9 @@ def _written(value: Value, name: str = "") -> bytes:
         shape, kind = (1, len(value[0])), _CHAR
         content = _element(_UTF8, value[0].encode("utf-8", "surrogateescape"))
     else:
-        shape, kind = (len(value), 1), _CELL
+        # as in the files that were published: boxes lie in a row, names in a column
+        is_column = all(isinstance(each, list) for each in value)
+        shape, kind = ((len(value), 1) if is_column else (1, len(value))), _CELL
         content = b"".join(map(_written, value))
     head = (
         _element(6, struct.pack("<II", kind, 0))
