@@ -186,7 +186,10 @@ def test_signals_end_a_command_with_one_line(tmp_path: Path, photo: Path, number
         time.sleep(0.05)
     process.send_signal(number)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
+    try:
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert "Traceback" not in errors, errors
     assert process.returncode in (0, 130, -number)
     assert not list((tmp_path / "home").rglob("*.part"))

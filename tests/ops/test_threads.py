@@ -1,4 +1,8 @@
+import os
+import signal
 import threading
+import time
+import weakref
 
 import pytest
 import torch
@@ -34,7 +38,33 @@ def test_ranges_run_side_by_side(set_threads):
     parallel_for(lambda first, last: barrier.wait(20), (), 2)
 
 
-def test_an_error_in_a_thread_is_raised(set_threads):
-    set_threads(2)
+@pytest.mark.parametrize("failing", [0, 1, 2])
+def test_an_error_in_any_thread_is_raised(set_threads, failing):
+    set_threads(3)
     with pytest.raises(ZeroDivisionError):
-        parallel_for(lambda first, last: 1 / first, (), 2)
+        parallel_for(lambda first, last: 1 / (first - failing), (), 3)
+    test_every_index_is_in_one_range(set_threads, 3, 3)  # the threads live on
+
+
+def test_arguments_are_not_kept(set_threads):
+    set_threads(2)
+    argument = threading.Lock()  # any object that can be referred to weakly
+    reference = weakref.ref(argument)
+    parallel_for(lambda argument, first, last: None, (argument,), 2)
+    del argument
+    deadline = time.monotonic() + 10
+    while reference() and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert reference() is None
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_fork_starts_threads_of_its_own(set_threads):
+    set_threads(2)
+    parallel_for(lambda first, last: None, (), 2)
+    child = os.fork()
+    if not child:
+        signal.alarm(20)
+        parallel_for(lambda first, last: None, (), 2)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0

@@ -17,7 +17,8 @@ from typer.core import TyperGroup
 from .. import __version__
 from ..errors import FrcnnError, out_of_memory, printable, reason
 from ..runtime.launcher import is_first_process
-from ..training.interruption import STOPPING, InterruptedRun
+from ..runtime.signals import STOPPING
+from ..training.interruption import InterruptedRun
 from . import other_tools
 from .bench import bench
 from .compress import compress

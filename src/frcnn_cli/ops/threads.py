@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from itertools import pairwise
+from queue import SimpleQueue
 from typing import Any
 
 import torch
@@ -26,9 +28,33 @@ def single_threaded(enabled: bool = True) -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+# A call, and the queue that gets its error, or None, when it has finished.
+_Job = tuple[Callable[[], None], "SimpleQueue[BaseException | None]"]
+
+
 @cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="kernels")
+def _jobs(threads: int) -> SimpleQueue[_Job]:
+    """The jobs of that many threads, which wait for them until the program ends."""
+    jobs: SimpleQueue[_Job] = SimpleQueue()
+    for number in range(threads):
+        # a daemon, since a kernel may be left behind by an interruption
+        threading.Thread(target=_work, args=(jobs,), name=f"kernels_{number}", daemon=True).start()
+    return jobs
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_jobs.cache_clear)  # a fork has no threads
+
+
+def _work(jobs: SimpleQueue[_Job]) -> None:
+    while True:
+        call, finished = jobs.get()
+        try:
+            call()
+            finished.put(None)
+        except BaseException as error:
+            finished.put(error)
+        del call  # its arrays are not kept while the thread waits
 
 
 def parallel_for(kernel: Callable[..., None], arguments: tuple[Any, ...], count: int) -> None:
@@ -43,8 +69,12 @@ def parallel_for(kernel: Callable[..., None], arguments: tuple[Any, ...], count:
         kernel(*arguments, 0, count)
         return
     edges = [count * i // threads for i in range(threads + 1)]
-    jobs = [
-        _pool(threads).submit(kernel, *arguments, first, last) for first, last in pairwise(edges)
-    ]
-    for job in jobs:
-        job.result()
+    mine, *others = pairwise(edges)
+    # queues alone, since a signal that interrupts a future may leave its lock locked
+    finished: SimpleQueue[BaseException | None] = SimpleQueue()
+    for first_and_last in others:
+        _jobs(threads - 1).put((partial(kernel, *arguments, *first_and_last), finished))
+    kernel(*arguments, *mine)
+    for _ in others:
+        if error := finished.get():
+            raise error

@@ -7,9 +7,11 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
+from queue import SimpleQueue
 from typing import Any, Protocol, TypeVar
 
 from ..errors import unknown_name
+from .signals import signals_put_off
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -80,17 +82,29 @@ def prefetch(
     Raises:
         ConfigError: unknown executor.
     """
-    pending: deque[tuple[Item, Future[Result]]] = deque()
+    pending: deque[tuple[Item, SimpleQueue[Future[Result]]]] = deque()
     with open_executor(executor, workers) as running:
         for item in items:
-            pending.append((item, running.submit(function, item)))
+            pending.append((item, _begin(running, function, item)))
             if len(pending) > 2 * workers:
                 yield _next_finished(pending)
         while pending:
             yield _next_finished(pending)
 
 
-def _next_finished(pending: deque[tuple[Item, Future[Result]]]) -> tuple[Item, Future[Result]]:
-    item, future = pending.popleft()
-    future.exception()  # waits
-    return item, future
+def _begin(
+    executor: Executor, function: Callable[[Item], Result], item: Item
+) -> SimpleQueue[Future[Result]]:
+    """Submit a call; the queue gets its future when it has finished."""
+    # not future.result(), which a signal may interrupt at the wrong moment
+    finished: SimpleQueue[Future[Result]] = SimpleQueue()
+    with signals_put_off():
+        executor.submit(function, item).add_done_callback(finished.put)
+    return finished
+
+
+def _next_finished(
+    pending: deque[tuple[Item, SimpleQueue[Future[Result]]]],
+) -> tuple[Item, Future[Result]]:
+    item, finished = pending.popleft()
+    return item, finished.get()

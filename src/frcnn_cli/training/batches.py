@@ -27,8 +27,8 @@ from ..data.collate import collate
 from ..data.dataset import Dataset
 from ..errors import FrcnnError, reason
 from ..proposers.cache import ProposalSource
+from ..runtime.signals import STOPPING
 from ..structures import Batch, PixelStatistics
-from .interruption import STOPPING
 from .roi_sampling import SamplingConfig, hflip, preprocess_training
 from .shared_memory import affordable_workers
 from .statistics import DatasetStatistics, read_sample

@@ -14,7 +14,7 @@ from ..data.dataset import Dataset
 from ..inference.detector import Detector
 from ..ops import boxes as box_ops
 from ..runtime.executor import prefetch
-from .interruption import StopSignal
+from ..runtime.signals import StopSignal
 from .region_store import RegionStore
 from .roi_sampling import match_proposals
 from .statistics import read_sample

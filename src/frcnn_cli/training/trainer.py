@@ -12,10 +12,11 @@ from ..checkpoints.weights import WeightsHeader, save_weights
 from ..errors import FrcnnError
 from ..models.region_network import RegionNetwork
 from ..runtime.paths import BEST_FILE
+from ..runtime.signals import StopSignal
 from ..structures import Batch
 from .batches import explain_killed_workers
 from .feature_cache import FeatureCache
-from .interruption import InterruptedRun, StopSignal
+from .interruption import InterruptedRun
 from .learner import Learner
 from .metrics import MetricsLog, StepMetrics
 from .state import checkpoint_header, save_checkpoint

@@ -6,13 +6,12 @@ grouping for each set of similarities -> one ranked list of distinct boxes.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 from numpy.typing import NDArray
 
 from ...config import SelectiveSearchConfig
 from ...ops.resize import resize_bilinear
+from ...runtime.executor import prefetch
 from ...structures import Proposals
 from . import colour
 from .grouping import group
@@ -76,8 +75,8 @@ def _search(
         return _groupings(image, space, config)
 
     if min(threads, len(config.colour_spaces)) > 1:
-        with ThreadPoolExecutor(threads) as pool:
-            by_space = list(pool.map(search, config.colour_spaces))
+        found = prefetch(search, config.colour_spaces, threads)
+        by_space = [groupings.result() for _, groupings in found]
     else:
         by_space = list(map(search, config.colour_spaces))
     groupings = [boxes for groupings_of_space in by_space for boxes in groupings_of_space]
