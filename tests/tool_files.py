@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 from strangers import CLASSES, HEIGHT, OBJECTS, WIDTH, Object, Objects, write_images
 
 Contents = dict[str, str]
+VISDRONE_CLASSES = {"disc": 4, "square": 6}  # car and truck
 
 
 def _centre(box: Object) -> dict[str, float]:
@@ -234,13 +235,47 @@ def wider(objects: Objects = OBJECTS) -> Contents:
     return {"wider_face_bbx_gt.txt": "\n".join(lines)}
 
 
+def visdrone(objects: Objects = OBJECTS) -> Contents:
+    """The classes are VisDrone's cars, trucks and so on."""
+
+    def line(box: Object) -> str:
+        c, x1, y1, x2, y2 = box
+        return f"{x1},{y1},{x2 - x1},{y2 - y1},1,{VISDRONE_CLASSES[c]},0,2,\n"
+
+    return {f"annotations/{name}.txt": "".join(map(line, own)) for name, own in objects.items()}
+
+
+def pascal(objects: Objects = OBJECTS) -> Contents:
+    def text(name: str, own: Sequence[Object]) -> str:
+        labels = "".join(f' "PAS{c}RearTrunc"' for c, *_ in own)
+        head = (
+            f'# PASCAL Annotation Version 1.00\n\nImage filename : "VOC2006/PNGImages/{name}.png"\n'
+            f'Image size (X x Y x C) : {WIDTH} x {HEIGHT} x 3\nDatabase : "The VOC2006 Database"\n'
+            f"Objects with ground truth : {len(own)} {{{labels} }}\n\n"
+            "# Top left pixel co-ordinates : (1, 1)\n"
+        )
+        return head + "".join(
+            f'\n# Details for object {i} ("PAS{c}RearTrunc")\n'
+            f'Original label for object {i} "PAS{c}RearTrunc" : "{c}"\n'
+            f'Bounding box for object {i} "PAS{c}RearTrunc" (Xmin, Ymin) - (Xmax, Ymax) : '
+            f"({x1 + 1}, {y1 + 1}) - ({x2}, {y2})\n"
+            for i, (c, x1, y1, x2, y2) in enumerate(own, start=1)
+        )
+
+    return {f"Annotations/{name}.txt": text(name, own) for name, own in objects.items()}
+
+
 FILES: dict[str, Callable[[], Contents]] = {
     "labelme": labelme, "via": via, "via project": via_project, "via 3": via_3,
     "labelstudio": label_studio, "labelstudio min": label_studio_min,
     "labelstudio csv": label_studio_csv, "supervisely": supervisely, "createml": createml,
     "bdd": bdd, "bdd image": bdd_image, "cvat": cvat, "kitti": kitti, "dota": dota, "wider": wider,
+    "visdrone": visdrone, "pascal": pascal,
 }  # fmt: skip
-IMAGES = {"supervisely": "ds/img", "kitti": "image_2", "wider": "WIDER/images/0--Parade"}
+IMAGES = {
+    "supervisely": "ds/img", "kitti": "image_2", "wider": "WIDER/images/0--Parade",
+    "pascal": "PNGImages",
+}  # fmt: skip
 
 
 def with_shape(key: str, shape: object) -> Contents:

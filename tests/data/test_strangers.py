@@ -404,9 +404,6 @@ REFUSED: dict[str, tuple[Write, str, str]] = {
     "Datumaro": (
         lambda f: coco(f, change=lambda content: content.update(items=content.pop("images"))),
         "no list of images", "looks like Datumaro"),
-    "VisDrone": (
-        lambda f: foreign(f, "annotations/img_0.txt", "1,2,30,40,1,4,0,0\n"), "no data set",
-        "VisDrone's texts, which is not read: convert it to COCO"),
     "MOT": (
         lambda f: foreign(f, "gt/gt.txt", "1,1,10.5,10,20,20,1,1,1\n"), "no data set", "of MOT"),
     "VOC, two XML files of an image": (
@@ -425,10 +422,6 @@ REFUSED: dict[str, tuple[Write, str, str]] = {
     "the number of boxes before them": (
         lambda f: foreign(f, "Labels/001/img_0.txt", "1\n4 6 28 26 disc\n"), "no data set",
         "texts that begin with the number of boxes, which is not read: convert it"),
-    "Penn-Fudan": (
-        lambda f: foreign(f, "Annotation/img_0.txt", "# Compatible with PASCAL Annotation Version"
-                          ' 1.00\nImage filename : "PNGImages/img_0.png"\n'),
-        "no data set", "the texts of Penn-Fudan"),
     "ExDark": (
         lambda f: foreign(f, "a/img_0.png.txt", "% bbGt version=3\nBicycle 204 28 71 9 0 0 0 0\n"),
         "no data set", "bbGt's texts"),

@@ -18,7 +18,19 @@ from frcnn_cli.data.tools import TOOLS
 from frcnn_cli.errors import DataError
 from strangers import HEIGHT, OBJECTS, WIDTH, Objects, assert_read, boxes, write_images
 
-FACES = {name: [("face", *each[1:]) for each in own] for name, own in OBJECTS.items()}
+# Formats with classes of their own.
+OTHER_CLASSES = {
+    "wider": {"disc": "face", "square": "face"},
+    "visdrone": {"disc": "car", "square": "truck"},
+}
+
+
+def expected_of(key: str) -> Objects:
+    names = OTHER_CLASSES.get(key, {})
+    return {
+        name: [(names.get(each[0], each[0]), *each[1:]) for each in own]
+        for name, own in OBJECTS.items()
+    }
 
 
 def test_every_tool_has_a_name() -> None:
@@ -32,11 +44,10 @@ def test_the_files_of_a_tool_are_read(tmp_path: Path, name: str) -> None:
     tool_files.write(tmp_path, tool_files.FILES[name](), tool_files.IMAGES.get(name, "images"))
     assert names_dataset(str(tmp_path))
     assert recognise(tmp_path)[:2] == (key, TOOLS[key].title)
-    expected = FACES if key == "wider" else OBJECTS
     for place in (str(tmp_path), f"{key}:{tmp_path}"):
         found = check_dataset(open_dataset(place))
         assert found.split == "all"
-        assert_read(found, expected, within=1e-3)
+        assert_read(found, expected_of(key), within=1e-3)
     parts = [open_dataset(str(tmp_path), split=split) for split in ("train", "val")]
     assert [len(part) for part in parts] == [6, 2]
 
@@ -302,7 +313,7 @@ def test_crowds_of_bdd_are_difficult(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("first", ["img_0", "img_2"])
 def test_wider_without_rows_of_zeros_and_with_fractions(tmp_path: Path, first: str) -> None:
-    own = {**FACES, first: []}
+    own = {**expected_of("wider"), first: []}
     (text,) = tool_files.wider(own).values()
     text = text.replace("0 0 0 0 0 0 0 0 0 0 \n", "").replace(" 0 0 0 0 0 0 ", ".0")
     tool_files.write(tmp_path, {"train_bbx_gt.txt": text}, "WIDER/images/0--Parade")
@@ -310,6 +321,108 @@ def test_wider_without_rows_of_zeros_and_with_fractions(tmp_path: Path, first: s
     assert {name: sorted(each) for name, each in boxes(found).items()} == {
         name: sorted(each) for name, each in own.items()
     }
+
+
+def test_what_does_not_count_in_visdrone_is_left_out(tmp_path: Path) -> None:
+    contents = tool_files.visdrone()
+    contents["annotations/img_0.txt"] += "0,0,9,9,0,4,0,0\n0,0,9,9,0,0,0,0\n0,0,9,9,1,0,0,0\n"
+    tool_files.write(tmp_path / "VisDrone2019-DET-train", contents)
+    found = open_dataset(str(tmp_path), split="train")
+    assert_read(found, expected_of("visdrone"), within=1e-3)
+    assert any("left out 3 shapes that enclose no object" in note for note in found.notes)
+
+
+def test_eight_numbers_that_are_corners_are_not_visdrones(tmp_path: Path) -> None:
+    tool_files.write(tmp_path, {"gt/img_0.txt": "4,6,28,6,28,26,4,26\n"})
+    with pytest.raises(DataError, match="no data set of a known format"):
+        open_dataset(str(tmp_path))
+
+
+PENN_FUDAN = """# Compatible with PASCAL Annotation Version 1.00
+Image filename : "PennFudanPed/PNGImages/img_0.png"
+Image size (X x Y x C) : 96 x 64 x 3
+Database : "The Penn-Fudan-Pedestrian Database"
+Objects with ground truth : 2 { "PASpersonWalking" "PASpersonWalking" }
+# Note there may be some objects not included in the ground truth list for they are severe-occluded
+# or have very small size.
+# Top left pixel co-ordinates : (1, 1)
+# Details for pedestrian 1 ("PASpersonWalking")
+Original label for object 1 "PASpersonWalking" : "PennFudanPed"
+Bounding box for object 1 "PASpersonWalking" (Xmin, Ymin) - (Xmax, Ymax) : (5, 7) - (28, 26)
+Pixel mask for object 1 "PASpersonWalking" : "PennFudanPed/PedMasks/img_0_mask.png"
+
+# Details for pedestrian 2 ("PASpersonWalking")
+Original label for object 2 "PASpersonWalking" : "PennFudanPed"
+Bounding box for object 2 "PASpersonWalking" (Xmin, Ymin) - (Xmax, Ymax) : (50, 7) - (70, 30)
+Pixel mask for object 2 "PASpersonWalking" : "PennFudanPed/PedMasks/img_0_mask.png"
+"""
+INRIA = """# PASCAL Annotation Version 1.00
+
+Image filename : "{folder}/pos/{name}.png"
+Image size (X x Y x C) : 96 x 64 x 3
+Database : "The INRIA Rhône-Alpes Annotated Person Database"
+Objects with ground truth : 1 {{ "PASperson" }}
+
+# Top left pixel co-ordinates : (0, 0)
+
+# Details for object 1 ("PASperson")
+# Center point -- not available in other PASCAL databases -- refers to person head center
+Original label for object 1 "PASperson" : "UprightPerson"
+Center point on object 1 "PASperson" (X, Y) : (16, 10)
+Bounding box for object 1 "PASperson" (Xmin, Ymin) - (Xmax, Ymax) : (4, 6) - (27, 25)
+"""
+
+
+def test_penn_fudan(tmp_path: Path) -> None:
+    folder = tmp_path / "PennFudanPed"
+    tool_files.write(folder, {"Annotation/img_0.txt": PENN_FUDAN}, "PNGImages")
+    (folder / "PedMasks").mkdir()
+    shutil.copy(folder / "PNGImages/img_0.png", folder / "PedMasks/img_0_mask.png")
+    found = check_dataset(open_dataset(str(tmp_path)))
+    assert found.paths == (folder / "PNGImages" / "img_0.png",)
+    assert boxes(found)["img_0"] == [("person", 4, 6, 28, 26), ("person", 49, 6, 70, 30)]
+
+
+def test_inria_person(tmp_path: Path) -> None:
+    for folder, own in {"Train": ["img_0", "img_1"], "Test": ["img_2"]}.items():
+        write_images(tmp_path / folder / "pos", own)
+        (tmp_path / folder / "annotations").mkdir()
+        for name in own:
+            text = INRIA.format(folder=folder, name=name)
+            (tmp_path / folder / f"annotations/{name}.txt").write_text(text, encoding="latin-1")
+    for split, count in (("train", 2), ("test", 1)):
+        found = check_dataset(open_dataset(str(tmp_path), split=split))
+        assert len(found) == count
+        assert set(map(tuple, boxes(found).values())) == {(("person", 4, 6, 28, 26),)}
+
+
+@pytest.mark.parametrize(
+    ("label", "expected", "is_difficult"),
+    [
+        ("PAScarRearTruncDifficult", "car", True),
+        ("PASmotorbikeSide", "motorbike", False),
+        ("PASpersonSittingTrunc", "person", False),
+        ("PASHorse", "Horse", False),
+        ("PASquery_9090", "query_9090", False),
+        ("Left", "Left", False),
+    ],
+)
+def test_labels_of_voc2006(tmp_path: Path, label: str, expected: str, is_difficult: bool) -> None:
+    def change(text: str) -> str:
+        return text.replace("PASdiscRearTrunc", label).replace("PASsquareRearTrunc", label)
+
+    tool_files.write(tmp_path, tool_files.pascal(), "PNGImages", change)
+    found = open_dataset(str(tmp_path))
+    assert found.classes == (expected,)
+    assert {flag for each in found.annotations for flag in each.difficult} == {is_difficult}
+
+
+def test_a_text_of_voc2006_that_is_cut_off_is_refused(tmp_path: Path) -> None:
+    contents = tool_files.pascal()
+    file, text = list(contents.items())[1]
+    tool_files.write(tmp_path, {**contents, file: text[: text.rindex("Bounding")]}, "PNGImages")
+    with pytest.raises(DataError, match="names 2 objects and has 1 bounding boxes"):
+        open_dataset(str(tmp_path))
 
 
 @pytest.mark.parametrize("flags", ["", "- - - True - - "])
@@ -380,7 +493,7 @@ DAMAGES = {
     "supervisely": ('"disc"', '""'), "createml": ('"width"', '"w"'), 
     "bdd": ('"y2": 26', '"y2": "a"'), "bdd image": ('"y2": 26', '"y2": "a"'),
     "cvat": ("xtl", "x"), "kitti": (" 4.00 ", " 4,000 "), "dota": ("4.0 ", "4_0 "),
-    "wider": ("\n1\n", "\n2\n"),
+    "wider": ("\n1\n", "\n2\n"), "visdrone": ("1,4,0", "1,12,0"), "pascal": ("(28, 26)", "(28)"),
 }  # fmt: skip
 
 
@@ -456,7 +569,7 @@ def test_images_that_no_file_names_are_told(tmp_path: Path) -> None:
 
 def test_images_without_objects(tmp_path: Path) -> None:
     empty = {**OBJECTS, "img_0": []}
-    for key in ("labelme", "cvat", "kitti", "wider"):
+    for key in ("labelme", "cvat", "kitti", "wider", "visdrone", "pascal"):
         contents = getattr(tool_files, key)(empty)
         tool_files.write(tmp_path / key, contents, tool_files.IMAGES.get(key, "images"))
         found = open_dataset(str(tmp_path / key))

@@ -98,7 +98,7 @@ DATASETS: dict[str, str | None] = {"voc2007": "2007", "voc2012": "2012", "voc": 
 # formats of annotation tools and of well-known data sets; the keys of `tools.TOOLS`
 TOOL_KEYS = (
     "labelme", "via", "labelstudio", "supervisely", "createml", "bdd", "cvat", "kitti", "dota",
-    "wider",
+    "wider", "visdrone", "pascal",
 )  # fmt: skip
 FORMATS = {
     "voc": DatasetFormat("DIR", _load_voc),

@@ -6,12 +6,13 @@ See `json_tools` for what the functions give and raise.
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
-from ..runtime.safe_read import read_text
+from ..runtime.safe_read import MAX_TEXT_BYTES, read_bytes, read_text
 from .file_types import SUFFIXES
 from .number_text import parse_number
 from .shapes import Annotated, Corners, FormError, enclose, enclose_ellipse, enclose_rotated
@@ -24,6 +25,25 @@ _MAX_NUMBER = 1e6  # of a coordinate
 _KITTI_FIELDS = (15, 16)  # the last may be a score
 _DOTA_HEADER = ("imagesource", "gsd")
 _WIDER_FIELDS = (5, 11)  # of a row whose last one may be a class
+_VISDRONE_FIELDS = 8
+_VISDRONE_CLASSES = (
+    "ignored regions", "pedestrian", "people", "bicycle", "car", "van", "truck", "tricycle",
+    "awning-tricycle", "bus", "motor", "others",
+)  # fmt: skip
+# Lines of VOC2005 and VOC2006. Their labels name the view, the posture and what VOC2007 has flags
+# for: PAScarRearTruncDifficult, PASpersonWalking.
+_PASCAL_NAME = re.compile(r'^Image filename\s*:\s*"([^"]*)"', re.M)
+_PASCAL_SIZE = re.compile(r"^Image size[^:\n]*:\s*(\d+) x (\d+)", re.M)
+_PASCAL_FIRST = re.compile(r"Top left pixel co-ordinates\s*:\s*\((\d+), *(\d+)\)")
+_PASCAL_OBJECTS = re.compile(r"^Objects with ground truth[^{\n]*\{([^}\n]*)\}", re.M)
+_PASCAL_BOX = re.compile(
+    r'^Bounding box for object \d+ "([^"\n]*)"[^:\n]*:\s*'
+    r"\(([^,\n]+),([^)\n]+)\)\s*-\s*\(([^,\n]+),([^)\n]+)\)",
+    re.M,
+)
+_PASCAL_LABEL = re.compile(
+    r"(?:PAS)?(.+?)(?:Frontal|Rear|Left|Right|Side|Walking|Sitting|Standing)?(?:Trunc)?(Difficult)?"
+)
 
 
 def _numbers(texts: list[str]) -> list[float]:
@@ -174,3 +194,52 @@ def read_wider(path: Path) -> Iterator[Annotated]:
 
 def _is_number(text: str) -> bool:
     return not math.isnan(parse_number(text))
+
+
+def read_visdrone(path: Path) -> Iterator[Annotated]:
+    """VisDrone: a text for each image, whose rows are x, y, width, height, whether the object
+    counts, class, truncation and occlusion."""
+    boxes, left_out = [], 0
+    for line in read_text(path, _HINT).split("\n"):
+        fields = line.strip().rstrip(",").split(",")
+        if fields == [""]:
+            continue
+        if len(fields) != _VISDRONE_FIELDS:
+            raise FormError(f"a row has not {_VISDRONE_FIELDS} values, but {len(fields)}")
+        x, y, width, height, counts, label = _numbers(fields)[:6]
+        if label not in range(len(_VISDRONE_CLASSES)):
+            raise FormError(f"a row has the class {fields[5]!r:.20}")
+        if not counts or not label:
+            left_out += 1
+            continue
+        box = (x, y, x + width, y + height)
+        boxes.append(Box(label=_VISDRONE_CLASSES[int(label)], corners=box))
+    yield Annotated(path.stem, None, boxes, left_out)
+
+
+def read_pascal(path: Path) -> Iterator[Annotated]:
+    """VOC2005 and VOC2006, and INRIA Person and Penn-Fudan, which copy them: a text for each image.
+
+    Of labels such as PAScarRearTruncDifficult, the class is car.
+    """
+    # INRIA's texts name the data set in Latin-1
+    text = read_bytes(path, _HINT, MAX_TEXT_BYTES).decode("utf-8", "replace").replace("\r", "\n")
+    name, size, first = (
+        pattern.search(text) for pattern in (_PASCAL_NAME, _PASCAL_SIZE, _PASCAL_FIRST)
+    )
+    left, top = map(int, first.groups()) if first else (1, 1)
+    boxes = []
+    for label, *numbers in _PASCAL_BOX.findall(text):
+        x1, y1, x2, y2 = _numbers(numbers)
+        parts = _PASCAL_LABEL.fullmatch(label)
+        if parts is None:
+            raise FormError("an object has no label")
+        corners = (x1 - left, y1 - top, x2 - left + 1, y2 - top + 1)
+        boxes.append(Box(label=parts[1], corners=corners, difficult=bool(parts[2])))
+    objects = _PASCAL_OBJECTS.search(text)
+    named = objects[1].count('"') // 2 if objects else 0
+    if named != len(boxes):
+        raise FormError(f"it names {named} objects and has {len(boxes)} bounding boxes")
+    width, height = map(int, size.groups()) if size else (0, 0)
+    shown = (height, width) if min(width, height) > 0 else None
+    yield Annotated(Path(name[1]).name if name else path.stem, shown, boxes)

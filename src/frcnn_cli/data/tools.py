@@ -21,7 +21,14 @@ from .marks import BEGINNING, NUMBER, Mark, either, fits, has
 from .shapes import Annotated, FormError
 from .splits import ALL, SPLITS, canonical_split, choose_split, split_in_name
 from .table import Box, Table, near_folders, table_dataset
-from .text_tools import read_cvat, read_dota, read_kitti, read_wider
+from .text_tools import (
+    read_cvat,
+    read_dota,
+    read_kitti,
+    read_pascal,
+    read_visdrone,
+    read_wider,
+)
 from .via import read_via
 
 _LOOKED_AT = 20  # files of each ending, in a folder that is to be recognised
@@ -108,6 +115,15 @@ TOOLS = {
             rf"{NUMBER}( {NUMBER}){{3}}( \S+){{0,7}}\s*(\n|$)"
         ),
         read_wider,
+    ),
+    "visdrone": Tool(
+        "VisDrone's texts", (".txt",),
+        fits(rf"{NUMBER}(,{NUMBER}){{3}},[01],(\d|1[01]),[01],[012],?\s*(\n|$)"),
+        read_visdrone, is_per_image=True,
+    ),
+    "pascal": Tool(
+        "texts as VOC2006 has them", (".txt",), has("PASCAL Annotation Version 1.0"), read_pascal,
+        is_per_image=True,
     ),
 }  # fmt: skip
 
