@@ -24,7 +24,7 @@ from ..structures import Proposals
 from . import dense as windows
 from . import selective_search as search
 from .cache import ProposalSource
-from .exchange.json_boxes import amg_files
+from .exchange.formats import folder_files
 from .method import Method
 
 DEFAULT = "fast"
@@ -51,14 +51,14 @@ def dense(threads: int = 1) -> Method:
 
 
 def from_file(path: Path) -> Method:
-    """The boxes of a file, or of a folder (see `read_folder`), for the images of their import.
+    """The boxes of a file, or of a folder (see `formats`), for the images of their import.
 
     Raises:
         DataError: the file cannot be read.
     """
     digests = []
     try:
-        for each in amg_files(path) if path.is_dir() else [path]:
+        for each in folder_files(path) if path.is_dir() else [path]:
             with open_regular(each) as file:
                 digests.append(hashlib.file_digest(file, "sha256").hexdigest())
     except (OSError, ValueError) as error:

@@ -8,7 +8,7 @@ import pytest
 
 from frcnn_cli.errors import ConfigError, DataError
 from frcnn_cli.proposers.exchange import matlab
-from frcnn_cli.proposers.exchange.formats import WRITERS, read_boxes
+from frcnn_cli.proposers.exchange.formats import MAT_LAYOUT, WRITERS, read_boxes
 
 SUFFIX = {
     "mat": ".mat",
@@ -108,6 +108,35 @@ def test_a_mat_file_of_one_image(tmp_path, dtype):
     assert file.boxes[0].tolist() == BOXES[0].tolist()
 
 
+@pytest.mark.parametrize("name", ["scores", "boxScores"])
+def test_mat_files_with_scores_are_ranked_by_them(tmp_path, name):
+    scores = [np.array([[0.1], [0.9]]), np.zeros((0, 1)), np.array([[0.5]])]
+    content = {"boxes": list(BOXES), "images": [[each] for each in NAMES], name: scores}
+    file = read_boxes(write(tmp_path, "x.mat", matlab.write_variables(content)))
+    assert [own.tolist() for own in file.boxes] == [BOXES[0][::-1].tolist(), [], BOXES[2].tolist()]
+    one = matlab.write_variables({name: scores[0], "boxes": BOXES[0]})
+    file = read_boxes(write(tmp_path, "y.mat", one))
+    assert file.boxes[0].tolist() == BOXES[0][::-1].tolist()
+    content[name] = scores[:2]
+    with pytest.raises(DataError, match="3 sets of boxes, 2 of scores"):
+        read_boxes(write(tmp_path, "x.mat", matlab.write_variables(content)))
+
+
+def test_a_folder_of_mat_files_as_mcg_has_them(tmp_path):
+    for name, own in zip(NAMES, BOXES, strict=True):
+        content = {"boxes": MAT_LAYOUT.encode(own), "scores": np.arange(len(own))[:, None]}
+        write(tmp_path, f"{name}.mat", matlab.write_variables(content))
+    write(tmp_path, ".hidden.mat", b"")
+    file = read_boxes(tmp_path)
+    found = dict(zip(file.names, map(MAT_LAYOUT.decode, file.boxes), strict=True))
+    assert list(found) == sorted(NAMES)
+    for name, own in zip(NAMES, BOXES, strict=True):
+        assert found[name].tolist() == own[::-1].tolist()
+    write(tmp_path, "all.mat", WRITERS["mat"](NAMES, BOXES))
+    with pytest.raises(DataError, match=r"all\.mat has the boxes of 3 images, not of the one"):
+        read_boxes(tmp_path)
+
+
 @pytest.mark.parametrize(("ids", "scores"), [("ids", "objectness_logits"), ("indexes", "scores")])
 def test_detectron2_boxes_are_ranked_by_their_scores(tmp_path, ids, scores):
     content = {"boxes": [BOXES[0]], ids: [4], scores: [np.array([0.1, 0.9])], "bbox_mode": 0}
@@ -194,7 +223,7 @@ def content(name, data):
         (content("x.json", b'[{"file_name": "a", "boxes": []}]'), "holds no boxes in a known"),
         (content("x.pkl", pickle.dumps({"a": 1})), "expected a list of arrays or a dict"),
         (content("x.pkl", pickle.dumps({"boxes": [], "bbox_mode": 1})), "bbox_mode 1"),
-        (content("x.pkl", pickle.dumps({"boxes": BOXES, "scores": [[1, 2]]})), "cannot read"),
+        (content("x.pkl", pickle.dumps({"boxes": BOXES, "scores": [[1, 2]]})), "1 of scores"),
         (
             content("x.pkl", pickle.dumps({"boxes": BOXES[:1], "scores": [[1, float("nan")]]})),
             "a score is not a number",

@@ -111,5 +111,5 @@ def test_damaged_files_are_one_line(tmp_path: Path, content: object) -> None:
 
 
 def test_a_folder_without_boxes(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="holds no boxes of Segment Anything"):
+    with pytest.raises(DataError, match="holds no files of boxes"):
         read_boxes(tmp_path)

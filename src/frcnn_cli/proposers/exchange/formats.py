@@ -1,14 +1,15 @@
 """Reading and writing proposals in the file formats of other programs.
 
-    .mat   Girshick's: `boxes`, an M×4 array of one image, or a cell of them with a cell `images`
+    .mat   Girshick's: `boxes`, an M×4 array of one image, or a cell of them with a cell `images`;
+           maybe with `scores` or `boxScores`
     .pkl   detectron2's dict of `ids`, `boxes`, `objectness_logits`; Detectron's of `indexes`,
            `boxes`, `scores`; mmdetection's list of arrays
     .npz   `image_ids`, `counts`, and `boxes` of all images in one array
     .json  {"images": [{"image": "000004", "boxes": [[x1, y1, x2, y2], …]}, …]}; Segment Anything's
            masks; a list of COCO's results
-    folder of Segment Anything's output for several images
+    folder of Segment Anything's output for several images, or of a .mat for each, as MCG has them
 
-Boxes come best first; where a pickle has scores, they give the order and are then dropped. Files
+Boxes come best first; where a file has scores, they give the order and are then dropped. Files
 are not trusted: no code in them is run, what they may expand to is bounded by their size, and every
 array is checked.
 """
@@ -32,7 +33,7 @@ from ...errors import ConfigError, DataError, reason, short_list
 from ...runtime.safe_read import MAX_JSON_BYTES, read_bytes
 from . import matlab, numpy_archive
 from .box_file import Boxes, BoxFile, as_boxes, box_file, image_number, ranked
-from .json_boxes import read_folder, read_json_boxes
+from .json_boxes import amg_files, read_amg_folder, read_json_boxes
 from .layouts import LAYOUTS
 from .unpickle import load
 
@@ -42,6 +43,7 @@ MAX_BYTES = 2**32  # of a file
 _FREE_BYTES, _BYTES_PER_BYTE = 2**25, 32
 _FREE_IMAGES, _BYTES_PER_IMAGE = 1000, 16
 MAT_LAYOUT = LAYOUTS["yxyx1"]  # of the files that Girshick published
+_MAT_SCORES = ("scores", "boxScores")  # of MCG; of the Edge Boxes for WSDDN
 DETECTRON_LAYOUT = LAYOUTS["xyxy0"]  # of Detectron and of what is built on it: PCL, wetectron
 
 # What the parsers raise for files that are damaged or give false sizes.
@@ -62,7 +64,7 @@ def read_boxes(path: Path) -> BoxFile:
     if suffix not in READERS and not path.is_dir():
         raise ConfigError(f"{path}: unknown file format", f"expected {', '.join(READERS)}")
     try:
-        file = read_folder(path) if path.is_dir() else _read_file(path, READERS[suffix])
+        file = _read_folder(path) if path.is_dir() else _read_file(path, READERS[suffix])
     except DataError:
         raise
     except _DAMAGE as error:
@@ -81,6 +83,32 @@ def read_boxes(path: Path) -> BoxFile:
 def _read_file(path: Path, reader: Callable[[Path, bytes], BoxFile]) -> BoxFile:
     most = MAX_JSON_BYTES if reader is read_json_boxes else MAX_BYTES
     return reader(path, read_bytes(path, "check the path", most))
+
+
+def folder_files(folder: Path) -> list[Path]:
+    """The files of a folder that `read_boxes` reads, sorted."""
+    return _matlab_files(folder) or amg_files(folder)
+
+
+def _matlab_files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("[!.]*.mat"))
+
+
+def _read_folder(folder: Path) -> BoxFile:
+    files = _matlab_files(folder)
+    if not files:
+        return read_amg_folder(folder)
+    each = [_read_file(file, _read_mat) for file in files]
+    for file, own in zip(files, each, strict=True):
+        if own.names is not None or len(own.boxes) != 1:
+            raise DataError(
+                f"{file} has the boxes of {len(own.boxes)} images, not of the one it is called by",
+                "name the file, not its folder",
+            )
+    boxes = [own.boxes[0] for own in each]
+    return box_file(
+        "MATLAB, a file for each image", [file.stem for file in files], boxes, MAT_LAYOUT
+    )
 
 
 def _most_bytes(content: bytes) -> int:
@@ -106,6 +134,10 @@ def _as_each(arrays: Sequence[Any], path: Path, content: bytes) -> list[Boxes]:
 
 def _ranked_each(boxes: Sequence[Boxes], scores: Any, path: Path) -> list[Boxes]:
     """The boxes of each image in falling order of their scores, where it has any."""
+    if len(scores) != len(boxes):
+        raise DataError(
+            f"{path}: {len(boxes)} sets of boxes, {len(scores)} of scores", "check the file"
+        )
     return [
         own if score is None else ranked(own, score, f"{path}, image {i}")
         for i, (own, score) in enumerate(zip(boxes, scores, strict=True), start=1)
@@ -114,17 +146,22 @@ def _ranked_each(boxes: Sequence[Boxes], scores: Any, path: Path) -> list[Boxes]
 
 def _read_mat(path: Path, content: bytes) -> BoxFile:
     variables = matlab.read_variables(
-        content, ("boxes", "images"), _most_bytes(content), _most_images(content)
+        content, ("boxes", "images", *_MAT_SCORES), _most_bytes(content), _most_images(content)
     )
     boxes, names = variables.get("boxes"), variables.get("images")
+    scores = next((variables[key] for key in _MAT_SCORES if key in variables), None)
     if boxes is None:
         held = short_list(variables) or "nothing"
         raise DataError(f"{path} holds no variable `boxes`, but {held}", "check the file")
     if isinstance(boxes, np.ndarray):
-        return box_file("MATLAB, one image", None, _as_each([boxes], path, content), MAT_LAYOUT)
+        own = _as_each([boxes], path, content)
+        own = own if scores is None else _ranked_each(own, [scores], path)
+        return box_file("MATLAB, one image", None, own, MAT_LAYOUT)
     if names is not None:
         names = [_only_row(name) for name in names]
-    return box_file("MATLAB, a data set", names, _as_each(boxes, path, content), MAT_LAYOUT)
+    each = _as_each(boxes, path, content)
+    each = each if scores is None else _ranked_each(each, scores, path)
+    return box_file("MATLAB, a data set", names, each, MAT_LAYOUT)
 
 
 def _only_row(name: Any) -> str:

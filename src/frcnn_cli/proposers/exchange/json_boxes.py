@@ -62,7 +62,7 @@ def _boxes_in(parsed: Any, path: Path) -> BoxFile:
     return box_file("JSON", names, boxes)
 
 
-def read_folder(folder: Path) -> BoxFile:
+def read_amg_folder(folder: Path) -> BoxFile:
     """Read what SAM's amg.py wrote for several images: JSON files, or folders with metadata.csv.
 
     Raises:
@@ -83,8 +83,8 @@ def read_folder(folder: Path) -> BoxFile:
             boxes.append(_masks(masks, str(path)))
     if not names:
         raise DataError(
-            f"{folder} holds no boxes of Segment Anything",
-            f"expected .json files, or folders with {_METADATA}",
+            f"{folder} holds no files of boxes",
+            f"expected .mat files, or .json files or folders with {_METADATA} of Segment Anything",
         )
     return box_file("Segment Anything", names, boxes)
 
@@ -94,7 +94,7 @@ def _content(path: Path) -> bytes:
 
 
 def amg_files(folder: Path) -> list[Path]:
-    """The files of a folder that `read_folder` reads, sorted."""
+    """The files of a folder that `read_amg_folder` reads, sorted."""
     return sorted([*folder.glob("[!.]*.json"), *folder.glob(f"[!.]*/{_METADATA}")])
 
 
