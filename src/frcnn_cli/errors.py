@@ -94,6 +94,11 @@ def out_of_memory(error: Exception) -> bool:
     )
 
 
+def with_image(error: FrcnnError, name: object) -> str:
+    """The message of an error, with the name of the image that it is about."""
+    return error.message if str(name) in error.message else f"{name}: {error.message}"
+
+
 def counted(count: int, singular: str, plural: str) -> str:
     """A number and what it counts, such as 1 image or 2 images."""
     return f"{count} {singular if count == 1 else plural}"

@@ -268,10 +268,9 @@ def test_boxes_of_a_file() -> None:
     assert "images have up to 2 boxes; the first 1 are used" in told
     assert "images have up to" not in answered.stderr
     picture("ccc.png")
-    assert (
-        "has no boxes for one of the images"
-        in run("a.png ccc.png --proposals boxes.json", status=1).stderr
-    )
+    for words in ("--json", "--profile --json"):
+        told = run(f"a.png ccc.png --proposals boxes.json {words}", status=1).stderr
+        assert "ccc.png: boxes.json has no boxes for one of the images" in told
 
 
 def test_a_write_error_does_not_stop_the_other_images() -> None:

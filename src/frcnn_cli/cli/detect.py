@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..config import SHOWN_SCORE, DetectConfig
-from ..errors import ConfigError, FrcnnError, ImageError
+from ..errors import ConfigError, FrcnnError, ImageError, with_image
 from ..runtime.files import check_writable
 from ..settings import check
 from .config_options import FromConfig, options_of, parse_list
@@ -145,7 +145,7 @@ def detect(
         _show_totals(totals, f"{how}{where}", settings)
     if totals.count == len(totals.failures) == 1:
         raise totals.failures[0].error
-    raise_failures([each.error.message for each in totals.failures], totals.count)
+    raise_failures([with_image(each.error, each.name) for each in totals.failures], totals.count)
 
 
 def _check_out(out: Path | None, formats: list[str], given: Mapping[str, Any]) -> None:

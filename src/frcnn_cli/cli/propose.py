@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..data.registry import SPECS, names_dataset
-from ..errors import ConfigError, FrcnnError, unknown_name
+from ..errors import ConfigError, FrcnnError, unknown_name, with_image
 from ..runtime.files import check_absent, write_text
 from .cache_admin import administer_cache
 from .console import ProgressLine, dumps, raise_failures, stderr, stdout
@@ -246,10 +246,8 @@ class _Totals:
 
     def add(self, result: ProposeResult) -> None:
         if result.error is not None:
-            message = result.error.message
-            named = message if str(result.path) in message else f"{result.path}: {message}"
             self.errors.append(result.error)
-            self.messages.append(named)
+            self.messages.append(with_image(result.error, result.path))
             return
         assert result.proposals is not None
         self.box_counts.append(len(result.proposals.boxes))

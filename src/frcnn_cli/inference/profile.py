@@ -18,7 +18,7 @@ import torch
 from ..data import images
 from ..data.collate import PreprocessedImage
 from ..data.sources import Pixels, Source
-from ..errors import DataError, FrcnnError
+from ..errors import DataError, FrcnnError, with_image
 from ..proposers.registry import FILE
 from ..runtime.timing import Mark, Work, synchronized_time
 from .detector import Detector
@@ -132,7 +132,8 @@ def profile(detector: Detector, sources: Iterable[Source]) -> Profile:
     """
     gemm, copy = gemm_rate(detector.device, detector.dtype), copy_rate(detector.device)
     clock, rois, distinct = _Clock(detector.device, gemm, copy), list[int](), list[int]()
-    failures: list[FrcnnError] = []
+    first: FrcnnError | None = None
+    failures: list[str] = []
     for source in sources:
         try:
             content, image = source.read()
@@ -140,13 +141,14 @@ def profile(detector: Detector, sources: Iterable[Source]) -> Profile:
                 preprocessed = _detect_once(detector, clock, content, image)
                 clock.end_image(counts=number > 0)
         except FrcnnError as error:
-            failures.append(error)
+            first = first or error
+            failures.append(with_image(error, source.name))
             continue
         rois.append(preprocessed.roi_count)
         scales = [preprocessed, *preprocessed.other_scales]
         distinct.append(sum(len(detector.extract_features(each)[1]) for each in scales))
     if not rois:
-        raise failures[0] if failures else DataError("nothing to measure", "give an image")
+        raise first or DataError("nothing to measure", "give an image")
     return Profile(
         stages=clock.stages(),
         pictures=len(rois),
@@ -154,7 +156,7 @@ def profile(detector: Detector, sources: Iterable[Source]) -> Profile:
         distinct=statistics.fmean(distinct),
         gemm_flops=gemm,
         copy_bytes=copy,
-        failures=tuple(failure.message for failure in failures),
+        failures=tuple(failures),
     )
 
 
