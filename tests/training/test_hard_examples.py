@@ -51,6 +51,19 @@ def test_the_chosen_have_larger_losses_than_the_rest(dataset, source, init) -> N
     assert network.dropout.training
 
 
+def test_a_heavy_class_has_hard_examples(dataset, source, init) -> None:
+    learner = make_learner(dataset, source, init, MINING)
+    batch = learner.batches(0)
+    network, images = learner.network, learner.normalize(batch.images, batch.sizes)
+    maps = network.image_features(images)
+    for label in {int(each) for each in batch.targets.labels[:40]}:
+        weights = torch.full((network.cls_score.out_features,), 1e-3)
+        weights[label] = 1e3
+        miner = HardExampleMiner(network, batch, [1, 0], MINING, weights)
+        miner(maps, batch.rois)
+        assert miner.targets.labels.tolist() == [label]
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_all_layers_get_gradients(dataset, source, init, precision) -> None:
     """Autocast would keep the weights of a pass without gradients for the next."""
