@@ -398,6 +398,9 @@ REFUSED: dict[str, tuple[Write, str, str]] = {
     "CVAT, cut off": (
         lambda f: (write_images(f), (f / "a.xml").write_text("<annotations><image id='0'/>")),
         "is not XML", ""),
+    "Stanford Dogs": (
+        lambda f: foreign(f, "Annotation/pug/img_0", "<annotation><object><name>pug</name>"),
+        "no data set", "looks like the XML of VOC, which is not read: give such files the ending"),
     "dlib": (
         lambda f: (write_images(f), (f / "a.xml").write_text("<dataset><images><image/>")),
         "no data set", "looks like the XML of dlib"),

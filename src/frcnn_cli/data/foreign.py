@@ -36,6 +36,8 @@ _FORMATS: tuple[tuple[str, tuple[str, ...], Mark, str], ...] = (
      "name the list of frames in it, in a file of its own"),
     ("KITTI's results", (".txt",), fits(rf"[a-z][\w-]*( {NUMBER}){{15}}\s"),
      "the last number is a score, so these are detections: without it they are taken for objects"),
+    ("the XML of VOC", ("",), has("<annotation>", "<object>"),
+     "give such files the ending .xml, as those of Stanford Dogs lack it"),
     ("the XML of dlib", (".xml",), has("<dataset>", "<image"), _EXPORT),
     ("a track of MOT", (".txt",), fits(rf"\d+,-?\d+(,{NUMBER}){{5,8}}\s"), _CONVERT),
     ("the list of YOLO for Keras", (".txt",), fits(rf"\S[^\n]*\.\w+( {NUMBER}(,{NUMBER}){{4}})+\s"),
