@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from frcnn_cli.checkpoints.weights import (
 from frcnn_cli.config import DetectConfig
 from frcnn_cli.errors import WeightsError
 from frcnn_cli.models import low_rank
+from frcnn_cli.models.backbones import BACKBONES
 from frcnn_cli.models.region_network import RegionNetwork
 from frcnn_cli.models.score_calibration import ScoreCalibration
 from frcnn_cli.structures import PixelStatistics
@@ -505,6 +507,24 @@ def test_reading_draws_no_random_numbers(saved: Path) -> None:
     before = torch.get_rng_state()
     load_weights(saved)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_what_is_in_memory_before_is_not_drawn_again_for_ever(saved: Path, monkeypatch) -> None:
+    """As ConvNeXt is built: trunc_normal_ of torch 2.14 draws until all is within bounds."""
+    spec = BACKBONES["tiny"]
+
+    def features() -> nn.Sequential:
+        layers = spec.features()
+        layers[0].weight.data.fill_(1e9)
+        nn.init.trunc_normal_(layers[0].weight, std=0.02)
+        return layers
+
+    monkeypatch.setitem(BACKBONES, "tiny", replace(spec, features=features))
+    monkeypatch.setattr(torch, "empty_like", lambda tensor: torch.full_like(tensor, 1e9))
+    loading = threading.Thread(target=load_weights, args=(saved,), daemon=True)
+    loading.start()
+    loading.join(30)
+    assert not loading.is_alive()
 
 
 @pytest.mark.parametrize("value", [3e38, -3e38])

@@ -329,14 +329,11 @@ class _NoInitialisation(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         init = nn.init
-        if function in (
-            init.kaiming_uniform_,
-            init.uniform_,
-            init.normal_,
-            Tensor.normal_,
-            Tensor.uniform_,
-        ):
+        if function in (init.kaiming_uniform_, init.uniform_, init.normal_):
             return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        if function in (Tensor.normal_, Tensor.uniform_):
+            # not what the memory holds: trunc_normal_ draws until all numbers are within bounds
+            return args[0].zero_()
         return function(*args, **kwargs)
 
 
