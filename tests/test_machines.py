@@ -223,7 +223,7 @@ def test_names_that_are_no_text(tmp_path: Path) -> None:
     said = []
     for words in (
         ("propose", folder, "--export", tmp_path / "a.mat"),
-        ("detect", folder, "--out", tmp_path / "out", "--score", "0.0001", "--format",
+        ("detect", folder, "--out", tmp_path / "out", "--score", "0", "--format",
          "picture,coco,voc,yolo,csv,crops"),
         ("data", "check", folder.parent),
         ("eval", folder.parent, "--report", tmp_path / "report", "--split", "all",
