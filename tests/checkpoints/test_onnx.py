@@ -142,7 +142,7 @@ def test_scores_of_classes_are_calibrated(weights) -> None:
     [
         "squeezenet1_1-voc07",
         pytest.param("efficientnet_lite0-voc07", marks=pytest.mark.slow),
-        "vgg16-voc07",
+        pytest.param("vgg16-voc07", marks=pytest.mark.slow),
     ],
 )
 def test_the_shipped_files(name: str, tmp_path: Path) -> None:

@@ -18,7 +18,9 @@ def init(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def weights(init: Path, tmp_path: Path) -> Path:
+def weights(init: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    # the tests of compression distil to the end
+    monkeypatch.setattr("frcnn_cli.compression.distillation.STEPS", 60)
     torch.manual_seed(1)
     model = build_network(NAME, 3)
     torch.nn.init.normal_(model.cls_score.weight, std=0.5)
