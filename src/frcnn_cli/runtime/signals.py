@@ -39,9 +39,9 @@ class StopSignal:
 def signals_put_off() -> Iterator[None]:
     """Give STOPPING signals their effect at the end of the block, which must be short.
 
-    Queues and futures of Python are not safe against an exception of a signal's handler: their
-    locks may stay locked for ever, and the program would hang when it waits for its threads. Other
-    threads than the main one are never interrupted, and nothing is changed there.
+    Where the handler of a signal raises an exception in the methods of a future or of an executor,
+    a lock may stay locked for ever, and the program hangs when it waits for its threads. Only the
+    main thread is interrupted so; nothing is changed in others.
     """
     came: list[int] = []
     earlier = _replace_handlers(lambda number, frame: came.append(number))
