@@ -16,7 +16,12 @@ from typing import Any
 from strangers import CLASSES, HEIGHT, OBJECTS, WIDTH, Object, Objects, write_images
 
 Contents = dict[str, str]
-VISDRONE_CLASSES = {"disc": 4, "square": 6}  # car and truck
+_VISDRONE_NUMBERS = {"disc": 4, "square": 6}
+# Of formats with classes of their own, those that stand for ours.
+_OTHER_CLASSES = {
+    "wider": {"disc": "face", "square": "face"},
+    "visdrone": {"disc": "car", "square": "truck"},
+}
 
 
 def _centre(box: Object) -> dict[str, float]:
@@ -240,7 +245,7 @@ def visdrone(objects: Objects = OBJECTS) -> Contents:
 
     def line(box: Object) -> str:
         c, x1, y1, x2, y2 = box
-        return f"{x1},{y1},{x2 - x1},{y2 - y1},1,{VISDRONE_CLASSES[c]},0,2,\n"
+        return f"{x1},{y1},{x2 - x1},{y2 - y1},1,{_VISDRONE_NUMBERS[c]},0,2,\n"
 
     return {f"annotations/{name}.txt": "".join(map(line, own)) for name, own in objects.items()}
 
@@ -276,6 +281,15 @@ IMAGES = {
     "supervisely": "ds/img", "kitti": "image_2", "wider": "WIDER/images/0--Parade",
     "pascal": "PNGImages",
 }  # fmt: skip
+
+
+def objects_of(key: str) -> Objects:
+    """OBJECTS with the classes that a format gives them."""
+    names = _OTHER_CLASSES.get(key, {})
+    return {
+        name: [(names.get(each[0], each[0]), *each[1:]) for each in own]
+        for name, own in OBJECTS.items()
+    }
 
 
 def with_shape(key: str, shape: object) -> Contents:

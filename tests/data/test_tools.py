@@ -18,20 +18,6 @@ from frcnn_cli.data.tools import TOOLS
 from frcnn_cli.errors import DataError
 from strangers import HEIGHT, OBJECTS, WIDTH, Objects, assert_read, boxes, write_images
 
-# Formats with classes of their own.
-OTHER_CLASSES = {
-    "wider": {"disc": "face", "square": "face"},
-    "visdrone": {"disc": "car", "square": "truck"},
-}
-
-
-def expected_of(key: str) -> Objects:
-    names = OTHER_CLASSES.get(key, {})
-    return {
-        name: [(names.get(each[0], each[0]), *each[1:]) for each in own]
-        for name, own in OBJECTS.items()
-    }
-
 
 def test_every_tool_has_a_name() -> None:
     assert tuple(TOOLS) == TOOL_KEYS
@@ -47,7 +33,7 @@ def test_the_files_of_a_tool_are_read(tmp_path: Path, name: str) -> None:
     for place in (str(tmp_path), f"{key}:{tmp_path}"):
         found = check_dataset(open_dataset(place))
         assert found.split == "all"
-        assert_read(found, expected_of(key), within=1e-3)
+        assert_read(found, tool_files.objects_of(key), within=1e-3)
     parts = [open_dataset(str(tmp_path), split=split) for split in ("train", "val")]
     assert [len(part) for part in parts] == [6, 2]
 
@@ -313,7 +299,7 @@ def test_crowds_of_bdd_are_difficult(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("first", ["img_0", "img_2"])
 def test_wider_without_rows_of_zeros_and_with_fractions(tmp_path: Path, first: str) -> None:
-    own = {**expected_of("wider"), first: []}
+    own = {**tool_files.objects_of("wider"), first: []}
     (text,) = tool_files.wider(own).values()
     text = text.replace("0 0 0 0 0 0 0 0 0 0 \n", "").replace(" 0 0 0 0 0 0 ", ".0")
     tool_files.write(tmp_path, {"train_bbx_gt.txt": text}, "WIDER/images/0--Parade")

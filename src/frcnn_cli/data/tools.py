@@ -122,8 +122,8 @@ TOOLS = {
         read_visdrone, is_per_image=True,
     ),
     "pascal": Tool(
-        "texts as VOC2006 has them", (".txt",), has("PASCAL Annotation Version 1.0"), read_pascal,
-        is_per_image=True,
+        "texts of PASCAL Annotation Version 1.00", (".txt",),
+        has("PASCAL Annotation Version 1.0"), read_pascal, is_per_image=True,
     ),
 }  # fmt: skip
 
