@@ -252,7 +252,7 @@ def visdrone(objects: Objects = OBJECTS) -> Contents:
 
 def pascal(objects: Objects = OBJECTS) -> Contents:
     def text(name: str, own: Sequence[Object]) -> str:
-        labels = "".join(f' "PAS{c}RearTrunc"' for c, *_ in own)
+        labels = "".join(f' "PAS{c}"' for c, *_ in own)
         head = (
             f'# PASCAL Annotation Version 1.00\n\nImage filename : "VOC2006/PNGImages/{name}.png"\n'
             f'Image size (X x Y x C) : {WIDTH} x {HEIGHT} x 3\nDatabase : "The VOC2006 Database"\n'
@@ -260,9 +260,9 @@ def pascal(objects: Objects = OBJECTS) -> Contents:
             "# Top left pixel co-ordinates : (1, 1)\n"
         )
         return head + "".join(
-            f'\n# Details for object {i} ("PAS{c}RearTrunc")\n'
-            f'Original label for object {i} "PAS{c}RearTrunc" : "{c}"\n'
-            f'Bounding box for object {i} "PAS{c}RearTrunc" (Xmin, Ymin) - (Xmax, Ymax) : '
+            f'\n# Details for object {i} ("PAS{c}")\n'
+            f'Original label for object {i} "PAS{c}" : "{c}"\n'
+            f'Bounding box for object {i} "PAS{c}" (Xmin, Ymin) - (Xmax, Ymax) : '
             f"({x1 + 1}, {y1 + 1}) - ({x2}, {y2})\n"
             for i, (c, x1, y1, x2, y2) in enumerate(own, start=1)
         )

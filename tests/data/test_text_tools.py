@@ -95,17 +95,25 @@ def test_inria_person(tmp_path: Path) -> None:
         ("PASpersonSittingTrunc", "person", False),
         ("PASHorse", "Horse", False),
         ("PASquery_9090", "query_9090", False),
-        ("Left", "Left", False),
+        ("PASarrowLeft", "arrowLeft", False),
+        ("carLeft", "carLeft", False),
     ],
 )
 def test_labels_of_voc2006(tmp_path: Path, label: str, expected: str, is_difficult: bool) -> None:
     def change(text: str) -> str:
-        return text.replace("PASdiscRearTrunc", label).replace("PASsquareRearTrunc", label)
+        return text.replace("PASdisc", label).replace("PASsquare", label)
 
     tool_files.write(tmp_path, tool_files.pascal(), "PNGImages", change)
     found = open_dataset(str(tmp_path))
     assert found.classes == (expected,)
     assert {flag for each in found.annotations for flag in each.difficult} == {is_difficult}
+
+
+def test_an_object_without_a_label_is_refused(tmp_path: Path) -> None:
+    contents = tool_files.pascal()
+    tool_files.write(tmp_path, contents, "PNGImages", lambda text: text.replace("PASdisc", "PAS"))
+    with pytest.raises(DataError, match="an object has no label"):
+        open_dataset(str(tmp_path))
 
 
 def test_a_text_of_voc2006_that_is_cut_off_is_refused(tmp_path: Path) -> None:

@@ -30,8 +30,8 @@ _VISDRONE_CLASSES = (
     "ignored regions", "pedestrian", "people", "bicycle", "car", "van", "truck", "tricycle",
     "awning-tricycle", "bus", "motor", "others",
 )  # fmt: skip
-# Lines of VOC2005 and VOC2006. Their labels name the view, the posture and what VOC2007 has flags
-# for: PAScarRearTruncDifficult, PASpersonWalking.
+# Lines of VOC2005 and VOC2006. The labels of their classes name the view, the posture and what
+# VOC2007 has flags for: PAScarRearTruncDifficult, PASpersonWalking.
 _PASCAL_NAME = re.compile(r'^Image filename\s*:\s*"([^"]*)"', re.M)
 _PASCAL_SIZE = re.compile(r"^Image size[^:\n]*:\s*(\d+) x (\d+)", re.M)
 _PASCAL_FIRST = re.compile(r"Top left pixel co-ordinates\s*:\s*\((\d+), *(\d+)\)")
@@ -42,7 +42,8 @@ _PASCAL_BOX = re.compile(
     re.M,
 )
 _PASCAL_LABEL = re.compile(
-    r"(?:PAS)?(.+?)(?:Frontal|Rear|Left|Right|Side|Walking|Sitting|Standing)?(?:Trunc)?(Difficult)?"
+    "PAS(bicycle|bus|car|cat|cow|dog|horse|motorbike|person|sheep)"
+    "(?:Frontal|Rear|Left|Right|Side|Walking|Sitting|Standing)?(?:Trunc)?(Difficult)?"
 )
 
 
@@ -231,11 +232,12 @@ def read_pascal(path: Path) -> Iterator[Annotated]:
     boxes = []
     for label, *numbers in _PASCAL_BOX.findall(text):
         x1, y1, x2, y2 = _numbers(numbers)
-        parts = _PASCAL_LABEL.fullmatch(label)
-        if parts is None:
-            raise FormError("an object has no label")
         corners = (x1 - left, y1 - top, x2 - left + 1, y2 - top + 1)
-        boxes.append(Box(label=parts[1], corners=corners, difficult=bool(parts[2])))
+        parts = _PASCAL_LABEL.fullmatch(label)
+        own = parts[1] if parts else label.removeprefix("PAS")
+        if not own:
+            raise FormError("an object has no label")
+        boxes.append(Box(label=own, corners=corners, difficult=bool(parts and parts[2])))
     objects = _PASCAL_OBJECTS.search(text)
     named = objects[1].count('"') // 2 if objects else 0
     if named != len(boxes):
