@@ -285,6 +285,8 @@ def test_weights_that_are_not_finite_are_not_kept(init, voc_folder, monkeypatch)
     assert run("train --resume").exit_code == 0
 
 
+# torch opens files to see whether it may open more, and its handler of SIGCHLD may interrupt that
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_worker_that_is_killed(init, voc_folder, monkeypatch) -> None:
     get, parent = BatchMaker.__getitem__, os.getpid()
 
